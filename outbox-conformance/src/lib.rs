@@ -1,0 +1,1 @@
+//! The suites that check a DlqHeap, an OutboxStorage and a Transport.

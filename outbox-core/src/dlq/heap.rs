@@ -1,0 +1,123 @@
+//! The dead-letter heap: per-event failure counts.
+
+use crate::dlq::model::{DlqEntry, FailedAttempt, HeapSize};
+use crate::error::OutboxError;
+use crate::object::EventId;
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// Counts the failed attempts of each event and gives up those that reached a threshold.
+///
+/// The three required methods are a complete implementation. The provided ones do the same work
+/// in one round trip, or more safely; every adapter of this project overrides them.
+/// [`OutboxProcessor`](crate::processor::OutboxProcessor) reports outcomes here after each pass;
+/// [`DlqProcessor`](crate::dlq::processor::DlqProcessor) takes out what must be quarantined.
+///
+/// - **H1** n failures of an id count n, from however many tasks and handles
+///   (`failures_add_up`, `concurrent_failures_count_exactly`).
+/// - **H2** The threshold is inclusive, and 0 behaves as 1
+///   (`an_entry_leaves_at_the_threshold`, `threshold_zero_behaves_as_one`).
+/// - **H3** Counts saturate at `u32::MAX` and are exact up to it (`counts_saturate`).
+/// - **H4** Forgetting clears the count; of an unknown id it is Ok and creates nothing
+///   (`a_success_forgets_the_event`, `forgetting_an_unknown_id_creates_nothing`).
+/// - **H5** A drained id is gone; its next failure counts 1 (`a_drained_event_starts_again`).
+/// - **H6** Concurrent drains are disjoint and together complete
+///   (`concurrent_drains_are_disjoint_and_complete`).
+/// - **H7** A batch equals the loop of its single calls (`a_batch_equals_its_single_calls`).
+/// - **H8** A leased entry is in no other lease and no drain until the lease runs out, then it is
+///   back with all its counts (`a_lease_hides_an_entry_until_it_runs_out`).
+/// - **H9** Leases are fair: an entry over the threshold is leased within ⌈N/limit⌉ calls, while
+///   new ones arrive (`leases_are_fair`).
+/// - **H10** The latest error text that was given is kept (`the_latest_error_wins`).
+/// - **H11** Times are the heap's clock, and the first failure is never after the last
+///   (`failure_times_are_ordered`).
+/// - **H12** Two namespaces never see each other (`namespaces_are_separate`).
+///
+/// An `Err` may mean that only the reply was lost: a count may then be one too high, never lower.
+#[async_trait]
+pub trait DlqHeap: Send + Sync {
+    /// Adds one to the failure count of `id`.
+    ///
+    /// # Errors
+    ///
+    /// The failure may or may not have been counted.
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError>;
+
+    /// Forgets the failures of `id`, because it was published.
+    ///
+    /// # Errors
+    ///
+    /// The count may or may not have been cleared; calling again is harmless.
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError>;
+
+    /// Removes and returns every entry that is not leased and whose count is at least `threshold`.
+    ///
+    /// No two calls return the same entry. The result has no duplicates and no order. What it
+    /// returns is no longer stored: a caller that must not lose it uses
+    /// [`lease_exceeded`](Self::lease_exceeded).
+    ///
+    /// # Errors
+    ///
+    /// Entries may have been removed if the reply was lost; their events then count from 1 again.
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError>;
+
+    /// Counts many failed attempts in one round trip. An id may stand in it more than once.
+    ///
+    /// # Errors
+    ///
+    /// Any part of the batch may have been counted by the provided loop; an adapter counts all of
+    /// it or none, unless the reply was lost.
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        for failure in failures {
+            self.record_failure(failure.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets many events in one round trip: published, or quarantined. Also ends their leases.
+    ///
+    /// # Errors
+    ///
+    /// Some may have been forgotten; calling again is harmless.
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        for id in ids {
+            self.record_success(*id).await?;
+        }
+        Ok(())
+    }
+
+    /// Hides up to `limit` entries whose count is at least `threshold` for `lease`, and returns
+    /// them. They stay in the heap until they are forgotten, so a caller that dies loses nothing.
+    ///
+    /// The provided form drains instead: it may return more than `limit` entries, and they are
+    /// gone if the caller dies (their events then count from 1 again).
+    ///
+    /// # Errors
+    ///
+    /// Entries may have been leased if the reply was lost; they come back when the lease runs out.
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let _ = (limit, lease);
+        self.drain_exceeded(threshold).await
+    }
+
+    /// How much is tracked. `None` if the heap cannot tell.
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        Ok(None)
+    }
+
+    /// Forgets up to `limit` entries whose last failure is older than `age`, and returns how many.
+    /// Entries that are leased stay. The provided form forgets nothing.
+    ///
+    /// # Errors
+    ///
+    /// Some may have been forgotten; calling again is harmless.
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let _ = (age, limit);
+        Ok(0)
+    }
+}

@@ -1,0 +1,191 @@
+//! The quarantine, as an operator sees it.
+
+use crate::error::OutboxError;
+use crate::object::{ErrorText, Event, EventId};
+use async_trait::async_trait;
+use std::fmt::Debug;
+use std::time::SystemTime;
+
+/// Lists, replays and purges quarantined events.
+///
+/// - **D1** Pages have no gaps and no repeats while rows come and go
+///   (`pages_have_no_gaps_and_no_repeats`).
+/// - **D2** A replay moves the event back under the same id with a new budget of attempts, and
+///   counts the replay (`a_replay_keeps_the_id_and_gives_a_new_budget`).
+/// - **D3** An entry that a heap counted before the replay does not quarantine the event again
+///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
+/// - **D4** Replay and purge are bounded by `limit` and can be continued
+///   (`replay_and_purge_are_bounded`).
+///
+/// A program that replays also forgets the ids in its heap, so that the new budget is whole.
+#[async_trait]
+pub trait DeadLetters: Send + Sync + Debug {
+    /// Up to `limit` letters that match, oldest first, after the given position.
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, OutboxError>;
+
+    /// One letter.
+    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError>;
+
+    /// Moves up to `limit` letters that match back into the outbox, oldest first, each to the end
+    /// of its key. Returns their ids; fewer than `limit` means that none is left.
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError>;
+
+    /// Deletes up to `limit` letters that match, oldest first, for good. Returns their ids.
+    async fn purge(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError>;
+
+    /// The `limit` largest groups of letters that match, by event type and error.
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterGroup>, OutboxError>;
+}
+
+/// A quarantined event.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The place in the list; grows with each quarantine. The key of paging.
+    pub position: u64,
+    /// The event, unchanged.
+    pub event: Event,
+    /// Failed attempts before the quarantine.
+    pub failure_count: u32,
+    /// The latest error, or the reason of a permanent failure.
+    pub last_error: Option<ErrorText>,
+    /// The first of these failures.
+    pub first_failed_at: SystemTime,
+    /// The last of these failures.
+    pub last_failed_at: SystemTime,
+    /// When the event was moved here, by the store's clock.
+    pub quarantined_at: SystemTime,
+    /// How often the event had been replayed before.
+    pub replays: u32,
+}
+
+impl DeadLetter {
+    /// A letter; the remaining fields are set to "failed once, just now" and may be replaced.
+    #[must_use]
+    pub fn new(position: u64, event: Event, quarantined_at: SystemTime) -> Self {
+        Self {
+            position,
+            event,
+            failure_count: 1,
+            last_error: None,
+            first_failed_at: quarantined_at,
+            last_failed_at: quarantined_at,
+            quarantined_at,
+            replays: 0,
+        }
+    }
+}
+
+/// Which letters are meant. All conditions must hold; none set means all letters.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DeadLetterFilter {
+    /// One of these ids.
+    pub ids: Option<Vec<EventId>>,
+    /// Exactly this event type.
+    pub event_type: Option<String>,
+    /// Exactly this ordering key.
+    pub ordering_key: Option<String>,
+    /// This text somewhere in the last error, case-sensitive.
+    pub error_contains: Option<String>,
+    /// Quarantined before this time.
+    pub before: Option<SystemTime>,
+}
+
+impl DeadLetterFilter {
+    /// All letters.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only these ids.
+    #[must_use]
+    pub fn ids(ids: impl IntoIterator<Item = EventId>) -> Self {
+        Self {
+            ids: Some(ids.into_iter().collect()),
+            ..Self::default()
+        }
+    }
+
+    /// Only this event type.
+    #[must_use]
+    pub fn event_type(mut self, event_type: impl Into<String>) -> Self {
+        self.event_type = Some(event_type.into());
+        self
+    }
+
+    /// Only this ordering key.
+    #[must_use]
+    pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
+        self.ordering_key = Some(key.into());
+        self
+    }
+
+    /// Only letters whose last error has this text somewhere.
+    #[must_use]
+    pub fn error_contains(mut self, text: impl Into<String>) -> Self {
+        self.error_contains = Some(text.into());
+        self
+    }
+
+    /// Only letters that were quarantined before `time`.
+    #[must_use]
+    pub fn before(mut self, time: SystemTime) -> Self {
+        self.before = Some(time);
+        self
+    }
+}
+
+/// Letters of one event type with one error.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct DeadLetterGroup {
+    /// The event type.
+    pub event_type: String,
+    /// The error that they share.
+    pub last_error: Option<ErrorText>,
+    /// How many there are.
+    pub count: u64,
+    /// When the first of them was quarantined.
+    pub oldest: SystemTime,
+    /// When the last of them was quarantined.
+    pub newest: SystemTime,
+}
+
+impl DeadLetterGroup {
+    /// A group of `count` letters.
+    #[must_use]
+    pub fn new(
+        event_type: String,
+        last_error: Option<ErrorText>,
+        count: u64,
+        oldest: SystemTime,
+        newest: SystemTime,
+    ) -> Self {
+        Self {
+            event_type,
+            last_error,
+            count,
+            oldest,
+            newest,
+        }
+    }
+}

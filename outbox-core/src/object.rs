@@ -1,0 +1,256 @@
+//! What an application appends and a relay carries.
+
+use crate::error::OutboxError;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::time::SystemTime;
+use uuid::Uuid;
+
+/// Identifies an event for its whole life: outbox, broker, heap and quarantine.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct EventId(Uuid);
+
+impl EventId {
+    /// A new id: a version 7 UUID, so ids made later sort later.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The id as a UUID.
+    #[must_use]
+    pub fn as_uuid(&self) -> &Uuid {
+        &self.0
+    }
+}
+
+impl Default for EventId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Uuid> for EventId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = OutboxError;
+
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is not a UUID.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text).map(Self).map_err(|_| {
+            OutboxError::invalid(
+                "event",
+                "parse",
+                "event id",
+                text,
+                "a UUID such as 01900000-0000-7000-8000-000000000000",
+            )
+        })
+    }
+}
+
+/// Names and values that travel beside a payload. `traceparent` and `tracestate` live here.
+pub type Headers = BTreeMap<String, String>;
+
+/// One event: bytes to publish, and what a broker needs to route and order them.
+///
+/// The outbox never decodes a payload. A typed payload is made at the producer's edge, with
+/// [`Event::json`] or an encoding of your own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Stays the same through retries, quarantine and replay; consumers deduplicate by it.
+    pub id: EventId,
+    /// What happened, such as `order.placed`. Never empty.
+    pub event_type: String,
+    /// The bytes to publish, unchanged.
+    pub payload: Bytes,
+    /// The media type of the payload.
+    pub content_type: String,
+    /// Names and values that travel beside the payload.
+    pub headers: Headers,
+    /// Events of one key are published one after another, in the order of their commits.
+    pub ordering_key: Option<String>,
+    /// A second append with the same token is refused as a duplicate.
+    pub idempotency_token: Option<String>,
+    /// When the producer made the event, by the producer's clock.
+    pub created_at: SystemTime,
+    /// Not published before this time, by the store's clock. Successors of its key wait with it.
+    pub available_at: Option<SystemTime>,
+}
+
+impl Event {
+    /// An event of raw bytes (`application/octet-stream`), with a new id, made now.
+    #[must_use]
+    pub fn new(event_type: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        Self {
+            id: EventId::new(),
+            event_type: event_type.into(),
+            payload: payload.into(),
+            content_type: "application/octet-stream".to_owned(),
+            headers: Headers::new(),
+            ordering_key: None,
+            idempotency_token: None,
+            created_at: SystemTime::now(),
+            available_at: None,
+        }
+    }
+
+    /// An event whose payload is `value` as JSON (`application/json`).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `value` cannot be written as JSON.
+    #[cfg(feature = "json")]
+    pub fn json(
+        event_type: impl Into<String>,
+        value: &(impl serde::Serialize + ?Sized),
+    ) -> Result<Self, OutboxError> {
+        let payload = serde_json::to_vec(value).map_err(|error| {
+            OutboxError::new(crate::ErrorKind::Invalid, "event", "json").with_source(error)
+        })?;
+        Ok(Self::new(event_type, payload).content_type("application/json"))
+    }
+
+    /// Replaces the id.
+    #[must_use]
+    pub fn id(mut self, id: EventId) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Replaces the media type of the payload.
+    #[must_use]
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.content_type = content_type.into();
+        self
+    }
+
+    /// Adds a header, or replaces the one of that name.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    /// Orders this event among others of the same key.
+    #[must_use]
+    pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
+        self.ordering_key = Some(key.into());
+        self
+    }
+
+    /// Makes a second append with the same token a duplicate.
+    #[must_use]
+    pub fn idempotency_token(mut self, token: impl Into<String>) -> Self {
+        self.idempotency_token = Some(token.into());
+        self
+    }
+
+    /// Replaces the time at which the event was made.
+    #[must_use]
+    pub fn created_at(mut self, time: SystemTime) -> Self {
+        self.created_at = time;
+        self
+    }
+
+    /// Delays the event until `time`.
+    #[must_use]
+    pub fn available_at(mut self, time: SystemTime) -> Self {
+        self.available_at = Some(time);
+        self
+    }
+}
+
+/// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].
+///
+/// A NUL would make PostgreSQL refuse the row, and an endless text would fill any store, so both
+/// are settled here, once, before a backend sees the text.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ErrorText(String);
+
+impl ErrorText {
+    /// The most bytes of UTF-8 that are kept. A longer text is cut at a character boundary.
+    pub const MAX_BYTES: usize = 4096;
+
+    /// Removes NUL characters, then cuts at the last character boundary within the limit.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let kept = text
+            .char_indices()
+            .filter(|&(_, character)| character != '\0')
+            .scan(0, |bytes, (_, character)| {
+                *bytes += character.len_utf8();
+                (*bytes <= Self::MAX_BYTES).then_some(character)
+            });
+        Self(kept.collect())
+    }
+
+    /// The text of an error and of its causes.
+    #[must_use]
+    pub fn from_error(error: &dyn std::error::Error) -> Self {
+        Self::new(&crate::error::error_chain(error))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for ErrorText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ErrorText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for ErrorText {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_text_loses_nul_and_is_cut_at_a_character() {
+        assert_eq!(ErrorText::new("a\0b").as_str(), "ab");
+        let long = "é".repeat(ErrorText::MAX_BYTES);
+        let text = ErrorText::new(&long);
+        assert_eq!(text.len(), ErrorText::MAX_BYTES);
+        let odd = format!("x{long}");
+        assert_eq!(ErrorText::new(&odd).len(), ErrorText::MAX_BYTES - 1);
+    }
+
+    #[test]
+    fn an_id_that_is_not_a_uuid_is_named() {
+        let error = "seven".parse::<EventId>().unwrap_err();
+        assert!(error.report().contains("\"seven\""), "{}", error.report());
+    }
+}

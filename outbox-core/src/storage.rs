@@ -1,0 +1,251 @@
+//! The outbox table, as the worker sees it.
+//!
+//! The clauses (S1, S2, …) are the contract; the name beside each is the case of
+//! `outbox-conformance` that checks it.
+
+use crate::dlq::model::DlqEntry;
+use crate::error::OutboxError;
+use crate::object::{ErrorText, Event, EventId};
+use async_trait::async_trait;
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
+
+/// Claims events, settles them, and moves those that keep failing into the quarantine.
+///
+/// All times and delays are the store's clock. Every call is bounded by a timeout of the adapter's.
+///
+/// - **S1** An event of a committed transaction is claimed sooner or later; one of a rolled-back
+///   transaction never is (`a_rolled_back_append_never_appears`).
+/// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
+///   an earlier one of the key is unsettled in another claim
+///   (`events_of_one_key_keep_their_order`).
+/// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`).
+/// - **S4** A settlement whose claim was taken over changes nothing and is
+///   [`LeaseLost`](crate::ErrorKind::LeaseLost) (`a_lost_claim_settles_nothing`).
+/// - **S5** A retry is not claimed before its delay has passed, and its successors wait with it
+///   (`a_retry_waits_and_its_key_waits_with_it`).
+/// - **S6** Neither retries nor fresh events starve (`retries_do_not_starve_fresh_events`,
+///   `fresh_events_do_not_starve_retries`).
+/// - **S7** The events of a claim whose lease ran out are claimed again one at a time, each alone
+///   in its claim, and only one that had been alone is flagged
+///   [`worker_lost`](ClaimedEvent::worker_lost) (`a_lost_worker_blames_only_a_lone_event`).
+/// - **S8** Quarantine moves an event atomically, once, and never one that is published or under
+///   a live claim (`quarantine_is_atomic_and_idempotent`, `an_event_in_flight_is_busy`).
+/// - **S9** After a quarantine the successors of the key go on
+///   (`successors_go_on_after_a_quarantine`).
+#[async_trait]
+pub trait OutboxStorage: Send + Sync + Debug {
+    /// Leases up to `limit` due events to the caller for `lease`.
+    ///
+    /// Events stand in the order in which they must be published. Empty when nothing is due.
+    /// A claim whose lease has run out is taken over by the next call of any worker.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is claimed on an error, unless the reply was lost; then the lease runs out.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped the claim may stand; its lease then runs out.
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError>;
+
+    /// Ends a claim: the outcome of each of its events, in one transaction.
+    ///
+    /// `settlements` names each event of the claim exactly once, in any order. A claim whose lease
+    /// has run out but that nobody took over yet is still settled.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the claim was taken over or is settled
+    /// already, [`Invalid`](crate::ErrorKind::Invalid) if the settlements are not exactly the
+    /// events of the claim; either way nothing is changed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped all of it is applied or none.
+    async fn settle(
+        &self,
+        token: ClaimToken,
+        settlements: &[Settlement],
+    ) -> Result<(), OutboxError>;
+
+    /// Moves events into the quarantine in one transaction and answers for each entry, in order.
+    ///
+    /// A bad entry does not fail the others.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is moved on an error, unless the reply was lost; calling again is harmless.
+    async fn quarantine_events(
+        &self,
+        entries: &[DlqEntry],
+    ) -> Result<Vec<QuarantineOutcome>, OutboxError>;
+
+    /// Returns when a claim may find work, and after `at_most` in any case.
+    ///
+    /// # Cancel safety
+    ///
+    /// Changes nothing, so it may be dropped at any time.
+    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError>;
+
+    /// What waits in the outbox.
+    async fn backlog(&self) -> Result<Backlog, OutboxError>;
+
+    /// Removes up to `limit` rows that nobody needs any more (used idempotency tokens, consumed
+    /// rows) and returns how many it removed. Call again while that is not zero.
+    async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
+        let _ = limit;
+        Ok(0)
+    }
+}
+
+/// Identifies one claim. A settlement is fenced by it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ClaimToken(Uuid);
+
+impl ClaimToken {
+    /// A token that no other claim has.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The token as a UUID.
+    #[must_use]
+    pub fn as_uuid(&self) -> &Uuid {
+        &self.0
+    }
+}
+
+impl Default for ClaimToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Uuid> for ClaimToken {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+/// Events leased to one worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Claim {
+    /// Fences the settlement.
+    pub token: ClaimToken,
+    /// The events, in the order in which they must be published.
+    pub events: Vec<ClaimedEvent>,
+}
+
+impl Claim {
+    /// A claim of `events` under `token`.
+    #[must_use]
+    pub fn new(token: ClaimToken, events: Vec<ClaimedEvent>) -> Self {
+        Self { token, events }
+    }
+
+    /// A claim of nothing, which needs no settlement.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(ClaimToken::new(), Vec::new())
+    }
+}
+
+/// One event of a claim.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClaimedEvent {
+    /// The event.
+    pub event: Event,
+    /// Failed attempts that were charged to it since it was appended or replayed.
+    pub attempts: u32,
+    /// It was alone in a claim whose worker was lost: settle it as a failed attempt, unpublished.
+    pub worker_lost: bool,
+}
+
+impl ClaimedEvent {
+    /// An event with its charged attempts.
+    #[must_use]
+    pub fn new(event: Event, attempts: u32, worker_lost: bool) -> Self {
+        Self {
+            event,
+            attempts,
+            worker_lost,
+        }
+    }
+}
+
+/// What became of one event of a claim.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settlement {
+    /// The event.
+    pub id: EventId,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Settlement {
+    /// The outcome of one event.
+    #[must_use]
+    pub fn new(id: EventId, outcome: Outcome) -> Self {
+        Self { id, outcome }
+    }
+}
+
+/// What became of an event.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The broker has it: it leaves the outbox.
+    Published,
+    /// The attempt failed and is charged; the event is due again after `delay`.
+    Retry {
+        /// How long the event and the successors of its key wait.
+        delay: Duration,
+        /// What the broker said.
+        error: ErrorText,
+    },
+    /// It can never succeed: it is quarantined at once.
+    Dead {
+        /// Why.
+        reason: ErrorText,
+    },
+    /// Not attempted, or not the event's fault: no attempt is charged.
+    Released {
+        /// How long the event and the successors of its key wait. Zero: due at once.
+        delay: Duration,
+    },
+}
+
+/// What became of one entry given to [`OutboxStorage::quarantine_events`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum QuarantineOutcome {
+    /// Moved from the outbox into the quarantine.
+    Moved,
+    /// Not there to be moved: published, quarantined before, gone, or replayed since without a
+    /// new failure, so that the entry tells of an earlier life. Forget it.
+    Missing,
+    /// Under a live claim; not moved. Try again later.
+    Busy,
+}
+
+/// What waits in an outbox.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// Events that are neither published nor quarantined, claimed ones included.
+    pub pending: u64,
+    /// When the oldest of them was made, by its producer's clock.
+    pub oldest_pending: Option<SystemTime>,
+    /// Events that are claimed at this moment.
+    pub in_flight: u64,
+    /// Ordering keys (or events without one) that wait for a retry or a delayed event.
+    pub waiting: u64,
+    /// Events in the quarantine.
+    pub dead_letters: u64,
+}

@@ -1,0 +1,83 @@
+//! The broker, as the worker sees it.
+
+use crate::object::Event;
+use async_trait::async_trait;
+use std::error::Error;
+use std::fmt::{self, Debug};
+use std::time::Duration;
+
+/// Publishes events to a broker.
+///
+/// - **T1** One result per event, in the order of `events` (`every_event_is_answered_in_order`).
+/// - **T2** `Ok` only when the broker has taken responsibility
+///   (`what_is_answered_ok_is_at_the_broker`).
+/// - **T3** Id, type, key, headers, content type and payload arrive unchanged
+///   (`an_event_arrives_unchanged`).
+/// - **T4** A broker that is away answers `Unavailable`, never `Rejected`, and on its return
+///   everything arrives (`an_outage_is_unavailable_and_ends`).
+///
+/// The worker keeps order per key by itself: one call never holds two events of one ordering key,
+/// so an adapter may send the events of a call all at once. Each call is bounded by the worker's
+/// publish timeout; a panic costs one failed attempt of the event that causes it.
+///
+/// # Cancel safety
+///
+/// The future is dropped at the timeout. Events whose fate is unknown then are published again.
+#[async_trait]
+pub trait Transport: Send + Sync + Debug {
+    /// Publishes `events`; answers for each.
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>>;
+}
+
+/// Whose fault a failed publish is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PublishErrorKind {
+    /// The broker refused this event. Counted; retried with backoff.
+    Rejected,
+    /// This event can never succeed (too large, no such topic). Quarantined at once.
+    Permanent,
+    /// The broker cannot be reached or took too long. Never counted; the worker pauses.
+    Unavailable,
+    /// The broker asks for patience. Never counted; the worker pauses for that long.
+    Throttled(Duration),
+}
+
+/// Why an event was not published.
+#[derive(Debug, thiserror::Error)]
+pub struct PublishError {
+    kind: PublishErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl PublishError {
+    /// An error of `kind`.
+    #[must_use]
+    pub fn new(kind: PublishErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Keeps the cause. Its text reaches the operator as the reason of a dead letter.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> PublishErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            PublishErrorKind::Rejected => f.write_str("rejected"),
+            PublishErrorKind::Permanent => f.write_str("can never be published"),
+            PublishErrorKind::Unavailable => f.write_str("broker unavailable"),
+            PublishErrorKind::Throttled(after) => write!(f, "broker asks to wait {after:?}"),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! DlqHeap in memory.

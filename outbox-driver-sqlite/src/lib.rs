@@ -1,0 +1,1 @@
+//! The connection thread that the SQLite adapters share.

@@ -1,0 +1,1 @@
+//! OutboxStorage and DeadLetters in memory.
