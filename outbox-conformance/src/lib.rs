@@ -1,1 +1,19 @@
-//! The suites that check a DlqHeap, an OutboxStorage and a Transport.
+//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, and a `Transport`.
+
+mod clock;
+pub mod heap;
+pub mod store;
+pub mod transport;
+
+pub use clock::ManualClock;
+
+/// Runs one case on a runtime of its own, with two worker threads so that races are real.
+#[doc(hidden)]
+pub fn run(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap_or_else(|error| panic!("no runtime for the case: {error}"));
+    runtime.block_on(case);
+}
