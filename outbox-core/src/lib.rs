@@ -2,18 +2,28 @@
 #![cfg_attr(not(feature = "dlq"), allow(rustdoc::broken_intra_doc_links))]
 
 mod clock;
+mod config;
 pub mod dlq;
 pub mod error;
 pub mod object;
+pub mod processor;
+mod relay;
+mod retry;
+mod shutdown;
 pub mod storage;
 mod transport;
 
 pub use clock::Clock;
+pub use config::{OutboxConfig, OutboxConfigBuilder};
 pub use dlq::model::{DlqEntry, FailedAttempt, HeapSize};
+#[cfg(feature = "dlq")]
+pub use dlq::processor::{DlqProcessor, TickReport};
 #[cfg(feature = "dlq")]
 pub use dlq::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, DlqHeap};
 pub use error::{ErrorKind, InvalidValue, OutboxError};
 pub use object::{ErrorText, Event, EventId, Headers};
+pub use processor::{OutboxProcessor, PassReport};
+pub use relay::Relay;
 pub use storage::{
     Backlog, Claim, ClaimToken, ClaimedEvent, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };

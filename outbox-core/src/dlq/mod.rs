@@ -5,6 +5,8 @@ mod heap;
 #[cfg(feature = "dlq")]
 mod letters;
 pub mod model;
+#[cfg(feature = "dlq")]
+pub mod processor;
 
 #[cfg(feature = "dlq")]
 pub use heap::DlqHeap;

@@ -1,0 +1,123 @@
+//! The circuit breaker between a worker and its broker.
+
+use crate::retry::RetrySchedule;
+use tokio::time::{Duration, Instant};
+
+/// Says when and how much a worker may publish.
+///
+/// An unavailable broker opens it: nothing is claimed for a while, then one event is claimed as a
+/// probe. After a success the batch doubles pass by pass, so an event that takes the broker down
+/// with it ends up alone in a probe instead of in every batch.
+#[derive(Debug)]
+pub(crate) struct CircuitBreaker {
+    pauses: RetrySchedule,
+    batch_size: usize,
+    /// How many events the next pass may claim.
+    limit: usize,
+    /// Failures in a row.
+    failures: u32,
+    open_until: Option<Instant>,
+}
+
+impl CircuitBreaker {
+    pub(crate) fn new(pauses: RetrySchedule, batch_size: usize) -> Self {
+        Self {
+            pauses,
+            batch_size,
+            limit: batch_size,
+            failures: 0,
+            open_until: None,
+        }
+    }
+
+    /// How many events may be claimed now; zero while the worker must wait.
+    pub(crate) fn limit(&self) -> usize {
+        if self.pause().is_zero() {
+            self.limit
+        } else {
+            0
+        }
+    }
+
+    /// How long the worker must wait.
+    pub(crate) fn pause(&self) -> Duration {
+        self.open_until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
+
+    /// The broker answered for all events.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+        self.open_until = None;
+        self.limit = self.limit.saturating_mul(2).min(self.batch_size);
+    }
+
+    /// The broker could not be reached: the next pass probes with one event.
+    ///
+    /// Half of the pause is random, so that a fleet does not probe in step.
+    pub(crate) fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        self.limit = 1;
+        let ceiling = self.pauses.ceiling(self.failures);
+        self.wait(ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
+    }
+
+    /// The broker asked for patience.
+    pub(crate) fn throttled(&mut self, after: Duration) {
+        self.wait(after);
+    }
+
+    fn wait(&mut self, pause: Duration) {
+        let now = Instant::now();
+        let far = Duration::from_secs(24 * 3600);
+        self.open_until = Some(now + pause.min(far));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSES: RetrySchedule = RetrySchedule {
+        initial: Duration::from_secs(1),
+        max: Duration::from_secs(30),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_pauses_then_probes_with_one_then_grows() {
+        let mut breaker = CircuitBreaker::new(PAUSES, 10);
+        assert_eq!(breaker.limit(), 10);
+        breaker.failed();
+        assert_eq!(breaker.limit(), 0);
+        assert!(breaker.pause() >= Duration::from_millis(500));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let grown: Vec<usize> = (0..5)
+            .map(|_| {
+                let limit = breaker.limit();
+                breaker.succeeded();
+                limit
+            })
+            .collect();
+        assert_eq!(grown, [1, 2, 4, 8, 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_probes_wait_longer_up_to_the_maximum() {
+        let mut breaker = CircuitBreaker::new(PAUSES, 10);
+        for _ in 0..10 {
+            breaker.failed();
+        }
+        assert!(breaker.pause() >= Duration::from_secs(15));
+        assert!(breaker.pause() <= Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_waits_as_long_as_it_asks_and_keeps_the_batch() {
+        let mut breaker = CircuitBreaker::new(PAUSES, 10);
+        breaker.throttled(Duration::from_secs(7));
+        assert_eq!(breaker.pause(), Duration::from_secs(7));
+        tokio::time::advance(Duration::from_secs(7)).await;
+        assert_eq!(breaker.limit(), 10);
+    }
+}

@@ -1,0 +1,238 @@
+//! Publishing one claim: concurrent across keys, in order within a key.
+
+use crate::object::{ErrorText, Event, EventId};
+use crate::shutdown::Stop;
+use crate::storage::ClaimedEvent;
+use crate::transport::{PublishError, PublishErrorKind, Transport};
+use futures_util::FutureExt;
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use tokio::time::{Duration, Instant, sleep};
+
+/// What publishing did to one event.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    Published,
+    Rejected(ErrorText),
+    Permanent(ErrorText),
+    Unavailable(ErrorText),
+    Throttled(Duration),
+    /// Not sent, or given up at shutdown.
+    Untried,
+}
+
+/// One event of the claim, without its payload.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) id: EventId,
+    pub(super) attempts: u32,
+    pub(super) verdict: Verdict,
+    key: usize,
+}
+
+/// The nth events of all keys: they have nothing to do with each other and go out together.
+#[derive(Debug, Default)]
+struct Round {
+    events: Vec<Event>,
+    slots: Vec<usize>,
+}
+
+/// A claim, arranged for publishing.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) slots: Vec<Slot>,
+    rounds: Vec<Round>,
+    /// For each key, whether an event of it failed, so that its successors must wait.
+    closed: Vec<bool>,
+}
+
+impl Plan {
+    pub(super) fn new(events: Vec<ClaimedEvent>) -> Self {
+        let mut plan = Self {
+            slots: Vec::with_capacity(events.len()),
+            rounds: Vec::new(),
+            closed: Vec::new(),
+        };
+        let mut keys = HashMap::new();
+        let mut sent = Vec::new();
+        for claimed in events {
+            let fresh = plan.closed.len();
+            let key = match &claimed.event.ordering_key {
+                Some(name) => *keys.entry(name.clone()).or_insert(fresh),
+                None => fresh,
+            };
+            if key == fresh {
+                plan.closed.push(false);
+                sent.push(0);
+            }
+            plan.add(claimed, key, &mut sent[key]);
+        }
+        plan
+    }
+
+    fn add(&mut self, claimed: ClaimedEvent, key: usize, sent: &mut usize) {
+        let slot = self.slots.len();
+        let id = claimed.event.id;
+        let verdict = if claimed.worker_lost {
+            self.closed[key] = true;
+            Verdict::Rejected(ErrorText::new("worker lost while it held this event alone"))
+        } else {
+            if self.rounds.len() == *sent {
+                self.rounds.push(Round::default());
+            }
+            self.rounds[*sent].events.push(claimed.event);
+            self.rounds[*sent].slots.push(slot);
+            *sent += 1;
+            Verdict::Untried
+        };
+        self.slots.push(Slot {
+            id,
+            attempts: claimed.attempts,
+            verdict,
+            key,
+        });
+    }
+
+    /// Publishes round by round until all is done, or the broker is away, or time is up.
+    pub(super) async fn publish(&mut self, publisher: &mut Publisher<'_>) {
+        for round in std::mem::take(&mut self.rounds) {
+            let round = self.open_part(round);
+            if round.slots.is_empty() {
+                continue;
+            }
+            let verdicts = publisher.publish(&round.events).await;
+            for (slot, verdict) in round.slots.into_iter().zip(verdicts) {
+                let slot = &mut self.slots[slot];
+                if !matches!(verdict, Verdict::Published | Verdict::Permanent(_)) {
+                    self.closed[slot.key] = true;
+                }
+                slot.verdict = verdict;
+            }
+            if publisher.halted {
+                return;
+            }
+        }
+    }
+
+    /// The events of a round whose keys are not held up.
+    fn open_part(&self, round: Round) -> Round {
+        let mut open = Round::default();
+        for (event, slot) in round.events.into_iter().zip(round.slots) {
+            if !self.closed[self.slots[slot].key] {
+                open.events.push(event);
+                open.slots.push(slot);
+            }
+        }
+        open
+    }
+}
+
+/// Calls a transport, and survives it.
+#[derive(Debug)]
+pub(super) struct Publisher<'a> {
+    pub(super) transport: &'a dyn Transport,
+    pub(super) timeout: Duration,
+    /// When the lease of the claim runs out.
+    pub(super) lease_end: Instant,
+    pub(super) stop: &'a mut Stop,
+    /// Set when no further call makes sense in this pass.
+    pub(super) halted: bool,
+}
+
+enum Answer {
+    Results(Vec<Result<(), PublishError>>),
+    /// The call failed as a whole: it panicked, or answered for other events than it was given.
+    Broken(ErrorText),
+    TimedOut,
+    Stopped,
+}
+
+impl Publisher<'_> {
+    /// One verdict per event. A call that fails as a whole is split until the culprit is alone.
+    async fn publish(&mut self, events: &[Event]) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(events.len());
+        let mut parts = vec![events];
+        while let Some(part) = parts.pop() {
+            if self.halted || !self.may_call() {
+                self.halted = true;
+                verdicts.extend(part.iter().map(|_| Verdict::Untried));
+                continue;
+            }
+            match self.call(part).await {
+                Answer::Results(results) => {
+                    verdicts.extend(results.into_iter().map(|result| self.judge(result)));
+                }
+                Answer::Broken(text) if part.len() == 1 => verdicts.push(Verdict::Rejected(text)),
+                Answer::Broken(_) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.push(second);
+                    parts.push(first);
+                }
+                Answer::TimedOut => {
+                    self.halted = true;
+                    let text = format!("no answer within {:?}", self.timeout);
+                    let verdict = Verdict::Unavailable(ErrorText::new(&text));
+                    verdicts.extend(part.iter().map(|_| verdict.clone()));
+                }
+                Answer::Stopped => {
+                    self.halted = true;
+                    verdicts.extend(part.iter().map(|_| Verdict::Untried));
+                }
+            }
+        }
+        verdicts
+    }
+
+    /// A call must be able to time out before another worker may take the claim over.
+    fn may_call(&self) -> bool {
+        !self.stop.requested() && Instant::now() + self.timeout < self.lease_end
+    }
+
+    async fn call(&mut self, events: &[Event]) -> Answer {
+        let transport = self.transport;
+        // The transport is shared and may be left in an odd state by its own panic; that is its
+        // author's to handle, and no state of the worker is touched in between.
+        let publish = AssertUnwindSafe(async { transport.publish(events).await }).catch_unwind();
+        tokio::select! {
+            biased;
+            results = publish => match results {
+                Ok(results) if results.len() == events.len() => Answer::Results(results),
+                Ok(results) => Answer::Broken(ErrorText::new(&format!(
+                    "the transport gave {} answers for {} events", results.len(), events.len()
+                ))),
+                Err(panic) => Answer::Broken(panic_text(&*panic)),
+            },
+            () = sleep(self.timeout) => Answer::TimedOut,
+            () = self.stop.grace_over() => Answer::Stopped,
+        }
+    }
+
+    fn judge(&mut self, result: Result<(), PublishError>) -> Verdict {
+        let Err(error) = result else {
+            return Verdict::Published;
+        };
+        let text = ErrorText::from_error(&error);
+        match error.kind() {
+            PublishErrorKind::Rejected => Verdict::Rejected(text),
+            PublishErrorKind::Permanent => Verdict::Permanent(text),
+            PublishErrorKind::Unavailable => {
+                self.halted = true;
+                Verdict::Unavailable(text)
+            }
+            PublishErrorKind::Throttled(after) => {
+                self.halted = true;
+                Verdict::Throttled(after)
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> ErrorText {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    ErrorText::new(&format!("the transport panicked: {message}"))
+}
