@@ -1,4 +1,7 @@
 //! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, and a `Transport`.
+//!
+//! A case is a plain `async fn` that panics when a backend breaks the contract.
+#![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
 
 mod clock;
 pub mod heap;

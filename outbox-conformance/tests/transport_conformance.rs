@@ -1,0 +1,5 @@
+//! The memory broker passes the transport suite.
+
+use outbox_conformance::transport::MemoryBroker;
+
+outbox_conformance::transport_suite!(memory, MemoryBroker::new(), delivery, outage, limits);
