@@ -1,1 +1,15 @@
-//! The connection thread that the SQLite adapters share.
+//! The connection thread that the SQLite adapters share: group commit, migrations, errors.
+
+mod driver;
+mod error;
+mod job;
+mod open;
+mod schema;
+mod thread;
+mod time;
+
+pub use driver::{Driver, DriverOptions};
+pub use error::sqlite_error;
+pub use rusqlite;
+pub use schema::{migrate, migrate_within, require_version, schema_version};
+pub use time::{from_micros, micros};

@@ -1,0 +1,131 @@
+//! Opening a connection, with errors that say what to do.
+
+use crate::driver::DriverOptions;
+use crate::error::{kind, refusal, sqlite_error};
+use outbox_core::{ErrorKind, OutboxError};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const OPEN: &str = "open";
+
+/// Prepared statements that a connection keeps.
+const STATEMENTS: usize = 64;
+
+/// How long to wait before asking again for what has no busy handler.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Which database to open.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Existing(PathBuf),
+    Created(PathBuf),
+    Memory,
+}
+
+pub(crate) fn open_connection(
+    place: &Place,
+    options: &DriverOptions,
+) -> Result<Connection, OutboxError> {
+    let connection = match place {
+        Place::Memory => Connection::open_in_memory().map_err(sqlite_error(OPEN))?,
+        Place::Existing(path) => open_file(path, OpenFlags::empty())?,
+        Place::Created(path) => open_file(path, OpenFlags::SQLITE_OPEN_CREATE)?,
+    };
+    let path = match place {
+        Place::Existing(path) | Place::Created(path) => path,
+        Place::Memory => Path::new(":memory:"),
+    };
+    prepare(&connection, options).map_err(|error| explain(path, error))?;
+    if connection
+        .is_readonly(MAIN_DB)
+        .map_err(sqlite_error(OPEN))?
+    {
+        return Err(read_only(path));
+    }
+    Ok(connection)
+}
+
+fn open_file(path: &Path, create: OpenFlags) -> Result<Connection, OutboxError> {
+    // An absolute path is never taken for one of SQLite's special names, such as ":memory:".
+    let path = std::path::absolute(path)
+        .map_err(|error| refusal(ErrorKind::Invalid, OPEN, format!("{path:?}: {error}")))?;
+    check(&path, create.is_empty())?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, error))
+}
+
+/// Refuses what SQLite would refuse with less to say.
+fn check(path: &Path, must_exist: bool) -> Result<(), OutboxError> {
+    let invalid = |text: String| Err(refusal(ErrorKind::Invalid, OPEN, text));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => invalid(format!("{path:?} is a folder; name a file in it")),
+        Ok(found) if found.permissions().readonly() => Err(read_only(path)),
+        Ok(_) => Ok(()),
+        Err(_) if path.parent().is_some_and(|folder| !folder.is_dir()) => invalid(format!(
+            "the folder of {path:?} does not exist; make it first"
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if must_exist {
+                invalid(format!("{path:?} does not exist; make it with a migration"))
+            } else {
+                Ok(())
+            }
+        }
+        Err(error) => invalid(format!("{path:?} cannot be reached: {error}")),
+    }
+}
+
+fn prepare(connection: &Connection, options: &DriverOptions) -> rusqlite::Result<()> {
+    connection.busy_timeout(options.busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    use_wal(connection, options.busy_timeout)
+}
+
+/// SQLite does not call the busy handler while it changes the journal mode, so processes that
+/// open a new file at once would fail here; this asks again until the time is up.
+fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| {
+            row.get::<_, String>(0)
+        });
+        match mode {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && start.elapsed() < patience =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            // A file system without shared memory keeps its old mode: slower, and as safe.
+            done => return done.map(drop),
+        }
+    }
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> OutboxError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => refusal(
+            ErrorKind::Invalid,
+            OPEN,
+            format!("{path:?} is not a SQLite file; name another"),
+        ),
+        Some(ErrorCode::ReadOnly) => read_only(path),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refusal(
+            ErrorKind::Invalid,
+            OPEN,
+            format!("{path:?} cannot be opened; check its permissions and its folder's: {error}"),
+        ),
+        _ => refusal(kind(&error), OPEN, format!("{path:?}: {error}")),
+    }
+}
+
+fn read_only(path: &Path) -> OutboxError {
+    refusal(
+        ErrorKind::Invalid,
+        OPEN,
+        format!("{path:?} is read-only; allow this user to write it and its folder"),
+    )
+}

@@ -1,0 +1,99 @@
+//! The connection thread: writes that wait at the same time share a commit.
+
+use crate::error::kind;
+use crate::job::{Access, Failure, Job};
+use rusqlite::Connection;
+use std::sync::mpsc::Receiver;
+
+/// The most writes that share a commit.
+const GROUP: usize = 64;
+
+/// Serves jobs until the last handle is gone.
+pub(crate) fn run(connection: &Connection, queue: &Receiver<Box<dyn Job>>) {
+    let mut next = queue.recv().ok();
+    while let Some(job) = next.take() {
+        match job.access() {
+            Access::Read => read(connection, job),
+            Access::Write => next = write_group(connection, job, queue),
+        }
+        if next.is_none() {
+            next = queue.recv().ok();
+        }
+    }
+}
+
+fn read(connection: &Connection, mut job: Box<dyn Job>) {
+    if job.is_abandoned() {
+        return;
+    }
+    let begun = connection
+        .execute_batch("BEGIN DEFERRED")
+        .and_then(|()| connection.pragma_update(None, "query_only", true));
+    let failure = begun.map_err(|error| failure(&error)).err();
+    if failure.is_none() {
+        job.run(connection);
+    }
+    end(connection);
+    let _ = connection.pragma_update(None, "query_only", false);
+    job.answer(failure.as_ref());
+}
+
+/// Runs a write and those that wait behind it in one transaction; gives back a read that waits.
+///
+/// IMMEDIATE, because a transaction that begins with a read and then writes is refused at once
+/// when another process wrote in between, without waiting for the busy timeout.
+fn write_group(
+    connection: &Connection,
+    first: Box<dyn Job>,
+    queue: &Receiver<Box<dyn Job>>,
+) -> Option<Box<dyn Job>> {
+    if first.is_abandoned() {
+        return None;
+    }
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        first.answer(Some(&failure(&error)));
+        return None;
+    }
+    let mut done = vec![write_one(connection, first)];
+    let mut after = None;
+    while done.len() < GROUP && after.is_none() {
+        match queue.try_recv() {
+            Ok(job) if job.is_abandoned() => {}
+            Ok(job) if job.access() == Access::Write => done.push(write_one(connection, job)),
+            Ok(job) => after = Some(job),
+            Err(_) => break,
+        }
+    }
+    let committed = connection.execute_batch("COMMIT");
+    let failure = committed.map_err(|error| failure(&error)).err();
+    end(connection);
+    for job in done {
+        job.answer(failure.as_ref());
+    }
+    after
+}
+
+/// Runs one write in a savepoint, so that undoing it leaves its neighbours as they are.
+fn write_one(connection: &Connection, mut job: Box<dyn Job>) -> Box<dyn Job> {
+    if connection.execute_batch("SAVEPOINT one").is_ok() {
+        if !job.run(connection) {
+            let _ = connection.execute_batch("ROLLBACK TO one");
+        }
+        let _ = connection.execute_batch("RELEASE one");
+    }
+    job
+}
+
+/// Leaves no transaction open, whatever happened in it.
+fn end(connection: &Connection) {
+    if !connection.is_autocommit() {
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+}
+
+fn failure(error: &rusqlite::Error) -> Failure {
+    Failure {
+        kind: kind(error),
+        text: error.to_string(),
+    }
+}

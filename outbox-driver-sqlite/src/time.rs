@@ -1,0 +1,41 @@
+//! Times as SQLite keeps them here: microseconds since 1970.
+
+use std::time::{Duration, SystemTime};
+
+/// Microseconds since 1970, negative before. Saturates at the ends of `i64`.
+#[must_use]
+pub fn micros(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => {
+            i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
+        }
+    }
+}
+
+/// The time that many microseconds after 1970, or 1970 if the machine cannot tell it.
+#[must_use]
+pub fn from_micros(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    let time = if micros < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(distance)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(distance)
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microseconds_come_back_exactly() {
+        for value in [0, 1, -1, 1_767_225_600_123_456, -62_135_596_800_000_000] {
+            assert_eq!(micros(from_micros(value)), value);
+        }
+        for extreme in [i64::MIN, i64::MAX] {
+            let _ = from_micros(extreme);
+        }
+    }
+}
