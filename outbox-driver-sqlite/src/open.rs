@@ -1,4 +1,8 @@
 //! Opening a connection, with errors that say what to do.
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "quotes show where a path begins and ends"
+)]
 
 use crate::driver::DriverOptions;
 use crate::error::{kind, refusal, sqlite_error};
@@ -36,7 +40,7 @@ pub(crate) fn open_connection(
         Place::Existing(path) | Place::Created(path) => path,
         Place::Memory => Path::new(":memory:"),
     };
-    prepare(&connection, options).map_err(|error| explain(path, error))?;
+    prepare(&connection, options).map_err(|error| explain(path, &error))?;
     if connection
         .is_readonly(MAIN_DB)
         .map_err(sqlite_error(OPEN))?
@@ -52,7 +56,7 @@ fn open_file(path: &Path, create: OpenFlags) -> Result<Connection, OutboxError> 
         .map_err(|error| refusal(ErrorKind::Invalid, OPEN, format!("{path:?}: {error}")))?;
     check(&path, create.is_empty())?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, error))
+    Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, &error))
 }
 
 /// Refuses what SQLite would refuse with less to say.
@@ -105,7 +109,7 @@ fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> 
     }
 }
 
-fn explain(path: &Path, error: rusqlite::Error) -> OutboxError {
+fn explain(path: &Path, error: &rusqlite::Error) -> OutboxError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => refusal(
             ErrorKind::Invalid,
@@ -118,7 +122,7 @@ fn explain(path: &Path, error: rusqlite::Error) -> OutboxError {
             OPEN,
             format!("{path:?} cannot be opened; check its permissions and its folder's: {error}"),
         ),
-        _ => refusal(kind(&error), OPEN, format!("{path:?}: {error}")),
+        _ => refusal(kind(error), OPEN, format!("{path:?}: {error}")),
     }
 }
 
