@@ -90,18 +90,18 @@ async fn a_write_whose_caller_is_gone_before_its_turn_is_not_done() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(&folder, DriverOptions::default()).await;
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    let (began, begun) = oneshot::channel();
+    let (started, start) = oneshot::channel();
     let holder = driver.clone();
     let first = tokio::spawn(async move {
         holder
             .write("hold", move |_| {
-                began.send(()).ok();
+                started.send(()).ok();
                 wait.recv().ok();
                 Ok(())
             })
             .await
     });
-    begun.await.unwrap();
+    start.await.unwrap();
     let mut dropped = Box::pin(driver.write("late", insert(1)));
     assert!(
         futures_poll(&mut dropped).await.is_none(),
