@@ -1,0 +1,224 @@
+//! The dead-letter processor, stopped at each of its steps and run by two replicas.
+
+use async_trait::async_trait;
+use integration_tests::keyed_events;
+use outbox_core::{
+    Backlog, Claim, ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, DlqHeap, DlqProcessor,
+    ErrorKind, Event, EventId, FailedAttempt, OutboxConfig, OutboxError, OutboxStorage, Outcome,
+    QuarantineOutcome, Settlement,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use outbox_store_memory::MemoryOutbox;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// Fails from the nth call on, before the call or after it was applied.
+#[derive(Debug)]
+struct Fuse {
+    left: AtomicI64,
+    applied: bool,
+}
+
+impl Fuse {
+    async fn burn<T>(
+        &self,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
+    ) -> Result<T, OutboxError> {
+        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        if left > 0 {
+            return call.await;
+        }
+        if left == 0 && self.applied {
+            call.await?;
+        }
+        Err(OutboxError::new(ErrorKind::Unavailable, "fuse", "burn"))
+    }
+}
+
+#[derive(Debug)]
+struct FusedStore(MemoryOutbox, Arc<Fuse>);
+
+#[async_trait]
+impl OutboxStorage for FusedStore {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+        self.0.claim(limit, lease).await
+    }
+
+    async fn settle(&self, token: ClaimToken, all: &[Settlement]) -> Result<(), OutboxError> {
+        self.0.settle(token, all).await
+    }
+
+    async fn quarantine_events(
+        &self,
+        entries: &[DlqEntry],
+    ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
+        self.1.burn(self.0.quarantine_events(entries)).await
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
+        self.0.wait_for_work(at_most).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, OutboxError> {
+        self.0.backlog().await
+    }
+}
+
+struct FusedHeap(MemoryDlqHeap, Arc<Fuse>);
+
+#[async_trait]
+impl DlqHeap for FusedHeap {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        self.0.record_failure(id).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        self.0.record_success(id).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        self.0.drain_exceeded(threshold).await
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        self.1.burn(self.0.forget(ids)).await
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        self.1
+            .burn(self.0.lease_exceeded(threshold, limit, lease))
+            .await
+    }
+}
+
+fn config() -> OutboxConfig {
+    OutboxConfig::builder()
+        .failure_threshold(3)
+        .dlq_page(2)
+        .build()
+        .expect("a valid config")
+}
+
+/// Five events that failed three times each, in the store and in the heap.
+async fn failed() -> (MemoryOutbox, MemoryDlqHeap, Vec<Event>) {
+    let (store, heap) = (MemoryOutbox::new(), MemoryDlqHeap::new());
+    let events = keyed_events(5, 1);
+    store.append(&events).expect("appended");
+    for _ in 0..3 {
+        let claim = store.claim(10, Duration::from_secs(30)).await.unwrap();
+        let retry = |id| {
+            let outcome = Outcome::Retry {
+                delay: Duration::ZERO,
+                error: "refused".into(),
+            };
+            Settlement::new(id, outcome)
+        };
+        let settlements: Vec<_> = claim.events.iter().map(|one| retry(one.event.id)).collect();
+        store.settle(claim.token, &settlements).await.unwrap();
+        let failures: Vec<_> = events
+            .iter()
+            .map(|event| FailedAttempt::new(event.id).with_error("refused".into()))
+            .collect();
+        heap.record_failures(&failures).await.unwrap();
+    }
+    (store, heap, events)
+}
+
+async fn assert_all_quarantined(store: &MemoryOutbox, heap: &MemoryDlqHeap, events: &[Event]) {
+    let letters = store
+        .list(&DeadLetterFilter::all(), None, 100)
+        .await
+        .unwrap();
+    let mut dead: Vec<EventId> = letters.iter().map(|letter| letter.event.id).collect();
+    dead.sort_unstable();
+    let mut expected: Vec<EventId> = events.iter().map(|event| event.id).collect();
+    expected.sort_unstable();
+    assert_eq!(dead, expected);
+    for letter in &letters {
+        assert_eq!(letter.failure_count, 3, "a count was lost");
+        assert_eq!(letter.last_error.as_deref(), Some("refused"));
+    }
+    assert_eq!(store.backlog().await.unwrap().pending, 0);
+    assert_eq!(
+        heap.size().await.unwrap().unwrap().entries,
+        0,
+        "an entry was left"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_dies_at_any_step_loses_no_count_and_quarantines_once() {
+    let mut steps = 0;
+    for applied in [false, true] {
+        for step in 0.. {
+            let (store, heap, events) = failed().await;
+            let fuse = Arc::new(Fuse {
+                left: AtomicI64::new(step),
+                applied,
+            });
+            let fused_heap = Arc::new(FusedHeap(heap.clone(), Arc::clone(&fuse)));
+            let fused_store = Arc::new(FusedStore(store.clone(), Arc::clone(&fuse)));
+            let dying = DlqProcessor::new(fused_heap, fused_store)
+                .config(config())
+                .tick()
+                .await;
+            let whole = fuse.left.load(Ordering::SeqCst) >= 0 && dying.is_ok();
+
+            tokio::time::advance(Duration::from_secs(61)).await;
+            let mut next =
+                DlqProcessor::new(Arc::new(heap.clone()), Arc::new(store.clone())).config(config());
+            next.tick().await.unwrap();
+            assert_all_quarantined(&store, &heap, &events).await;
+            steps += 1;
+            if whole {
+                break;
+            }
+        }
+    }
+    // Three pages of three steps, each failing before and after, and the two whole runs.
+    assert_eq!(steps, 2 * (3 * 3 + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_replicas_quarantine_each_event_once() {
+    for _round in 0..10 {
+        let (store, heap, events) = failed().await;
+        let replica =
+            || DlqProcessor::new(Arc::new(heap.clone()), Arc::new(store.clone())).config(config());
+        let (mut one, mut two) = (replica(), replica());
+        let (one, two) = tokio::join!(one.tick(), two.tick());
+        assert_eq!(one.unwrap().moved + two.unwrap().moved, events.len());
+        assert_all_quarantined(&store, &heap, &events).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_in_flight_stays_until_its_claim_ends() {
+    let (store, heap, events) = failed().await;
+    let claim = store.claim(10, Duration::from_secs(30)).await.unwrap();
+    assert_eq!(claim.events.len(), events.len());
+    let mut processor =
+        DlqProcessor::new(Arc::new(heap.clone()), Arc::new(store.clone())).config(config());
+    assert_eq!(processor.tick().await.unwrap().busy, events.len());
+    assert_eq!(store.backlog().await.unwrap().dead_letters, 0);
+
+    let published: Vec<_> = events
+        .iter()
+        .map(|event| Settlement::new(event.id, Outcome::Published))
+        .collect();
+    store.settle(claim.token, &published).await.unwrap();
+    let report = processor.tick().await.unwrap();
+    assert_eq!((report.moved, report.missing), (0, events.len()));
+    assert_eq!(
+        store.backlog().await.unwrap().dead_letters,
+        0,
+        "a false dead letter"
+    );
+    assert_eq!(heap.size().await.unwrap().unwrap().entries, 0);
+}

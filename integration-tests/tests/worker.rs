@@ -1,0 +1,169 @@
+//! Workers that hang, die or are told to stop, on memory and tokio's paused clock.
+
+use async_trait::async_trait;
+use integration_tests::{assert_each_once, keyed_events};
+use outbox_conformance::transport::MemoryBroker;
+use outbox_core::{
+    DeadLetterFilter, DeadLetters, Event, EventId, OutboxConfig, OutboxProcessor, OutboxStorage,
+    PublishError, Relay, Transport,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use outbox_store_memory::MemoryOutbox;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// A broker that never answers a call that holds a certain event.
+#[derive(Clone, Debug)]
+struct Hanging {
+    broker: MemoryBroker,
+    poison: EventId,
+    /// Notified when a call begins to hang.
+    caught: Arc<Notify>,
+}
+
+impl Hanging {
+    fn new(poison: EventId) -> Self {
+        Self {
+            broker: MemoryBroker::new(),
+            poison,
+            caught: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Hanging {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        if events.iter().any(|event| event.id == self.poison) {
+            self.caught.notify_one();
+            pending::<()>().await;
+        }
+        self.broker.publish(events).await
+    }
+}
+
+fn config() -> OutboxConfig {
+    OutboxConfig::builder()
+        .failure_threshold(3)
+        .build()
+        .expect("a valid config")
+}
+
+fn filled(events: &[Event]) -> MemoryOutbox {
+    let store = MemoryOutbox::new();
+    store.append(events).expect("appended");
+    store
+}
+
+async fn dead_ids(store: &MemoryOutbox) -> Vec<EventId> {
+    let letters = store
+        .list(&DeadLetterFilter::all(), None, 1000)
+        .await
+        .expect("listed");
+    letters.iter().map(|letter| letter.event.id).collect()
+}
+
+fn without(events: &[Event], id: EventId) -> Vec<Event> {
+    events
+        .iter()
+        .filter(|event| event.id != id)
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_hangs_the_broker_ends_in_the_quarantine_and_the_rest_arrives() {
+    let events = keyed_events(20, 3);
+    let transport = Hanging::new(events[25].id);
+    let store = filled(&events);
+    let relay = Relay::new(Arc::new(store.clone()), Arc::new(transport.clone()))
+        .dlq_heap(Arc::new(MemoryDlqHeap::new()))
+        .config(config());
+    let task = tokio::spawn(relay.run(pending()));
+    // Each time it is alone costs a publish timeout and a pause; fresh events get it charged.
+    let mut expected = without(&events, transport.poison);
+    for _ in 0..40 {
+        let more = keyed_events(1, 1);
+        store.append(&more).expect("appended");
+        expected.extend(more);
+        sleep(Duration::from_secs(60)).await;
+    }
+    task.abort();
+    assert_eq!(dead_ids(&store).await, [transport.poison]);
+    assert_each_once(&transport.broker.events(), &expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_kills_its_worker_is_quarantined_and_no_neighbour_is_blamed() {
+    let events = keyed_events(10, 2);
+    let transport = Hanging::new(events[4].id);
+    let store = filled(&events);
+    let heap = Arc::new(MemoryDlqHeap::new());
+    let mut deaths = 0;
+    // Each worker is dropped as soon as it publishes the poison, as if the process had died.
+    while store.backlog().await.unwrap().pending > 0 {
+        let relay = Relay::new(Arc::new(store.clone()), Arc::new(transport.clone()))
+            .dlq_heap(heap.clone())
+            .config(config());
+        tokio::select! {
+            biased;
+            () = transport.caught.notified() => deaths += 1,
+            _ = relay.run(pending()) => panic!("the relay ended"),
+            () = sleep(Duration::from_secs(600)) => {}
+        }
+        sleep(Duration::from_secs(31)).await;
+    }
+    assert_eq!(dead_ids(&store).await, [transport.poison]);
+    assert_each_once(
+        &transport.broker.events(),
+        &without(&events, transport.poison),
+    );
+    // In company, then alone once for each attempt of the threshold.
+    assert_eq!(deaths, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
+    let events = keyed_events(5, 2);
+    let transport = Hanging::new(events[2].id);
+    let store = filled(&events);
+    let grace = Duration::from_secs(5);
+    let config = OutboxConfig::builder()
+        .shutdown_grace(grace)
+        .build()
+        .unwrap();
+    let worker =
+        OutboxProcessor::new(Arc::new(store.clone()), Arc::new(transport.clone())).config(config);
+    let stop = Arc::clone(&transport.caught);
+    worker
+        .run(async move { stop.notified().await })
+        .await
+        .expect("a clean end");
+
+    let claim = store.claim(100, Duration::from_secs(30)).await.unwrap();
+    assert_eq!(claim.events.len(), events.len(), "an event is held or lost");
+    assert!(
+        claim
+            .events
+            .iter()
+            .all(|claimed| claimed.attempts == 0 && !claimed.worker_lost)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_workers_share_an_outbox_and_deliver_each_event_once() {
+    let events = keyed_events(50, 20);
+    let (store, broker) = (filled(&events), MemoryBroker::new());
+    let workers = (0..2).map(|_| {
+        let relay = Relay::new(Arc::new(store.clone()), Arc::new(broker.clone()));
+        tokio::spawn(relay.run(sleep(Duration::from_secs(60))))
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.expect("no panic").expect("a clean end");
+    }
+    assert_each_once(&broker.events(), &events);
+    integration_tests::assert_ordered_per_key(&broker.events());
+}
