@@ -1,1 +1,266 @@
-//! DlqHeap on SQLite.
+#![doc = include_str!("../README.md")]
+
+use async_trait::async_trait;
+use outbox_core::{
+    Clock, DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
+};
+use outbox_driver_sqlite::rusqlite::{Connection, Row};
+use outbox_driver_sqlite::{
+    Driver, DriverOptions, from_micros, micros, migrate, migrate_within, require_version,
+    sqlite_error,
+};
+use std::path::Path;
+use std::time::Duration;
+use uuid::Uuid;
+
+pub use outbox_driver_sqlite::rusqlite;
+
+const COMPONENT: &str = "dlq-heap";
+const TABLES: &[&str] = &["outbox_dlq_heap"];
+
+/// The migrations, in their order.
+pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
+
+/// A dead-letter heap in a SQLite file. Clones share a connection.
+#[derive(Clone, Debug)]
+pub struct SqliteDlqHeap {
+    driver: Driver,
+    clock: Clock,
+}
+
+impl SqliteDlqHeap {
+    /// Opens a heap that was migrated before.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a file that is missing, read-only or not
+    /// SQLite, or whose heap was not migrated, or by a newer program.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
+        let driver = Driver::open(path, DriverOptions::default()).await?;
+        driver
+            .read("open", |connection| {
+                require_version(connection, COMPONENT, version())
+            })
+            .await?;
+        Ok(Self::on(driver))
+    }
+
+    /// Creates the file and the table where they are missing, then opens the heap.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if a table of that name is not ours.
+    pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
+        Self::migrated(Driver::create(path, DriverOptions::default()).await?).await
+    }
+
+    /// A heap in memory, gone with its last clone.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub async fn open_in_memory() -> Result<Self, OutboxError> {
+        Self::migrated(Driver::open_in_memory(DriverOptions::default()).await?).await
+    }
+
+    /// Creates the table on a connection of the caller's, and returns how many migrations ran.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate).
+    pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
+        migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+    }
+
+    /// Replaces the clock, which is the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
+        let migrate =
+            |connection: &Connection| migrate_within(connection, COMPONENT, TABLES, MIGRATIONS);
+        driver.write("migrate", migrate).await?;
+        Ok(Self::on(driver))
+    }
+
+    fn on(driver: Driver) -> Self {
+        let clock = Clock::system();
+        Self { driver, clock }
+    }
+
+    fn now(&self) -> i64 {
+        micros(self.clock.now())
+    }
+}
+
+fn version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+#[async_trait]
+impl DlqHeap for SqliteDlqHeap {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        self.record_failures(&[FailedAttempt::new(id)]).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        self.forget(&[id]).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        const OPERATION: &str = "drain";
+        let now = self.now();
+        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
+        if self.driver.read(OPERATION, empty).await? {
+            return Ok(Vec::new());
+        }
+        let drain = move |connection: &Connection| {
+            entries(
+                connection,
+                include_str!("sql/drain.sql"),
+                (threshold, now),
+                OPERATION,
+            )
+        };
+        self.driver.write(OPERATION, drain).await
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        const OPERATION: &str = "record";
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let (failures, now) = (failures.to_vec(), self.now());
+        let record = move |connection: &Connection| {
+            let error = sqlite_error(OPERATION);
+            let mut upsert = connection
+                .prepare_cached(include_str!("sql/record.sql"))
+                .map_err(&error)?;
+            for failure in &failures {
+                let text = failure.error.as_ref().map(ErrorText::as_str);
+                upsert
+                    .execute((blob(&failure.id), now, text))
+                    .map_err(&error)?;
+            }
+            Ok(())
+        };
+        self.driver.write(OPERATION, record).await
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        const OPERATION: &str = "forget";
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // On the healthy path nothing failed, and a look takes no lock for writing.
+        let empty = |connection: &Connection| none_exceeded(connection, 1);
+        if self.driver.read(OPERATION, empty).await? {
+            return Ok(());
+        }
+        let ids = ids.to_vec();
+        let forget = move |connection: &Connection| {
+            let error = sqlite_error(OPERATION);
+            let mut delete = connection
+                .prepare_cached(include_str!("sql/forget.sql"))
+                .map_err(&error)?;
+            for id in &ids {
+                delete.execute([blob(id)]).map_err(&error)?;
+            }
+            Ok(())
+        };
+        self.driver.write(OPERATION, forget).await
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        const OPERATION: &str = "lease";
+        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
+        if self.driver.read(OPERATION, empty).await? {
+            return Ok(Vec::new());
+        }
+        let now = self.now();
+        let until = micros(self.clock.now() + lease);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let lease = move |connection: &Connection| {
+            let next = include_str!("sql/next.sql");
+            let leased = entries(connection, next, (threshold, now, limit), OPERATION)?;
+            let error = sqlite_error(OPERATION);
+            let mut hide = connection
+                .prepare_cached(include_str!("sql/lease.sql"))
+                .map_err(&error)?;
+            for entry in &leased {
+                hide.execute((blob(&entry.id), until)).map_err(&error)?;
+            }
+            Ok(leased)
+        };
+        self.driver.write(OPERATION, lease).await
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        let size = |connection: &Connection| {
+            connection
+                .query_row(include_str!("sql/size.sql"), [], |row| {
+                    let oldest: Option<i64> = row.get(1)?;
+                    let entries = row.get::<_, i64>(0)?.unsigned_abs();
+                    Ok(Some(HeapSize::new(entries, oldest.map(from_micros))))
+                })
+                .map_err(sqlite_error("size"))
+        };
+        self.driver.read("size", size).await
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let now = self.now();
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let prune = move |connection: &Connection| {
+            connection
+                .execute(
+                    include_str!("sql/prune.sql"),
+                    (now.saturating_sub(age), now, limit),
+                )
+                .map_err(sqlite_error("prune"))
+        };
+        self.driver.write("prune", prune).await
+    }
+}
+
+fn blob(id: &EventId) -> &[u8; 16] {
+    id.as_uuid().as_bytes()
+}
+
+fn none_exceeded(connection: &Connection, threshold: u32) -> Result<bool, OutboxError> {
+    let found: bool = connection
+        .prepare_cached(include_str!("sql/any_exceeded.sql"))
+        .and_then(|mut look| look.query_row([threshold], |row| row.get(0)))
+        .map_err(sqlite_error("look"))?;
+    Ok(!found)
+}
+
+/// Runs a statement whose rows are entries.
+fn entries(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl rusqlite::Params,
+    operation: &'static str,
+) -> Result<Vec<DlqEntry>, OutboxError> {
+    let error = sqlite_error(operation);
+    let mut statement = connection.prepare_cached(sql).map_err(&error)?;
+    let rows = statement.query_map(parameters, entry).map_err(&error)?;
+    rows.collect::<Result<_, _>>().map_err(&error)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<DlqEntry> {
+    let id = Uuid::from_bytes(row.get(0)?);
+    let error: Option<String> = row.get(2)?;
+    let (first, last) = (from_micros(row.get(3)?), from_micros(row.get(4)?));
+    let entry = DlqEntry::new(EventId::from(id), row.get(1)?, first, last);
+    Ok(entry.with_error(error.as_deref().map(ErrorText::new)))
+}

@@ -1,0 +1,2 @@
+-- Whether any entry reached the threshold ?1: answered by the index on the count.
+SELECT EXISTS (SELECT 1 FROM outbox_dlq_heap WHERE failure_count >= ?1)
