@@ -1,1 +1,147 @@
-//! OutboxStorage and DeadLetters on SQLite.
+//! [`OutboxStorage`] and [`DeadLetters`] on `SQLite`, and [`append`] for the application's own
+//! transaction.
+//!
+//! One writer at a time means that the order of rows is the order of commits, so one cursor over
+//! the row number finds each event exactly once. Only keys that are claimed or wait cost a row of
+//! their own. The tables are a public contract: see `docs/sqlite-schema.md`.
+
+mod append;
+mod claim;
+mod keys;
+mod letters;
+mod quarantine;
+mod row;
+mod settle;
+mod status;
+mod storage;
+
+pub use append::append;
+pub use outbox_driver_sqlite::DriverOptions;
+pub use rusqlite;
+
+use outbox_core::{Clock, OutboxError};
+use outbox_driver_sqlite::{Driver, migrate_within, require_version};
+use std::path::Path;
+use std::time::Duration;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The name under which the tables are known in `outbox_schema`.
+const COMPONENT: &str = "store";
+
+/// The migrations, oldest first, for printing. [`SqliteOutbox::migrate`] applies them.
+pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+
+const TABLES: &[&str] = &[
+    "outbox_events",
+    "outbox_tokens",
+    "outbox_cursor",
+    "outbox_keys",
+    "outbox_claims",
+    "outbox_dead_letters",
+];
+
+/// The outbox and its quarantine in a `SQLite` file.
+///
+/// A clone shares the connection. Several processes may share the file.
+#[derive(Clone, Debug)]
+pub struct SqliteOutbox {
+    driver: Driver,
+    clock: Clock,
+    token_retention: Duration,
+}
+
+impl SqliteOutbox {
+    /// Opens the file, and makes it and the tables that are missing. Safe from several processes
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the file is not of `SQLite`, cannot be
+    /// written, has a table of our name that is not ours, or was migrated by a newer program.
+    pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
+        Self::migrate_with(path, DriverOptions::default()).await
+    }
+
+    /// As [`migrate`](Self::migrate), with other timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate).
+    pub async fn migrate_with(
+        path: impl AsRef<Path>,
+        options: DriverOptions,
+    ) -> Result<Self, OutboxError> {
+        let driver = Driver::create(path, options).await?;
+        driver
+            .write("migrate", |connection| {
+                migrate_within(connection, COMPONENT, TABLES, MIGRATIONS)
+            })
+            .await?;
+        Ok(Self::new(driver))
+    }
+
+    /// Opens a file that exists and has the tables of this version.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the file is missing, is not of `SQLite`,
+    /// cannot be written, or lacks these tables in this version.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
+        Self::open_with(path, DriverOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with other timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        options: DriverOptions,
+    ) -> Result<Self, OutboxError> {
+        let driver = Driver::open(path, options).await?;
+        driver
+            .read("open", |connection| {
+                let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+                require_version(connection, COMPONENT, newest)
+            })
+            .await?;
+        Ok(Self::new(driver))
+    }
+
+    /// Makes the tables that are missing over a connection of the application's, and returns how
+    /// many migrations were applied.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate).
+    pub fn migrate_on(connection: &mut rusqlite::Connection) -> Result<usize, OutboxError> {
+        outbox_driver_sqlite::migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+    }
+
+    /// Where leases and delays take the time from. Default: the machine's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// How long an idempotency token stays taken, by the clock of the machine that appended it.
+    /// Default: 7 days.
+    #[must_use]
+    pub fn with_token_retention(mut self, retention: Duration) -> Self {
+        self.token_retention = retention;
+        self
+    }
+
+    fn new(driver: Driver) -> Self {
+        Self {
+            driver,
+            clock: Clock::system(),
+            token_retention: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}

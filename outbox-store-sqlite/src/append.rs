@@ -1,0 +1,85 @@
+//! The producer's side: events into the application's own transaction.
+
+use crate::row::headers_to_json;
+use outbox_core::{ErrorKind, Event, OutboxError};
+use outbox_driver_sqlite::{micros, sqlite_error};
+use rusqlite::{Connection, Error, Transaction, ffi};
+
+const APPEND: &str = "append";
+
+/// Appends `events` to the outbox inside the caller's transaction, all or none.
+///
+/// They are published once the transaction commits, and never if it rolls back. An error leaves
+/// the transaction usable and without any of `events`.
+///
+/// Begin with `transaction_with_behavior(TransactionBehavior::Immediate)`: a transaction that
+/// reads first and then writes is refused at once when another process wrote in between. Each
+/// connection needs a busy timeout of its own (`Connection::busy_timeout`).
+///
+/// # Errors
+///
+/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
+/// [`Invalid`](ErrorKind::Invalid) if an event type is empty or a payload is larger than `SQLite`
+/// allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
+pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), OutboxError> {
+    transaction
+        .execute_batch("SAVEPOINT outbox_append")
+        .map_err(sqlite_error(APPEND))?;
+    let result = events
+        .iter()
+        .try_for_each(|event| insert(transaction, event));
+    if result.is_err() {
+        // A full disk may have ended the whole transaction; then there is nothing to undo.
+        let _ = transaction.execute_batch("ROLLBACK TO outbox_append");
+    }
+    let released = transaction.execute_batch("RELEASE outbox_append");
+    result?;
+    released.map_err(sqlite_error(APPEND))
+}
+
+fn insert(connection: &Connection, event: &Event) -> Result<(), OutboxError> {
+    if event.event_type.is_empty() {
+        return Err(OutboxError::invalid(
+            "sqlite",
+            APPEND,
+            "event type",
+            "",
+            "a name that is not empty, such as order.placed",
+        ));
+    }
+    let mut statement = connection
+        .prepare_cached(include_str!("sql/append_event.sql"))
+        .map_err(sqlite_error(APPEND))?;
+    let inserted = statement.execute((
+        event.id.as_uuid().as_bytes(),
+        &event.event_type,
+        &event.payload[..],
+        &event.content_type,
+        headers_to_json(&event.headers, APPEND)?,
+        &event.ordering_key,
+        &event.idempotency_token,
+        micros(event.created_at),
+        event.available_at.map(micros),
+    ));
+    inserted.map(drop).map_err(|error| {
+        if is_duplicate(&error) {
+            OutboxError::new(ErrorKind::Duplicate, "sqlite", APPEND).with_source(error)
+        } else {
+            sqlite_error(APPEND)(error)
+        }
+    })
+}
+
+/// Whether an id is taken, or the trigger found the token taken.
+pub(crate) fn is_duplicate(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(failure, message) => match failure.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE => true,
+            ffi::SQLITE_CONSTRAINT_TRIGGER => message
+                .as_deref()
+                .is_some_and(|text| text.starts_with("outbox: duplicate")),
+            _ => false,
+        },
+        _ => false,
+    }
+}

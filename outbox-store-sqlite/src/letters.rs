@@ -1,0 +1,246 @@
+//! The operator's side: list, replay, purge.
+
+use crate::SqliteOutbox;
+use crate::keys::{Result as Step, during, run};
+use crate::row::{event_id, letter};
+use async_trait::async_trait;
+use outbox_core::{
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, EventId,
+    OutboxError,
+};
+use outbox_driver_sqlite::{from_micros, micros};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+/// The columns of a letter, in the order that `row::letter` reads.
+const LETTER: &str = "SELECT position, id, event_type, payload, content_type, headers, \
+    ordering_key, idempotency_token, created_at, available_at, failure_count, last_error, \
+    first_failed_at, last_failed_at, quarantined_at, replays FROM outbox_dead_letters";
+
+/// Holds for a letter that cannot be replayed: its id is in the outbox again, or its token was
+/// freed and taken by another event.
+const BLOCKED: &str = "(EXISTS (SELECT 1 FROM outbox_events e WHERE e.id = outbox_dead_letters.id) \
+    OR EXISTS (SELECT 1 FROM outbox_tokens t WHERE t.token = idempotency_token \
+    AND t.event_id <> outbox_dead_letters.id))";
+
+/// Conditions of a `WHERE`, with their values. Only fixed text goes into the statement.
+struct Conditions {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn new(filter: &DeadLetterFilter) -> Self {
+        let mut conditions = Self {
+            sql: " WHERE 1".to_owned(),
+            values: Vec::new(),
+        };
+        if let Some(ids) = &filter.ids {
+            // All ids as one value, cut into pieces of 16: a statement takes 32,766 values at most.
+            let bytes = ids.iter().flat_map(|id| *id.as_uuid().as_bytes()).collect();
+            conditions.push(
+                "id IN (WITH RECURSIVE i(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM i \
+                 WHERE (n + 2) * 16 <= length(?)) SELECT substr(?, n * 16 + 1, 16) FROM i)",
+                Value::Blob(bytes),
+            );
+        }
+        if let Some(event_type) = &filter.event_type {
+            conditions.push("event_type = ?", Value::Text(event_type.clone()));
+        }
+        if let Some(key) = &filter.ordering_key {
+            conditions.push("ordering_key = ?", Value::Text(key.clone()));
+        }
+        if let Some(text) = &filter.error_contains {
+            conditions.push("instr(last_error, ?) > 0", Value::Text(text.clone()));
+        }
+        if let Some(time) = filter.before {
+            conditions.push("quarantined_at < ?", Value::Integer(micros(time)));
+        }
+        conditions
+    }
+
+    /// Adds a condition; each `?` in it is the one value.
+    fn push(&mut self, condition: &str, value: Value) {
+        self.values.push(value);
+        let number = format!("?{}", self.values.len());
+        self.sql.push_str(" AND ");
+        self.sql.push_str(&condition.replace('?', &number));
+    }
+
+    fn rows<T>(
+        &self,
+        connection: &Connection,
+        select: &str,
+        end: &str,
+        read: impl FnMut(&Row<'_>) -> Step<T>,
+    ) -> Step<Vec<T>> {
+        let sql = format!("{select}{}{end}", self.sql);
+        connection
+            .prepare(&sql)?
+            .query_map(params_from_iter(&self.values), read)?
+            .collect()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SqliteOutbox {
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, OutboxError> {
+        const LIST: &str = "list";
+        let mut conditions = Conditions::new(filter);
+        if let Some(after) = after {
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            conditions.push("position > ?", Value::Integer(after));
+        }
+        let end = in_order(limit);
+        let read =
+            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, letter));
+        self.driver.read(LIST, read).await
+    }
+
+    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
+        const FIND: &str = "find";
+        let read = move |connection: &Connection| {
+            connection
+                .prepare_cached(&format!("{LETTER} WHERE id = ?1"))?
+                .query_row([id.as_uuid().as_bytes()], letter)
+                .optional()
+        };
+        self.driver
+            .read(FIND, move |connection| during(FIND, read(connection)))
+            .await
+    }
+
+    /// A letter whose id is in the outbox again, or whose idempotency token was taken by another
+    /// event since, stays. If no other letter matches, that is a
+    /// [`Conflict`](ErrorKind::Conflict) which names one.
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let conditions = Conditions::new(filter);
+        self.driver
+            .write("replay", move |connection| {
+                replay(connection, &conditions, limit)
+            })
+            .await
+    }
+
+    async fn purge(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        const PURGE: &str = "purge";
+        let conditions = Conditions::new(filter);
+        let purge = move |connection: &Connection| {
+            let found = places(connection, &conditions, "", limit)?;
+            for (position, _) in &found {
+                run(
+                    connection,
+                    include_str!("sql/remove_letter.sql"),
+                    [position],
+                )?;
+            }
+            Ok(ids(found))
+        };
+        self.driver
+            .write(PURGE, move |connection| during(PURGE, purge(connection)))
+            .await
+    }
+
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
+        const STATISTICS: &str = "statistics";
+        let conditions = Conditions::new(filter);
+        let select = "SELECT event_type, last_error, count(*) AS letters, min(quarantined_at), \
+                      max(quarantined_at) FROM outbox_dead_letters";
+        let end = format!(
+            " GROUP BY event_type, last_error ORDER BY letters DESC, event_type, last_error \
+             LIMIT {}",
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        );
+        let read = move |connection: &_| conditions.rows(connection, select, &end, group);
+        self.driver
+            .read(STATISTICS, move |connection| {
+                during(STATISTICS, read(connection))
+            })
+            .await
+    }
+}
+
+fn replay(
+    connection: &Connection,
+    conditions: &Conditions,
+    limit: usize,
+) -> Result<Vec<EventId>, OutboxError> {
+    const REPLAY: &str = "replay";
+    let free = format!(" AND NOT {BLOCKED}");
+    let found = during(REPLAY, places(connection, conditions, &free, limit))?;
+    if found.is_empty() && limit > 0 {
+        let blocked = format!(" AND {BLOCKED}");
+        let blocked = during(REPLAY, places(connection, conditions, &blocked, 1))?;
+        if let Some((_, id)) = blocked.first() {
+            let text = format!("the id or the idempotency token of letter {id} is in use again");
+            return Err(OutboxError::new(ErrorKind::Conflict, "sqlite", REPLAY).with_source(text));
+        }
+    }
+    for (position, _) in &found {
+        let copied = run(
+            connection,
+            include_str!("sql/copy_to_events.sql"),
+            [position],
+        );
+        let moved = copied.and_then(|_| {
+            run(
+                connection,
+                include_str!("sql/remove_letter.sql"),
+                [position],
+            )
+        });
+        during(REPLAY, moved)?;
+    }
+    Ok(ids(found))
+}
+
+/// The letters that match and `also`, oldest first.
+fn places(
+    connection: &Connection,
+    conditions: &Conditions,
+    also: &str,
+    limit: usize,
+) -> Step<Vec<(i64, EventId)>> {
+    let end = format!("{also}{}", in_order(limit));
+    let select = "SELECT position, id FROM outbox_dead_letters";
+    conditions.rows(connection, select, &end, |row| {
+        Ok((row.get(0)?, event_id(row, 1)?))
+    })
+}
+
+fn in_order(limit: usize) -> String {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    format!(" ORDER BY position LIMIT {limit}")
+}
+
+fn ids(places: Vec<(i64, EventId)>) -> Vec<EventId> {
+    places.into_iter().map(|(_, id)| id).collect()
+}
+
+fn group(row: &Row<'_>) -> Step<DeadLetterGroup> {
+    let error: Option<String> = row.get(1)?;
+    Ok(DeadLetterGroup::new(
+        String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned(),
+        error.map(|text| ErrorText::new(&text)),
+        u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
+        from_micros(row.get(3)?),
+        from_micros(row.get(4)?),
+    ))
+}

@@ -1,0 +1,164 @@
+//! Rows to events and back.
+//!
+//! A claim takes an event exactly as it was written or not at all; the operator's list shows what
+//! can be shown of any row.
+
+use outbox_core::{DeadLetter, ErrorKind, ErrorText, Event, EventId, Headers, OutboxError};
+use outbox_driver_sqlite::from_micros;
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+use uuid::Uuid;
+
+/// What orders events: an ordering key, or the id of an event without one.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Key {
+    Ordered(String),
+    Lone(Uuid),
+}
+
+impl Key {
+    pub(crate) fn of(event: &Event) -> Self {
+        match &event.ordering_key {
+            Some(key) => Self::Ordered(key.clone()),
+            None => Self::Lone(*event.id.as_uuid()),
+        }
+    }
+}
+
+impl ToSql for Key {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Ordered(key) => key.to_sql(),
+            Self::Lone(id) => Ok(ToSqlOutput::from(&id.as_bytes()[..])),
+        }
+    }
+}
+
+impl FromSql for Key {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Blob(_) => <[u8; 16]>::column_result(value)
+                .map(Uuid::from_bytes)
+                .map(Self::Lone),
+            _ => String::column_result(value).map(Self::Ordered),
+        }
+    }
+}
+
+/// Headers as the object of strings that the column holds.
+pub(crate) fn headers_to_json(
+    headers: &Headers,
+    operation: &'static str,
+) -> Result<String, OutboxError> {
+    serde_json::to_string(headers).map_err(|error| {
+        OutboxError::new(ErrorKind::Invalid, "sqlite", operation).with_source(error)
+    })
+}
+
+/// The event of a row that begins with `seq` and the event's columns, or why it cannot be read.
+pub(crate) fn event(row: &Row<'_>) -> Result<Event, String> {
+    read(row, text, headers)
+}
+
+/// The event of a row as far as it can be shown: bytes that are not UTF-8 are replaced, headers
+/// that are not understood are left out.
+fn event_to_show(row: &Row<'_>) -> Event {
+    let shown = |row: &Row<'_>, index| Ok(lossy(row, index));
+    let kept = |json: &str| Ok(headers(json).unwrap_or_default());
+    read(row, shown, kept).unwrap_or_else(|reason: String| Event::new(reason, Vec::new()))
+}
+
+/// A letter: `position`, the event's columns, then what is known of its failures.
+pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    let quarantined_at = from_micros(row.get(14)?);
+    let position = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
+    let mut letter = DeadLetter::new(position, event_to_show(row), quarantined_at);
+    letter.failure_count = count(row.get(10)?);
+    letter.last_error = row
+        .get::<_, Option<String>>(11)?
+        .map(|text| ErrorText::new(&text));
+    letter.first_failed_at = from_micros(row.get(12)?);
+    letter.last_failed_at = from_micros(row.get(13)?);
+    letter.replays = count(row.get(15)?);
+    Ok(letter)
+}
+
+/// A count as callers know it; the column is wider.
+pub(crate) fn count(value: i64) -> u32 {
+    u32::try_from(value.max(0)).unwrap_or(u32::MAX)
+}
+
+pub(crate) fn event_id(row: &Row<'_>, index: usize) -> rusqlite::Result<EventId> {
+    row.get::<_, [u8; 16]>(index)
+        .map(|bytes| EventId::from(Uuid::from_bytes(bytes)))
+}
+
+/// When the event may be published, if it is delayed.
+pub(crate) fn available_at(row: &Row<'_>) -> Option<i64> {
+    row.get(9).ok().flatten()
+}
+
+fn read(
+    row: &Row<'_>,
+    text: impl Fn(&Row<'_>, usize) -> Result<Option<String>, String>,
+    headers: impl Fn(&str) -> Result<Headers, String>,
+) -> Result<Event, String> {
+    let required = |index| text(row, index).map(Option::unwrap_or_default);
+    let mut event = Event::new(required(2)?, bytes(row, 3)?)
+        .id(event_id(row, 1).map_err(|error| error.to_string())?)
+        .content_type(required(4)?)
+        .created_at(time(row, 8)?.unwrap_or(SystemTime::UNIX_EPOCH));
+    event.headers = headers(&required(5)?)?;
+    event.ordering_key = text(row, 6)?;
+    event.idempotency_token = text(row, 7)?;
+    event.available_at = time(row, 9)?;
+    Ok(event)
+}
+
+fn bytes(row: &Row<'_>, index: usize) -> Result<Vec<u8>, String> {
+    match row.get_ref(index) {
+        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => Ok(bytes.to_vec()),
+        Ok(other) => Err(format!("the payload is of type {}", other.data_type())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn time(row: &Row<'_>, index: usize) -> Result<Option<SystemTime>, String> {
+    row.get::<_, Option<i64>>(index)
+        .map(|micros| micros.map(from_micros))
+        .map_err(|error| error.to_string())
+}
+
+fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, String> {
+    row.get(index).map_err(|error| error.to_string())
+}
+
+fn lossy(row: &Row<'_>, index: usize) -> Option<String> {
+    match row.get_ref(index) {
+        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        _ => None,
+    }
+}
+
+/// A value that is not a string arrives as its JSON text: other languages insert numbers too.
+fn headers(json: &str) -> Result<Headers, String> {
+    let raw: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;
+    raw.into_iter()
+        .map(|(name, value)| {
+            let value = value.get();
+            if value.starts_with('"') {
+                let text = serde_json::from_str(value);
+                text.map(|text| (name, text))
+                    .map_err(|error| format!("a header: {error}"))
+            } else {
+                Ok((name, value.to_owned()))
+            }
+        })
+        .collect()
+}
