@@ -51,13 +51,12 @@ struct Run {
 
 impl Run {
     fn new(head: Head) -> Self {
-        let held = Held {
-            last_seq: 0,
-            head,
-            open: true,
-        };
         Self {
-            held,
+            held: Held {
+                last_seq: 0,
+                head,
+                open: true,
+            },
             events: Vec::new(),
             unreadable: Vec::new(),
             delayed: None,

@@ -7,7 +7,7 @@ use outbox_core::{
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, SystemTime};
@@ -536,63 +536,61 @@ async fn files_that_are_not_an_outbox_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_many_writers_commit_is_claimed_once_and_in_the_order_of_each_key() {
     const WRITERS: usize = 8;
-    const ROUNDS: usize = 60;
     let place = Place::new().await;
+    place.execute("CREATE TABLE counter (key TEXT PRIMARY KEY, n INTEGER)");
     let barrier = Arc::new(Barrier::new(WRITERS));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let (barrier, mut connection) = (Arc::clone(&barrier), place.connect());
             std::thread::spawn(move || {
                 barrier.wait();
-                for round in 0..ROUNDS {
-                    let transaction = connection
-                        .transaction_with_behavior(TransactionBehavior::Immediate)
-                        .unwrap();
-                    // The number is drawn inside the transaction, so it tells the commit order.
-                    let number: i64 = transaction
-                        .query_row(
-                            "SELECT coalesce(max(seq), 0) FROM outbox_events",
-                            [],
-                            |row| row.get(0),
-                        )
-                        .unwrap();
-                    let key = ["a", "b", "c"][(writer + round) % 3];
-                    let event = keyed(key).header("n", number.to_string());
-                    append(&transaction, &[event, Event::new("lone", "x")]).unwrap();
-                    if (writer + round) % 3 == 1 {
-                        transaction.rollback().unwrap();
-                    } else {
-                        transaction.commit().unwrap();
-                    }
-                }
+                (0..ROUNDS).for_each(|round| write(&mut connection, writer + round));
             })
         })
         .collect();
-    let kept: usize = (0..WRITERS)
-        .map(|writer| {
-            (0..ROUNDS)
-                .filter(|round| (writer + round) % 3 != 1)
-                .count()
-                * 2
-        })
-        .sum();
-    let (one, two) = (drain(&place, kept).await, writers);
-    for writer in two {
+    let kept = (0..WRITERS)
+        .flat_map(|writer| (0..ROUNDS).map(move |round| writer + round))
+        .filter(|turn| turn % 3 != 1)
+        .count()
+        * 2;
+    let seen = drain(&place, kept).await;
+    for writer in writers {
         writer.join().unwrap();
     }
-    assert_eq!(one.len(), kept);
-    let unique: std::collections::HashSet<_> = one.iter().map(|event| event.id).collect();
-    assert_eq!(unique.len(), kept);
     assert_eq!(place.store.backlog().await.unwrap().pending, 0);
-    // seq only shrinks for a reader when the table was emptied; AUTOINCREMENT keeps commits apart,
-    // so the order is checked by the writers' own ids, which are made inside the write lock.
-    let mut last: HashMap<String, EventId> = HashMap::new();
-    for event in one.iter().filter(|event| event.ordering_key.is_some()) {
-        let key = event.ordering_key.clone().unwrap();
-        if let Some(before) = last.insert(key, event.id) {
-            let stamp = |id: EventId| id.as_uuid().get_timestamp().unwrap().to_unix();
-            assert!(stamp(before) <= stamp(event.id), "a key went back in time");
+    let unique: HashSet<_> = seen.iter().map(|event| event.id).collect();
+    assert_eq!((seen.len(), unique.len()), (kept, kept));
+    let mut last: HashMap<&str, i64> = HashMap::new();
+    for event in &seen {
+        if let Some(key) = &event.ordering_key {
+            let number: i64 = event.headers["n"].parse().unwrap();
+            let before = last.insert(key, number).unwrap_or(0);
+            assert_eq!(number, before + 1, "the order of key {key}");
         }
+    }
+}
+
+const ROUNDS: usize = 60;
+
+/// One transaction: the next number of a key in a header, and an event without a key.
+fn write(connection: &mut Connection, turn: usize) {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap();
+    let key = ["a", "b", "c", "d", "e"][turn % 5];
+    let number: i64 = transaction
+        .query_row(
+            "INSERT INTO counter VALUES (?1, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n",
+            [key],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let event = keyed(key).header("n", number.to_string());
+    append(&transaction, &[event, Event::new("lone", "x")]).unwrap();
+    if turn % 3 == 1 {
+        transaction.rollback().unwrap();
+    } else {
+        transaction.commit().unwrap();
     }
 }
 
