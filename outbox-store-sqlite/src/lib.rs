@@ -1,5 +1,5 @@
-//! [`OutboxStorage`] and [`DeadLetters`] on `SQLite`, and [`append`] for the application's own
-//! transaction.
+//! [`OutboxStorage`](outbox_core::OutboxStorage) and [`DeadLetters`](outbox_core::DeadLetters) on `SQLite`,
+//! and [`append`] for the application's own transaction.
 //!
 //! One writer at a time means that the order of rows is the order of commits, so one cursor over
 //! the row number finds each event exactly once. Only keys that are claimed or wait cost a row of
