@@ -1,5 +1,7 @@
 //! The dead-letter processor, stopped at each of its steps and run by two replicas.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
+
 use async_trait::async_trait;
 use integration_tests::keyed_events;
 use outbox_core::{

@@ -1,0 +1,138 @@
+//! The account of every event.
+
+use super::broker::Broker;
+use super::shop::{self, Produced};
+use crate::failure::Failure;
+use crate::wiring::Backend;
+use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+/// Prints what became of all events.
+///
+/// # Errors
+///
+/// If a committed event is unaccounted for, one of a rolled-back transaction appeared, or an
+/// order was broken.
+pub(super) async fn print(
+    path: &Path,
+    store: &str,
+    backend: &Backend,
+    broker: &Broker,
+    produced: &Produced,
+    took: Duration,
+) -> Result<(), Failure> {
+    let letters = backend
+        .letters
+        .list(&DeadLetterFilter::all(), None, 10_000)
+        .await?;
+    let record = broker.record();
+    let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
+    let dead: HashSet<EventId> = letters.iter().map(|letter| letter.event.id).collect();
+
+    println!();
+    println!(
+        "{} orders with {} events in {:.1} s",
+        produced.orders,
+        produced.committed.len(),
+        took.as_secs_f64()
+    );
+    println!("  published     {:>5}", delivered.len());
+    println!("  quarantined   {:>5}", dead.len());
+    for (reason, count) in reasons(&letters) {
+        println!("     {count:>3} × {reason}");
+    }
+    println!(
+        "  refusals      {:>5}   each was tried again, or counted until the quarantine",
+        record.refused
+    );
+    println!(
+        "  outage        {:>5}   publishes found the broker away; none was counted",
+        record.unavailable
+    );
+    println!("  duplicates    {:>5}", record.duplicates);
+    println!(
+        "  rolled back   {:>5}   events, of which none may appear",
+        produced.rolled_back.len()
+    );
+    let mut delays: Vec<Duration> = record.delays.values().copied().collect();
+    delays.sort_unstable();
+    let ms = |share: f64| percentile(&delays, share).as_secs_f64() * 1e3;
+    println!(
+        "  delay from append to publish: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        ms(0.50),
+        ms(0.95),
+        ms(0.99),
+        ms(1.0)
+    );
+
+    let mut faults: Vec<String> = record.disorder.clone();
+    let committed: HashSet<EventId> = produced.committed.iter().copied().collect();
+    let rows = shop::count_rows(path)?;
+    if rows != committed.len() {
+        faults.push(format!(
+            "{rows} rows of the shop, but {} events",
+            committed.len()
+        ));
+    }
+    let accounted: HashSet<EventId> = delivered.union(&dead).copied().collect();
+    for id in committed.symmetric_difference(&accounted) {
+        faults.push(format!("event {id} is unaccounted for"));
+    }
+    for id in delivered.intersection(&dead) {
+        faults.push(format!("event {id} is published and quarantined"));
+    }
+    if !faults.is_empty() {
+        return Err(Failure::Failed(faults.join("\n")));
+    }
+    println!(
+        "  order kept for {} customers; every committed event is accounted for",
+        record.keys()
+    );
+    next_steps(store, &letters);
+    Ok(())
+}
+
+fn reasons(letters: &[DeadLetter]) -> BTreeMap<&str, usize> {
+    let mut reasons = BTreeMap::new();
+    for letter in letters {
+        *reasons
+            .entry(letter.last_error.as_deref().unwrap_or("unknown"))
+            .or_default() += 1;
+    }
+    reasons
+}
+
+/// The nearest rank, of sorted values.
+fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a rank within the few thousand values"
+    )]
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
+}
+
+fn next_steps(store: &str, letters: &[DeadLetter]) {
+    let Some(letter) = letters.first() else {
+        return;
+    };
+    let id = letter.event.id;
+    println!();
+    println!("What next:");
+    for command in [
+        format!("dlq list --store {store}"),
+        format!("dlq show {id} --store {store}"),
+        format!("dlq replay {id} --store {store}"),
+        format!("relay --store {store} --to stdout:// --drain"),
+        format!("status --store {store}"),
+    ] {
+        println!("  cargo run -q -p outbox-cli -- {command}");
+    }
+}

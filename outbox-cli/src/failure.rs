@@ -1,0 +1,39 @@
+//! How the command fails: a line for a person and an exit code for a script.
+
+use outbox_core::{ErrorKind, OutboxError};
+use std::process::ExitCode;
+
+/// Why the command ends without success.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The caller's mistake: exit code 2.
+    #[error("{0}")]
+    Input(String),
+    /// Anything else: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// By its kind: 2 if it is the caller's mistake, else 1.
+    #[error("{}", .0.report())]
+    Outbox(#[from] OutboxError),
+    /// Exit code 1.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        let input = match self {
+            Self::Input(_) => true,
+            Self::Outbox(error) => error.kind() == ErrorKind::Invalid,
+            Self::Failed(_) | Self::Io(_) => false,
+        };
+        ExitCode::from(if input { 2 } else { 1 })
+    }
+}
+
+/// What SQLite says about the demo's own tables.
+impl From<outbox_store_sqlite::rusqlite::Error> for Failure {
+    fn from(error: outbox_store_sqlite::rusqlite::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,235 @@
+//! The command as a newcomer and as a script would use it.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const STORE: &str = "sqlite:outbox-demo/shop.db";
+
+fn outbox(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_outbox"))
+        .current_dir(folder)
+        .env_remove("DATABASE_URL")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command runs")
+}
+
+/// The stdout of a command that must succeed.
+fn done(folder: &Path, arguments: &[&str]) -> String {
+    let output = outbox(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Asserts the exit code of a command that must fail, and that its one message says why.
+fn refused(folder: &Path, arguments: &[&str], code: i32, reasons: &[&str]) {
+    let output = outbox(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    for reason in reasons {
+        assert!(
+            errors.contains(reason),
+            "{arguments:?} says {errors:?}, not {reason:?}"
+        );
+    }
+    assert!(output.stdout.is_empty(), "{arguments:?} wrote data");
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn the_demo_accounts_for_every_event_and_its_next_steps_work() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    for _ in 0..2 {
+        let report = done(folder, &["demo"]);
+        assert!(report.contains("412 orders with 3064 events"), "{report}");
+        assert!(
+            report.contains("every committed event is accounted for"),
+            "{report}"
+        );
+    }
+    let status = json(&done(folder, &["status", "--json", "--store", STORE]));
+    assert_eq!(
+        (&status["pending"], &status["dead_letters"]),
+        (&0.into(), &7.into())
+    );
+
+    let list = done(folder, &["dlq", "list", "--json", "--store", STORE]);
+    let letters: Vec<Value> = list.lines().map(json).collect();
+    assert_eq!(letters.len(), 7);
+    let rejected = letters
+        .iter()
+        .find(|letter| letter["failure_count"] == 4)
+        .expect("a rejected one");
+    let id = rejected["event"]["id"].as_str().unwrap();
+    let shown = json(&done(
+        folder,
+        &["dlq", "show", id, "--json", "--store", STORE],
+    ));
+    assert_eq!(&shown, rejected);
+
+    let dry = done(
+        folder,
+        &["dlq", "replay", id, "--dry-run", "--store", STORE],
+    );
+    assert_eq!(dry.trim(), id);
+    done(folder, &["dlq", "replay", id, "--store", STORE]);
+    let lines = done(
+        folder,
+        &["relay", "--drain", "--to", "stdout://", "--store", STORE],
+    );
+    let line = json(&lines);
+    assert_eq!(line, rejected["event"]);
+
+    refused(
+        folder,
+        &["dlq", "purge", "--all", "--store", STORE],
+        2,
+        &["--yes"],
+    );
+    refused(
+        folder,
+        &["dlq", "purge", "--yes", "--store", STORE],
+        2,
+        &["--all"],
+    );
+    let purged = json(&done(
+        folder,
+        &["dlq", "purge", "--all", "--yes", "--json", "--store", STORE],
+    ));
+    assert_eq!(purged["purged"].as_array().map(Vec::len), Some(6));
+    refused(folder, &["dlq", "show", id, "--store", STORE], 1, &[id]);
+}
+
+#[test]
+fn each_bad_input_is_named_with_what_is_allowed() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::write(
+        folder.join("notes.txt"),
+        "notes, and no database, but long enough to be read",
+    )
+    .unwrap();
+    fs::write(folder.join("broken.ndjson"), "{\"order_id\": 1}\n").unwrap();
+    done(folder, &["migrate", "--store", "sqlite:shop.db"]);
+    let shop = ["relay", "--store", "sqlite:shop.db"];
+    let relay = |more: &[&'static str]| [&shop[..], more].concat();
+    refused(
+        folder,
+        &["status", "--store", "mysql://x"],
+        2,
+        &["mysql", "sqlite:PATH"],
+    );
+    refused(
+        folder,
+        &["status", "--store", "shop.db"],
+        2,
+        &["shop.db", "sqlite:PATH"],
+    );
+    refused(
+        folder,
+        &["status", "--store", "sqlite:none.db"],
+        2,
+        &["none.db", "does not exist"],
+    );
+    refused(
+        folder,
+        &["status", "--store", "sqlite:notes.txt"],
+        2,
+        &["notes.txt", "not a SQLite"],
+    );
+    refused(
+        folder,
+        &relay(&["--to", "amqp://x"]),
+        2,
+        &["amqp://x", "stdout://"],
+    );
+    refused(
+        folder,
+        &relay(&["--to", "file:no/folder/x"]),
+        2,
+        &["no/folder/x"],
+    );
+    refused(
+        folder,
+        &relay(&["--batch-size", "0"]),
+        2,
+        &["batch size", "1 to 10000"],
+    );
+    let short = ["--lease", "5s", "--publish-timeout", "5s"];
+    refused(
+        folder,
+        &relay(&short),
+        2,
+        &["lease", "5s", "publish timeout"],
+    );
+    refused(folder, &relay(&["--lease", "soon"]), 2, &["soon"]);
+    refused(
+        folder,
+        &["dlq", "show", "seven", "--store", "sqlite:shop.db"],
+        2,
+        &["seven", "UUID"],
+    );
+    refused(
+        folder,
+        &["demo", "--data", "none.ndjson"],
+        2,
+        &["none.ndjson"],
+    );
+    refused(
+        folder,
+        &["demo", "--data", "broken.ndjson"],
+        2,
+        &["broken.ndjson", "line 1"],
+    );
+    assert!(
+        !folder.join("outbox-demo").exists(),
+        "the demo began with broken data"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_the_demos_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::create_dir(folder.join("outbox-demo")).unwrap();
+    done(folder, &["migrate", "--store", STORE]);
+    let before = fs::read(folder.join("outbox-demo/shop.db")).unwrap();
+    refused(folder, &["demo"], 2, &["shop.db", "--dir"]);
+    assert_eq!(
+        fs::read(folder.join("outbox-demo/shop.db")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn a_database_without_our_tables_says_what_to_run() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("theirs.db");
+    let connection = outbox_store_sqlite::rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
+    drop(connection);
+    let store = "sqlite:theirs.db";
+    refused(
+        folder.path(),
+        &["status", "--store", store],
+        2,
+        &["outbox migrate"],
+    );
+    refused(
+        folder.path(),
+        &["migrate", "check", "--store", store],
+        2,
+        &["outbox migrate"],
+    );
+    done(folder.path(), &["migrate", "--store", store]);
+    done(folder.path(), &["migrate", "check", "--store", store]);
+}
