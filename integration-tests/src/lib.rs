@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+pub struct Readme;
+
 /// `per_key` events for each of `keys` keys, taken in turn; the payload is the number in the key.
 #[must_use]
 pub fn keyed_events(keys: usize, per_key: usize) -> Vec<Event> {

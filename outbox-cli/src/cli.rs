@@ -1,15 +1,20 @@
 //! The arguments.
-
-use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
-
-/// Relays a transactional outbox and looks after its dead letters.
-#[derive(Debug, Parser)]
-#[command(
-    name = "outbox",
-    version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 bad input (nothing was done)."
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the help texts of the command"
 )]
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use humantime::parse_duration;
+use outbox_core::{DeadLetterFilter, EventId, OutboxError};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// A transactional outbox with a dead-letter queue.
+///
+/// Exit codes: 0 done, 1 failed, 2 bad input. Data goes to stdout, logs and progress to stderr.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -17,156 +22,189 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a shop with an outbox in a `SQLite` file and check every event. Needs nothing.
-    Demo(Demo),
-    /// Publish the events of a store.
-    Relay(Relay),
-    /// Make or upgrade the tables.
-    Migrate(Migrate),
-    /// Show what waits.
-    Status(StoreJson),
-    /// Look after the dead letters.
-    Dlq {
-        #[command(subcommand)]
-        command: Dlq,
-    },
+    /// Sends 412 real orders through an outbox on SQLite and says what became of each event.
+    Demo(DemoOptions),
+    /// Creates the tables of the outbox and the heap, or looks after them.
+    Migrate(MigrateOptions),
+    /// Publishes what waits in the outbox until SIGINT or SIGTERM.
+    Relay(RelayOptions),
+    /// Shows what waits in the outbox, in the heap and in the quarantine.
+    Status(StatusOptions),
+    /// Works through the dead letters.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Demo {
-    /// The folder of shop.db, made afresh each time.
+pub(crate) struct DemoOptions {
+    /// The folder for shop.db; made afresh by each run.
     #[arg(long, default_value = "outbox-demo")]
     pub(crate) dir: PathBuf,
-    /// Orders, one JSON object a line. Default: 412 orders that come with the command.
+    /// Other orders, in the format of data/chinook-orders.ndjson.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
 }
 
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Store {
-    /// The database, such as sqlite:shop.db. Default: `DATABASE_URL`.
-    #[arg(long, env = "OUTBOX_STORE")]
-    pub(crate) store: Option<String>,
+#[derive(Args, Debug)]
+pub(crate) struct StoreOptions {
+    /// Where events wait, such as sqlite:shop.db.
+    #[arg(long, env = "DATABASE_URL")]
+    pub(crate) store: String,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct StoreJson {
+pub(crate) struct MigrateOptions {
+    /// What to do.
+    #[arg(value_enum, default_value_t = MigrateAction::Up)]
+    pub(crate) action: MigrateAction,
+    /// Where events wait, such as sqlite:shop.db. The file is created if it is missing.
+    #[arg(long, env = "DATABASE_URL")]
+    pub(crate) store: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum MigrateAction {
+    /// Create the file and the tables where they are missing.
+    Up,
+    /// Fail unless the tables are those of this version.
+    Check,
+    /// Print the statements and change nothing.
+    Print,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusOptions {
     #[command(flatten)]
-    pub(crate) store: Store,
-    /// One JSON object instead of text.
+    pub(crate) store: StoreOptions,
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Migrate {
-    /// What to do.
-    #[arg(value_enum, default_value = "up")]
-    pub(crate) action: MigrateAction,
+pub(crate) struct RelayOptions {
     #[command(flatten)]
-    pub(crate) options: StoreJson,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum MigrateAction {
-    /// Make the file and its tables, or upgrade them.
-    Up,
-    /// Exit 0 if the tables are there and current.
-    Check,
-    /// Print the SQL.
-    Print,
-}
-
-/// A flag goes before its environment variable, that before the file, that before the default.
-#[derive(Args, Debug)]
-pub(crate) struct Relay {
-    #[command(flatten)]
-    pub(crate) store: Store,
-    /// Where to: stdout:// or file:PATH.
-    #[arg(long, env = "OUTBOX_TO")]
-    pub(crate) to: Option<String>,
-    /// The heap's database. Default: that of the store.
-    #[arg(long, env = "OUTBOX_HEAP")]
-    pub(crate) heap: Option<String>,
-    /// A TOML file with these options (`store`, `to`, `lease`, …).
-    #[arg(long, env = "OUTBOX_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// How long a claim is held, such as 30s. Longer than the publish timeout.
-    #[arg(long, env = "OUTBOX_LEASE")]
-    pub(crate) lease: Option<String>,
-    /// How long one publish may take.
-    #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT")]
-    pub(crate) publish_timeout: Option<String>,
-    /// Events of one claim.
-    #[arg(long, env = "OUTBOX_BATCH_SIZE")]
-    pub(crate) batch_size: Option<usize>,
-    /// Failures after which an event is quarantined.
-    #[arg(long, env = "OUTBOX_THRESHOLD")]
-    pub(crate) threshold: Option<u32>,
-    /// End when nothing is pending.
+    pub(crate) store: StoreOptions,
+    /// Where events go: stdout:// or file:PATH, a JSON object a line.
+    #[arg(long, env = "OUTBOX_TO", default_value = "stdout://")]
+    pub(crate) to: String,
+    /// End when nothing is pending any more.
     #[arg(long)]
     pub(crate) drain: bool,
+    /// Events per claim.
+    #[arg(long, env = "OUTBOX_BATCH_SIZE")]
+    pub(crate) batch_size: Option<usize>,
+    /// How long a claim is held; longer than the publish timeout.
+    #[arg(long, env = "OUTBOX_LEASE", value_parser = parse_duration)]
+    pub(crate) lease: Option<Duration>,
+    /// How long one publish may take.
+    #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_parser = parse_duration)]
+    pub(crate) publish_timeout: Option<Duration>,
+    /// Failed attempts before an event is quarantined.
+    #[arg(long, env = "OUTBOX_THRESHOLD")]
+    pub(crate) threshold: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Dlq {
-    /// List letters, oldest first.
-    List(Select),
-    /// Show one letter with its payload.
-    Show {
-        /// The event.
-        id: String,
-        #[command(flatten)]
-        options: StoreJson,
-    },
-    /// Move letters back into the outbox.
-    Replay(Change),
-    /// Delete letters for good.
-    Purge(Change),
+pub(crate) enum DlqCommand {
+    /// Lists dead letters, oldest first.
+    List(ListOptions),
+    /// Shows one dead letter with its payload.
+    Show(ShowOptions),
+    /// Moves dead letters back into the outbox, with a new budget of attempts.
+    Replay(ChangeOptions),
+    /// Deletes dead letters for good.
+    Purge(ChangeOptions),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Select {
-    /// These events.
-    pub(crate) ids: Vec<String>,
+pub(crate) struct ListOptions {
     #[command(flatten)]
-    pub(crate) options: StoreJson,
-    /// Exactly this event type.
-    #[arg(long = "type")]
-    pub(crate) event_type: Option<String>,
-    /// Exactly this ordering key.
+    pub(crate) store: StoreOptions,
+    #[command(flatten)]
+    pub(crate) filter: FilterOptions,
+    /// The most letters to list.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    /// List those behind this position.
     #[arg(long)]
-    pub(crate) key: Option<String>,
-    /// This text in the last error.
+    pub(crate) after: Option<u64>,
+    /// Print a JSON object a line.
     #[arg(long)]
-    pub(crate) error: Option<String>,
-    /// Quarantined before this time, such as 2026-01-31T12:00:00Z.
-    #[arg(long)]
-    pub(crate) before: Option<String>,
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Change {
+pub(crate) struct ShowOptions {
+    /// The event's id.
+    #[arg(value_parser = event_id)]
+    pub(crate) id: EventId,
     #[command(flatten)]
-    pub(crate) select: Select,
-    /// Every letter.
+    pub(crate) store: StoreOptions,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct ChangeOptions {
+    /// The events' ids; without any, say which by --type, --key, --error, --before or --all.
+    #[arg(value_parser = event_id)]
+    pub(crate) ids: Vec<EventId>,
+    #[command(flatten)]
+    pub(crate) store: StoreOptions,
+    #[command(flatten)]
+    pub(crate) filter: FilterOptions,
+    /// All dead letters.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only say which letters are meant.
+    /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Do not ask.
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-impl Store {
-    /// The store's URL: `--store`, `OUTBOX_STORE`, then `DATABASE_URL`.
-    pub(crate) fn url(&self) -> crate::exit::Outcome<String> {
-        let url = self.store.clone();
-        url.or_else(|| std::env::var("DATABASE_URL").ok())
-            .ok_or_else(|| {
-                crate::exit::bad_input("no store: give --store sqlite:PATH or set DATABASE_URL")
-            })
+#[derive(Args, Debug)]
+pub(crate) struct FilterOptions {
+    /// Only this event type.
+    #[arg(long = "type")]
+    pub(crate) event_type: Option<String>,
+    /// Only this ordering key.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only letters with this text in their last error.
+    #[arg(long)]
+    pub(crate) error: Option<String>,
+    /// Only letters quarantined before this time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_parser = humantime::parse_rfc3339_weak)]
+    pub(crate) before: Option<SystemTime>,
+}
+
+/// With the whole chain of the error, as clap prints only its first part.
+fn event_id(text: &str) -> Result<EventId, String> {
+    text.parse().map_err(|error: OutboxError| error.report())
+}
+
+impl FilterOptions {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.event_type.is_none()
+            && self.key.is_none()
+            && self.error.is_none()
+            && self.before.is_none()
+    }
+
+    pub(crate) fn filter(&self) -> DeadLetterFilter {
+        let mut filter = DeadLetterFilter::all();
+        filter.event_type.clone_from(&self.event_type);
+        filter.ordering_key.clone_from(&self.key);
+        filter.error_contains.clone_from(&self.error);
+        filter.before = self.before;
+        filter
     }
 }

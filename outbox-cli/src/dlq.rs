@@ -1,179 +1,215 @@
-//! `outbox dlq`.
+//! `outbox dlq`: list, show, replay, purge.
 
-use crate::cli::{Change, Dlq, Select};
-use crate::exit::{Outcome, bad_input, failed};
+use crate::cli::{ChangeOptions, DlqCommand, ListOptions, ShowOptions};
+use crate::failure::Failure;
+use crate::ndjson::write_line;
 use crate::wiring::{self, Backend};
+use humantime::format_rfc3339_seconds;
 use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
-use std::io::{BufRead, IsTerminal, Write};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
 
+/// Letters per call to the store.
 const PAGE: usize = 500;
 
-pub(crate) async fn run(command: &Dlq) -> Outcome {
+pub(crate) async fn run(command: DlqCommand) -> Result<(), Failure> {
     match command {
-        Dlq::List(select) => list(select).await,
-        Dlq::Show { id, options } => {
-            let backend = wiring::open(&options.store.url()?, None).await?;
-            let id: EventId = id.parse()?;
-            let found = backend.letters.find(id).await?;
-            let letter = found.ok_or_else(|| failed(format!("no dead letter {id}")))?;
-            show(&letter, options.json)
-        }
-        Dlq::Replay(change) => apply(change, "replayed").await,
-        Dlq::Purge(change) => apply(change, "purged").await,
+        DlqCommand::List(options) => list(&options).await,
+        DlqCommand::Show(options) => show(&options).await,
+        DlqCommand::Replay(options) => change(&options, Change::Replay).await,
+        DlqCommand::Purge(options) => change(&options, Change::Purge).await,
     }
 }
 
-async fn list(select: &Select) -> Outcome {
-    let filter = filter(select)?;
-    let backend = wiring::open(&select.options.store.url()?, None).await?;
-    let letters = matching(&backend, &filter).await?;
-    if select.options.json {
-        println!("{}", serde_json::Value::from_iter(letters.iter().map(json)));
-        return Ok(());
-    }
+async fn list(options: &ListOptions) -> Result<(), Failure> {
+    let backend = wiring::open(&options.store.store).await?;
+    let filter = options.filter.filter();
+    let letters = backend
+        .letters
+        .list(&filter, options.after, options.limit)
+        .await?;
     for letter in &letters {
+        if options.json {
+            println!("{}", value(letter));
+            continue;
+        }
         println!(
-            "{}  {}  {}  {} failures  {}",
+            "{:>5}  {}  {}  {:<14} {:>2} failed  {}",
+            letter.position,
+            format_rfc3339_seconds(letter.quarantined_at),
             letter.event.id,
             letter.event.event_type,
-            letter.event.ordering_key.as_deref().unwrap_or("-"),
             letter.failure_count,
-            reason(letter),
+            letter.last_error.as_deref().unwrap_or("-"),
         );
     }
-    eprintln!("{} dead letters", letters.len());
-    Ok(())
-}
-
-async fn apply(change: &Change, verb: &str) -> Outcome {
-    let select = &change.select;
-    let filter = filter(select)?;
-    let narrow = !select.ids.is_empty()
-        || select.event_type.is_some()
-        || select.key.is_some()
-        || select.error.is_some()
-        || select.before.is_some();
-    if narrow == change.all {
-        return Err(bad_input(
-            "say which letters: ids, a filter, or --all alone",
-        ));
-    }
-    let backend = wiring::open(&select.options.store.url()?, None).await?;
-    let letters = matching(&backend, &filter).await?;
-    if let Some(ids) = &filter.ids {
-        let absent = |id: &&EventId| letters.iter().all(|letter| letter.event.id != **id);
-        if let Some(id) = ids.iter().find(absent) {
-            return Err(failed(format!("no dead letter {id}; nothing was {verb}")));
+    if !options.json {
+        let last = letters.last().map(|letter| letter.position);
+        match last.filter(|_| letters.len() == options.limit) {
+            Some(last) => eprintln!("more: --after {last}"),
+            None => eprintln!("{} dead letters", letters.len()),
         }
-    }
-    let mut ids: Vec<EventId> = letters.iter().map(|letter| letter.event.id).collect();
-    if !change.dry_run {
-        if verb == "purged" && !change.yes && !confirm(ids.len())? {
-            return Err(failed("nothing was purged"));
-        }
-        ids = change_pages(&backend, &ids, verb).await?;
-    }
-    if select.options.json {
-        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        println!(
-            "{}",
-            serde_json::json!({ verb: names, "dry_run": change.dry_run })
-        );
-    } else {
-        let would = if change.dry_run { "would be " } else { "" };
-        ids.iter().for_each(|id| println!("{id}"));
-        println!("{} {would}{verb}", ids.len());
     }
     Ok(())
 }
 
-/// Only the letters that were looked at are changed, not those that arrived since.
-async fn change_pages(backend: &Backend, ids: &[EventId], verb: &str) -> Outcome<Vec<EventId>> {
-    let mut changed = Vec::new();
-    for page in ids.chunks(PAGE) {
-        let filter = DeadLetterFilter::ids(page.iter().copied());
-        // The new budget of attempts must be whole before the first of them can fail.
-        backend.heap.forget(page).await?;
-        changed.extend(if verb == "replayed" {
-            backend.letters.replay(&filter, page.len()).await?
-        } else {
-            backend.letters.purge(&filter, page.len()).await?
+async fn show(options: &ShowOptions) -> Result<(), Failure> {
+    let backend = wiring::open(&options.store.store).await?;
+    let letter = backend
+        .letters
+        .find(options.id)
+        .await?
+        .ok_or_else(|| missing(options.id))?;
+    if options.json {
+        println!("{}", value(&letter));
+        return Ok(());
+    }
+    let event = &letter.event;
+    println!("id           {}", event.id);
+    println!("type         {}", event.event_type);
+    println!(
+        "key          {}",
+        event.ordering_key.as_deref().unwrap_or("-")
+    );
+    println!("created      {}", format_rfc3339_seconds(event.created_at));
+    println!(
+        "quarantined  {}",
+        format_rfc3339_seconds(letter.quarantined_at)
+    );
+    println!("failed       {} times", letter.failure_count);
+    println!("replayed     {} times", letter.replays);
+    println!(
+        "last error   {}",
+        letter.last_error.as_deref().unwrap_or("-")
+    );
+    for (name, value) in &event.headers {
+        println!("header       {name}: {value}");
+    }
+    println!(
+        "content      {} ({} bytes)",
+        event.content_type,
+        event.payload.len()
+    );
+    println!("{}", String::from_utf8_lossy(&event.payload));
+    Ok(())
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Change {
+    Replay,
+    Purge,
+}
+
+impl Change {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Purge => "purged",
+        }
+    }
+}
+
+async fn change(options: &ChangeOptions, change: Change) -> Result<(), Failure> {
+    let mut filter = options.filter.filter();
+    if !options.ids.is_empty() {
+        filter.ids = Some(options.ids.clone());
+    } else if options.filter.is_empty() && !options.all {
+        let message = "say which letters: ids, or --type, --key, --error, --before, or --all";
+        return Err(Failure::Input(message.to_owned()));
+    }
+    let backend = wiring::open(&options.store.store).await?;
+    for id in &options.ids {
+        if backend.letters.find(*id).await?.is_none() {
+            return Err(missing(*id));
+        }
+    }
+    let meant = all(&backend, &filter).await?;
+    if options.dry_run {
+        print(options, "would be ", change, &meant);
+        return Ok(());
+    }
+    if change == Change::Purge && !options.yes {
+        confirm(meant.len())?;
+    }
+    let mut done = Vec::new();
+    for ids in meant.chunks(PAGE) {
+        let filter = DeadLetterFilter::ids(ids.iter().copied());
+        done.extend(match change {
+            // The new budget of attempts begins with an empty count.
+            Change::Replay => {
+                backend.heap.forget(ids).await?;
+                backend.letters.replay(&filter, PAGE).await?
+            }
+            Change::Purge => backend.letters.purge(&filter, PAGE).await?,
         });
     }
-    Ok(changed)
+    print(options, "", change, &done);
+    Ok(())
 }
 
-async fn matching(backend: &Backend, filter: &DeadLetterFilter) -> Outcome<Vec<DeadLetter>> {
-    let mut letters: Vec<DeadLetter> = Vec::new();
+/// The ids of all letters that match now.
+async fn all(backend: &Backend, filter: &DeadLetterFilter) -> Result<Vec<EventId>, Failure> {
+    let mut ids = Vec::new();
+    let mut after = None;
     loop {
-        let after = letters.last().map(|letter| letter.position);
         let page = backend.letters.list(filter, after, PAGE).await?;
-        let last = page.len() < PAGE;
-        letters.extend(page);
-        if last {
-            return Ok(letters);
+        ids.extend(page.iter().map(|letter| letter.event.id));
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = Some(last.position),
+            _ => return Ok(ids),
         }
     }
 }
 
-fn filter(select: &Select) -> Outcome<DeadLetterFilter> {
-    let mut filter = DeadLetterFilter::all();
-    if !select.ids.is_empty() {
-        let ids: Result<Vec<EventId>, _> = select.ids.iter().map(|id| id.parse()).collect();
-        filter = DeadLetterFilter::ids(ids?);
+fn confirm(count: usize) -> Result<(), Failure> {
+    let refused = "nothing was purged: pass --yes to purge without being asked";
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Input(refused.to_owned()));
     }
-    filter.event_type.clone_from(&select.event_type);
-    filter.ordering_key.clone_from(&select.key);
-    filter.error_contains.clone_from(&select.error);
-    if let Some(text) = &select.before {
-        let time = humantime::parse_rfc3339_weak(text).map_err(|error| {
-            bad_input(format!(
-                "--before {text:?} is not allowed: a time such as 2026-01-31T12:00:00Z ({error})"
-            ))
-        })?;
-        filter = filter.before(time);
-    }
-    Ok(filter)
-}
-
-fn confirm(count: usize) -> Outcome<bool> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
-        return Err(bad_input("purge deletes for good: add --yes"));
-    }
-    eprint!("delete {count} dead letters for good? [y/N] ");
+    eprint!("purge {count} dead letters for good? [y/N] ");
+    std::io::stderr().flush()?;
     let mut answer = String::new();
-    std::io::stderr().flush().map_err(failed)?;
-    input.lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn show(letter: &DeadLetter, as_json: bool) -> Outcome {
-    let mut value = json(letter);
-    let mut line = Vec::new();
-    crate::ndjson::write_line(&mut line, &letter.event).map_err(failed)?;
-    value["event"] = serde_json::from_slice(&line).map_err(failed)?;
-    if as_json {
-        println!("{value}");
-    } else {
-        println!("{value:#}");
+    std::io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::Failed("nothing was purged".to_owned()))
 }
 
-fn json(letter: &DeadLetter) -> serde_json::Value {
-    serde_json::json!({
-        "id": letter.event.id.to_string(),
-        "type": letter.event.event_type,
-        "key": letter.event.ordering_key,
-        "failures": letter.failure_count,
-        "error": letter.last_error.as_ref().map(ToString::to_string),
-        "quarantined_at": humantime::format_rfc3339_micros(letter.quarantined_at).to_string(),
+fn print(options: &ChangeOptions, would: &str, change: Change, ids: &[EventId]) {
+    if options.json {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        println!(
+            "{}",
+            json!({ change.done(): ids, "dry_run": options.dry_run })
+        );
+        return;
+    }
+    for id in ids {
+        println!("{id}");
+    }
+    eprintln!("{would}{}: {}", change.done(), ids.len());
+}
+
+fn missing(id: EventId) -> Failure {
+    Failure::Failed(format!("no dead letter has the id {id}"))
+}
+
+/// A letter as JSON: the event as the relay writes it, and what became of it.
+fn value(letter: &DeadLetter) -> Value {
+    let mut line = Vec::new();
+    let event: Value = match write_line(&letter.event, &mut line) {
+        Ok(()) => serde_json::from_slice(&line).unwrap_or(Value::Null),
+        Err(_) => Value::Null,
+    };
+    json!({
+        "position": letter.position,
+        "event": event,
+        "failure_count": letter.failure_count,
+        "last_error": letter.last_error.as_deref(),
+        "first_failed_at": format_rfc3339_seconds(letter.first_failed_at).to_string(),
+        "last_failed_at": format_rfc3339_seconds(letter.last_failed_at).to_string(),
+        "quarantined_at": format_rfc3339_seconds(letter.quarantined_at).to_string(),
         "replays": letter.replays,
     })
-}
-
-fn reason(letter: &DeadLetter) -> String {
-    let error = letter.last_error.as_ref();
-    error.map_or_else(|| "no error text".to_owned(), ToString::to_string)
 }

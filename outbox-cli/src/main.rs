@@ -1,9 +1,9 @@
-//! The `outbox` command.
+//! `outbox`: see `outbox --help`.
 
 mod cli;
 mod demo;
 mod dlq;
-mod exit;
+mod failure;
 mod migrate;
 mod ndjson;
 mod relay;
@@ -11,29 +11,38 @@ mod status;
 mod wiring;
 
 use clap::Parser;
-use cli::Command;
+use cli::{Cli, Command};
+use failure::Failure;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = matches!(cli.command, Command::Demo(_));
+    let default = if quiet { "off" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let result = match cli::Cli::parse().command {
-        Command::Demo(options) => demo::run(&options).await,
-        Command::Relay(options) => relay::run(options).await,
-        Command::Migrate(options) => migrate::run(&options).await,
-        Command::Status(options) => status::run(&options).await,
-        Command::Dlq { command } => dlq::run(&command).await,
-    };
+    let result = tokio::runtime::Runtime::new()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(cli.command)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("outbox: {}", failure.text);
-            ExitCode::from(failure.code)
+            eprintln!("outbox: {failure}");
+            failure.exit_code()
         }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(options) => demo::run(&options).await,
+        Command::Migrate(options) => migrate::run(&options).await,
+        Command::Relay(options) => relay::run(&options).await,
+        Command::Status(options) => status::run(&options).await,
+        Command::Dlq(command) => dlq::run(command).await,
     }
 }

@@ -1,28 +1,26 @@
 //! `outbox migrate`.
 
-use crate::cli::{Migrate, MigrateAction};
-use crate::exit::Outcome;
+use crate::cli::{MigrateAction, MigrateOptions};
+use crate::failure::Failure;
 use crate::wiring;
 
-pub(crate) async fn run(options: &Migrate) -> Outcome {
-    let state = match options.action {
-        MigrateAction::Print => {
-            wiring::statements().for_each(|sql| println!("{sql}"));
-            return Ok(());
+pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
+    if options.action == MigrateAction::Print {
+        for migration in wiring::migrations() {
+            println!("{migration}");
         }
-        MigrateAction::Up => {
-            wiring::migrate(&options.options.store.url()?).await?;
-            "migrated"
-        }
-        MigrateAction::Check => {
-            wiring::open(&options.options.store.url()?, None).await?;
-            "current"
-        }
+        return Ok(());
+    }
+    let Some(store) = &options.store else {
+        let message = "no store: pass --store sqlite:PATH or set DATABASE_URL";
+        return Err(Failure::Input(message.to_owned()));
     };
-    if options.options.json {
-        println!("{}", serde_json::json!({ "state": state }));
+    if options.action == MigrateAction::Check {
+        wiring::open(store).await?;
+        println!("{store}: the tables are those of this version");
     } else {
-        println!("the tables are {state}");
+        wiring::migrate(store).await?;
+        println!("{store}: migrated");
     }
     Ok(())
 }

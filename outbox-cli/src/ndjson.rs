@@ -1,137 +1,19 @@
-//! Events as NDJSON, to the standard output or to a file.
+//! Transports that write a JSON object a line: to stdout, or to a file.
 
-use crate::exit::{Outcome, bad_input};
+use crate::failure::Failure;
 use async_trait::async_trait;
-use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use humantime::format_rfc3339_micros;
+use outbox_core::{Event, Headers, PublishError, PublishErrorKind, Transport};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// How each of our lines begins; a torn last line is cut only if it begins so.
-const LINE_START: &[u8] = b"{\"id\":\"";
-
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    File(File),
-}
-
-/// Writes one line an event. `closed` is told when the reader of the pipe has gone.
-#[derive(Debug)]
-pub(crate) struct NdjsonTransport {
-    sink: Arc<Mutex<Sink>>,
-    closed: Arc<Notify>,
-}
-
-impl NdjsonTransport {
-    /// To `stdout://` or `file:PATH`.
-    pub(crate) fn open(url: &str, closed: Arc<Notify>) -> Outcome<Self> {
-        let sink = if url == "stdout://" {
-            Sink::Stdout
-        } else if let Some(path) = url.strip_prefix("file:").filter(|path| !path.is_empty()) {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            let file = open_file(Path::new(path));
-            Sink::File(file.map_err(|error| bad_input(format!("cannot write to {path}: {error}")))?)
-        } else {
-            return Err(bad_input(format!(
-                "--to {url:?} is not allowed: stdout:// or file:PATH"
-            )));
-        };
-        Ok(Self {
-            sink: Arc::new(Mutex::new(sink)),
-            closed,
-        })
-    }
-}
-
-#[async_trait]
-impl Transport for NdjsonTransport {
-    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let mut bytes = Vec::new();
-        for event in events {
-            if let Err(error) = write_line(&mut bytes, event) {
-                return refuse(events.len(), &io::Error::other(error));
-            }
-        }
-        let sink = Arc::clone(&self.sink);
-        let written = tokio::task::spawn_blocking(move || {
-            sink.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .write(&bytes)
-        })
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)));
-        match written {
-            Ok(()) => events.iter().map(|_| Ok(())).collect(),
-            Err(error) => {
-                if error.kind() == io::ErrorKind::BrokenPipe {
-                    self.closed.notify_one();
-                }
-                refuse(events.len(), &error)
-            }
-        }
-    }
-}
-
-impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes)?;
-                out.flush()
-            }
-            Self::File(file) => {
-                // A half-written line after a full disk must not swallow the next one.
-                let end = file.seek(SeekFrom::End(0))?;
-                let written = file.write_all(bytes).and_then(|()| file.sync_data());
-                if written.is_err() {
-                    file.set_len(end)?;
-                }
-                written
-            }
-        }
-    }
-}
-
-fn refuse(events: usize, error: &io::Error) -> Vec<Result<(), PublishError>> {
-    let refusal =
-        || Err(PublishError::new(PublishErrorKind::Unavailable).with_source(error.to_string()));
-    (0..events).map(|_| refusal()).collect()
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)?;
-    file.try_lock()
-        .map_err(|_| io::Error::other("another relay writes to it"))?;
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
-    let end = text
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let tail = &text[end..];
-    if tail.is_empty() {
-        return Ok(file);
-    }
-    let shared = tail.len().min(LINE_START.len());
-    if tail[..shared] != LINE_START[..shared] {
-        return Err(io::Error::other(
-            "its last line has no end and is not an event's, so it is left alone",
-        ));
-    }
-    file.set_len(end as u64)?;
-    Ok(file)
-}
-
+/// An event as a line. The payload stands as JSON if it is JSON, else in base64.
 #[derive(Serialize)]
 struct Line<'a> {
     id: String,
@@ -140,61 +22,187 @@ struct Line<'a> {
     key: Option<&'a str>,
     created_at: String,
     content_type: &'a str,
-    headers: &'a outbox_core::Headers,
+    headers: &'a Headers,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<Box<RawValue>>,
+    payload: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
 
-/// Appends the event as one line.
-pub(crate) fn write_line(out: &mut Vec<u8>, event: &Event) -> serde_json::Result<()> {
-    let payload = json_payload(event);
-    let payload_base64 = payload.is_none().then(|| base64(&event.payload));
+/// How each line begins, and how a line that a killed relay left unfinished is recognised.
+const BEGINNING: &[u8] = br#"{"id":""#;
+
+/// Writes the event as one line with its line break.
+pub(crate) fn write_line(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
+    let text = json_text(event);
+    let payload = text
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
     let line = Line {
         id: event.id.to_string(),
         event_type: &event.event_type,
         key: event.ordering_key.as_deref(),
-        created_at: humantime::format_rfc3339_micros(event.created_at).to_string(),
+        created_at: format_rfc3339_micros(event.created_at).to_string(),
         content_type: &event.content_type,
         headers: &event.headers,
         payload,
-        payload_base64,
+        payload_base64: payload.is_none().then(|| STANDARD.encode(&event.payload)),
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.push(b'\n');
     Ok(())
 }
 
-fn json_payload(event: &Event) -> Option<Box<RawValue>> {
-    let media = event
+/// The payload as text, if it says that it is JSON. Line breaks in JSON can only be white space
+/// between its tokens, so blanks in their place keep it the same and on one line.
+fn json_text(event: &Event) -> Option<String> {
+    let media_type = event
         .content_type
         .split(';')
         .next()
         .unwrap_or_default()
         .trim();
-    if media != "application/json" && !media.ends_with("+json") {
+    if media_type != "application/json" && !media_type.ends_with("+json") {
         return None;
     }
-    // In valid JSON a raw line break is only white space.
     let text = std::str::from_utf8(&event.payload).ok()?;
-    RawValue::from_string(text.replace(['\n', '\r'], " ")).ok()
+    Some(text.replace(['\n', '\r'], " "))
 }
 
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..4 {
-            if digit <= chunk.len() {
-                let index = bits >> (18 - 6 * digit) & 63;
-                text.push(char::from(DIGITS[index as usize]));
-            } else {
-                text.push('=');
-            }
+fn lines(events: &[Event]) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    for event in events {
+        write_line(event, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// All events share the fate of the one write.
+fn answers(events: &[Event], result: io::Result<()>) -> Vec<Result<(), PublishError>> {
+    let text = result.err().map(|error| error.to_string());
+    let answer = |_| match &text {
+        None => Ok(()),
+        Some(text) => {
+            Err(PublishError::new(PublishErrorKind::Unavailable).with_source(text.clone()))
+        }
+    };
+    events.iter().map(answer).collect()
+}
+
+/// Lines to a pipe. It has taken responsibility when the bytes are in it.
+#[derive(Debug)]
+pub(crate) struct NdjsonPipe {
+    closed: Arc<Notify>,
+}
+
+impl NdjsonPipe {
+    pub(crate) fn stdout() -> Self {
+        Self {
+            closed: Arc::default(),
         }
     }
-    text
+
+    /// Notified when the reader has gone.
+    pub(crate) fn closed(&self) -> Arc<Notify> {
+        Arc::clone(&self.closed)
+    }
 }
+
+#[async_trait]
+impl Transport for NdjsonPipe {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let result = lines(events).and_then(|bytes| {
+            let mut out = io::stdout().lock();
+            out.write_all(&bytes)?;
+            out.flush()
+        });
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        {
+            self.closed.notify_one();
+        }
+        answers(events, result)
+    }
+}
+
+/// Lines to the end of a file, on disk before they are answered.
+#[derive(Debug)]
+pub(crate) struct NdjsonFile {
+    file: Mutex<File>,
+}
+
+impl NdjsonFile {
+    /// Opens the file for this process alone; creates it if it is missing. A last line that a
+    /// killed relay left unfinished was never answered, so it is cut and will be written again.
+    pub(crate) fn open(path: &str) -> Result<Self, Failure> {
+        let refuse = |why: &dyn std::fmt::Display| {
+            Failure::Input(format!("cannot write to the file {path:?}: {why}"))
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| refuse(&error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(refuse(&"another relay is writing to it")),
+            Err(TryLockError::Error(error)) => return Err(refuse(&error)),
+        }
+        let (whole, torn) = torn_line(&mut file)?;
+        if !torn.is_empty() {
+            if !(torn.starts_with(BEGINNING) || BEGINNING.starts_with(&torn)) {
+                let why = "its last line has no end and is not of a relay; is it the right file?";
+                return Err(refuse(&why));
+            }
+            file.set_len(whole)?;
+        }
+        Ok(Self {
+            file: Mutex::new(file),
+        })
+    }
+}
+
+/// Where the last whole line ends, and what stands behind it.
+fn torn_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
+    const BLOCK: u64 = 8192;
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut start = length;
+    let mut tail = Vec::new();
+    while start > 0 && !tail.contains(&b'\n') {
+        let size = start.min(BLOCK);
+        start -= size;
+        file.seek(SeekFrom::Start(start))?;
+        let mut block = Vec::new();
+        Read::by_ref(file).take(size).read_to_end(&mut block)?;
+        block.append(&mut tail);
+        tail = block;
+    }
+    let end = tail
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |last| last + 1);
+    Ok((start + end as u64, tail.split_off(end)))
+}
+
+#[async_trait]
+impl Transport for NdjsonFile {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let result = lines(events).and_then(|bytes| {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = file.seek(SeekFrom::End(0))?;
+            let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+            if written.is_err() {
+                // Half a batch must not stay: it is not answered, and a torn line would follow.
+                file.set_len(before)?;
+            }
+            written
+        });
+        answers(events, result)
+    }
+}
+
+#[cfg(test)]
+#[path = "ndjson_tests.rs"]
+mod tests;

@@ -1,131 +1,81 @@
 //! `outbox relay`.
 
-use crate::cli::Relay as Options;
-use crate::exit::{Outcome, bad_input, failed};
-use crate::ndjson::NdjsonTransport;
-use crate::wiring;
-use outbox_core::{OutboxConfig, OutboxStorage, Relay};
-use serde::Deserialize;
+use crate::cli::RelayOptions;
+use crate::failure::Failure;
+use crate::wiring::{self, Backend};
+use outbox_core::{OutboxConfig, OutboxError, Relay};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
 
-/// What a `--config` file may hold.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConfigFile {
-    store: Option<String>,
-    to: Option<String>,
-    heap: Option<String>,
-    lease: Option<String>,
-    publish_timeout: Option<String>,
-    batch_size: Option<usize>,
-    threshold: Option<u32>,
-}
-
-pub(crate) async fn run(mut options: Options) -> Outcome {
-    fill(&mut options)?;
-    let config = config(&options)?;
-    let to = options.to.as_deref();
-    let to =
-        to.ok_or_else(|| bad_input("no destination: give --to stdout:// or --to file:PATH"))?;
-    let backend = wiring::open(&options.store.url()?, options.heap.as_deref()).await?;
-    let closed = Arc::new(Notify::new());
-    let transport = Arc::new(NdjsonTransport::open(to, Arc::clone(&closed))?);
-    let gone = AtomicBool::new(false);
+pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
+    let config = config(options)?;
+    let backend = wiring::open(&options.store.store).await?;
+    let outlet = wiring::outlet(&options.to)?;
+    let relay = Relay::new(Arc::clone(&backend.storage), outlet.transport)
+        .dlq_heap(Arc::clone(&backend.heap))
+        .config(config);
+    let reader_gone = AtomicBool::new(false);
     let shutdown = async {
         tokio::select! {
             () = signal() => {}
-            () = closed.notified() => gone.store(true, Ordering::Relaxed),
-            () = drained(backend.storage.as_ref()), if options.drain => {}
+            () = outlet.closed.notified() => reader_gone.store(true, Ordering::SeqCst),
+            () = drained(&backend), if options.drain => {}
         }
     };
-    Relay::new(Arc::clone(&backend.storage), transport)
-        .dlq_heap(Arc::clone(&backend.heap))
-        .config(config)
-        .run(shutdown)
-        .await?;
-    if gone.load(Ordering::Relaxed) {
-        return Err(failed("the reader of the standard output has gone"));
+    relay.run(shutdown).await?;
+    if reader_gone.load(Ordering::SeqCst) {
+        return Err(Failure::Failed("the reader of stdout has gone".to_owned()));
     }
     Ok(())
 }
 
-fn fill(options: &mut Options) -> Outcome {
-    let Some(path) = &options.config else {
-        return Ok(());
-    };
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| bad_input(format!("cannot read --config {name}: {error}")))?;
-    let file: ConfigFile =
-        toml::from_str(&text).map_err(|error| bad_input(format!("--config {name}: {error}")))?;
-    options.store.store = options.store.store.take().or(file.store);
-    options.to = options.to.take().or(file.to);
-    options.heap = options.heap.take().or(file.heap);
-    options.lease = options.lease.take().or(file.lease);
-    options.publish_timeout = options.publish_timeout.take().or(file.publish_timeout);
-    options.batch_size = options.batch_size.or(file.batch_size);
-    options.threshold = options.threshold.or(file.threshold);
-    Ok(())
-}
-
-fn config(options: &Options) -> Outcome<OutboxConfig> {
-    let mut config = OutboxConfig::builder();
-    if let Some(lease) = duration("lease", options.lease.as_deref())? {
-        config = config.lease(lease);
-    }
-    if let Some(timeout) = duration("publish timeout", options.publish_timeout.as_deref())? {
-        config = config.publish_timeout(timeout);
-    }
+fn config(options: &RelayOptions) -> Result<OutboxConfig, OutboxError> {
+    let mut builder = OutboxConfig::builder();
     if let Some(events) = options.batch_size {
-        config = config.batch_size(events);
+        builder = builder.batch_size(events);
     }
-    if let Some(threshold) = options.threshold {
-        config = config.failure_threshold(threshold);
+    if let Some(lease) = options.lease {
+        builder = builder.lease(lease);
     }
-    Ok(config.build()?)
+    if let Some(timeout) = options.publish_timeout {
+        builder = builder.publish_timeout(timeout);
+    }
+    if let Some(attempts) = options.threshold {
+        builder = builder.failure_threshold(attempts);
+    }
+    builder.build()
 }
 
-fn duration(what: &str, text: Option<&str>) -> Outcome<Option<Duration>> {
-    let parse = |text: &str| {
-        humantime::parse_duration(text).map_err(|error| {
-            bad_input(format!(
-                "{what} {text:?} is not allowed: a duration such as 500ms or 30s ({error})"
-            ))
-        })
-    };
-    text.map(parse).transpose()
-}
-
-async fn drained(storage: &dyn OutboxStorage) {
+/// Returns when nothing is pending. A store that fails for the moment may still have events.
+async fn drained(backend: &Backend) {
     loop {
-        // An error is the relay's to report: it uses the same store.
-        if storage
+        if backend
+            .storage
             .backlog()
             .await
             .is_ok_and(|backlog| backlog.pending == 0)
         {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-#[cfg(unix)]
+/// Returns at SIGINT or SIGTERM.
 async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
     }
-}
-
-#[cfg(not(unix))]
-async fn signal() {
-    let _ = tokio::signal::ctrl_c().await;
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

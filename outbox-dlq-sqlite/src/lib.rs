@@ -186,7 +186,8 @@ impl DlqHeap for SqliteDlqHeap {
             return Ok(Vec::new());
         }
         let now = self.now();
-        let until = micros(self.clock.now() + lease);
+        let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
+        let until = now.saturating_add(lease);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let lease = move |connection: &Connection| {
             let next = include_str!("sql/next.sql");
@@ -259,7 +260,11 @@ fn entries(
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<DlqEntry> {
     let id = Uuid::from_bytes(row.get(0)?);
-    let error: Option<String> = row.get(2)?;
+    // Another program may have stored text that is not UTF-8; it must not hold the others up.
+    let error = row
+        .get_ref(2)?
+        .as_bytes_or_null()?
+        .map(String::from_utf8_lossy);
     let (first, last) = (from_micros(row.get(3)?), from_micros(row.get(4)?));
     let entry = DlqEntry::new(EventId::from(id), row.get(1)?, first, last);
     Ok(entry.with_error(error.as_deref().map(ErrorText::new)))

@@ -2,6 +2,7 @@
 
 use crate::error::kind;
 use crate::job::{Access, Failure, Job};
+use outbox_core::ErrorKind;
 use rusqlite::Connection;
 use std::sync::mpsc::Receiver;
 
@@ -50,38 +51,62 @@ fn write_group(
     if first.is_abandoned() {
         return None;
     }
-    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-        first.answer(Some(&failure(&error)));
-        return None;
-    }
-    let mut done = vec![write_one(connection, first)];
+    let mut ended = connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(|error| failure(&error));
+    let mut group = Vec::new();
+    let mut next = Some(first);
     let mut after = None;
-    while done.len() < GROUP && after.is_none() {
-        match queue.try_recv() {
-            Ok(job) if job.is_abandoned() => {}
-            Ok(job) if job.access() == Access::Write => done.push(write_one(connection, job)),
-            Ok(job) => after = Some(job),
-            Err(_) => break,
+    while let Some(mut job) = next.take() {
+        // After a failure no further job may run: outside the transaction it would commit alone.
+        if ended.is_ok() {
+            ended = write_one(connection, &mut *job);
+        }
+        group.push(job);
+        while group.len() < GROUP && next.is_none() && after.is_none() {
+            match queue.try_recv() {
+                Ok(job) if job.is_abandoned() => {}
+                Ok(job) if job.access() == Access::Write => next = Some(job),
+                Ok(job) => after = Some(job),
+                Err(_) => break,
+            }
         }
     }
-    let committed = connection.execute_batch("COMMIT");
-    let failure = committed.map_err(|error| failure(&error)).err();
+    let committed = ended.and_then(|()| {
+        connection
+            .execute_batch("COMMIT")
+            .map_err(|error| failure(&error))
+    });
     end(connection);
-    for job in done {
-        job.answer(failure.as_ref());
+    for job in group {
+        job.answer(committed.as_ref().err());
     }
     after
 }
 
-/// Runs one write in a savepoint, so that undoing it leaves its neighbours as they are.
-fn write_one(connection: &Connection, mut job: Box<dyn Job>) -> Box<dyn Job> {
-    if connection.execute_batch("SAVEPOINT one").is_ok() {
-        if !job.run(connection) {
-            let _ = connection.execute_batch("ROLLBACK TO one");
+/// Runs one write in a savepoint, so that undoing it leaves its neighbours as they are. Fails if
+/// the transaction has ended: SQLite rolls all of it back when the disk is full, for example.
+fn write_one(connection: &Connection, job: &mut dyn Job) -> Result<(), Failure> {
+    let mut run = |connection: &Connection| {
+        connection.execute_batch("SAVEPOINT one")?;
+        let keep = job.run(connection);
+        if connection.is_autocommit() {
+            return Ok(false);
         }
-        let _ = connection.execute_batch("RELEASE one");
+        if !keep {
+            connection.execute_batch("ROLLBACK TO one")?;
+        }
+        connection.execute_batch("RELEASE one")?;
+        Ok(true)
+    };
+    match run(connection) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure {
+            kind: ErrorKind::Unavailable,
+            text: "a write that shared the transaction ended it; nothing was applied".to_owned(),
+        }),
+        Err(error) => Err(failure(&error)),
     }
-    job
 }
 
 /// Leaves no transaction open, whatever happened in it.

@@ -86,6 +86,81 @@ async fn a_failing_write_undoes_nothing_of_its_neighbours() {
 }
 
 #[tokio::test]
+async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_and_they_are_told() {
+    let folder = TempDir::new().unwrap();
+    let driver = with_table(&folder, DriverOptions::default()).await;
+    driver.write("insert", insert(1)).await.unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let holder = driver.clone();
+    let first = tokio::spawn(async move {
+        let hold = move |connection: &Connection| {
+            wait.recv().ok();
+            insert(2)(connection)
+        };
+        holder.write("hold", hold).await
+    });
+    let mut writes = Vec::new();
+    for x in 3..10 {
+        let driver = driver.clone();
+        writes.push(tokio::spawn(async move {
+            // The fifth violates the constraint and rolls all of the transaction back.
+            let sql = "INSERT OR ROLLBACK INTO t VALUES (?1)";
+            let write = move |connection: &Connection| {
+                let x = if x == 5 { 1 } else { x };
+                connection
+                    .execute(sql, [x])
+                    .map_err(sqlite_error("insert"))?;
+                Ok(())
+            };
+            driver.write("write", write).await
+        }));
+    }
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    let mut answered = 1 + i64::from(first.await.unwrap().is_ok());
+    for write in writes {
+        match write.await.unwrap() {
+            Ok(()) => answered += 1,
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict),
+                "{}",
+                error.report()
+            ),
+        }
+    }
+    assert_eq!(
+        count(&driver).await,
+        answered,
+        "stored, but not what was answered"
+    );
+}
+
+#[tokio::test]
+async fn writes_that_wait_for_a_lock_wait_together() {
+    let folder = TempDir::new().unwrap();
+    let options = DriverOptions::default().busy_timeout(Duration::from_millis(200));
+    let driver = with_table(&folder, options).await;
+    let other = Connection::open(folder.path().join("t.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let writes = (0..30).map(|x| {
+        let driver = driver.clone();
+        tokio::spawn(async move { driver.write("insert", insert(x)).await })
+    });
+    let mut writes: Vec<_> = writes.collect();
+    assert!(
+        writes.remove(0).await.unwrap().is_err(),
+        "written under another's lock"
+    );
+    // The lock is free again, but those that waited beside the first have failed with it.
+    other.execute_batch("COMMIT").unwrap();
+    for write in writes {
+        let error = write.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+    assert_eq!(count(&driver).await, 0);
+}
+
+#[tokio::test]
 async fn a_write_whose_caller_is_gone_before_its_turn_is_not_done() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(&folder, DriverOptions::default()).await;

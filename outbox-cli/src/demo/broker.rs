@@ -51,7 +51,8 @@ impl Record {
             self.refused += 1;
             return Err(error);
         }
-        if event.id.as_uuid().as_bytes()[15] % HICCUP == 0 && self.hiccups.insert(event.id) {
+        if event.id.as_uuid().as_bytes()[15].is_multiple_of(HICCUP) && self.hiccups.insert(event.id)
+        {
             self.refused += 1;
             let error = PublishError::new(PublishErrorKind::Rejected);
             return Err(error.with_source("the partition is moving, try again"));

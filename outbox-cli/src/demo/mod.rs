@@ -1,4 +1,137 @@
-use crate::exit::{Outcome, failed};
-pub(crate) async fn run(_: &crate::cli::Demo) -> Outcome {
-    Err(failed("not yet"))
+//! `outbox demo`: a shop, its outbox, a difficult broker, and an account of every event.
+
+mod broker;
+mod report;
+mod shop;
+
+use crate::cli::DemoOptions;
+use crate::failure::Failure;
+use crate::wiring::{self, Backend};
+use broker::Broker;
+use outbox_core::{OutboxConfig, OutboxError, Relay};
+use outbox_store_sqlite::rusqlite::{Connection, OpenFlags};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A demo that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
+    let orders = match &options.data {
+        None => shop::parse(shop::ORDERS, "the built-in orders")?,
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| {
+                Failure::Input(format!("cannot read {}: {error}", path.display()))
+            })?;
+            shop::parse(&text, &path.display().to_string())?
+        }
+    };
+    let path = afresh(&options.dir)?;
+    shop::create(&path)?;
+    let store = format!("sqlite:{}", path.display());
+    let backend = wiring::migrate(&store).await?;
+    eprintln!(
+        "{} orders go into {}, which is made afresh by each run",
+        orders.len(),
+        path.display()
+    );
+
+    let began = Instant::now();
+    let broker = Broker::default();
+    let shop_file = path.clone();
+    let producer = tokio::task::spawn_blocking(move || shop::produce(&shop_file, &orders));
+    let relay = Relay::new(Arc::clone(&backend.storage), Arc::new(broker.clone()))
+        .dlq_heap(Arc::clone(&backend.heap))
+        .config(config()?);
+    let (finished, stop) = tokio::sync::oneshot::channel::<()>();
+    let watch = async {
+        let produced = follow(producer, &backend, &broker).await;
+        drop(finished);
+        produced
+    };
+    let (relayed, produced) = tokio::join!(relay.run(async { drop(stop.await) }), watch);
+    relayed?;
+    report::print(
+        &path,
+        &store,
+        &backend,
+        &broker,
+        &produced?,
+        began.elapsed(),
+    )
+    .await
+}
+
+/// Short delays, so that events that keep failing reach the quarantine while one watches.
+fn config() -> Result<OutboxConfig, OutboxError> {
+    let ms = Duration::from_millis;
+    OutboxConfig::builder()
+        .failure_threshold(4)
+        .retry_initial(ms(20))
+        .retry_max(ms(200))
+        .breaker_initial(ms(50))
+        .breaker_max(ms(200))
+        .dlq_interval(ms(200))
+        .poll_interval(ms(50))
+        .build()
+}
+
+/// The path of the shop's file in the folder; removes the one of an earlier run.
+fn afresh(folder: &Path) -> Result<PathBuf, Failure> {
+    let refuse = |path: &Path, why: &dyn std::fmt::Display| {
+        Failure::Input(format!("cannot use {}: {why}", path.display()))
+    };
+    fs::create_dir_all(folder).map_err(|error| refuse(folder, &error))?;
+    let path = folder.join("shop.db");
+    if path.exists() {
+        let ours = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|file| file.pragma_query_value(None, "application_id", |row| row.get(0)))
+            .is_ok_and(|id: i32| id == shop::APPLICATION_ID);
+        if !ours {
+            return Err(refuse(
+                &path,
+                &"it is not of this demo; move it, or pass --dir",
+            ));
+        }
+        for suffix in ["", "-wal", "-shm"] {
+            let file = folder.join(format!("shop.db{suffix}"));
+            if file.exists() {
+                fs::remove_file(&file).map_err(|error| refuse(&file, &error))?;
+            }
+        }
+    }
+    Ok(path)
+}
+
+/// Shows progress until the producer is done and nothing is pending.
+async fn follow(
+    mut producer: tokio::task::JoinHandle<Result<shop::Produced, Failure>>,
+    backend: &Backend,
+    broker: &Broker,
+) -> Result<shop::Produced, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut produced = None;
+    loop {
+        tokio::select! {
+            result = &mut producer, if produced.is_none() => {
+                let result = result.map_err(|error| Failure::Failed(error.to_string()))?;
+                produced = Some(result?);
+            }
+            () = tokio::time::sleep(Duration::from_millis(250)) => {}
+        }
+        let backlog = backend.storage.backlog().await?;
+        let delivered = broker.record().delays.len();
+        let (pending, dead) = (backlog.pending, backlog.dead_letters);
+        eprintln!("  delivered {delivered:>5}   pending {pending:>4}   quarantined {dead:>2}");
+        match produced {
+            Some(produced) if pending == 0 => return Ok(produced),
+            _ if Instant::now() > deadline => {
+                let message = format!("still {pending} events pending after {PATIENCE:?}");
+                return Err(Failure::Failed(message));
+            }
+            _ => {}
+        }
+    }
 }

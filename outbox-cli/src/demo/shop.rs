@@ -30,6 +30,7 @@ const TABLES: &str = "
         STRICT;";
 
 #[derive(Debug, Deserialize, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names of the data file")]
 pub(super) struct Order {
     order_id: i64,
     ordered_at: String,

@@ -1,1 +1,0 @@
-//! Finds or starts the servers that tests need.
