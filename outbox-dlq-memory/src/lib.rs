@@ -45,6 +45,22 @@ impl MemoryDlqHeap {
         self
     }
 
+    /// Puts an entry in, as another heap or a test had it. Replaces that of the same id.
+    pub fn restore(&self, entry: DlqEntry) {
+        let mut state = self.lock();
+        state.remove(entry.id);
+        let turn = state.turn(entry.id);
+        let leased_until = None;
+        state.entries.insert(
+            entry.id,
+            Tracked {
+                entry,
+                turn,
+                leased_until,
+            },
+        );
+    }
+
     /// No call panics while it holds the lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,6 @@
 //! The suite for a [`Transport`].
 //!
-//! ```ignore
+//! ```text
 //! // tests/conformance.rs of a transport
 //! outbox_conformance::transport_suite!(my_broker, MyFixture::new(), delivery, outage, limits);
 //! ```

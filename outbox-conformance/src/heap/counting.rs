@@ -1,0 +1,184 @@
+//! One caller: counts, thresholds, forgetting, times.
+
+use super::{HeapFixture, counts, ok};
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
+
+async fn fail(heap: &dyn DlqHeap, id: EventId, times: u32) {
+    for _ in 0..times {
+        ok(heap.record_failure(id).await);
+    }
+}
+
+/// A new heap gives up nothing, however often it is asked.
+pub async fn a_new_heap_is_empty<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    for threshold in [0, 1, u32::MAX] {
+        assert_eq!(ok(heap.drain_exceeded(threshold).await), []);
+    }
+}
+
+/// H1: n failures count n, through any handle.
+pub async fn failures_add_up<F: HeapFixture>(fixture: F) {
+    let (one, two) = (EventId::new(), EventId::new());
+    fail(&*fixture.handle().await, one, 3).await;
+    fail(&*fixture.handle().await, two, 1).await;
+    fail(&*fixture.handle().await, one, 2).await;
+    let drained = ok(fixture.handle().await.drain_exceeded(1).await);
+    let mut expected = vec![(one, 5), (two, 1)];
+    expected.sort_unstable();
+    assert_eq!(counts(drained), expected);
+}
+
+/// H2: below the threshold nothing leaves and the count stays; at it the entry leaves.
+pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    fail(&*heap, id, 2).await;
+    for threshold in [3, 4, u32::MAX] {
+        assert_eq!(ok(heap.drain_exceeded(threshold).await), []);
+    }
+    fail(&*heap, id, 1).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
+    fail(&*heap, id, 5).await;
+    assert_eq!(
+        counts(ok(heap.drain_exceeded(3).await)),
+        [(id, 5)],
+        "over the threshold"
+    );
+}
+
+/// H2: no count is zero, so a threshold of zero is one of one.
+pub async fn threshold_zero_behaves_as_one<F: HeapFixture>(fixture: F) {
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    fail(&*heap, id, 1).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(0).await)), [(id, 1)]);
+}
+
+/// H3: exact above `i32::MAX`, and the last number is never left.
+pub async fn counts_saturate<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for (planted, after) in [
+        (0x7fff_ffff, 0x8000_0000),
+        (0xffff_fffd, 0xffff_fffe),
+        (0xffff_fffe, 0xffff_ffff),
+        (0xffff_ffff, 0xffff_ffff),
+    ] {
+        let id = EventId::new();
+        fixture.plant(DlqEntry::new(id, planted, now, now)).await;
+        fail(&*heap, id, 1).await;
+        assert_eq!(counts(ok(heap.drain_exceeded(after).await)), [(id, after)]);
+    }
+}
+
+/// H4: a success clears the count, and only that of its event.
+pub async fn a_success_forgets_the_event<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let (one, two) = (EventId::new(), EventId::new());
+    fail(&*heap, one, 4).await;
+    fail(&*heap, two, 2).await;
+    ok(heap.record_success(one).await);
+    fail(&*heap, one, 1).await;
+    let mut expected = vec![(one, 1), (two, 2)];
+    expected.sort_unstable();
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+}
+
+/// H4: forgetting what is not there is Ok and leaves nothing behind.
+pub async fn forgetting_an_unknown_id_creates_nothing<F: HeapFixture>(fixture: F) {
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    for _ in 0..2 {
+        ok(heap.record_success(id).await);
+        ok(heap.forget(&[id, EventId::new()]).await);
+    }
+    assert_eq!(ok(heap.drain_exceeded(0).await), []);
+    fail(&*heap, id, 1).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
+    ok(heap.record_success(id).await);
+    assert_eq!(ok(heap.drain_exceeded(0).await), [], "after a drain");
+}
+
+/// H5: what was drained is gone, and counts from one again.
+pub async fn a_drained_event_starts_again<F: HeapFixture>(fixture: F) {
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    fail(&*heap, id, 3).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
+    assert_eq!(ok(heap.drain_exceeded(1).await), []);
+    fail(&*heap, id, 1).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
+}
+
+/// Any UUID is an id.
+pub async fn odd_ids_come_back_exactly<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let mut ids: Vec<EventId> = [Uuid::nil(), Uuid::max(), Uuid::new_v4(), Uuid::now_v7()]
+        .map(EventId::from)
+        .to_vec();
+    for id in &ids {
+        fail(&*heap, *id, 1).await;
+    }
+    ids.sort_unstable();
+    let expected: Vec<_> = ids.into_iter().map(|id| (id, 1)).collect();
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+}
+
+/// H7: batches of none, of one id twice, and of many equal their single calls.
+pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let ids: Vec<EventId> = (0..500).map(|_| EventId::new()).collect();
+    ok(heap.record_failures(&[]).await);
+    ok(heap.forget(&[]).await);
+    let mut failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+    failures.push(FailedAttempt::new(ids[7]));
+    ok(heap.record_failures(&failures).await);
+    fail(&*heap, ids[8], 1).await;
+    ok(heap.forget(&ids[..5]).await);
+    let mut expected: Vec<_> = ids[5..].iter().map(|id| (*id, 1)).collect();
+    for twice in [7, 8] {
+        expected[twice - 5].1 = 2;
+    }
+    expected.sort_unstable();
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+}
+
+/// H11: the first failure stays, the last moves, and both are the heap's clock.
+pub async fn failure_times_are_ordered<F: HeapFixture>(fixture: F) {
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    fail(&*heap, id, 1).await;
+    fixture.elapse(Duration::from_secs(2)).await;
+    fail(&*heap, id, 1).await;
+    let drained = ok(heap.drain_exceeded(1).await);
+    let between = drained[0]
+        .last_failed_at
+        .duration_since(drained[0].first_failed_at);
+    assert!(
+        between.is_ok_and(|time| time >= Duration::from_secs(2)),
+        "{drained:?}"
+    );
+
+    // A first failure from a clock that was ahead never comes after the last.
+    let (ahead, early) = (EventId::new(), drained[0].last_failed_at);
+    let hour = early + Duration::from_secs(3600);
+    fixture.plant(DlqEntry::new(ahead, 1, hour, hour)).await;
+    fail(&*heap, ahead, 1).await;
+    let drained = ok(heap.drain_exceeded(2).await);
+    assert!(
+        drained[0].first_failed_at <= drained[0].last_failed_at,
+        "{drained:?}"
+    );
+}
+
+/// H12: another heap beside this one sees nothing of it.
+pub async fn namespaces_are_separate<F: HeapFixture>(fixture: F) {
+    let (heap, other, id) = (
+        fixture.handle().await,
+        fixture.neighbour().await,
+        EventId::new(),
+    );
+    fail(&*heap, id, 2).await;
+    assert_eq!(ok(other.drain_exceeded(0).await), []);
+    fail(&*other, id, 1).await;
+    ok(other.record_success(id).await);
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
+}

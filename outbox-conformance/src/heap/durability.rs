@@ -1,0 +1,18 @@
+//! What a heap keeps when all its handles are gone.
+
+use super::{HeapFixture, counts, ok};
+use outbox_core::EventId;
+
+/// Counts are there for a handle that is opened after all others were dropped.
+pub async fn counts_survive_their_handle<F: HeapFixture>(fixture: F) {
+    let id = EventId::new();
+    for _ in 0..3 {
+        let heap = fixture.handle().await;
+        ok(heap.record_failure(id).await);
+        drop(heap);
+    }
+    assert_eq!(
+        counts(ok(fixture.handle().await.drain_exceeded(3).await)),
+        [(id, 3)]
+    );
+}

@@ -1,0 +1,173 @@
+//! What the provided methods promise when an adapter overrides them.
+
+use super::{HeapFixture, counts, ok};
+use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Barrier;
+
+const LEASE: Duration = Duration::from_secs(2);
+
+async fn failed(heap: &dyn DlqHeap, count: usize) -> Vec<EventId> {
+    let ids: Vec<EventId> = (0..count).map(|_| EventId::new()).collect();
+    let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+    ok(heap.record_failures(&failures).await);
+    ids
+}
+
+/// H8: a leased entry is nowhere until the lease runs out, then it is back with its count. The
+/// handle that leased it is gone by then, as if its process had died.
+pub async fn a_lease_hides_an_entry_until_it_runs_out<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let id = failed(&*heap, 1).await[0];
+    let dying = fixture.handle().await;
+    assert_eq!(
+        counts(ok(dying.lease_exceeded(1, 10, LEASE).await)),
+        [(id, 1)]
+    );
+    drop(dying);
+    assert_eq!(ok(heap.lease_exceeded(1, 10, LEASE).await), []);
+    assert_eq!(ok(heap.drain_exceeded(1).await), []);
+    fixture.elapse(LEASE).await;
+    assert_eq!(
+        counts(ok(heap.lease_exceeded(1, 10, LEASE).await)),
+        [(id, 1)]
+    );
+    fixture.elapse(LEASE).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
+}
+
+/// H8: a leased entry that is forgotten does not come back.
+pub async fn forgetting_ends_a_lease<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let id = failed(&*heap, 1).await[0];
+    ok(heap.lease_exceeded(1, 10, LEASE).await);
+    ok(heap.forget(&[id]).await);
+    fixture.elapse(LEASE).await;
+    assert_eq!(ok(heap.drain_exceeded(0).await), []);
+}
+
+/// H8: a failure during a lease is there when it runs out, and does not end it.
+pub async fn a_failure_during_a_lease_counts<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let id = failed(&*heap, 1).await[0];
+    ok(heap.lease_exceeded(1, 10, LEASE).await);
+    ok(heap.record_failure(id).await);
+    assert_eq!(
+        ok(heap.drain_exceeded(1).await),
+        [],
+        "the failure ended the lease"
+    );
+    fixture.elapse(LEASE).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
+}
+
+/// H8: no two leases hold the same entry.
+pub async fn concurrent_leases_are_disjoint<F: HeapFixture>(fixture: F) {
+    for _ in 0..10 {
+        let heap = fixture.handle().await;
+        let ids = failed(&*heap, 20).await;
+        let barrier = Arc::new(Barrier::new(4));
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let (heap, barrier) = (fixture.handle().await, Arc::clone(&barrier));
+            tasks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                ok(heap.lease_exceeded(1, 7, LEASE).await)
+            }));
+        }
+        let mut leased = Vec::new();
+        for task in tasks {
+            leased.extend(
+                task.await
+                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
+            );
+        }
+        let distinct: HashSet<EventId> = leased.iter().map(|entry| entry.id).collect();
+        assert_eq!((leased.len(), distinct.len()), (20, 20));
+        ok(heap.forget(&ids).await);
+    }
+}
+
+/// H9: each of N entries is leased within ⌈N/limit⌉ calls, while new ones arrive and old leases
+/// run out.
+pub async fn leases_are_fair<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let mut waiting: HashSet<EventId> = failed(&*heap, 10).await.into_iter().collect();
+    for _ in 0..4 {
+        let leased = ok(heap.lease_exceeded(1, 3, LEASE).await);
+        assert!(leased.len() <= 3, "{} entries, of 3 at most", leased.len());
+        for entry in leased {
+            waiting.remove(&entry.id);
+        }
+        failed(&*heap, 3).await;
+        fixture.elapse(LEASE).await;
+    }
+    assert!(waiting.is_empty(), "{} entries starved", waiting.len());
+}
+
+/// H10: unicode, long texts, NUL; no text leaves the one before.
+pub async fn the_latest_error_wins<F: HeapFixture>(fixture: F) {
+    let (heap, id, silent) = (fixture.handle().await, EventId::new(), EventId::new());
+    let long = "é".repeat(500_000);
+    let latest = ErrorText::new(&format!("nul\0, \"quotes\" and {long}"));
+    for text in ["first", &*latest] {
+        let failure = FailedAttempt::new(id).with_error(ErrorText::new(text));
+        ok(heap.record_failures(&[failure]).await);
+    }
+    ok(heap.record_failure(id).await);
+    ok(heap.record_failure(silent).await);
+    for entry in ok(heap.drain_exceeded(1).await) {
+        let expected = (entry.id == id).then(|| latest.clone());
+        assert_eq!(entry.last_error, expected);
+    }
+}
+
+/// How many are tracked, leased ones too, and since when.
+pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
+    failed(&*heap, 3).await;
+    let leased = ok(heap.lease_exceeded(1, 1, LEASE).await);
+    fixture.elapse(LEASE).await;
+    failed(&*heap, 1).await;
+    let size = ok(heap.size().await);
+    assert_eq!(
+        size,
+        Some(HeapSize::new(4, Some(leased[0].first_failed_at)))
+    );
+}
+
+/// Entries without a new failure for longer than the age go, in bounded steps; leased ones stay.
+pub async fn old_entries_are_pruned<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    failed(&*heap, 5).await;
+    fixture.elapse(Duration::from_secs(10)).await;
+    let leased = ok(heap.lease_exceeded(1, 1, Duration::from_secs(60)).await);
+    let fresh = failed(&*heap, 1).await[0];
+    let age = Duration::from_secs(8);
+    assert_eq!(ok(heap.prune(age, 3).await), 3);
+    assert_eq!(ok(heap.prune(age, 3).await), 1);
+    assert_eq!(ok(heap.prune(age, 3).await), 0);
+    fixture.elapse(Duration::from_secs(60)).await;
+    let mut expected = vec![(leased[0].id, 1), (fresh, 1)];
+    expected.sort_unstable();
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+}
+
+/// 20,000 entries leave completely in pages of 1,000, each page forgotten before the next.
+pub async fn a_large_heap_leaves_in_pages<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let mut waiting: HashSet<EventId> = failed(&*heap, 20_000).await.into_iter().collect();
+    for _ in 0..20 {
+        let page = ok(heap
+            .lease_exceeded(1, 1000, Duration::from_secs(3600))
+            .await);
+        let ids: Vec<EventId> = page.iter().map(|entry| entry.id).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| waiting.remove(id)), "leased twice");
+        ok(heap.forget(&ids).await);
+    }
+    assert_eq!(ok(heap.lease_exceeded(1, 1000, LEASE).await), []);
+}

@@ -1,0 +1,126 @@
+//! Several handles at once: a start barrier, and rounds, as one round passes by luck.
+
+use super::{HeapFixture, counts, ok};
+use outbox_core::{DlqHeap, EventId, FailedAttempt};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Barrier;
+
+const ROUNDS: usize = 10;
+const TASKS: usize = 4;
+
+/// Runs `work` on a handle of its own in each task, all at once, and gives back what they return.
+async fn all_at_once<F, W, T>(fixture: &F, work: impl Fn(usize, Arc<dyn DlqHeap>) -> W) -> Vec<T>
+where
+    F: HeapFixture,
+    W: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let barrier = Arc::new(Barrier::new(TASKS));
+    let mut tasks = Vec::new();
+    for task in 0..TASKS {
+        let (work, barrier) = (work(task, fixture.handle().await), Arc::clone(&barrier));
+        tasks.push(tokio::spawn(async move {
+            barrier.wait().await;
+            work.await
+        }));
+    }
+    let mut results = Vec::new();
+    for task in tasks {
+        results.push(
+            task.await
+                .unwrap_or_else(|error| panic!("a task failed: {error}")),
+        );
+    }
+    results
+}
+
+/// H1: failures of one id from many handles are all counted, the first ones too.
+pub async fn concurrent_failures_count_exactly<F: HeapFixture>(fixture: F) {
+    for _ in 0..ROUNDS {
+        let id = EventId::new();
+        all_at_once(&fixture, |_, heap| async move {
+            for _ in 0..5 {
+                ok(heap.record_failure(id).await);
+            }
+        })
+        .await;
+        let drained = ok(fixture.handle().await.drain_exceeded(1).await);
+        assert_eq!(counts(drained), [(id, 20)]);
+    }
+}
+
+/// H6: what several drains return is disjoint, and together all.
+pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture: F) {
+    for _ in 0..ROUNDS {
+        let ids: Vec<EventId> = (0..40).map(|_| EventId::new()).collect();
+        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+        ok(fixture.handle().await.record_failures(&failures).await);
+        let drained = all_at_once(&fixture, |_, heap| async move {
+            ok(heap.drain_exceeded(1).await)
+        })
+        .await;
+        let mut all: Vec<EventId> = drained
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.id)
+            .collect();
+        all.sort_unstable();
+        let mut expected = ids;
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+    }
+}
+
+/// Conservation: each failure is in a drain or still in the heap, while both go on.
+pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture: F) {
+    let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
+    for _ in 0..ROUNDS {
+        let ids = ids.clone();
+        let drained = all_at_once(&fixture, |task, heap| {
+            let ids = ids.clone();
+            async move {
+                let mut drained = Vec::new();
+                for _ in 0..5 {
+                    if task % 2 == 0 {
+                        for id in &ids {
+                            ok(heap.record_failure(*id).await);
+                        }
+                    } else {
+                        drained.extend(ok(heap.drain_exceeded(2).await));
+                    }
+                }
+                drained
+            }
+        })
+        .await;
+        let rest = ok(fixture.handle().await.drain_exceeded(1).await);
+        let mut sums: HashMap<EventId, u32> = HashMap::new();
+        for entry in drained.into_iter().flatten().chain(rest) {
+            *sums.entry(entry.id).or_default() += entry.failure_count;
+        }
+        // Two tasks record each id five times.
+        assert!(ids.iter().all(|id| sums.get(id) == Some(&10)), "{sums:?}");
+    }
+}
+
+/// Batches that name the same ids in opposite orders all end, and all count.
+pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F) {
+    let ids: Vec<EventId> = (0..50).map(|_| EventId::new()).collect();
+    for _ in 0..ROUNDS {
+        all_at_once(&fixture, |task, heap| {
+            let mut failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+            if task % 2 == 0 {
+                failures.reverse();
+            }
+            async move { ok(heap.record_failures(&failures).await) }
+        })
+        .await;
+        let drained = ok(fixture.handle().await.drain_exceeded(4).await);
+        assert_eq!(drained.len(), ids.len());
+        assert!(
+            drained.iter().all(|entry| entry.failure_count == 4),
+            "{drained:?}"
+        );
+    }
+}
