@@ -53,7 +53,7 @@ fn start(store: &MemoryOutbox, broker: &MemoryBroker, heap: Arc<dyn DlqHeap>) ->
     }
 }
 
-async fn filled(events: &[Event]) -> MemoryOutbox {
+fn filled(events: &[Event]) -> MemoryOutbox {
     let store = MemoryOutbox::new();
     store.append(events).expect("appended");
     store
@@ -75,7 +75,7 @@ async fn letters(store: &MemoryOutbox) -> Vec<outbox_core::DeadLetter> {
 #[tokio::test(start_paused = true)]
 async fn an_hour_without_a_broker_counts_nothing_and_quarantines_nothing() {
     let events = keyed_events(10, 20);
-    let (store, broker) = (filled(&events).await, MemoryBroker::new());
+    let (store, broker) = (filled(&events), MemoryBroker::new());
     let heap = Arc::new(MemoryDlqHeap::new());
     broker.set_stopped(true);
     let relay = start(&store, &broker, heap.clone());
@@ -110,7 +110,7 @@ async fn an_hour_without_a_broker_counts_nothing_and_quarantines_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_heap_that_errs_on_every_call_stops_nothing() {
     let events = keyed_events(10, 50);
-    let (store, broker) = (filled(&events).await, MemoryBroker::new());
+    let (store, broker) = (filled(&events), MemoryBroker::new());
     let heap = Arc::new(BrokenHeap::default());
     let relay = start(&store, &broker, heap.clone());
     drain(&store).await;
@@ -131,7 +131,7 @@ async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
             Ok(())
         }
     });
-    let store = filled(&events).await;
+    let store = filled(&events);
     let heap = Arc::new(BrokenHeap::default());
     let relay = start(&store, &broker, heap.clone());
     while broker.calls() < 4 {
@@ -163,7 +163,7 @@ async fn a_rejected_event_is_quarantined_once_and_its_neighbours_arrive() {
         }
     });
     for seed_only in [false, true] {
-        let store = filled(&events).await;
+        let store = filled(&events);
         let heap: Arc<dyn DlqHeap> = if seed_only {
             Arc::new(SeedHeap::default())
         } else {
@@ -202,7 +202,7 @@ async fn an_event_that_panics_the_transport_is_quarantined_and_the_worker_lives(
         assert!(event.id != poison, "cannot encode this one");
         Ok(())
     });
-    let store = filled(&events).await;
+    let store = filled(&events);
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     drain(&store).await;
     relay.stop().await;
@@ -227,7 +227,7 @@ async fn a_permanent_failure_is_quarantined_at_once_with_its_reason() {
             Ok(())
         }
     });
-    let store = filled(&events).await;
+    let store = filled(&events);
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     drain(&store).await;
     relay.stop().await;
@@ -253,7 +253,7 @@ async fn a_throttled_worker_waits_as_long_as_it_is_asked_and_charges_nobody() {
         }
     });
     let events = keyed_events(4, 4);
-    let store = filled(&events).await;
+    let store = filled(&events);
     let heap = Arc::new(MemoryDlqHeap::new());
     let relay = start(&store, &broker, heap.clone());
     sleep(89 * SECOND).await;
@@ -275,7 +275,7 @@ async fn random_rejections_keep_the_order_of_each_key() {
             Ok(())
         }
     });
-    let store = filled(&events).await;
+    let store = filled(&events);
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     drain(&store).await;
     relay.stop().await;

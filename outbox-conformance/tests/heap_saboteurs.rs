@@ -216,7 +216,7 @@ impl DlqHeap for Saboteur {
                     };
                     match self.fault {
                         F::WrapsAround => {
-                            entry.failure_count = before.failure_count.wrapping_add(1)
+                            entry.failure_count = before.failure_count.wrapping_add(1);
                         }
                         F::StopsAtHalf => entry.failure_count = entry.failure_count.min(1 << 31),
                         F::FirstFailureMoves => entry.first_failed_at = entry.last_failed_at,

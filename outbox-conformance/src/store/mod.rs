@@ -1,1 +1,238 @@
-//! The store suite.
+//! The suite for an [`OutboxStorage`] with its [`DeadLetters`].
+//!
+//! ```text
+//! // tests/conformance.rs of a store
+//! outbox_conformance::store_suite!(my_store, MyFixture::new(), claims, quarantine, letters);
+//! ```
+
+pub mod claims;
+pub mod letters;
+pub mod quarantine;
+
+use async_trait::async_trait;
+use outbox_core::{
+    Claim, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage, Outcome,
+    Settlement,
+};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A store in both of its roles.
+pub trait Store: OutboxStorage + DeadLetters {}
+
+impl<S: OutboxStorage + DeadLetters> Store for S {}
+
+/// A transaction of the application's. Dropping it rolls back.
+pub trait AppTransaction: Send {
+    /// Appends events in the transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store's own way of appending.
+    fn append(&mut self, events: &[Event]) -> Result<(), OutboxError>;
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store's own way of committing.
+    fn commit(self: Box<Self>) -> Result<(), OutboxError>;
+}
+
+/// One empty store for one case.
+#[async_trait]
+pub trait StoreFixture: Send + Sync + Sized + 'static {
+    /// An independent handle to the store, as another process would open it.
+    async fn handle(&self) -> Arc<dyn Store>;
+
+    /// Begins a transaction; may block while another one writes.
+    fn begin(&self) -> Box<dyn AppTransaction>;
+
+    /// Moves the store's clock on by `time`.
+    async fn elapse(&self, time: Duration);
+}
+
+/// Every case, by group. The one list from which tests are generated.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_cases {
+    ($with:path, $($arguments:tt)*) => {
+        $with! { $($arguments)*
+            claims {
+                an_empty_outbox_gives_an_empty_claim
+                a_rolled_back_append_never_appears
+                an_event_comes_back_exactly
+                a_taken_id_or_token_is_a_duplicate
+                a_claim_is_bounded_and_exclusive
+                events_of_one_key_keep_their_order
+                concurrent_claims_are_disjoint
+                concurrent_writers_are_delivered_once_and_in_order
+                a_retry_waits_and_its_key_waits_with_it
+                a_release_charges_nothing
+                a_delayed_event_is_not_early_and_its_key_waits
+                retries_do_not_starve_fresh_events
+                fresh_events_do_not_starve_retries
+                a_lost_claim_settles_nothing
+                a_lease_that_ran_out_still_settles_if_nobody_took_over
+                a_settlement_is_of_exactly_its_claim
+                a_lost_worker_blames_only_a_lone_event
+                waiting_ends_when_there_is_work
+                the_backlog_is_told
+            }
+            quarantine {
+                quarantine_is_atomic_and_idempotent
+                an_event_in_flight_is_busy
+                a_published_event_is_missing
+                successors_go_on_after_a_quarantine
+                a_dead_event_is_quarantined_with_its_reason
+            }
+            letters {
+                pages_have_no_gaps_and_no_repeats
+                a_replay_keeps_the_id_and_gives_a_new_budget
+                a_stale_entry_does_not_quarantine_a_replayed_event
+                replay_and_purge_are_bounded
+                filters_and_statistics_agree
+            }
+        }
+    };
+}
+
+/// Generates one `#[test]` per case of the named groups: `name::group::case`.
+///
+/// The first argument names the module, the second makes a fixture; then come the groups.
+#[macro_export]
+macro_rules! store_suite {
+    ($name:ident, $fixture:expr, $($group:ident),+ $(,)?) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may stand beside the suite")]
+            use super::*;
+            $($crate::store_cases! { $crate::store_group, $group, $fixture; })+
+        }
+    };
+}
+
+/// Picks one group out of the list of cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_group {
+    (claims, $fixture:expr; claims { $($case:ident)* } $($rest:tt)*) => {
+        $crate::store_tests! { claims, $fixture, $($case)* }
+    };
+    (quarantine, $fixture:expr; quarantine { $($case:ident)* } $($rest:tt)*) => {
+        $crate::store_tests! { quarantine, $fixture, $($case)* }
+    };
+    (letters, $fixture:expr; letters { $($case:ident)* } $($rest:tt)*) => {
+        $crate::store_tests! { letters, $fixture, $($case)* }
+    };
+    ($group:ident, $fixture:expr; $other:ident { $($case:ident)* } $($rest:tt)*) => {
+        $crate::store_group! { $group, $fixture; $($rest)* }
+    };
+}
+
+/// The tests of one group.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_tests {
+    ($group:ident, $fixture:expr, $($case:ident)*) => {
+        mod $group {
+            #[allow(unused_imports, reason = "the fixture may stand beside the suite")]
+            use super::*;
+            $(
+                #[test]
+                fn $case() {
+                    $crate::run(async { $crate::store::$group::$case($fixture).await });
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! names {
+    ($($group:ident { $($case:ident)* })*) => {
+        /// All cases as `(group, case)`.
+        pub const CASES: &[(&str, &str)] = &[$($((stringify!($group), stringify!($case)),)*)*];
+    };
+}
+store_cases! { names, }
+
+pub(crate) use crate::heap::ok;
+
+/// The lease of the cases.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+
+/// Events of one key, numbered by their payload, made at a whole microsecond.
+pub(crate) fn keyed(key: &str, count: usize) -> Vec<Event> {
+    let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let event = |n: usize| Event::new("conformance", n.to_string()).created_at(made);
+    (0..count).map(|n| event(n).ordering_key(key)).collect()
+}
+
+/// Appends events in a transaction of their own.
+pub(crate) fn append<F: StoreFixture>(fixture: &F, events: &[Event]) {
+    let mut transaction = fixture.begin();
+    ok(transaction.append(events));
+    ok(transaction.commit());
+}
+
+pub(crate) fn ids(events: &[ClaimedEvent]) -> Vec<EventId> {
+    events.iter().map(|claimed| claimed.event.id).collect()
+}
+
+pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
+    events.iter().map(|event| event.id).collect()
+}
+
+pub(crate) async fn claim(store: &Arc<dyn Store>, limit: usize) -> Claim {
+    ok(store.claim(limit, LEASE).await)
+}
+
+/// The same outcome for each event of a claim.
+pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
+    ids(&claim.events)
+        .into_iter()
+        .map(|id| Settlement::new(id, outcome.clone()))
+        .collect()
+}
+
+pub(crate) async fn settle(store: &Arc<dyn Store>, claim: &Claim, outcome: &Outcome) {
+    ok(store.settle(claim.token, &each(claim, outcome)).await);
+}
+
+pub(crate) fn retry(seconds: u64) -> Outcome {
+    Outcome::Retry {
+        delay: Duration::from_secs(seconds),
+        error: "refused".into(),
+    }
+}
+
+pub(crate) fn released() -> Outcome {
+    Outcome::Released {
+        delay: Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CASES;
+
+    #[test]
+    fn every_case_function_is_in_the_list() {
+        for (group, source) in [
+            ("claims", include_str!("claims.rs")),
+            ("quarantine", include_str!("quarantine.rs")),
+            ("letters", include_str!("letters.rs")),
+        ] {
+            let written: Vec<&str> = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn "))
+                .filter_map(|rest| rest.split('<').next())
+                .collect();
+            let listed: Vec<&str> = CASES
+                .iter()
+                .filter(|(name, _)| *name == group)
+                .map(|(_, case)| *case)
+                .collect();
+            assert_eq!(written, listed, "group {group}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! Claiming and settling.
+
+use super::{
+    LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, released, retry,
+    settle,
+};
+use outbox_core::{ErrorKind, Event, EventId, Outcome, Settlement};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Barrier;
+
+/// Nothing is due, so nothing is claimed.
+pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    assert!(claim(&store, 10).await.events.is_empty());
+    let refused = store
+        .claim(0, LEASE)
+        .await
+        .map(drop)
+        .expect_err("a limit of nothing");
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+}
+
+/// S1: events of a transaction that rolled back are never seen, those around it are.
+pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
+    let events = keyed("k", 4);
+    append(&fixture, &events[..1]);
+    let mut dropped = fixture.begin();
+    ok(dropped.append(&events[1..3]));
+    drop(dropped);
+    append(&fixture, &events[3..]);
+    let store = fixture.handle().await;
+    assert_eq!(
+        ids(&claim(&store, 10).await.events),
+        [events[0].id, events[3].id]
+    );
+}
+
+/// Every field, with odd values, comes back as it was.
+pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
+    let made = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+    let events = [
+        Event::new("conformance.odd", vec![0, 159, 255])
+            .content_type("text/x; charset=\"ü\"")
+            .header("Odd Name: \"'", "line\nbreak")
+            .header("", "")
+            .ordering_key("clé 'x' \"日本\"")
+            .idempotency_token("token 'x'")
+            .available_at(made)
+            .created_at(made),
+        Event::new("conformance.empty", "").created_at(made),
+        Event::new("conformance.large", vec![7; 16 << 20]).created_at(made),
+    ];
+    append(&fixture, &events);
+    let claimed = claim(&fixture.handle().await, 10).await.events;
+    assert_eq!(claimed.len(), events.len());
+    for (claimed, event) in claimed.iter().zip(&events) {
+        assert!(claimed.event == *event, "{} was changed", event.event_type);
+        assert_eq!((claimed.attempts, claimed.worker_lost), (0, false));
+    }
+}
+
+/// A used id or token is refused, in one transaction and after a commit; nothing of the refused
+/// append remains.
+pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
+    let first = Event::new("conformance", "1").idempotency_token("once");
+    append(&fixture, std::slice::from_ref(&first));
+    let store = fixture.handle().await;
+    let token = Event::new("conformance", "2").idempotency_token("once");
+    let id = Event::new("conformance", "3").id(first.id);
+    for duplicate in [token, id] {
+        let events = [Event::new("conformance", "beside"), duplicate];
+        let mut transaction = fixture.begin();
+        let refused = transaction
+            .append(&events)
+            .and_then(|()| transaction.commit());
+        assert_eq!(
+            refused.expect_err("a duplicate").kind(),
+            ErrorKind::Duplicate
+        );
+    }
+    assert_eq!(ids(&claim(&store, 10).await.events), [first.id]);
+}
+
+/// At most as many as asked, and none twice.
+pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
+    let events: Vec<Event> = (0..5).map(|_| Event::new("conformance", "x")).collect();
+    append(&fixture, &events);
+    let (one, two) = (fixture.handle().await, fixture.handle().await);
+    let (first, second) = (claim(&one, 3).await, claim(&two, 3).await);
+    assert_eq!(ids(&first.events), event_ids(&events[..3]));
+    assert_eq!(ids(&second.events), event_ids(&events[3..]));
+    assert!(claim(&one, 3).await.events.is_empty());
+}
+
+/// S2: while an event of a key is claimed, no later one of the key is claimed by another; other
+/// keys go on.
+pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
+    let (held, free) = (keyed("held", 4), keyed("free", 2));
+    append(&fixture, &held);
+    append(&fixture, &free);
+    let (one, two) = (fixture.handle().await, fixture.handle().await);
+    let first = claim(&one, 2).await;
+    assert_eq!(ids(&first.events), event_ids(&held[..2]));
+    assert_eq!(ids(&claim(&two, 10).await.events), event_ids(&free));
+    settle(&one, &first, &Outcome::Published).await;
+    assert_eq!(ids(&claim(&two, 10).await.events), event_ids(&held[2..]));
+}
+
+/// S3: several workers at once, in rounds.
+pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
+    for _ in 0..10 {
+        let events: Vec<Event> = (0..20).map(|_| Event::new("conformance", "x")).collect();
+        append(&fixture, &events);
+        let barrier = Arc::new(Barrier::new(4));
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let (store, barrier) = (fixture.handle().await, Arc::clone(&barrier));
+            tasks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                let claim = claim(&store, 5).await;
+                let claimed = ids(&claim.events);
+                settle(&store, &claim, &Outcome::Published).await;
+                claimed
+            }));
+        }
+        let mut claimed = Vec::new();
+        for task in tasks {
+            claimed.extend(
+                task.await
+                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
+            );
+        }
+        claimed.sort_unstable();
+        let mut expected = event_ids(&events);
+        expected.sort_unstable();
+        assert_eq!(claimed, expected);
+    }
+}
+
+/// S1, S2: eight writers with rollbacks, two workers: each committed event once, in order.
+pub async fn concurrent_writers_are_delivered_once_and_in_order<F: StoreFixture>(fixture: F) {
+    let fixture = Arc::new(fixture);
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let fixture = Arc::clone(&fixture);
+            tokio::task::spawn_blocking(move || {
+                let mut committed = Vec::new();
+                for (turn, event) in keyed(&format!("writer {writer}"), 30)
+                    .into_iter()
+                    .enumerate()
+                {
+                    let mut transaction = fixture.begin();
+                    ok(transaction.append(std::slice::from_ref(&event)));
+                    if turn % 3 == 2 {
+                        drop(transaction);
+                    } else {
+                        ok(transaction.commit());
+                        committed.push(event.id);
+                    }
+                }
+                committed
+            })
+        })
+        .collect();
+    let mut delivered: HashMap<String, Vec<EventId>> = HashMap::new();
+    let workers = [fixture.handle().await, fixture.handle().await];
+    let mut written = HashSet::new();
+    for writer in writers {
+        drain(&workers, &mut delivered).await;
+        let committed = writer
+            .await
+            .unwrap_or_else(|error| panic!("a writer failed: {error}"));
+        written.insert(committed);
+    }
+    drain(&workers, &mut delivered).await;
+    let delivered: HashSet<Vec<EventId>> = delivered.into_values().collect();
+    assert!(
+        delivered == written,
+        "an event is missing, repeated or out of order"
+    );
+}
+
+async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<EventId>>) {
+    for store in workers.iter().cycle() {
+        let claim = claim(store, 7).await;
+        if claim.events.is_empty() {
+            return;
+        }
+        settle(store, &claim, &Outcome::Published).await;
+        for claimed in claim.events {
+            let key = claimed.event.ordering_key.unwrap_or_default();
+            delivered.entry(key).or_default().push(claimed.event.id);
+        }
+    }
+}
+
+/// S5: not before its time, and then soon; counted; successors behind it.
+pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F) {
+    let (events, store) = (keyed("k", 2), fixture.handle().await);
+    append(&fixture, &events);
+    let first = claim(&store, 1).await;
+    settle(&store, &first, &retry(10)).await;
+    assert!(claim(&store, 10).await.events.is_empty(), "claimed at once");
+    fixture.elapse(Duration::from_secs(9)).await;
+    assert!(claim(&store, 10).await.events.is_empty(), "claimed early");
+    fixture.elapse(Duration::from_secs(1)).await;
+    let second = claim(&store, 10).await;
+    assert_eq!(ids(&second.events), event_ids(&events));
+    let attempts: Vec<u32> = second
+        .events
+        .iter()
+        .map(|claimed| claimed.attempts)
+        .collect();
+    assert_eq!(attempts, [1, 0]);
+}
+
+/// A released event is due at once or after its delay, and no attempt is charged.
+pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
+    let (events, store) = (keyed("k", 2), fixture.handle().await);
+    append(&fixture, &events);
+    settle(&store, &claim(&store, 10).await, &released()).await;
+    let again = claim(&store, 10).await;
+    assert_eq!(ids(&again.events), event_ids(&events));
+    assert!(again.events.iter().all(|claimed| claimed.attempts == 0));
+    let delay = Duration::from_secs(5);
+    settle(&store, &again, &Outcome::Released { delay }).await;
+    assert!(claim(&store, 10).await.events.is_empty());
+    fixture.elapse(delay).await;
+    assert_eq!(claim(&store, 10).await.events.len(), 2);
+}
+
+/// An event that is not due yet waits, its successors behind it; others do not.
+pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    // The store tells its time through a letter, as its clock need not be this machine's.
+    let probe = Event::new("conformance", "probe");
+    append(&fixture, std::slice::from_ref(&probe));
+    let dead = Outcome::Dead {
+        reason: "probe".into(),
+    };
+    settle(&store, &claim(&store, 1).await, &dead).await;
+    let letter = ok(store.find(probe.id).await).expect("a letter");
+    let mut events = keyed("k", 2);
+    events[0].available_at = Some(letter.quarantined_at + Duration::from_secs(60));
+    let other = Event::new("conformance", "other");
+    append(&fixture, &events);
+    append(&fixture, std::slice::from_ref(&other));
+    let first = claim(&store, 10).await;
+    assert_eq!(ids(&first.events), [other.id]);
+    settle(&store, &first, &Outcome::Published).await;
+    fixture.elapse(Duration::from_secs(61)).await;
+    assert_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
+}
+
+/// S6: with ever more retries due, fresh events are claimed too, even one at a time.
+pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
+    for limit in [1, 4] {
+        let store = fixture.handle().await;
+        let old: Vec<Event> = (0..20).map(|_| Event::new("conformance", "old")).collect();
+        append(&fixture, &old);
+        settle(&store, &claim(&store, 20).await, &retry(0)).await;
+        let fresh = Event::new("conformance", "fresh");
+        append(&fixture, std::slice::from_ref(&fresh));
+        let mut seen = HashSet::new();
+        for _ in 0..4 {
+            let claim = claim(&store, limit).await;
+            seen.extend(ids(&claim.events));
+            settle(&store, &claim, &retry(0)).await;
+        }
+        assert!(seen.contains(&fresh.id), "starved with a limit of {limit}");
+        while !claim_all(&store).await.is_empty() {}
+    }
+}
+
+/// S6: with ever more fresh events, a retry that is due is claimed too.
+pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
+    for limit in [1, 4] {
+        let store = fixture.handle().await;
+        let old = Event::new("conformance", "old");
+        append(&fixture, std::slice::from_ref(&old));
+        settle(&store, &claim(&store, 1).await, &retry(0)).await;
+        let mut seen = HashSet::new();
+        for _ in 0..4 {
+            let fresh: Vec<Event> = (0..9).map(|_| Event::new("conformance", "new")).collect();
+            append(&fixture, &fresh);
+            let claim = claim(&store, limit).await;
+            seen.extend(ids(&claim.events));
+            settle(&store, &claim, &Outcome::Published).await;
+        }
+        assert!(seen.contains(&old.id), "starved with a limit of {limit}");
+        while !claim_all(&store).await.is_empty() {}
+    }
+}
+
+async fn claim_all(store: &Arc<dyn Store>) -> Vec<EventId> {
+    let claim = claim(store, 100).await;
+    if !claim.events.is_empty() {
+        settle(store, &claim, &Outcome::Published).await;
+    }
+    ids(&claim.events)
+}
+
+/// S4: after a take-over, and after a settlement, the token is worth nothing.
+pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
+    let (one, two) = (fixture.handle().await, fixture.handle().await);
+    append(&fixture, &keyed("k", 1));
+    let lost = claim(&one, 1).await;
+    fixture.elapse(LEASE).await;
+    let taken = claim(&two, 1).await;
+    assert_eq!(ids(&taken.events), ids(&lost.events));
+    let refused = one
+        .settle(lost.token, &each(&lost, &Outcome::Published))
+        .await;
+    assert_eq!(
+        refused.expect_err("settled twice").kind(),
+        ErrorKind::LeaseLost
+    );
+    assert_eq!(ok(two.backlog().await).pending, 1);
+    settle(&two, &taken, &Outcome::Published).await;
+    let again = two
+        .settle(taken.token, &each(&taken, &Outcome::Published))
+        .await;
+    assert_eq!(
+        again.expect_err("settled twice").kind(),
+        ErrorKind::LeaseLost
+    );
+}
+
+/// A late settlement spares a second delivery as long as nobody has begun one.
+pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    append(&fixture, &keyed("k", 2));
+    let late = claim(&store, 2).await;
+    fixture.elapse(LEASE * 2).await;
+    settle(&store, &late, &Outcome::Published).await;
+    assert_eq!(ok(store.backlog().await).pending, 0);
+}
+
+/// One settlement for each event, no other; else nothing is changed.
+pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    append(&fixture, &keyed("k", 2));
+    let claim = claim(&store, 2).await;
+    let right = each(&claim, &Outcome::Published);
+    let stranger = Settlement::new(EventId::new(), Outcome::Published);
+    for wrong in [
+        vec![],
+        vec![right[0].clone()],
+        vec![right[0].clone(), right[0].clone()],
+        vec![right[0].clone(), stranger.clone()],
+        vec![right[0].clone(), right[1].clone(), stranger],
+    ] {
+        let refused = store.settle(claim.token, &wrong).await;
+        assert_eq!(
+            refused.expect_err("not the claim").kind(),
+            ErrorKind::Invalid
+        );
+        assert_eq!(ok(store.backlog().await).pending, 2, "half settled");
+    }
+    ok(store.settle(claim.token, &right).await);
+}
+
+/// S7: the events of a lost claim come back one at a time; only one lost alone is flagged.
+pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    let events: Vec<Event> = (0..3).map(|_| Event::new("conformance", "x")).collect();
+    append(&fixture, &events);
+    assert_eq!(claim(&store, 10).await.events.len(), 3);
+    fixture.elapse(LEASE).await;
+    // Lost together: each comes back alone, and none is to blame.
+    let mut back = Vec::new();
+    for _ in 0..3 {
+        let claim = claim(&store, 10).await;
+        assert_eq!(claim.events.len(), 1, "not alone");
+        assert!(!claim.events[0].worker_lost, "a neighbour is blamed");
+        back.push(claim);
+    }
+    assert!(claim(&store, 10).await.events.is_empty());
+    for claim in &back[1..] {
+        settle(&store, claim, &Outcome::Published).await;
+    }
+    // Lost alone: flagged, until that is settled.
+    fixture.elapse(LEASE).await;
+    let blamed = claim(&store, 10).await;
+    assert_eq!(ids(&blamed.events), ids(&back[0].events));
+    assert!(blamed.events[0].worker_lost);
+    settle(&store, &blamed, &retry(0)).await;
+    let after = claim(&store, 10).await;
+    assert_eq!(
+        (after.events[0].attempts, after.events[0].worker_lost),
+        (1, false)
+    );
+}
+
+/// Returns for fresh work at once, and otherwise not before there is some.
+pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    let forever = Duration::from_secs(600);
+    append(&fixture, &keyed("k", 1));
+    ok(store.wait_for_work(forever).await);
+    assert_eq!(claim_all(&store).await.len(), 1);
+    let waiting = tokio::spawn({
+        let store = fixture.handle().await;
+        async move { ok(store.wait_for_work(forever).await) }
+    });
+    append(&fixture, &keyed("k", 1));
+    waiting
+        .await
+        .unwrap_or_else(|error| panic!("the wait failed: {error}"));
+    assert_eq!(claim_all(&store).await.len(), 1);
+    ok(store.wait_for_work(Duration::from_millis(1)).await);
+}
+
+/// What waits, what is claimed, and since when.
+pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    assert_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
+    let events = keyed("k", 3);
+    append(&fixture, &events);
+    let first = claim(&store, 2).await;
+    let backlog = ok(store.backlog().await);
+    assert_eq!(
+        (backlog.pending, backlog.in_flight, backlog.waiting),
+        (3, 2, 0)
+    );
+    let oldest = backlog.oldest_pending.expect("an oldest");
+    let apart = events[0]
+        .created_at
+        .duration_since(oldest)
+        .unwrap_or_else(|late| late.duration());
+    assert!(apart < Duration::from_micros(1), "{apart:?} apart");
+    settle(&store, &first, &retry(60)).await;
+    let backlog = ok(store.backlog().await);
+    assert_eq!(
+        (backlog.pending, backlog.in_flight, backlog.waiting),
+        (3, 0, 1)
+    );
+}

@@ -1,0 +1,51 @@
+//! The memory store passes the suite.
+
+use async_trait::async_trait;
+use outbox_conformance::ManualClock;
+use outbox_conformance::store::{AppTransaction, Store, StoreFixture};
+use outbox_core::{Event, OutboxError};
+use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Memory {
+    clock: ManualClock,
+    store: MemoryOutbox,
+}
+
+impl Memory {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        let store = MemoryOutbox::new().with_clock(clock.clock());
+        Self { clock, store }
+    }
+}
+
+struct Transaction(MemoryTransaction);
+
+impl AppTransaction for Transaction {
+    fn append(&mut self, events: &[Event]) -> Result<(), OutboxError> {
+        self.0.append(events)
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), OutboxError> {
+        self.0.commit()
+    }
+}
+
+#[async_trait]
+impl StoreFixture for Memory {
+    async fn handle(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
+    }
+
+    fn begin(&self) -> Box<dyn AppTransaction> {
+        Box::new(Transaction(self.store.begin()))
+    }
+
+    async fn elapse(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+outbox_conformance::store_suite!(memory, Memory::new(), claims, quarantine, letters);
