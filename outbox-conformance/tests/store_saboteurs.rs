@@ -1,0 +1,420 @@
+//! Each clause of the store's contracts is broken once, and the case that names it says so.
+
+use async_trait::async_trait;
+use outbox_conformance::ManualClock;
+use outbox_conformance::store::{
+    AppTransaction, CASES, Store, StoreFixture, claims, letters, quarantine,
+};
+use outbox_core::{
+    Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup,
+    DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
+    QuarantineOutcome, Settlement,
+};
+use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+const RUNS: usize = 200;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fault {
+    None,
+    InventsAnEvent,
+    CommitsWhatIsDropped,
+    LosesTheLastOfACommit,
+    LosesHeaders,
+    TakesDuplicates,
+    IgnoresTheLimit,
+    ReversesTheOrder,
+    LeasesForNoTime,
+    RetriesAtOnce,
+    ChargesNoRetry,
+    ChargesAReleaseToo,
+    IgnoresDelays,
+    KeepsFreshEventsBack,
+    KeepsRetriesBack,
+    SettlesWhatWasLost,
+    LosesALateClaim,
+    SettlesAnything,
+    BlamesEveryone,
+    BlamesNobody,
+    CannotWait,
+    TellsNoBacklog,
+    ClaimsToHaveMoved,
+    NeverBusy,
+    MovesThePublished,
+    HoldsTheKey,
+    LosesTheReason,
+    SkipsALetter,
+    PurgesWhatItReplays,
+    ReplaysWithoutBound,
+    IgnoresTheType,
+}
+
+use Fault as F;
+
+/// Which case refuses which fault.
+const REFUSALS: &[(Fault, &str)] = &[
+    (F::InventsAnEvent, "an_empty_outbox_gives_an_empty_claim"),
+    (
+        F::CommitsWhatIsDropped,
+        "a_rolled_back_append_never_appears",
+    ),
+    (F::LosesHeaders, "an_event_comes_back_exactly"),
+    (F::TakesDuplicates, "a_taken_id_or_token_is_a_duplicate"),
+    (F::IgnoresTheLimit, "a_claim_is_bounded_and_exclusive"),
+    (F::LeasesForNoTime, "a_claim_is_bounded_and_exclusive"),
+    (F::ReversesTheOrder, "events_of_one_key_keep_their_order"),
+    (F::LeasesForNoTime, "events_of_one_key_keep_their_order"),
+    (F::LosesTheLastOfACommit, "concurrent_claims_are_disjoint"),
+    (
+        F::LosesTheLastOfACommit,
+        "concurrent_writers_are_delivered_once_and_in_order",
+    ),
+    (
+        F::CommitsWhatIsDropped,
+        "concurrent_writers_are_delivered_once_and_in_order",
+    ),
+    (F::RetriesAtOnce, "a_retry_waits_and_its_key_waits_with_it"),
+    (
+        F::KeepsRetriesBack,
+        "a_retry_waits_and_its_key_waits_with_it",
+    ),
+    (F::ChargesNoRetry, "a_retry_waits_and_its_key_waits_with_it"),
+    (F::ChargesAReleaseToo, "a_release_charges_nothing"),
+    (
+        F::IgnoresDelays,
+        "a_delayed_event_is_not_early_and_its_key_waits",
+    ),
+    (
+        F::KeepsFreshEventsBack,
+        "retries_do_not_starve_fresh_events",
+    ),
+    (F::KeepsRetriesBack, "fresh_events_do_not_starve_retries"),
+    (F::SettlesWhatWasLost, "a_lost_claim_settles_nothing"),
+    (
+        F::LosesALateClaim,
+        "a_lease_that_ran_out_still_settles_if_nobody_took_over",
+    ),
+    (F::SettlesAnything, "a_settlement_is_of_exactly_its_claim"),
+    (F::BlamesEveryone, "a_lost_worker_blames_only_a_lone_event"),
+    (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
+    (F::CannotWait, "waiting_ends_when_there_is_work"),
+    (F::TellsNoBacklog, "the_backlog_is_told"),
+    (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
+    (F::NeverBusy, "an_event_in_flight_is_busy"),
+    (F::MovesThePublished, "a_published_event_is_missing"),
+    (F::HoldsTheKey, "successors_go_on_after_a_quarantine"),
+    (F::RetriesAtOnce, "successors_go_on_after_a_quarantine"),
+    (
+        F::LosesTheReason,
+        "a_dead_event_is_quarantined_with_its_reason",
+    ),
+    (F::SkipsALetter, "pages_have_no_gaps_and_no_repeats"),
+    (
+        F::PurgesWhatItReplays,
+        "a_replay_keeps_the_id_and_gives_a_new_budget",
+    ),
+    (
+        F::MovesThePublished,
+        "a_stale_entry_does_not_quarantine_a_replayed_event",
+    ),
+    (F::ReplaysWithoutBound, "replay_and_purge_are_bounded"),
+    (F::IgnoresTheType, "filters_and_statistics_agree"),
+];
+
+/// A sound store, and what goes wrong in front of it. Also its own fixture.
+#[derive(Clone, Debug)]
+struct Saboteur {
+    store: MemoryOutbox,
+    clock: ManualClock,
+    fault: Fault,
+    held: Arc<AtomicBool>,
+}
+
+impl Saboteur {
+    fn new(fault: Fault) -> Self {
+        let clock = ManualClock::new();
+        let store = MemoryOutbox::new().with_clock(clock.clock());
+        Self {
+            store,
+            clock,
+            fault,
+            held: Arc::default(),
+        }
+    }
+
+    fn change(&self, outcome: &Outcome) -> Outcome {
+        let hour = Duration::from_secs(3600);
+        match (self.fault, outcome.clone()) {
+            (F::RetriesAtOnce, Outcome::Retry { error, .. }) => Outcome::Retry {
+                delay: Duration::ZERO,
+                error,
+            },
+            (F::KeepsRetriesBack, Outcome::Retry { delay, error }) => Outcome::Retry {
+                delay: delay + hour,
+                error,
+            },
+            (F::ChargesNoRetry, Outcome::Retry { delay, .. }) => Outcome::Released { delay },
+            (F::ChargesAReleaseToo, Outcome::Released { delay }) => Outcome::Retry {
+                delay,
+                error: "charged".into(),
+            },
+            (F::LosesTheReason, Outcome::Dead { .. }) => Outcome::Dead { reason: "".into() },
+            (_, outcome) => outcome,
+        }
+    }
+}
+
+type Done<T> = Result<T, OutboxError>;
+
+#[async_trait]
+impl OutboxStorage for Saboteur {
+    async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
+        if self.held.load(Ordering::SeqCst) {
+            return Ok(Claim::empty());
+        }
+        let limit = if self.fault == F::IgnoresTheLimit {
+            limit * 2
+        } else {
+            limit
+        };
+        let lease = if self.fault == F::LeasesForNoTime {
+            Duration::ZERO
+        } else {
+            lease
+        };
+        let mut claim = self.store.claim(limit, lease).await?;
+        match self.fault {
+            F::InventsAnEvent if claim.events.is_empty() => {
+                claim
+                    .events
+                    .push(ClaimedEvent::new(Event::new("invented", "x"), 0, false));
+            }
+            F::ReversesTheOrder => claim.events.reverse(),
+            F::LosesHeaders => {
+                for claimed in &mut claim.events {
+                    claimed.event.headers.clear();
+                }
+            }
+            F::BlamesEveryone | F::BlamesNobody => {
+                for claimed in &mut claim.events {
+                    claimed.worker_lost = self.fault == F::BlamesEveryone;
+                }
+            }
+            _ => {}
+        }
+        Ok(claim)
+    }
+
+    async fn settle(&self, token: ClaimToken, settlements: &[Settlement]) -> Done<()> {
+        if self.fault == F::LosesALateClaim {
+            // Looks for leases that ran out before it settles, not after.
+            self.store.quarantine_events(&[]).await?;
+        }
+        let changed: Vec<_> = settlements
+            .iter()
+            .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
+            .collect();
+        match (self.fault, self.store.settle(token, &changed).await) {
+            (F::SettlesWhatWasLost, Err(error)) if error.kind() == ErrorKind::LeaseLost => Ok(()),
+            (F::SettlesAnything, Err(error)) if error.kind() == ErrorKind::Invalid => Ok(()),
+            (_, result) => result,
+        }
+    }
+
+    async fn quarantine_events(&self, entries: &[DlqEntry]) -> Done<Vec<QuarantineOutcome>> {
+        if self.fault == F::ClaimsToHaveMoved {
+            return Ok(vec![QuarantineOutcome::Moved; entries.len()]);
+        }
+        let mut outcomes = self.store.quarantine_events(entries).await?;
+        for outcome in &mut outcomes {
+            match (self.fault, *outcome) {
+                (F::NeverBusy, QuarantineOutcome::Busy)
+                | (F::MovesThePublished, QuarantineOutcome::Missing) => {
+                    *outcome = QuarantineOutcome::Moved;
+                }
+                (F::HoldsTheKey, QuarantineOutcome::Moved) => {
+                    self.held.store(true, Ordering::SeqCst);
+                }
+                _ => {}
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> Done<()> {
+        if self.fault == F::CannotWait {
+            return Err(OutboxError::new(ErrorKind::Unavailable, "saboteur", "wait"));
+        }
+        self.store.wait_for_work(at_most).await
+    }
+
+    async fn backlog(&self) -> Done<Backlog> {
+        if self.fault == F::TellsNoBacklog {
+            return Ok(Backlog::default());
+        }
+        self.store.backlog().await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Saboteur {
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Done<Vec<DeadLetter>> {
+        let mut filter = filter.clone();
+        if self.fault == F::IgnoresTheType {
+            filter.event_type = None;
+        }
+        let skip = u64::from(self.fault == F::SkipsALetter);
+        self.store
+            .list(&filter, after.map(|after| after + skip), limit)
+            .await
+    }
+
+    async fn find(&self, id: EventId) -> Done<Option<DeadLetter>> {
+        self.store.find(id).await
+    }
+
+    async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
+        match self.fault {
+            F::PurgesWhatItReplays => self.store.purge(filter, limit).await,
+            F::ReplaysWithoutBound => self.store.replay(filter, usize::MAX).await,
+            _ => self.store.replay(filter, limit).await,
+        }
+    }
+
+    async fn purge(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
+        self.store.purge(filter, limit).await
+    }
+
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Done<Vec<DeadLetterGroup>> {
+        self.store.statistics(filter, limit).await
+    }
+}
+
+struct Transaction {
+    inner: Option<MemoryTransaction>,
+    fault: Fault,
+}
+
+impl AppTransaction for Transaction {
+    fn append(&mut self, events: &[Event]) -> Done<()> {
+        let mut events = events.to_vec();
+        match self.fault {
+            F::LosesTheLastOfACommit => drop(events.pop()),
+            F::IgnoresDelays => events
+                .iter_mut()
+                .for_each(|event| event.available_at = None),
+            F::KeepsFreshEventsBack => {
+                let far = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+                for event in events
+                    .iter_mut()
+                    .filter(|event| &event.payload[..] == b"fresh")
+                {
+                    event.available_at = Some(far);
+                }
+            }
+            _ => {}
+        }
+        self.inner
+            .as_mut()
+            .map_or(Ok(()), |inner| inner.append(&events))
+    }
+
+    fn commit(mut self: Box<Self>) -> Done<()> {
+        let result = self.inner.take().map_or(Ok(()), MemoryTransaction::commit);
+        if self.fault == F::TakesDuplicates {
+            Ok(())
+        } else {
+            result
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let (F::CommitsWhatIsDropped, Some(inner)) = (self.fault, self.inner.take()) {
+            drop(inner.commit());
+        }
+    }
+}
+
+#[async_trait]
+impl StoreFixture for Saboteur {
+    async fn handle(&self) -> Arc<dyn Store> {
+        Arc::new(self.clone())
+    }
+
+    fn begin(&self) -> Box<dyn AppTransaction> {
+        Box::new(Transaction {
+            inner: Some(self.store.begin()),
+            fault: self.fault,
+        })
+    }
+
+    async fn elapse(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+macro_rules! runner {
+    ($($group:ident { $($case:ident)* })*) => {
+        async fn run(case: &str, fixture: Saboteur) {
+            match case {
+                $($(stringify!($case) => $group::$case(fixture).await,)*)*
+                other => panic!("no case is called {other}"),
+            }
+        }
+    };
+}
+outbox_conformance::store_cases! { runner, }
+
+/// Whether the case passes. Tasks on one thread interleave at each await, the same way always.
+fn passes(case: &str, fault: Fault) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let run = AssertUnwindSafe(|| runtime.block_on(run(case, Saboteur::new(fault))));
+    std::panic::catch_unwind(run).is_ok()
+}
+
+#[test]
+fn every_fault_is_refused_in_every_run() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for &(fault, case) in REFUSALS {
+        let refused = (0..RUNS).filter(|_| !passes(case, fault)).count();
+        if refused < RUNS {
+            missed.push(format!(
+                "{case} refused {fault:?} in {refused} of {RUNS} runs"
+            ));
+        }
+    }
+    for (_, case) in CASES {
+        if !passes(case, F::None) {
+            missed.push(format!("{case} refuses a sound store"));
+        }
+    }
+    drop(std::panic::take_hook());
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+#[test]
+fn every_case_refuses_a_fault() {
+    let refusing: HashSet<&str> = REFUSALS.iter().map(|(_, case)| *case).collect();
+    let listed: HashSet<&str> = CASES.iter().map(|(_, case)| *case).collect();
+    assert_eq!(refusing, listed);
+}
