@@ -157,7 +157,7 @@ pub(crate) struct ChangeOptions {
     #[command(flatten)]
     pub(crate) filter: FilterOptions,
     /// All dead letters.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["ids", "event_type", "key", "error", "before"])]
     pub(crate) all: bool,
     /// Only say what would be done.
     #[arg(long)]

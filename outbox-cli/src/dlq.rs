@@ -124,6 +124,11 @@ async fn change(options: &ChangeOptions, change: Change) -> Result<(), Failure> 
         }
     }
     let meant = all(&backend, &filter).await?;
+    if let Some(id) = options.ids.iter().find(|id| !meant.contains(id)) {
+        return Err(Failure::Input(format!(
+            "dead letter {id} does not match the other conditions"
+        )));
+    }
     if options.dry_run {
         print(options, "would be ", change, &meant);
         return Ok(());

@@ -27,7 +27,12 @@ fn main() -> ExitCode {
         .init();
     let result = tokio::runtime::Runtime::new()
         .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(run(cli.command)));
+        .and_then(|runtime| {
+            let result = runtime.block_on(run(cli.command));
+            // A write to a pipe that nobody reads would never end, and must not hold the process.
+            runtime.shutdown_background();
+            result
+        });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -77,6 +77,16 @@ fn lines(events: &[Event]) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Writes on a thread that may block, so that the worker's publish timeout holds. A write that is
+/// given up goes on; the next one waits behind it, so the order holds and an event comes twice.
+async fn blocking(
+    bytes: io::Result<Vec<u8>>,
+    write: impl FnOnce(Vec<u8>) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let bytes = bytes?;
+    tokio::task::spawn_blocking(move || write(bytes)).await?
+}
+
 /// All events share the fate of the one write.
 fn answers(events: &[Event], result: io::Result<()>) -> Vec<Result<(), PublishError>> {
     let text = result.err().map(|error| error.to_string());
@@ -111,11 +121,12 @@ impl NdjsonPipe {
 #[async_trait]
 impl Transport for NdjsonPipe {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let result = lines(events).and_then(|bytes| {
+        let result = blocking(lines(events), |bytes| {
             let mut out = io::stdout().lock();
             out.write_all(&bytes)?;
             out.flush()
         });
+        let result = result.await;
         if result
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -129,7 +140,7 @@ impl Transport for NdjsonPipe {
 /// Lines to the end of a file, on disk before they are answered.
 #[derive(Debug)]
 pub(crate) struct NdjsonFile {
-    file: Mutex<File>,
+    file: Arc<Mutex<File>>,
 }
 
 impl NdjsonFile {
@@ -159,7 +170,7 @@ impl NdjsonFile {
             file.set_len(whole)?;
         }
         Ok(Self {
-            file: Mutex::new(file),
+            file: Arc::new(Mutex::new(file)),
         })
     }
 }
@@ -189,8 +200,9 @@ fn torn_line(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
 #[async_trait]
 impl Transport for NdjsonFile {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let result = lines(events).and_then(|bytes| {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = Arc::clone(&self.file);
+        let result = blocking(lines(events), move |bytes| {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             let before = file.seek(SeekFrom::End(0))?;
             let written = file.write_all(&bytes).and_then(|()| file.sync_data());
             if written.is_err() {
@@ -199,6 +211,7 @@ impl Transport for NdjsonFile {
             }
             written
         });
+        let result = result.await;
         answers(events, result)
     }
 }

@@ -1,4 +1,5 @@
 //! The command as a newcomer and as a script would use it.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
 use serde_json::Value;
 use std::fs;
@@ -232,4 +233,74 @@ fn a_database_without_our_tables_says_what_to_run() {
     );
     done(folder.path(), &["migrate", "--store", store]);
     done(folder.path(), &["migrate", "check", "--store", store]);
+}
+
+/// A store with so many events that no pipe holds them.
+fn full_store(folder: &Path) {
+    use outbox_core::Event;
+    let path = folder.join("shop.db");
+    done(folder, &["migrate", "--store", "sqlite:shop.db"]);
+    let mut connection = outbox_store_sqlite::rusqlite::Connection::open(path).unwrap();
+    let tx = connection.transaction().unwrap();
+    let events: Vec<Event> = (0..200)
+        .map(|_| Event::new("test.large", vec![0; 4096]))
+        .collect();
+    outbox_store_sqlite::append(&tx, &events).unwrap();
+    tx.commit().unwrap();
+}
+
+#[test]
+fn a_reader_that_never_reads_does_not_keep_the_relay_from_ending() {
+    let folder = TempDir::new().unwrap();
+    full_store(folder.path());
+    let mut relay = Command::new(env!("CARGO_BIN_EXE_outbox"))
+        .current_dir(folder.path())
+        .args([
+            "relay",
+            "--store",
+            "sqlite:shop.db",
+            "--publish-timeout",
+            "100ms",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The pipe is full as soon as the relay has begun; then only the signal can end it.
+    let store = |name: &str| {
+        json(&done(
+            folder.path(),
+            &["status", "--json", "--store", "sqlite:shop.db"],
+        ))[name]
+            .clone()
+    };
+    while store("in_flight") == 0 {}
+    let terminated = Command::new("kill")
+        .arg(relay.id().to_string())
+        .status()
+        .unwrap();
+    assert!(terminated.success());
+    assert!(relay.wait().unwrap().success());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_relay_and_loses_nothing_that_was_not_written() {
+    let folder = TempDir::new().unwrap();
+    full_store(folder.path());
+    let mut relay = Command::new(env!("CARGO_BIN_EXE_outbox"))
+        .current_dir(folder.path())
+        .args(["relay", "--store", "sqlite:shop.db"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(relay.stdout.take());
+    let output = relay.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("the reader of stdout has gone"), "{errors}");
+    let rest = done(
+        folder.path(),
+        &["relay", "--drain", "--store", "sqlite:shop.db"],
+    );
+    assert_eq!(rest.lines().count(), 200);
 }
