@@ -1,0 +1,45 @@
+//! A heap of the three required methods alone passes what needs no more.
+
+use async_trait::async_trait;
+use integration_tests::SeedHeap;
+use outbox_conformance::{ManualClock, heap::HeapFixture};
+use outbox_core::{DlqEntry, DlqHeap};
+use outbox_dlq_memory::MemoryDlqHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Seed {
+    clock: ManualClock,
+    heap: MemoryDlqHeap,
+}
+
+impl Seed {
+    fn new() -> Self {
+        let clock = ManualClock::new();
+        let heap = MemoryDlqHeap::new().with_clock(clock.clock());
+        Self { clock, heap }
+    }
+}
+
+#[async_trait]
+impl HeapFixture for Seed {
+    async fn handle(&self) -> Arc<dyn DlqHeap> {
+        Arc::new(SeedHeap(self.heap.clone()))
+    }
+
+    async fn neighbour(&self) -> Arc<dyn DlqHeap> {
+        Arc::new(SeedHeap(
+            MemoryDlqHeap::new().with_clock(self.clock.clock()),
+        ))
+    }
+
+    async fn elapse(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    async fn plant(&self, entry: DlqEntry) {
+        self.heap.restore(entry);
+    }
+}
+
+outbox_conformance::dlq_heap_suite!(seed, Seed::new(), counting, races);
