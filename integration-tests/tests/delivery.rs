@@ -11,6 +11,7 @@ use outbox_core::{
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryOutbox;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -239,6 +240,36 @@ async fn a_permanent_failure_is_quarantined_at_once_with_its_reason() {
     );
     assert_ordered_per_key(&broker.events());
     assert_eq!(broker.events().len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_holds_keys_lets_no_event_overtake_a_dead_one() {
+    let events = keyed_events(3, 4);
+    let (dead, rejected) = (events[3].id, events[4].id);
+    let mended = Arc::new(AtomicBool::new(false));
+    let broker = MemoryBroker::with_rule({
+        let mended = Arc::clone(&mended);
+        move |event, _| match event.id {
+            _ if mended.load(Ordering::SeqCst) => Ok(()),
+            id if id == dead => Err(PublishErrorKind::Permanent),
+            id if id == rejected => Err(PublishErrorKind::Rejected),
+            _ => Ok(()),
+        }
+    });
+    let store = filled(&events).holding_keys();
+    let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
+    sleep(600 * SECOND).await;
+    // Of two keys only the first of four events has passed.
+    assert_eq!(broker.events().len(), 4 + 1 + 1);
+    assert_eq!(letters(&store).await.len(), 2);
+
+    mended.store(true, Ordering::SeqCst);
+    let replayed = store.replay(&DeadLetterFilter::all(), 10).await;
+    assert_eq!(replayed.expect("replayed").len(), 2);
+    drain(&store).await;
+    relay.stop().await;
+    assert_each_once(&broker.events(), &events);
+    assert_ordered_per_key(&broker.events());
 }
 
 #[tokio::test(start_paused = true)]

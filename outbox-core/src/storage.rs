@@ -33,7 +33,10 @@ use uuid::Uuid;
 /// - **S8** Quarantine moves an event atomically, once, and never one that is published or under
 ///   a live claim (`quarantine_is_atomic_and_idempotent`, `an_event_in_flight_is_busy`).
 /// - **S9** After a quarantine the successors of the key go on
-///   (`successors_go_on_after_a_quarantine`).
+///   (`successors_go_on_after_a_quarantine`). A store that [holds keys](Self::holds_keys) lets
+///   them wait until the letter is purged, or replayed before them
+///   (`successors_wait_for_a_letter_of_their_key`, `a_replay_goes_before_its_successors`,
+///   `a_purge_lets_the_successors_go_on`).
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases up to `limit` due events to the caller for `lease`.
@@ -81,6 +84,15 @@ pub trait OutboxStorage: Send + Sync + Debug {
         &self,
         entries: &[DlqEntry],
     ) -> Result<Vec<QuarantineOutcome>, OutboxError>;
+
+    /// Whether an event that is quarantined through this handle holds its ordering key (S9).
+    ///
+    /// A worker then publishes no successor of an event that failed for good. The provided form
+    /// holds nothing; a store that can hold keys has a setter for it. What holds a key is the
+    /// letter, so it holds for every handle, and until it is replayed or purged.
+    fn holds_keys(&self) -> bool {
+        false
+    }
 
     /// Returns when a claim may find work, and after `at_most` in any case.
     ///
@@ -230,7 +242,8 @@ pub enum QuarantineOutcome {
     /// Not there to be moved: published, quarantined before, gone, or replayed since without a
     /// new failure, so that the entry tells of an earlier life. Forget it.
     Missing,
-    /// Under a live claim; not moved. Try again later.
+    /// Under a live claim, or (where the event would hold its key) not taken up by a worker yet; not
+    /// moved. Try again later.
     Busy,
 }
 
@@ -244,7 +257,8 @@ pub struct Backlog {
     pub oldest_pending: Option<SystemTime>,
     /// Events that are claimed at this moment.
     pub in_flight: u64,
-    /// Ordering keys (or events without one) that wait for a retry or a delayed event.
+    /// Ordering keys (or events without one) that wait for a retry or a delayed event, or that a
+    /// dead letter holds.
     pub waiting: u64,
     /// Events in the quarantine.
     pub dead_letters: u64,

@@ -86,7 +86,9 @@ impl DeadLetters for MemoryOutbox {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let replayed = self.lock().take(filter, limit, State::restore);
+        let now = self.clock.now();
+        let restore = |state: &mut State, letter| state.restore(letter, now);
+        let replayed = self.lock().take(filter, limit, restore);
         self.changed.notify_waiters();
         Ok(replayed)
     }
@@ -96,7 +98,13 @@ impl DeadLetters for MemoryOutbox {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        Ok(self.lock().take(filter, limit, |_, _| true))
+        let release = |state: &mut State, letter| {
+            state.release(&letter);
+            true
+        };
+        let purged = self.lock().take(filter, limit, release);
+        self.changed.notify_waiters();
+        Ok(purged)
     }
 
     async fn statistics(

@@ -19,6 +19,7 @@ pub struct MemoryOutbox {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
     clock: Clock,
+    holds_keys: bool,
 }
 
 impl MemoryOutbox {
@@ -29,6 +30,7 @@ impl MemoryOutbox {
             state: Arc::default(),
             changed: Arc::default(),
             clock: Clock::tokio(),
+            holds_keys: false,
         }
     }
 
@@ -36,6 +38,14 @@ impl MemoryOutbox {
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Lets an event that is quarantined through this handle hold its key: the successors wait
+    /// until the letter is replayed before them, or purged. Default: they go on.
+    #[must_use]
+    pub fn holding_keys(mut self) -> Self {
+        self.holds_keys = true;
         self
     }
 
@@ -125,7 +135,8 @@ impl OutboxStorage for MemoryOutbox {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
         let now = self.clock.now();
-        self.lock().settle(token, settlements, now)?;
+        self.lock()
+            .settle(token, settlements, now, self.holds_keys)?;
         self.changed.notify_waiters();
         Ok(())
     }
@@ -135,9 +146,13 @@ impl OutboxStorage for MemoryOutbox {
         entries: &[DlqEntry],
     ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
         let now = self.clock.now();
-        let outcomes = self.lock().quarantine(entries, now);
+        let outcomes = self.lock().quarantine(entries, now, self.holds_keys);
         self.changed.notify_waiters();
         Ok(outcomes)
+    }
+
+    fn holds_keys(&self) -> bool {
+        self.holds_keys
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {

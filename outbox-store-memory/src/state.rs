@@ -1,8 +1,10 @@
 //! The log, the keys that are claimed or wait, and the rules between them.
 
+mod quarantine;
+
 use outbox_core::{
-    Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, DlqEntry, ErrorKind, ErrorText, Event,
-    EventId, OutboxError, Outcome, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, ErrorKind, ErrorText, Event, EventId,
+    OutboxError, Outcome, Settlement,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -57,6 +59,13 @@ impl KeyState {
         }
     }
 
+    /// Its first event is a new one.
+    fn begin_anew(&mut self, now: SystemTime) {
+        self.attempts = 0;
+        self.worker_lost = false;
+        self.due = now;
+    }
+
     fn is_suspect(&self) -> bool {
         self.rows.first().is_some_and(|head| *head <= self.suspect)
     }
@@ -79,6 +88,8 @@ pub(crate) struct State {
     turn: u64,
     keys: HashMap<Key, KeyState>,
     claims: HashMap<ClaimToken, ClaimState>,
+    /// The letters that hold their key, by their place in the log.
+    holds: HashMap<Key, BTreeMap<u64, EventId>>,
     pub(crate) letters: BTreeMap<u64, DeadLetter>,
     pub(crate) last_letter: u64,
 }
@@ -117,16 +128,6 @@ impl State {
         self.last_row += 1;
         self.ids.insert(event.id, self.last_row);
         self.log.insert(self.last_row, Row { event, replays });
-    }
-
-    /// Brings a letter back as the last event of its key; it stays if its id is in the outbox.
-    pub(crate) fn restore(&mut self, letter: DeadLetter) -> bool {
-        if self.ids.contains_key(&letter.event.id) {
-            self.letters.insert(letter.position, letter);
-            return false;
-        }
-        self.push(letter.event, letter.replays.saturating_add(1));
-        true
     }
 
     /// Takes over the claims whose lease ran out: their events are suspects from now on.
@@ -202,7 +203,7 @@ impl State {
         let mut due: Vec<_> = self
             .keys
             .iter()
-            .filter(|(_, key)| key.claim.is_none() && key.due <= now)
+            .filter(|(name, key)| key.claim.is_none() && key.due <= now && !self.is_held(name, key))
             .map(|(name, key)| {
                 (
                     key.due,
@@ -234,13 +235,14 @@ impl State {
         rows: &mut BTreeSet<u64>,
     ) {
         for (name, _) in due.iter().filter(|(_, suspect)| !suspect) {
+            let hold = self.hold_of(name);
             let Some(key) = self.keys.get_mut(name) else {
                 continue;
             };
             if rows.len() >= limit || key.claim.is_some() {
                 continue;
             }
-            for row in &key.rows {
+            for row in key.rows.range(..hold) {
                 let available = self.log.get(row).and_then(|row| row.event.available_at);
                 if let Some(at) = available.filter(|at| *at > now) {
                     if key.claim.is_none() {
@@ -273,7 +275,7 @@ impl State {
             self.cursor = number;
             let name = Key::of(&row.event);
             let due = row.event.available_at.filter(|at| *at > now);
-            let known = self.keys.contains_key(&name);
+            let known = self.keys.contains_key(&name) || self.holds.contains_key(&name);
             let key = self
                 .keys
                 .entry(name.clone())
@@ -308,6 +310,7 @@ impl State {
         token: ClaimToken,
         settlements: &[Settlement],
         now: SystemTime,
+        holds: bool,
     ) -> Result<(), OutboxError> {
         let claim = self
             .claims
@@ -331,7 +334,7 @@ impl State {
         }
         self.claims.remove(&token);
         for (row, outcome) in outcomes {
-            self.apply(row, outcome, now);
+            self.apply(row, outcome, now, holds);
         }
         for key in self
             .keys
@@ -344,7 +347,7 @@ impl State {
         Ok(())
     }
 
-    fn apply(&mut self, number: u64, outcome: &Outcome, now: SystemTime) {
+    fn apply(&mut self, number: u64, outcome: &Outcome, now: SystemTime, holds: bool) {
         let Some(row) = self.log.get(&number) else {
             return;
         };
@@ -356,7 +359,7 @@ impl State {
             Outcome::Published => drop(self.remove(number, now)),
             Outcome::Dead { reason } => {
                 let attempts = if head { key.attempts } else { 0 };
-                self.bury(number, now, |letter| {
+                self.bury(number, now, holds, |letter| {
                     letter.failure_count = attempts.saturating_add(1);
                     letter.last_error = Some(reason.clone());
                 });
@@ -378,67 +381,11 @@ impl State {
         self.ids.remove(&row.event.id);
         if let Some(key) = self.keys.get_mut(&Key::of(&row.event)) {
             if key.rows.first() == Some(&number) {
-                key.attempts = 0;
-                key.worker_lost = false;
-                key.due = now;
+                key.begin_anew(now);
             }
             key.rows.remove(&number);
         }
         Some(row)
-    }
-
-    fn bury(&mut self, number: u64, now: SystemTime, fill: impl FnOnce(&mut DeadLetter)) {
-        let Some(row) = self.remove(number, now) else {
-            return;
-        };
-        let id = row.event.id;
-        self.letters.retain(|_, letter| letter.event.id != id);
-        self.last_letter += 1;
-        let mut letter = DeadLetter::new(self.last_letter, row.event, now);
-        letter.replays = row.replays;
-        fill(&mut letter);
-        self.letters.insert(self.last_letter, letter);
-    }
-
-    pub(crate) fn quarantine(
-        &mut self,
-        entries: &[DlqEntry],
-        now: SystemTime,
-    ) -> Vec<QuarantineOutcome> {
-        self.expire(now);
-        let outcomes = entries
-            .iter()
-            .map(|entry| self.quarantine_one(entry, now))
-            .collect();
-        self.keys.retain(|_, key| !key.rows.is_empty());
-        outcomes
-    }
-
-    fn quarantine_one(&mut self, entry: &DlqEntry, now: SystemTime) -> QuarantineOutcome {
-        let Some(&number) = self.ids.get(&entry.id) else {
-            return QuarantineOutcome::Missing;
-        };
-        let Some(row) = self.log.get(&number) else {
-            return QuarantineOutcome::Missing;
-        };
-        let key = self.keys.get(&Key::of(&row.event));
-        let claim = key
-            .and_then(|key| key.claim)
-            .and_then(|token| self.claims.get(&token));
-        if claim.is_some_and(|claim| claim.rows.contains(&number)) {
-            return QuarantineOutcome::Busy;
-        }
-        let failed = key.is_some_and(|key| key.rows.first() == Some(&number) && key.attempts > 0);
-        if row.replays > 0 && !failed {
-            return QuarantineOutcome::Missing;
-        }
-        self.bury(number, now, |letter| {
-            letter.failure_count = entry.failure_count;
-            letter.last_error.clone_from(&entry.last_error);
-            letter.first_failed_at = entry.first_failed_at;
-            letter.last_failed_at = entry.last_failed_at;
-        });
-        QuarantineOutcome::Moved
     }
 
     /// When there is work again: at once, at the next due time, or when the next lease runs out.
@@ -448,9 +395,9 @@ impl State {
         }
         let due = self
             .keys
-            .values()
-            .filter(|key| key.claim.is_none())
-            .map(|key| key.due);
+            .iter()
+            .filter(|(name, key)| key.claim.is_none() && !self.is_held(name, key))
+            .map(|(_, key)| key.due);
         due.chain(self.claims.values().map(|claim| claim.leased_until))
             .min()
     }

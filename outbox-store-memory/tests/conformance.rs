@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::store::{AppTransaction, Store, StoreFixture};
+use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_core::{Event, OutboxError};
 use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
 use std::sync::Arc;
@@ -48,4 +48,11 @@ impl StoreFixture for Memory {
     }
 }
 
-outbox_conformance::store_suite!(memory, Memory::new(), claims, quarantine, letters);
+#[async_trait]
+impl HoldingFixture for Memory {
+    async fn holding_handle(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone().holding_keys())
+    }
+}
+
+outbox_conformance::store_suite!(memory, Memory::new(), claims, quarantine, letters, holding);

@@ -41,7 +41,8 @@ CREATE TABLE outbox_cursor (
 
 INSERT INTO outbox_cursor (one, position, turn) VALUES (1, 0, 0);
 
--- A row for each key that is claimed (token set) or waits (token NULL, due at due_at). key is an
+-- A row for each key that is claimed (token set) or waits (token NULL, due at due_at; never, as
+-- long as a letter holds it: due_at is then the largest integer). key is an
 -- ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost belong
 -- to the key's first event. suspect_seq: events up to it were in a claim whose worker was lost.
 CREATE TABLE outbox_keys (
@@ -84,12 +85,18 @@ CREATE TABLE outbox_dead_letters (
     last_error        TEXT,
     first_failed_at   INTEGER NOT NULL,
     last_failed_at    INTEGER NOT NULL,
-    quarantined_at    INTEGER NOT NULL
+    quarantined_at    INTEGER NOT NULL,
+    holds             INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- A row behind the cursor would never be found, so it is refused where it enters.
+-- The letters that hold their key: events of it with a larger seq wait until the letter is gone.
+CREATE INDEX outbox_dead_letters_holding ON outbox_dead_letters (ordering_key, seq)
+    WHERE holds = 1;
+
+-- A row behind the cursor would never be found, so it is refused where it enters. A replay may put
+-- an event back to its old place, as its key leads to it.
 CREATE TRIGGER outbox_events_after_cursor AFTER INSERT ON outbox_events
-WHEN NEW.seq <= (SELECT position FROM outbox_cursor)
+WHEN NEW.replays = 0 AND NEW.seq <= (SELECT position FROM outbox_cursor)
 BEGIN
     SELECT RAISE(ABORT, 'outbox: seq is given by the table; leave it out');
 END;

@@ -1,9 +1,10 @@
 //! One claim: due keys and fresh events, in one write transaction.
 
 use crate::keys::{
-    Cursor, Failures, Head, Result, cursor, expire, move_to_letters, park, park_or_free, run,
+    Cursor, Failures, HELD, Head, Result, cursor, expire, front, move_to_letters, park,
+    park_or_free, run,
 };
-use crate::row::{Key, available_at, count, event};
+use crate::row::{Key, available_at, count, event, ordering_key};
 use outbox_core::{Claim, ClaimToken, ClaimedEvent, ErrorText, Event};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
@@ -40,11 +41,19 @@ struct Held {
     open: bool,
 }
 
+/// A row that cannot be read.
+struct Unreadable {
+    seq: i64,
+    reason: String,
+    /// S9: its letter holds its key.
+    holds: bool,
+}
+
 /// The first events of a due key.
 struct Run {
     held: Held,
     events: Vec<Taken>,
-    unreadable: Vec<(i64, String)>,
+    unreadable: Vec<Unreadable>,
     /// The event at which the run ends because it is not available before that time.
     delayed: Option<(i64, i64)>,
 }
@@ -64,7 +73,7 @@ impl Run {
     }
 
     /// Only the first event of a key has attempts; if it cannot be read the next begins anew.
-    fn add(&mut self, seq: i64, event: std::result::Result<Event, String>) {
+    fn add(&mut self, seq: i64, event: std::result::Result<Event, String>, holds: bool) {
         let is_first = self.events.is_empty();
         match event {
             Ok(event) => {
@@ -81,7 +90,8 @@ impl Run {
                 if is_first {
                     self.held.head = Head::default();
                 }
-                self.unreadable.push((seq, reason));
+                self.held.open &= !holds;
+                self.unreadable.push(Unreadable { seq, reason, holds });
             }
         }
     }
@@ -93,6 +103,8 @@ struct Draft<'c> {
     token: ClaimToken,
     now: i64,
     limit: usize,
+    /// S9: rows that cannot be read hold their key.
+    holds: bool,
     cursor: Cursor,
     taken: Vec<Taken>,
     held: HashMap<Key, Held>,
@@ -106,6 +118,7 @@ pub(crate) fn claim(
     limit: usize,
     now: i64,
     leased_until: i64,
+    holds: bool,
 ) -> Result<Step> {
     expire(connection, now)?;
     let mut draft = Draft {
@@ -113,6 +126,7 @@ pub(crate) fn claim(
         token: ClaimToken::new(),
         now,
         limit,
+        holds,
         cursor: cursor(connection)?,
         taken: Vec::new(),
         held: HashMap::new(),
@@ -244,15 +258,23 @@ impl Draft<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((&due.key, self.cursor.position))?;
         let mut run = Run::new(due.head);
+        let hold = front(self.connection, &due.key, self.cursor.position)?.hold;
+        run.held.open = hold.is_none();
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
+            if hold.is_some_and(|hold| hold < seq) {
+                break;
+            }
             let delayed = available_at(row).filter(|&at| at > self.now);
             if run.events.len() == most || delayed.is_some() {
                 run.held.open = false;
                 run.delayed = delayed.map(|at| (seq, at));
                 break;
             }
-            run.add(seq, event(row));
+            run.add(seq, event(row), self.holds);
+            if self.holds && !run.unreadable.is_empty() {
+                break;
+            }
         }
         Ok(run)
     }
@@ -278,7 +300,12 @@ impl Draft<'_> {
                 Ok(event) => event,
                 Err(reason) => {
                     passed_over += 1;
-                    unreadable.push((seq, reason));
+                    let key = ordering_key(row).filter(|_| self.holds);
+                    let holds = key.is_some();
+                    unreadable.push(Unreadable { seq, reason, holds });
+                    if let Some(key) = key {
+                        self.hold_behind(key, seq, row.get(10)?, &mut waiting);
+                    }
                     continue;
                 }
             };
@@ -318,12 +345,28 @@ impl Draft<'_> {
         self.write_fresh(fresh, waiting, &unreadable)
     }
 
+    /// S9: nothing of the key behind `seq`, which cannot be read, is taken by this claim or later.
+    fn hold_behind(
+        &mut self,
+        key: Key,
+        seq: i64,
+        known: bool,
+        waiting: &mut HashMap<Key, (i64, i64)>,
+    ) {
+        match self.held.get_mut(&key) {
+            Some(held) => held.open = false,
+            // It leads to what the letter holds when it is due, as it is.
+            None if known => {}
+            None => drop(waiting.entry(key).or_insert((seq, HELD))),
+        }
+    }
+
     /// What the scan found; written after it, because a scan must not meet its own writes.
     fn write_fresh(
         &self,
         mut fresh: Vec<Key>,
         waiting: HashMap<Key, (i64, i64)>,
-        unreadable: &[(i64, String)],
+        unreadable: &[Unreadable],
     ) -> Result<()> {
         self.set_aside(unreadable)?;
         for (key, (first, at)) in waiting {
@@ -357,8 +400,8 @@ impl Draft<'_> {
 
     /// Rows that cannot be read go into the quarantine as they stand: nothing is lost, and their
     /// neighbours go on.
-    fn set_aside(&self, unreadable: &[(i64, String)]) -> Result<()> {
-        for (seq, reason) in unreadable {
+    fn set_aside(&self, unreadable: &[Unreadable]) -> Result<()> {
+        for Unreadable { seq, reason, holds } in unreadable {
             let text = ErrorText::new(&format!("cannot be read: {reason}"));
             tracing::warn!(seq, reason, "an event that cannot be read is quarantined");
             let failures = Failures {
@@ -366,6 +409,7 @@ impl Draft<'_> {
                 error: Some(&text),
                 first_at: self.now,
                 last_at: self.now,
+                holds: *holds,
             };
             move_to_letters(self.connection, *seq, &failures, self.now)?;
         }

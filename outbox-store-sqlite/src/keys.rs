@@ -3,7 +3,7 @@
 use crate::row::Key;
 use outbox_core::{ErrorText, OutboxError};
 use outbox_driver_sqlite::sqlite_error;
-use rusqlite::{Connection, OptionalExtension, Params};
+use rusqlite::{Connection, Params};
 
 /// The outcome of the steps: the callers add the operation.
 pub(crate) type Result<T> = rusqlite::Result<T>;
@@ -20,6 +20,19 @@ pub(crate) struct Failures<'a> {
     pub(crate) error: Option<&'a ErrorText>,
     pub(crate) first_at: i64,
     pub(crate) last_at: i64,
+    /// S9: the letter holds its key, if the event has one.
+    pub(crate) holds: bool,
+}
+
+/// When a key is due that a letter holds: never.
+pub(crate) const HELD: i64 = i64::MAX;
+
+/// Where a key stands in the log.
+pub(crate) struct Front {
+    /// Its first event that the cursor has passed.
+    pub(crate) first: Option<i64>,
+    /// S9: the letter behind which none of its events may be claimed.
+    pub(crate) hold: Option<i64>,
 }
 
 /// What a waiting key knows of its first event.
@@ -68,26 +81,30 @@ pub(crate) fn move_to_letters(
             failures.first_at,
             failures.last_at,
             now,
+            failures.holds,
         ),
     )?;
     run(connection, include_str!("sql/remove_event.sql"), [seq])?;
     Ok(())
 }
 
-/// The first event of a key that the cursor has passed.
-pub(crate) fn head_of(connection: &Connection, key: &Key, position: i64) -> Result<Option<i64>> {
+pub(crate) fn front(connection: &Connection, key: &Key, position: i64) -> Result<Front> {
     let sql = match key {
         Key::Ordered(_) => include_str!("sql/key_head.sql"),
         Key::Lone(_) => include_str!("sql/lone_head.sql"),
     };
     connection
         .prepare_cached(sql)?
-        .query_row((key, position), |row| row.get(0))
-        .optional()
+        .query_row((key, position), |row| {
+            Ok(Front {
+                first: row.get(0)?,
+                hold: row.get(1)?,
+            })
+        })
 }
 
-/// Lets a key wait until `due_at`, or forgets it if the cursor has passed no event of it that is
-/// still here: the next one is then found as a fresh one.
+/// Lets a key wait until `due_at`, or for as long as a letter holds it, or forgets it if the cursor
+/// has passed no event of it that is still here: the next one is then found as a fresh one.
 pub(crate) fn park_or_free(
     connection: &Connection,
     key: &Key,
@@ -95,10 +112,33 @@ pub(crate) fn park_or_free(
     due_at: i64,
     head: Head,
 ) -> Result<()> {
-    match head_of(connection, key, position)? {
-        Some(first) => park(connection, key, first, due_at, head),
-        None => run(connection, include_str!("sql/free_key.sql"), [key]).map(drop),
+    match front(connection, key, position)? {
+        Front {
+            first: Some(first),
+            hold,
+        } if hold.is_none_or(|hold| first < hold) => park(connection, key, first, due_at, head),
+        Front {
+            first,
+            hold: Some(hold),
+        } => {
+            let first = first.unwrap_or(hold);
+            park(connection, key, first, HELD, Head::default())
+        }
+        _ => run(connection, include_str!("sql/free_key.sql"), [key]).map(drop),
     }
+}
+
+/// Lets a held key go on if no other letter holds it. One that is claimed or waits for a time is
+/// left as it is: whoever parks it next finds what has changed.
+pub(crate) fn look_again(connection: &Connection, key: &Key, now: i64) -> Result<()> {
+    let waits: bool = connection
+        .prepare_cached(include_str!("sql/key_waits.sql"))?
+        .query_row((key, HELD), |row| row.get(0))?;
+    if waits {
+        return Ok(());
+    }
+    let position = cursor(connection)?.position;
+    park_or_free(connection, key, position, now, Head::default())
 }
 
 /// Lets a key wait until `due_at`; `first` is its first event.

@@ -1,8 +1,8 @@
 //! The operator's side: list, replay, purge.
 
 use crate::SqliteOutbox;
-use crate::keys::{Result as Step, during, run};
-use crate::row::{event_id, letter};
+use crate::keys::{Result as Step, during, look_again, run};
+use crate::row::{Key, event_id, letter};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, EventId,
@@ -124,9 +124,10 @@ impl DeadLetters for SqliteOutbox {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
         let conditions = Conditions::new(filter);
+        let now = micros(self.clock.now());
         self.driver
             .write("replay", move |connection| {
-                replay(connection, &conditions, limit)
+                replay(connection, &conditions, limit, now)
             })
             .await
     }
@@ -138,16 +139,14 @@ impl DeadLetters for SqliteOutbox {
     ) -> Result<Vec<EventId>, OutboxError> {
         const PURGE: &str = "purge";
         let conditions = Conditions::new(filter);
+        let now = micros(self.clock.now());
         let purge = move |connection: &Connection| {
             let found = places(connection, &conditions, "", limit)?;
-            for (position, _) in &found {
-                run(
-                    connection,
-                    include_str!("sql/remove_letter.sql"),
-                    [position],
-                )?;
+            for place in &found {
+                remove(connection, place.position)?;
             }
-            Ok(ids(found))
+            let_go(connection, &found, now)?;
+            Ok(ids(&found))
         };
         self.driver
             .write(PURGE, move |connection| during(PURGE, purge(connection)))
@@ -181,6 +180,7 @@ fn replay(
     connection: &Connection,
     conditions: &Conditions,
     limit: usize,
+    now: i64,
 ) -> Result<Vec<EventId>, OutboxError> {
     const REPLAY: &str = "replay";
     let free = format!(" AND NOT {BLOCKED}");
@@ -188,27 +188,45 @@ fn replay(
     if found.is_empty() && limit > 0 {
         let blocked = format!(" AND {BLOCKED}");
         let blocked = during(REPLAY, places(connection, conditions, &blocked, 1))?;
-        if let Some((_, id)) = blocked.first() {
+        if let Some(Place { id, .. }) = blocked.first() {
             let text = format!("the id or the idempotency token of letter {id} is in use again");
             return Err(OutboxError::new(ErrorKind::Conflict, "sqlite", REPLAY).with_source(text));
         }
     }
-    for (position, _) in &found {
+    for place in &found {
         let copied = run(
             connection,
             include_str!("sql/copy_to_events.sql"),
-            [position],
+            [place.position],
         );
-        let moved = copied.and_then(|_| {
-            run(
-                connection,
-                include_str!("sql/remove_letter.sql"),
-                [position],
-            )
-        });
+        let moved = copied.and_then(|_| remove(connection, place.position));
         during(REPLAY, moved)?;
     }
-    Ok(ids(found))
+    during(REPLAY, let_go(connection, &found, now))?;
+    Ok(ids(&found))
+}
+
+fn remove(connection: &Connection, position: i64) -> Step<usize> {
+    run(
+        connection,
+        include_str!("sql/remove_letter.sql"),
+        [position],
+    )
+}
+
+/// S9: the keys that the letters held, which are gone now, go on.
+fn let_go(connection: &Connection, gone: &[Place], now: i64) -> Step<()> {
+    gone.iter()
+        .filter_map(|place| place.held.as_ref())
+        .try_for_each(|key| look_again(connection, key, now))
+}
+
+/// A letter to be moved or removed.
+struct Place {
+    position: i64,
+    id: EventId,
+    /// The key that it holds.
+    held: Option<Key>,
 }
 
 /// The letters that match and `also`, oldest first.
@@ -217,11 +235,16 @@ fn places(
     conditions: &Conditions,
     also: &str,
     limit: usize,
-) -> Step<Vec<(i64, EventId)>> {
+) -> Step<Vec<Place>> {
     let end = format!("{also}{}", in_order(limit));
-    let select = "SELECT position, id FROM outbox_dead_letters";
+    let select = "SELECT position, id, CASE WHEN holds = 1 THEN ordering_key END \
+                  FROM outbox_dead_letters";
     conditions.rows(connection, select, &end, |row| {
-        Ok((row.get(0)?, event_id(row, 1)?))
+        Ok(Place {
+            position: row.get(0)?,
+            id: event_id(row, 1)?,
+            held: row.get(2)?,
+        })
     })
 }
 
@@ -230,8 +253,8 @@ fn in_order(limit: usize) -> String {
     format!(" ORDER BY position LIMIT {limit}")
 }
 
-fn ids(places: Vec<(i64, EventId)>) -> Vec<EventId> {
-    places.into_iter().map(|(_, id)| id).collect()
+fn ids(places: &[Place]) -> Vec<EventId> {
+    places.iter().map(|place| place.id).collect()
 }
 
 fn group(row: &Row<'_>) -> Step<DeadLetterGroup> {

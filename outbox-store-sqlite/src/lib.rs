@@ -51,6 +51,7 @@ pub struct SqliteOutbox {
     driver: Driver,
     clock: Clock,
     token_retention: Duration,
+    holds_keys: bool,
 }
 
 impl SqliteOutbox {
@@ -137,11 +138,20 @@ impl SqliteOutbox {
         self
     }
 
+    /// Lets an event that is quarantined through this handle hold its key: the successors wait
+    /// until the letter is replayed before them, or purged. Default: they go on.
+    #[must_use]
+    pub fn holding_keys(mut self) -> Self {
+        self.holds_keys = true;
+        self
+    }
+
     fn new(driver: Driver) -> Self {
         Self {
             driver,
             clock: Clock::system(),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            holds_keys: false,
         }
     }
 }

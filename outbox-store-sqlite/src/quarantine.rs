@@ -1,6 +1,8 @@
 //! Events that keep failing, into the quarantine, in one write transaction.
 
-use crate::keys::{Failures, Head, Result, cursor, expire, head_of, move_to_letters, park_or_free};
+use crate::keys::{
+    Failures, HELD, Head, Result, cursor, expire, front, move_to_letters, park_or_free,
+};
 use crate::row::Key;
 use outbox_core::{DlqEntry, QuarantineOutcome};
 use outbox_driver_sqlite::micros;
@@ -14,6 +16,7 @@ struct Found {
     claimed: bool,
     last_seq: i64,
     attempts: i64,
+    due_at: i64,
 }
 
 /// Moves what may be moved; answers for each entry, in order.
@@ -21,12 +24,13 @@ pub(crate) fn quarantine(
     connection: &Connection,
     entries: &[DlqEntry],
     now: i64,
+    holds: bool,
 ) -> Result<Vec<QuarantineOutcome>> {
     expire(connection, now)?;
     let position = cursor(connection)?.position;
     entries
         .iter()
-        .map(|entry| quarantine_one(connection, entry, position, now))
+        .map(|entry| quarantine_one(connection, entry, position, now, holds))
         .collect()
 }
 
@@ -35,14 +39,18 @@ fn quarantine_one(
     entry: &DlqEntry,
     position: i64,
     now: i64,
+    holds: bool,
 ) -> Result<QuarantineOutcome> {
     let Some(found) = find(connection, entry)? else {
         return Ok(QuarantineOutcome::Missing);
     };
-    if found.claimed && found.seq <= found.last_seq {
+    let in_flight = found.claimed && found.seq <= found.last_seq;
+    // A letter holds from its place in the log; an event beyond the cursor has none yet.
+    if in_flight || (holds && found.seq > position) {
         return Ok(QuarantineOutcome::Busy);
     }
-    let is_head = !found.claimed && head_of(connection, &found.key, position)? == Some(found.seq);
+    let first = front(connection, &found.key, position)?.first;
+    let is_head = !found.claimed && first == Some(found.seq);
     // D3: a replayed event begins anew. Without a failed attempt of this life the entry tells of
     // the earlier one.
     if found.replays > 0 && !(is_head && found.attempts > 0) {
@@ -53,9 +61,10 @@ fn quarantine_one(
         error: entry.last_error.as_ref(),
         first_at: micros(entry.first_failed_at),
         last_at: micros(entry.last_failed_at),
+        holds,
     };
     move_to_letters(connection, found.seq, &failures, now)?;
-    if is_head {
+    if is_head || (!found.claimed && found.due_at == HELD) {
         // S9: the next event of the key is due at once, with no attempts of its own.
         park_or_free(connection, &found.key, position, now, Head::default())?;
     }
@@ -73,6 +82,7 @@ fn find(connection: &Connection, entry: &DlqEntry) -> Result<Option<Found>> {
                 claimed: row.get(3)?,
                 last_seq: row.get(4)?,
                 attempts: row.get(5)?,
+                due_at: row.get(6)?,
             })
         })
         .optional()

@@ -96,6 +96,14 @@ pub(crate) fn event_id(row: &Row<'_>, index: usize) -> rusqlite::Result<EventId>
         .map(|bytes| EventId::from(Uuid::from_bytes(bytes)))
 }
 
+/// The ordering key of an event's row, if it has one that can be read.
+pub(crate) fn ordering_key(row: &Row<'_>) -> Option<Key> {
+    row.get::<_, Option<String>>(6)
+        .ok()
+        .flatten()
+        .map(Key::Ordered)
+}
+
 /// When the event may be published, if it is delayed.
 pub(crate) fn available_at(row: &Row<'_>) -> Option<i64> {
     row.get(9).ok().flatten()

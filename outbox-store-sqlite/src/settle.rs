@@ -22,6 +22,7 @@ pub(crate) fn settle(
     token: ClaimToken,
     settlements: &[Settlement],
     now: i64,
+    holds: bool,
 ) -> Result<(), OutboxError> {
     let size = close(connection, token).map_err(sqlite_error(SETTLE))?;
     let Some(size) = size else {
@@ -35,7 +36,8 @@ pub(crate) fn settle(
     }
     let position = cursor(connection).map_err(sqlite_error(SETTLE))?.position;
     for (key, run) in keys {
-        let (due_at, head) = settle_run(connection, &run, now).map_err(sqlite_error(SETTLE))?;
+        let (due_at, head) =
+            settle_run(connection, &run, now, holds).map_err(sqlite_error(SETTLE))?;
         park_or_free(connection, &key, position, due_at, head).map_err(sqlite_error(SETTLE))?;
     }
     Ok(())
@@ -89,7 +91,7 @@ fn runs<'a>(
 
 /// Applies the outcomes of a key in its order. Returns what the key's first remaining event asks:
 /// when it is due, and its failed attempts. Once an event has left, the next begins anew.
-fn settle_run(connection: &Connection, run: &Run<'_>, now: i64) -> Step<(i64, Head)> {
+fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> Step<(i64, Head)> {
     let mut head = run.head;
     let mut first_remaining = None;
     for (&seq, outcome) in &run.outcomes {
@@ -108,6 +110,7 @@ fn settle_run(connection: &Connection, run: &Run<'_>, now: i64) -> Step<(i64, He
                     error: Some(reason),
                     first_at: now,
                     last_at: now,
+                    holds,
                 };
                 move_to_letters(connection, seq, &failures, now)?;
             }

@@ -24,6 +24,7 @@ impl OutboxStorage for SqliteOutbox {
             let allowed = "at least 1";
             return Err(OutboxError::invalid("sqlite", CLAIM, "limit", 0, allowed));
         }
+        let holds = self.holds_keys;
         loop {
             let clock = self.clock.clone();
             let look = move |connection: &_| {
@@ -36,7 +37,7 @@ impl OutboxStorage for SqliteOutbox {
             let take = move |connection: &_| {
                 let now = micros(clock.now());
                 let until = settle::later(now, lease);
-                during(CLAIM, claim::claim(connection, limit, now, until))
+                during(CLAIM, claim::claim(connection, limit, now, until, holds))
             };
             if let Step::Done(claim) = self.driver.write(CLAIM, take).await? {
                 return Ok(claim);
@@ -50,10 +51,10 @@ impl OutboxStorage for SqliteOutbox {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
         let settlements = settlements.to_vec();
-        let clock = self.clock.clone();
+        let (clock, holds) = (self.clock.clone(), self.holds_keys);
         self.driver
             .write("settle", move |connection| {
-                settle::settle(connection, token, &settlements, micros(clock.now()))
+                settle::settle(connection, token, &settlements, micros(clock.now()), holds)
             })
             .await
     }
@@ -67,16 +68,20 @@ impl OutboxStorage for SqliteOutbox {
             return Ok(Vec::new());
         }
         let entries = entries.to_vec();
-        let clock = self.clock.clone();
+        let (clock, holds) = (self.clock.clone(), self.holds_keys);
         self.driver
             .write(QUARANTINE, move |connection| {
                 let now = micros(clock.now());
                 during(
                     QUARANTINE,
-                    quarantine::quarantine(connection, &entries, now),
+                    quarantine::quarantine(connection, &entries, now, holds),
                 )
             })
             .await
+    }
+
+    fn holds_keys(&self) -> bool {
+        self.holds_keys
     }
 
     /// Looks again after 2 to 25 milliseconds: a commit of another process wakes nobody.

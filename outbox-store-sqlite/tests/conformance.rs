@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::store::{AppTransaction, Store, StoreFixture};
+use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_core::{ErrorKind, Event, OutboxError};
 use outbox_store_sqlite::rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
@@ -24,6 +24,15 @@ impl File {
             clock: ManualClock::new(),
             folder,
         }
+    }
+}
+
+impl File {
+    async fn open(&self) -> SqliteOutbox {
+        let store = SqliteOutbox::open(self.folder.path().join("shop.db"))
+            .await
+            .expect("opened");
+        store.with_clock(self.clock.clock())
     }
 }
 
@@ -50,10 +59,7 @@ fn unavailable(error: outbox_store_sqlite::rusqlite::Error) -> OutboxError {
 #[async_trait]
 impl StoreFixture for File {
     async fn handle(&self) -> Arc<dyn Store> {
-        let store = SqliteOutbox::open(self.folder.path().join("shop.db"))
-            .await
-            .expect("opened");
-        Arc::new(store.with_clock(self.clock.clock()))
+        Arc::new(self.open().await)
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
@@ -69,4 +75,11 @@ impl StoreFixture for File {
     }
 }
 
-outbox_conformance::store_suite!(file, File::new(), claims, quarantine, letters);
+#[async_trait]
+impl HoldingFixture for File {
+    async fn holding_handle(&self) -> Arc<dyn Store> {
+        Arc::new(self.open().await.holding_keys())
+    }
+}
+
+outbox_conformance::store_suite!(file, File::new(), claims, quarantine, letters, holding);

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod claims;
+pub mod holding;
 pub mod letters;
 pub mod quarantine;
 
@@ -52,6 +53,13 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
     async fn elapse(&self, time: Duration);
 }
 
+/// A fixture of a store that can hold keys, for the group `holding`.
+#[async_trait]
+pub trait HoldingFixture: StoreFixture {
+    /// A handle whose quarantines hold their keys, to the same store as [`StoreFixture::handle`].
+    async fn holding_handle(&self) -> Arc<dyn Store>;
+}
+
 /// Every case, by group. The one list from which tests are generated.
 #[doc(hidden)]
 #[macro_export]
@@ -93,6 +101,19 @@ macro_rules! store_cases {
                 replay_and_purge_are_bounded
                 filters_and_statistics_agree
             }
+            holding {
+                successors_wait_for_a_letter_of_their_key
+                every_handle_keeps_a_hold
+                a_replay_goes_before_its_successors
+                a_purge_lets_the_successors_go_on
+                a_dead_event_holds_its_key
+                events_before_a_letter_go_on
+                a_replay_does_not_hurry_an_event_before_it
+                isolation_does_not_end_a_hold
+                an_event_that_nobody_took_up_is_busy
+                a_replaced_letter_holds_nothing
+                an_event_without_a_key_holds_nothing
+            }
         }
     };
 }
@@ -120,6 +141,9 @@ macro_rules! store_group {
     };
     (quarantine, $fixture:expr; quarantine { $($case:ident)* } $($rest:tt)*) => {
         $crate::store_tests! { quarantine, $fixture, $($case)* }
+    };
+    (holding, $fixture:expr; holding { $($case:ident)* } $($rest:tt)*) => {
+        $crate::store_tests! { holding, $fixture, $($case)* }
     };
     (letters, $fixture:expr; letters { $($case:ident)* } $($rest:tt)*) => {
         $crate::store_tests! { letters, $fixture, $($case)* }
@@ -221,6 +245,7 @@ mod tests {
             ("claims", include_str!("claims.rs")),
             ("quarantine", include_str!("quarantine.rs")),
             ("letters", include_str!("letters.rs")),
+            ("holding", include_str!("holding.rs")),
         ] {
             let written: Vec<&str> = source
                 .lines()

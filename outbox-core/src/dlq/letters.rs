@@ -11,7 +11,8 @@ use std::time::SystemTime;
 /// - **D1** Pages have no gaps and no repeats while rows come and go
 ///   (`pages_have_no_gaps_and_no_repeats`).
 /// - **D2** A replay moves the event back under the same id with a new budget of attempts, and
-///   counts the replay (`a_replay_keeps_the_id_and_gives_a_new_budget`).
+///   counts the replay (`a_replay_keeps_the_id_and_gives_a_new_budget`). It comes last of its key,
+///   or first if it held the key (S9 of [`OutboxStorage`](crate::storage::OutboxStorage)).
 /// - **D3** An entry that a heap counted before the replay does not quarantine the event again
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
 /// - **D4** Replay and purge are bounded by `limit` and can be continued
@@ -31,8 +32,7 @@ pub trait DeadLetters: Send + Sync + Debug {
     /// One letter.
     async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError>;
 
-    /// Moves up to `limit` letters that match back into the outbox, oldest first, each to the end
-    /// of its key. Returns their ids; fewer than `limit` means that none is left.
+    /// Moves up to `limit` letters that match back into the outbox, oldest first. Returns their ids; fewer than `limit` means that none is left.
     async fn replay(
         &self,
         filter: &DeadLetterFilter,

@@ -200,7 +200,7 @@ impl OutboxProcessor {
             return Ok(PassReport::default());
         }
         let Claim { token, events } = claim;
-        let mut plan = Plan::new(events);
+        let mut plan = Plan::new(events, self.storage.holds_keys());
         let transport = Arc::clone(&self.transport);
         let mut publisher = Publisher {
             transport: &*transport,

@@ -45,14 +45,17 @@ pub(super) struct Plan {
     rounds: Vec<Round>,
     /// For each key, whether an event of it failed, so that its successors must wait.
     closed: Vec<bool>,
+    /// Whether a permanent failure closes its key too.
+    holds_keys: bool,
 }
 
 impl Plan {
-    pub(super) fn new(events: Vec<ClaimedEvent>) -> Self {
+    pub(super) fn new(events: Vec<ClaimedEvent>, holds_keys: bool) -> Self {
         let mut plan = Self {
             slots: Vec::with_capacity(events.len()),
             rounds: Vec::new(),
             closed: Vec::new(),
+            holds_keys,
         };
         let mut keys = HashMap::new();
         let mut sent = Vec::new();
@@ -104,9 +107,11 @@ impl Plan {
             let verdicts = publisher.publish(&round.events).await;
             for (slot, verdict) in round.slots.into_iter().zip(verdicts) {
                 let slot = &mut self.slots[slot];
-                if !matches!(verdict, Verdict::Published | Verdict::Permanent(_)) {
-                    self.closed[slot.key] = true;
-                }
+                self.closed[slot.key] |= match verdict {
+                    Verdict::Published => false,
+                    Verdict::Permanent(_) => self.holds_keys,
+                    _ => true,
+                };
                 slot.verdict = verdict;
             }
             if publisher.halted {

@@ -41,6 +41,11 @@ impl Place {
         }
     }
 
+    fn holding_keys(mut self) -> Self {
+        self.store = self.store.holding_keys();
+        self
+    }
+
     fn connect(&self) -> Connection {
         let connection = Connection::open(&self.path).unwrap();
         connection.busy_timeout(Duration::from_secs(20)).unwrap();

@@ -63,6 +63,40 @@ async fn an_unreadable_head_of_a_waiting_key_gives_way_to_the_next_event() {
 }
 
 #[tokio::test]
+async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
+    let unreadable = "UPDATE outbox_events SET headers = '{\"x\":\"\\ud800\"}' WHERE seq =";
+    let place = Place::new().await.holding_keys();
+    let events: Vec<_> = ["fresh", "waiting"]
+        .into_iter()
+        .flat_map(|key| (0..3).map(move |_| keyed(key)))
+        .collect();
+    place.append(&events[3..]);
+    let claim = place.claim(1).await;
+    place.settle_all(&claim, &retry(Duration::ZERO)).await;
+    place.append(&events[..3]);
+    // The second of each key: one is taken up already, one is beyond the cursor.
+    place.execute(&format!("{unreadable} 2; {unreadable} 5;"));
+    let mut claimed = ids(&place.claim(10).await);
+    claimed.sort_unstable();
+    let mut firsts = vec![events[0].id, events[3].id];
+    firsts.sort_unstable();
+    assert_eq!(claimed, firsts);
+    place.clock.advance(LEASE);
+    for _ in 0..2 {
+        let alone = place.claim(10).await;
+        place.settle_all(&alone, &Outcome::Published).await;
+    }
+    assert!(place.claim(10).await.events.is_empty(), "a key goes on");
+    let purged = place.store.purge(&DeadLetterFilter::all(), 10).await;
+    assert_eq!(purged.unwrap().len(), 2);
+    let mut rest = ids(&place.claim(10).await);
+    rest.sort_unstable();
+    let mut lasts = vec![events[2].id, events[5].id];
+    lasts.sort_unstable();
+    assert_eq!(rest, lasts);
+}
+
+#[tokio::test]
 async fn a_long_run_of_held_keys_hides_no_event_behind_it() {
     let place = Place::new().await;
     let run: Vec<_> = (0..2_500).map(|_| keyed("held")).collect();

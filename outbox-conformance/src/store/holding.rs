@@ -1,0 +1,210 @@
+//! Stores that let a letter hold its ordering key (S9).
+
+use super::{
+    HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, ok, released, retry,
+    settle,
+};
+use outbox_core::{
+    DeadLetterFilter, DlqEntry, Event, EventId, Outcome, QuarantineOutcome, Settlement,
+};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+fn broken() -> Outcome {
+    Outcome::Dead {
+        reason: "broken".into(),
+    }
+}
+
+async fn quarantine(store: &Arc<dyn Store>, id: EventId) {
+    let now = SystemTime::now();
+    let entries = [DlqEntry::new(id, 3, now, now)];
+    let moved = ok(store.quarantine_events(&entries).await);
+    assert_eq!(moved, [QuarantineOutcome::Moved]);
+}
+
+/// The events that can be claimed now, each published.
+async fn publish_all(store: &Arc<dyn Store>) -> Vec<EventId> {
+    let mut published = Vec::new();
+    loop {
+        let claim = claim(store, 10).await;
+        if claim.events.is_empty() {
+            return published;
+        }
+        settle(store, &claim, &Outcome::Published).await;
+        published.extend(ids(&claim.events));
+    }
+}
+
+/// Appends three events of a key, and quarantines the first after a failure.
+async fn held<F: HoldingFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<Event> {
+    let events = keyed("held", 3);
+    append(fixture, &events);
+    let first = claim(store, 2).await;
+    let mut settlements = each(&first, &released());
+    settlements[0].outcome = retry(600);
+    ok(store.settle(first.token, &settlements).await);
+    quarantine(store, events[0].id).await;
+    events
+}
+
+/// S9: neither those that were taken up, nor those that were not, nor those that come later; other
+/// keys go on.
+pub async fn successors_wait_for_a_letter_of_their_key<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    assert!(store.holds_keys());
+    held(&fixture, &store).await;
+    let (later, free) = (keyed("held", 1), keyed("free", 2));
+    append(&fixture, &later);
+    append(&fixture, &free);
+    assert_eq!(publish_all(&store).await, event_ids(&free));
+    fixture.elapse(LONG).await;
+    assert_eq!(publish_all(&store).await, []);
+    assert_eq!(ok(store.backlog().await).pending, 3);
+}
+
+/// S9: the hold is in the store, so a handle without the policy keeps it, and its own quarantines
+/// hold nothing.
+pub async fn every_handle_keeps_a_hold<F: HoldingFixture>(fixture: F) {
+    held(&fixture, &fixture.holding_handle().await).await;
+    let plain = fixture.handle().await;
+    assert!(!plain.holds_keys());
+    let other = keyed("other", 2);
+    append(&fixture, &other);
+    settle(&plain, &claim(&plain, 1).await, &broken()).await;
+    assert_eq!(publish_all(&plain).await, event_ids(&other[1..]));
+}
+
+/// S9, D2: the event comes first of its key again, with a new budget, and the others behind it.
+pub async fn a_replay_goes_before_its_successors<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    let events = held(&fixture, &store).await;
+    let later = keyed("held", 1);
+    append(&fixture, &later);
+    assert_eq!(publish_all(&store).await, []);
+    assert_eq!(
+        ok(store.replay(&DeadLetterFilter::all(), 10).await),
+        [events[0].id]
+    );
+    let back = claim(&store, 1).await;
+    assert_eq!(ids(&back.events), [events[0].id]);
+    assert_eq!(back.events[0].attempts, 0);
+    assert!(back.events[0].event == events[0], "changed by the replay");
+    settle(&store, &back, &Outcome::Published).await;
+    let rest = event_ids(&[&events[1..], &later[..]].concat());
+    assert_eq!(publish_all(&store).await, rest);
+}
+
+/// S9: when the letter is given up, the key goes on without it.
+pub async fn a_purge_lets_the_successors_go_on<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    let events = held(&fixture, &store).await;
+    ok(store.purge(&DeadLetterFilter::all(), 10).await);
+    assert_eq!(publish_all(&store).await, event_ids(&events[1..]));
+    let fresh = keyed("held", 1);
+    append(&fixture, &fresh);
+    assert_eq!(publish_all(&store).await, event_ids(&fresh));
+}
+
+/// S9: a permanent failure holds its key as well, also one that has no successor yet.
+pub async fn a_dead_event_holds_its_key<F: HoldingFixture>(fixture: F) {
+    let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
+    append(&fixture, &events[..2]);
+    let claimed = claim(&store, 2).await;
+    let outcomes = [Outcome::Published, broken()];
+    let settlements: Vec<Settlement> = ids(&claimed.events)
+        .into_iter()
+        .zip(outcomes)
+        .map(|(id, outcome)| Settlement::new(id, outcome))
+        .collect();
+    ok(store.settle(claimed.token, &settlements).await);
+    append(&fixture, &events[2..]);
+    assert_eq!(publish_all(&store).await, []);
+    ok(store.replay(&DeadLetterFilter::all(), 10).await);
+    assert_eq!(publish_all(&store).await, event_ids(&events[1..]));
+}
+
+/// S9: an event that waits before the letter's place is not held, and those behind it still are.
+pub async fn events_before_a_letter_go_on<F: HoldingFixture>(fixture: F) {
+    let (store, events) = (fixture.holding_handle().await, keyed("held", 4));
+    append(&fixture, &events);
+    let claimed = claim(&store, 4).await;
+    settle(&store, &claimed, &retry(10)).await;
+    quarantine(&store, events[1].id).await;
+    let later = keyed("held", 1);
+    append(&fixture, &later);
+    fixture.elapse(Duration::from_secs(10)).await;
+    assert_eq!(publish_all(&store).await, [events[0].id]);
+    ok(store.replay(&DeadLetterFilter::all(), 10).await);
+    let rest = event_ids(&[&events[1..], &later[..]].concat());
+    assert_eq!(publish_all(&store).await, rest);
+}
+
+/// S9: an event before the letter that waits for a retry keeps its time and its attempts.
+pub async fn a_replay_does_not_hurry_an_event_before_it<F: HoldingFixture>(fixture: F) {
+    let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
+    append(&fixture, &events);
+    settle(&store, &claim(&store, 3).await, &retry(10)).await;
+    quarantine(&store, events[1].id).await;
+    ok(store.replay(&DeadLetterFilter::all(), 10).await);
+    assert!(claim(&store, 10).await.events.is_empty(), "claimed early");
+    fixture.elapse(Duration::from_secs(10)).await;
+    let claimed = claim(&store, 10).await;
+    assert_eq!(ids(&claimed.events), event_ids(&events));
+    let attempts: Vec<u32> = claimed.events.iter().map(|event| event.attempts).collect();
+    assert_eq!(attempts, [1, 0, 0]);
+}
+
+/// S7, S9: events that are claimed in isolation after their worker was lost are held as well.
+pub async fn isolation_does_not_end_a_hold<F: HoldingFixture>(fixture: F) {
+    let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
+    append(&fixture, &events);
+    assert_eq!(claim(&store, 3).await.events.len(), 3);
+    fixture.elapse(LEASE).await;
+    let alone = claim(&store, 3).await;
+    assert_eq!(ids(&alone.events), [events[0].id]);
+    settle(&store, &alone, &retry(10)).await;
+    quarantine(&store, events[0].id).await;
+    fixture.elapse(LONG).await;
+    assert_eq!(publish_all(&store).await, []);
+    ok(store.replay(&DeadLetterFilter::all(), 10).await);
+    assert_eq!(publish_all(&store).await, event_ids(&events));
+}
+
+/// S9: an event that no worker took up has no place yet from which to hold, so it is not moved.
+pub async fn an_event_that_nobody_took_up_is_busy<F: HoldingFixture>(fixture: F) {
+    let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
+    append(&fixture, &events);
+    let now = SystemTime::now();
+    let entries = [DlqEntry::new(events[1].id, 3, now, now)];
+    let answer = ok(store.quarantine_events(&entries).await);
+    assert_eq!(answer, [QuarantineOutcome::Busy]);
+    assert_eq!(publish_all(&store).await, event_ids(&events));
+}
+
+/// S9: a letter that is replaced, as its id was appended once more, holds its key no longer.
+pub async fn a_replaced_letter_holds_nothing<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    let events = held(&fixture, &store).await;
+    append(&fixture, &events[..1]);
+    assert_eq!(publish_all(&store).await, []);
+    let now = SystemTime::now();
+    let entries = [DlqEntry::new(events[0].id, 3, now, now)];
+    let plain = fixture.handle().await;
+    let moved = ok(plain.quarantine_events(&entries).await);
+    assert_eq!(moved, [QuarantineOutcome::Moved]);
+    assert_eq!(publish_all(&plain).await, event_ids(&events[1..]));
+}
+
+/// S9: without a key there are no successors, so nothing waits.
+pub async fn an_event_without_a_key_holds_nothing<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    let events = ["1", "2"].map(|text| Event::new("conformance", text));
+    append(&fixture, &events);
+    settle(&store, &claim(&store, 1).await, &broken()).await;
+    assert_eq!(publish_all(&store).await, [events[1].id]);
+    ok(store.replay(&DeadLetterFilter::all(), 10).await);
+    assert_eq!(publish_all(&store).await, [events[0].id]);
+}
