@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
-    AppTransaction, CASES, Store, StoreFixture, claims, letters, quarantine,
+    AppTransaction, CASES, HoldingFixture, Store, StoreFixture, claims, holding, letters,
+    quarantine,
 };
 use outbox_core::{
     Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup,
@@ -52,6 +53,13 @@ enum Fault {
     PurgesWhatItReplays,
     ReplaysWithoutBound,
     IgnoresTheType,
+    HoldsNothing,
+    HoldsAlways,
+    HoldsWhatComesBefore,
+    ReplaysToTheEnd,
+    KeepsWhatItPurges,
+    HurriesOnReplay,
+    HoldsForAReplacedLetter,
 }
 
 use Fault as F;
@@ -124,6 +132,27 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (F::ReplaysWithoutBound, "replay_and_purge_are_bounded"),
     (F::IgnoresTheType, "filters_and_statistics_agree"),
+    (F::HoldsNothing, "successors_wait_for_a_letter_of_their_key"),
+    (F::HoldsTheKey, "successors_wait_for_a_letter_of_their_key"),
+    (F::HoldsAlways, "every_handle_keeps_a_hold"),
+    (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
+    (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
+    (F::HoldsNothing, "a_dead_event_holds_its_key"),
+    (F::HoldsWhatComesBefore, "events_before_a_letter_go_on"),
+    (
+        F::HurriesOnReplay,
+        "a_replay_does_not_hurry_an_event_before_it",
+    ),
+    (F::HoldsNothing, "isolation_does_not_end_a_hold"),
+    (F::NeverBusy, "an_event_that_nobody_took_up_is_busy"),
+    (
+        F::HoldsForAReplacedLetter,
+        "a_replaced_letter_holds_nothing",
+    ),
+    (
+        F::HoldsWhatComesBefore,
+        "an_event_without_a_key_holds_nothing",
+    ),
 ];
 
 /// A sound store, and what goes wrong in front of it. Also its own fixture.
@@ -133,6 +162,7 @@ struct Saboteur {
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
+    holds: bool,
 }
 
 impl Saboteur {
@@ -144,7 +174,14 @@ impl Saboteur {
             clock,
             fault,
             held: Arc::default(),
+            holds: false,
         }
+    }
+
+    /// Every key waits while there is a letter, whatever came before it.
+    async fn holds_all(&self) -> Done<bool> {
+        let letters = self.store.backlog().await?.dead_letters;
+        Ok(self.fault == F::HoldsWhatComesBefore && letters > 0)
     }
 
     fn change(&self, outcome: &Outcome) -> Outcome {
@@ -174,7 +211,7 @@ type Done<T> = Result<T, OutboxError>;
 #[async_trait]
 impl OutboxStorage for Saboteur {
     async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
-        if self.held.load(Ordering::SeqCst) {
+        if self.held.load(Ordering::SeqCst) || self.holds_all().await? {
             return Ok(Claim::empty());
         }
         let limit = if self.fault == F::IgnoresTheLimit {
@@ -230,6 +267,10 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::ClaimsToHaveMoved {
             return Ok(vec![QuarantineOutcome::Moved; entries.len()]);
         }
+        let mut replaced = false;
+        for entry in entries {
+            replaced |= self.store.find(entry.id).await?.is_some();
+        }
         let mut outcomes = self.store.quarantine_events(entries).await?;
         for outcome in &mut outcomes {
             match (self.fault, *outcome) {
@@ -240,10 +281,17 @@ impl OutboxStorage for Saboteur {
                 (F::HoldsTheKey, QuarantineOutcome::Moved) => {
                     self.held.store(true, Ordering::SeqCst);
                 }
+                (F::HoldsForAReplacedLetter, QuarantineOutcome::Moved) => {
+                    self.held.fetch_or(replaced, Ordering::SeqCst);
+                }
                 _ => {}
             }
         }
         Ok(outcomes)
+    }
+
+    fn holds_keys(&self) -> bool {
+        self.holds
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> Done<()> {
@@ -286,12 +334,27 @@ impl DeadLetters for Saboteur {
     async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
         match self.fault {
             F::PurgesWhatItReplays => self.store.purge(filter, limit).await,
+            F::ReplaysToTheEnd => {
+                let letters = self.store.list(filter, None, limit).await?;
+                let ids = self.store.purge(filter, limit).await?;
+                let events: Vec<Event> = letters.into_iter().map(|letter| letter.event).collect();
+                self.store.append(&events)?;
+                Ok(ids)
+            }
+            F::HurriesOnReplay => {
+                self.clock.advance(Duration::from_secs(3600));
+                self.store.replay(filter, limit).await
+            }
             F::ReplaysWithoutBound => self.store.replay(filter, usize::MAX).await,
             _ => self.store.replay(filter, limit).await,
         }
     }
 
     async fn purge(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
+        if self.fault == F::KeepsWhatItPurges {
+            let letters = self.store.list(filter, None, limit).await?;
+            return Ok(letters.iter().map(|letter| letter.event.id).collect());
+        }
         self.store.purge(filter, limit).await
     }
 
@@ -354,7 +417,11 @@ impl Drop for Transaction {
 #[async_trait]
 impl StoreFixture for Saboteur {
     async fn handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.clone())
+        let mut plain = self.clone();
+        if self.fault == F::HoldsAlways {
+            plain.store = plain.store.holding_keys();
+        }
+        Arc::new(plain)
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
@@ -366,6 +433,18 @@ impl StoreFixture for Saboteur {
 
     async fn elapse(&self, time: Duration) {
         self.clock.advance(time);
+    }
+}
+
+#[async_trait]
+impl HoldingFixture for Saboteur {
+    async fn holding_handle(&self) -> Arc<dyn Store> {
+        let mut holding = self.clone();
+        holding.holds = true;
+        if self.fault != F::HoldsNothing {
+            holding.store = holding.store.holding_keys();
+        }
+        Arc::new(holding)
     }
 }
 
