@@ -1,0 +1,49 @@
+//! A server in a container, where Docker runs.
+
+use std::path::Path;
+use test_servers::Kind;
+use testcontainers_modules::postgres::Postgres;
+use testcontainers_modules::redis::{REDIS_PORT, Redis};
+use testcontainers_modules::testcontainers::core::error::Result;
+use testcontainers_modules::testcontainers::runners::SyncRunner;
+use testcontainers_modules::testcontainers::{Container as Running, Image, TestcontainersError};
+
+/// A running container; it is removed when this is dropped.
+pub(crate) struct Container {
+    url: String,
+    _running: Box<dyn std::any::Any>,
+}
+
+impl Container {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// `None` where Docker does not run.
+pub(crate) fn start(kind: Kind) -> Option<std::result::Result<Container, String>> {
+    let runs =
+        std::env::var_os("DOCKER_HOST").is_some() || Path::new("/var/run/docker.sock").exists();
+    if !runs {
+        return None;
+    }
+    let started = match kind {
+        Kind::Postgres => Postgres::default()
+            .with_host_auth()
+            .start()
+            .and_then(|running| container(running, 5432, kind)),
+        _ => Redis::default()
+            .start()
+            .and_then(|running| container(running, REDIS_PORT, kind)),
+    };
+    let text = |error: TestcontainersError| format!("no container: {error}");
+    Some(started.map_err(text))
+}
+
+fn container<I: Image + 'static>(running: Running<I>, port: u16, kind: Kind) -> Result<Container> {
+    let port = running.get_host_port_ipv4(port)?;
+    Ok(Container {
+        url: kind.local(port),
+        _running: Box::new(running),
+    })
+}

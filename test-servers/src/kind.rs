@@ -1,0 +1,140 @@
+//! The servers that tests ask for.
+
+use crate::Error;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// How long a server in the environment may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// PostgreSQL; the URL is that of a superuser.
+    Postgres,
+    /// A single Redis.
+    Redis,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Postgres, Self::Redis];
+
+    /// The name of the server.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Redis => "Redis",
+        }
+    }
+
+    /// The environment variable that names a server for the tests.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "OUTBOX_TEST_POSTGRES_URL",
+            Self::Redis => "OUTBOX_TEST_REDIS_URL",
+        }
+    }
+
+    /// The programs that an installed server consists of, in one folder.
+    pub(crate) fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Postgres => &["initdb", "pg_isready", "postgres"],
+            Self::Redis => &["redis-server"],
+        }
+    }
+
+    /// The package that brings it: of Debian, and of Homebrew.
+    #[must_use]
+    pub fn packages(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Postgres => ("postgresql", "postgresql@17"),
+            Self::Redis => ("redis-server", "redis"),
+        }
+    }
+
+    /// The URL of a server of this kind on this machine.
+    #[must_use]
+    pub fn local(self, port: u16) -> String {
+        match self {
+            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Self::Redis => format!("redis://127.0.0.1:{port}/"),
+        }
+    }
+
+    fn example(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres://postgres@127.0.0.1:5432/test",
+            Self::Redis => "redis://127.0.0.1:6379/",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Postgres => 5432,
+            Self::Redis => 6379,
+        }
+    }
+
+    /// Asserts that something answers where the URL says. The message holds no secret.
+    pub(crate) fn check(self, url: &str) -> Result<(), Error> {
+        let variable = self.variable();
+        let address = self.address(url).ok_or(Error::NoUrl {
+            variable,
+            example: self.example(),
+        })?;
+        answers(&address).map_err(|source| Error::Silent {
+            variable,
+            address,
+            source,
+        })
+    }
+
+    /// Host and port of a URL.
+    fn address(self, url: &str) -> Option<String> {
+        let (_, rest) = url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host = authority
+            .rsplit('@')
+            .next()
+            .filter(|host| !host.is_empty())?;
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Some(if has_port {
+            host.to_owned()
+        } else {
+            format!("{host}:{}", self.port())
+        })
+    }
+}
+
+fn answers(address: &str) -> std::io::Result<()> {
+    let mut last = None;
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::ErrorKind::NotFound.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_without_the_password() {
+        let address = |url| Kind::Postgres.address(url);
+        let secret = "postgres://me:p@ss:9@db.example:6000/shop?x=1";
+        assert_eq!(address(secret).as_deref(), Some("db.example:6000"));
+        let plain = address("postgres://db.example/shop");
+        assert_eq!(plain.as_deref(), Some("db.example:5432"));
+        assert_eq!(address("db.example"), None);
+        assert_eq!(address("postgres:///shop"), None);
+    }
+}

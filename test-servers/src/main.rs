@@ -1,0 +1,107 @@
+//! Runs a command with the servers that the tests need, each named in the environment.
+//!
+//! `test-servers cargo test --workspace`: a server is taken from the environment, else started
+//! from what is installed, else in a container, else installed with the system's packages. What
+//! was started is stopped when the command has ended.
+
+mod container;
+mod package;
+
+use std::process::{Command, ExitCode};
+use test_servers::{Error, Kind, Server, named, search_path};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(program) = arguments.next() else {
+        eprintln!("test-servers: no command; try: test-servers cargo test --workspace");
+        return ExitCode::from(2);
+    };
+    let mut command = Command::new(&program);
+    command.args(arguments);
+    let mut brought = Vec::new();
+    for kind in Kind::ALL {
+        match bring(kind) {
+            Ok(server) => {
+                eprintln!("test-servers: {} {}", kind.name(), server.origin());
+                command.env(kind.variable(), server.url());
+                brought.push(server);
+            }
+            Err(message) => {
+                eprintln!("test-servers: {message}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    match command.status() {
+        Ok(status) => {
+            let code = status.code().and_then(|code| u8::try_from(code).ok());
+            code.map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Err(error) => {
+            eprintln!("test-servers: {}: {error}", program.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A server that answers, held until the tests have ended.
+enum Brought {
+    Named(String),
+    Installed(Server),
+    Contained(container::Container),
+}
+
+impl Brought {
+    fn url(&self) -> &str {
+        match self {
+            Self::Named(url) => url,
+            Self::Installed(server) => server.url(),
+            Self::Contained(container) => container.url(),
+        }
+    }
+
+    fn origin(&self) -> &'static str {
+        match self {
+            Self::Named(_) => "from the environment",
+            Self::Installed(_) => "started for this run",
+            Self::Contained(_) => "in a container for this run",
+        }
+    }
+}
+
+/// The server, or the one line that says what to do.
+fn bring(kind: Kind) -> Result<Brought, String> {
+    if let Some(url) = named(kind).map_err(|error| line(&error))? {
+        return Ok(Brought::Named(url));
+    }
+    let missing = match Server::start(kind, &search_path()) {
+        Ok(server) => return Ok(Brought::Installed(server)),
+        Err(error @ Error::NotInstalled { .. }) => line(&error),
+        Err(error) => return Err(line(&error)),
+    };
+    let contained = container::start(kind);
+    if let Some(Ok(container)) = contained {
+        return Ok(Brought::Contained(container));
+    }
+    let installed = package::install(kind);
+    if let Some(Ok(())) = installed {
+        return Server::start(kind, &search_path())
+            .map(Brought::Installed)
+            .map_err(|error| line(&error));
+    }
+    let mut reasons = vec![missing];
+    reasons.extend(contained.and_then(Result::err));
+    reasons.extend(installed.and_then(Result::err));
+    Err(reasons.join("; "))
+}
+
+/// An error and its causes on one line.
+fn line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

@@ -1,0 +1,177 @@
+//! Real servers: started, used, and gone with their owner.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use test_servers::{Error, Kind, Server, search_path};
+
+/// What a server must do well within.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program of this crate, with its temporary folders in `folder`.
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_test-servers"));
+    for kind in Kind::ALL {
+        command.env_remove(kind.variable());
+    }
+    command.env("TMPDIR", folder).stdin(Stdio::null());
+    command
+}
+
+/// A folder that the user postgres may enter.
+fn open_folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let status = Command::new("chmod").arg("755").arg(folder.path()).status();
+    assert!(status.expect("chmod").success());
+    folder
+}
+
+fn is_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).expect("read").next().is_none()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn ping(url: &str) -> String {
+    let address = url.trim_start_matches("redis://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(b"PING\r\nQUIT\r\n").expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+#[test]
+fn redis_starts_from_what_is_installed() {
+    let server = Server::start(Kind::Redis, &search_path()).expect("started");
+    assert_eq!(ping(server.url()), "+PONG\r\n+OK\r\n");
+}
+
+#[test]
+fn postgresql_starts_from_what_is_installed_and_its_url_is_a_superusers() {
+    let server = Server::start(Kind::Postgres, &search_path()).expect("started");
+    let folders = search_path();
+    let psql = folders.iter().map(|folder| folder.join("psql"));
+    let psql = psql.into_iter().find(|psql| psql.is_file()).expect("psql");
+    let select = "SELECT usesuper FROM pg_user WHERE usename = current_user";
+    let output = Command::new(psql)
+        .args([server.url(), "-Atc", select])
+        .output()
+        .expect("psql runs");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "t\n",
+        "{}",
+        text(&output)
+    );
+}
+
+#[test]
+fn a_server_that_is_not_installed_is_named_with_what_would_do() {
+    let error = Server::start(Kind::Postgres, &[]).expect_err("nowhere to look");
+    assert!(matches!(error, Error::NotInstalled { .. }), "{error}");
+    let text = error.to_string();
+    for part in ["PostgreSQL", "initdb", "OUTBOX_TEST_POSTGRES_URL"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn the_command_gets_both_servers_and_they_stop_after_it() {
+    let folder = open_folder();
+    let output = program(folder.path())
+        .args([
+            "sh",
+            "-c",
+            "echo $OUTBOX_TEST_POSTGRES_URL; echo $OUTBOX_TEST_REDIS_URL; exit 7",
+        ])
+        .output()
+        .expect("run");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output));
+    let urls = String::from_utf8_lossy(&output.stdout).into_owned();
+    let urls: Vec<&str> = urls.lines().collect();
+    assert!(
+        urls[0].starts_with("postgres://postgres@127.0.0.1:"),
+        "{urls:?}"
+    );
+    assert!(urls[1].starts_with("redis://127.0.0.1:"), "{urls:?}");
+    assert!(is_empty(folder.path()), "a server was left behind");
+}
+
+/// A program under way, the URL of its Redis, and what it runs under.
+fn under_way(folder: &Path) -> (Child, String) {
+    let mut owner = program(folder)
+        .args(["sh", "-c", "echo $OUTBOX_TEST_REDIS_URL; cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run");
+    let mut url = String::new();
+    let mut lines = BufReader::new(owner.stdout.as_mut().expect("a pipe"));
+    lines.read_line(&mut url).expect("a line");
+    (owner, url.trim().to_owned())
+}
+
+#[test]
+fn servers_go_with_an_owner_that_is_killed() {
+    let folder = open_folder();
+    let (mut owner, url) = under_way(folder.path());
+    assert_eq!(ping(&url), "+PONG\r\n+OK\r\n");
+    assert!(!is_empty(folder.path()));
+    owner.kill().expect("killed");
+    owner.wait().expect("reaped");
+    let start = Instant::now();
+    while !is_empty(folder.path()) {
+        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let address = url.trim_start_matches("redis://").trim_end_matches('/');
+    assert!(TcpStream::connect(address).is_err(), "it still answers");
+}
+
+#[test]
+fn a_server_in_the_environment_is_used_as_it_is() {
+    let folder = open_folder();
+    let server = Server::start(Kind::Redis, &search_path()).expect("started");
+    let postgres = Server::start(Kind::Postgres, &search_path()).expect("started");
+    let output = program(folder.path())
+        .env(Kind::Redis.variable(), server.url())
+        .env(Kind::Postgres.variable(), postgres.url())
+        .args(["sh", "-c", "echo $OUTBOX_TEST_REDIS_URL"])
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{}", text(&output));
+    let named = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(named.trim(), server.url());
+    assert_eq!(ping(server.url()), "+PONG\r\n+OK\r\n", "it was stopped");
+}
+
+#[test]
+fn a_server_in_the_environment_that_is_silent_is_named_without_its_password() {
+    let folder = open_folder();
+    // The port of a listener that is gone again.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("an address").to_string();
+    drop(listener);
+    for (url, reason) in [
+        (format!("redis://me:secret@{address}/"), &*address),
+        ("secret".to_owned(), "redis://127.0.0.1:6379/"),
+    ] {
+        let output = program(folder.path())
+            .env(Kind::Redis.variable(), url)
+            .arg("true")
+            .output()
+            .expect("run");
+        let errors = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("OUTBOX_TEST_REDIS_URL"), "{errors}");
+        assert!(errors.contains(reason), "{errors}");
+        assert!(!errors.contains("secret"), "{errors}");
+    }
+    assert!(is_empty(folder.path()), "a server was left behind");
+}
