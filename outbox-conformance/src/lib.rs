@@ -6,6 +6,7 @@
 mod clock;
 pub mod heap;
 pub mod store;
+mod suite;
 pub mod transport;
 
 pub use clock::ManualClock;

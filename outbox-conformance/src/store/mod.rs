@@ -10,6 +10,7 @@ pub mod holding;
 pub mod letters;
 pub mod quarantine;
 
+use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
     Claim, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage, Outcome,
@@ -60,124 +61,59 @@ pub trait HoldingFixture: StoreFixture {
     async fn holding_handle(&self) -> Arc<dyn Store>;
 }
 
-/// Every case, by group. The one list from which tests are generated.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! store_cases {
-    ($with:path, $($arguments:tt)*) => {
-        $with! { $($arguments)*
-            claims {
-                an_empty_outbox_gives_an_empty_claim
-                a_rolled_back_append_never_appears
-                an_event_comes_back_exactly
-                a_taken_id_or_token_is_a_duplicate
-                a_claim_is_bounded_and_exclusive
-                events_of_one_key_keep_their_order
-                concurrent_claims_are_disjoint
-                concurrent_writers_are_delivered_once_and_in_order
-                a_retry_waits_and_its_key_waits_with_it
-                a_release_charges_nothing
-                a_delayed_event_is_not_early_and_its_key_waits
-                retries_do_not_starve_fresh_events
-                fresh_events_do_not_starve_retries
-                a_lost_claim_settles_nothing
-                a_lease_that_ran_out_still_settles_if_nobody_took_over
-                a_settlement_is_of_exactly_its_claim
-                a_lost_worker_blames_only_a_lone_event
-                waiting_ends_when_there_is_work
-                the_backlog_is_told
-            }
-            quarantine {
-                quarantine_is_atomic_and_idempotent
-                an_event_in_flight_is_busy
-                a_published_event_is_missing
-                successors_go_on_after_a_quarantine
-                a_dead_event_is_quarantined_with_its_reason
-            }
-            letters {
-                pages_have_no_gaps_and_no_repeats
-                a_replay_keeps_the_id_and_gives_a_new_budget
-                a_stale_entry_does_not_quarantine_a_replayed_event
-                replay_and_purge_are_bounded
-                filters_and_statistics_agree
-            }
-            holding {
-                successors_wait_for_a_letter_of_their_key
-                every_handle_keeps_a_hold
-                a_replay_goes_before_its_successors
-                a_purge_lets_the_successors_go_on
-                a_dead_event_holds_its_key
-                events_before_a_letter_go_on
-                a_replay_does_not_hurry_an_event_before_it
-                isolation_does_not_end_a_hold
-                an_event_that_nobody_took_up_is_busy
-                a_replaced_letter_holds_nothing
-                an_event_without_a_key_holds_nothing
-            }
-        }
-    };
+suite! {
+    $ /// The suite for an [`OutboxStorage`](outbox_core::OutboxStorage) with its
+    /// [`DeadLetters`](outbox_core::DeadLetters).
+    store_suite of store:
+    claims {
+        an_empty_outbox_gives_an_empty_claim
+        a_rolled_back_append_never_appears
+        an_event_comes_back_exactly
+        a_taken_id_or_token_is_a_duplicate
+        a_claim_is_bounded_and_exclusive
+        events_of_one_key_keep_their_order
+        concurrent_claims_are_disjoint
+        concurrent_writers_are_delivered_once_and_in_order
+        a_retry_waits_and_its_key_waits_with_it
+        a_release_charges_nothing
+        a_delayed_event_is_not_early_and_its_key_waits
+        retries_do_not_starve_fresh_events
+        fresh_events_do_not_starve_retries
+        a_lost_claim_settles_nothing
+        a_lease_that_ran_out_still_settles_if_nobody_took_over
+        a_settlement_is_of_exactly_its_claim
+        a_lost_worker_blames_only_a_lone_event
+        waiting_ends_when_there_is_work
+        the_backlog_is_told
+    }
+    quarantine {
+        quarantine_is_atomic_and_idempotent
+        an_event_in_flight_is_busy
+        a_published_event_is_missing
+        successors_go_on_after_a_quarantine
+        a_dead_event_is_quarantined_with_its_reason
+    }
+    letters {
+        pages_have_no_gaps_and_no_repeats
+        a_replay_keeps_the_id_and_gives_a_new_budget
+        a_stale_entry_does_not_quarantine_a_replayed_event
+        replay_and_purge_are_bounded
+        filters_and_statistics_agree
+    }
+    holding {
+        successors_wait_for_a_letter_of_their_key
+        every_handle_keeps_a_hold
+        a_replay_goes_before_its_successors
+        a_purge_lets_the_successors_go_on
+        a_dead_event_holds_its_key
+        events_before_a_letter_go_on
+        a_replay_does_not_hurry_an_event_before_it
+        isolation_does_not_end_a_hold
+        an_event_that_nobody_took_up_is_busy
+        a_replaced_letter_holds_nothing
+        an_event_without_a_key_holds_nothing
+    }
 }
-
-/// Generates one `#[test]` per case of the named groups: `name::group::case`.
-///
-/// The first argument names the module, the second makes a fixture; then come the groups.
-#[macro_export]
-macro_rules! store_suite {
-    ($name:ident, $fixture:expr, $($group:ident),+ $(,)?) => {
-        mod $name {
-            #[allow(unused_imports, reason = "the fixture may stand beside the suite")]
-            use super::*;
-            $($crate::store_cases! { $crate::store_group, $group, $fixture; })+
-        }
-    };
-}
-
-/// Picks one group out of the list of cases.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! store_group {
-    (claims, $fixture:expr; claims { $($case:ident)* } $($rest:tt)*) => {
-        $crate::store_tests! { claims, $fixture, $($case)* }
-    };
-    (quarantine, $fixture:expr; quarantine { $($case:ident)* } $($rest:tt)*) => {
-        $crate::store_tests! { quarantine, $fixture, $($case)* }
-    };
-    (holding, $fixture:expr; holding { $($case:ident)* } $($rest:tt)*) => {
-        $crate::store_tests! { holding, $fixture, $($case)* }
-    };
-    (letters, $fixture:expr; letters { $($case:ident)* } $($rest:tt)*) => {
-        $crate::store_tests! { letters, $fixture, $($case)* }
-    };
-    ($group:ident, $fixture:expr; $other:ident { $($case:ident)* } $($rest:tt)*) => {
-        $crate::store_group! { $group, $fixture; $($rest)* }
-    };
-}
-
-/// The tests of one group.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! store_tests {
-    ($group:ident, $fixture:expr, $($case:ident)*) => {
-        mod $group {
-            #[allow(unused_imports, reason = "the fixture may stand beside the suite")]
-            use super::*;
-            $(
-                #[test]
-                fn $case() {
-                    $crate::run(async { $crate::store::$group::$case($fixture).await });
-                }
-            )*
-        }
-    };
-}
-
-macro_rules! names {
-    ($($group:ident { $($case:ident)* })*) => {
-        /// All cases as `(group, case)`.
-        pub const CASES: &[(&str, &str)] = &[$($((stringify!($group), stringify!($case)),)*)*];
-    };
-}
-store_cases! { names, }
 
 pub(crate) use crate::heap::ok;
 
@@ -232,32 +168,5 @@ pub(crate) fn retry(seconds: u64) -> Outcome {
 pub(crate) fn released() -> Outcome {
     Outcome::Released {
         delay: Duration::ZERO,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::CASES;
-
-    #[test]
-    fn every_case_function_is_in_the_list() {
-        for (group, source) in [
-            ("claims", include_str!("claims.rs")),
-            ("quarantine", include_str!("quarantine.rs")),
-            ("letters", include_str!("letters.rs")),
-            ("holding", include_str!("holding.rs")),
-        ] {
-            let written: Vec<&str> = source
-                .lines()
-                .filter_map(|line| line.strip_prefix("pub async fn "))
-                .filter_map(|rest| rest.split('<').next())
-                .collect();
-            let listed: Vec<&str> = CASES
-                .iter()
-                .filter(|(name, _)| *name == group)
-                .map(|(_, case)| *case)
-                .collect();
-            assert_eq!(written, listed, "group {group}");
-        }
     }
 }

@@ -1,15 +1,12 @@
 //! Each clause of the transport's contract is broken once, and the case that names it says so.
 
+use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::transport::{
     CASES, LimitedBroker, MemoryBroker, StoppableBroker, TransportFixture, delivery, limits, outage,
 };
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
-use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-
-const RUNS: usize = 200;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fault {
@@ -196,64 +193,15 @@ impl LimitedBroker for Saboteur {
     }
 }
 
-/// Whether the case passes. Two tasks on one thread interleave at each await, the same way always.
-fn passes(case: &str, fault: Fault) -> bool {
-    let fixture = Saboteur::new(fault);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let run = async {
-        match case {
-            "an_empty_call_is_answered_empty" => {
-                delivery::an_empty_call_is_answered_empty(fixture).await;
-            }
-            "every_event_is_answered_in_order" => {
-                delivery::every_event_is_answered_in_order(fixture).await;
-            }
-            "what_is_answered_ok_is_at_the_broker" => {
-                delivery::what_is_answered_ok_is_at_the_broker(fixture).await;
-            }
-            "an_event_arrives_unchanged" => delivery::an_event_arrives_unchanged(fixture).await,
-            "calls_one_after_another_keep_their_order" => {
-                delivery::calls_one_after_another_keep_their_order(fixture).await;
-            }
-            "concurrent_calls_all_arrive" => delivery::concurrent_calls_all_arrive(fixture).await,
-            "an_outage_is_unavailable_and_ends" => {
-                outage::an_outage_is_unavailable_and_ends(fixture).await;
-            }
-            "a_too_large_event_is_permanent_and_its_neighbours_arrive" => {
-                limits::a_too_large_event_is_permanent_and_its_neighbours_arrive(fixture).await;
-            }
-            other => panic!("no case is called {other}"),
-        }
+outbox_conformance::transport_suite! { @list runner }
+
+#[test]
+fn every_case_refuses_its_faults_in_every_run() {
+    let trial = Trial {
+        cases: CASES,
+        refusals: REFUSALS,
+        sound: Fault::None,
+        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
     };
-    std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(run))).is_ok()
-}
-
-#[test]
-fn every_fault_is_refused_in_every_run() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    for &(fault, case) in REFUSALS {
-        let refused = (0..RUNS).filter(|_| !passes(case, fault)).count();
-        if refused < RUNS {
-            missed.push(format!(
-                "{case} refused {fault:?} in {refused} of {RUNS} runs"
-            ));
-        }
-    }
-    for (_, case) in CASES {
-        if !passes(case, Fault::None) {
-            missed.push(format!("{case} refuses a sound transport"));
-        }
-    }
-    drop(std::panic::take_hook());
-    assert!(missed.is_empty(), "{missed:#?}");
-}
-
-#[test]
-fn every_case_refuses_a_fault() {
-    let refusing: HashSet<&str> = REFUSALS.iter().map(|(_, case)| *case).collect();
-    let listed: HashSet<&str> = CASES.iter().map(|(_, case)| *case).collect();
-    assert_eq!(refusing, listed);
+    trial.judge();
 }

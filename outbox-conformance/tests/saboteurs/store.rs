@@ -1,5 +1,6 @@
 //! Each clause of the store's contracts is broken once, and the case that names it says so.
 
+use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
@@ -12,13 +13,9 @@ use outbox_core::{
     QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
-use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-
-const RUNS: usize = 200;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fault {
@@ -448,52 +445,15 @@ impl HoldingFixture for Saboteur {
     }
 }
 
-macro_rules! runner {
-    ($($group:ident { $($case:ident)* })*) => {
-        async fn run(case: &str, fixture: Saboteur) {
-            match case {
-                $($(stringify!($case) => $group::$case(fixture).await,)*)*
-                other => panic!("no case is called {other}"),
-            }
-        }
+outbox_conformance::store_suite! { @list runner }
+
+#[test]
+fn every_case_refuses_its_faults_in_every_run() {
+    let trial = Trial {
+        cases: CASES,
+        refusals: REFUSALS,
+        sound: Fault::None,
+        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
     };
-}
-outbox_conformance::store_cases! { runner, }
-
-/// Whether the case passes. Tasks on one thread interleave at each await, the same way always.
-fn passes(case: &str, fault: Fault) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    let run = AssertUnwindSafe(|| runtime.block_on(run(case, Saboteur::new(fault))));
-    std::panic::catch_unwind(run).is_ok()
-}
-
-#[test]
-fn every_fault_is_refused_in_every_run() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    for &(fault, case) in REFUSALS {
-        let refused = (0..RUNS).filter(|_| !passes(case, fault)).count();
-        if refused < RUNS {
-            missed.push(format!(
-                "{case} refused {fault:?} in {refused} of {RUNS} runs"
-            ));
-        }
-    }
-    for (_, case) in CASES {
-        if !passes(case, F::None) {
-            missed.push(format!("{case} refuses a sound store"));
-        }
-    }
-    drop(std::panic::take_hook());
-    assert!(missed.is_empty(), "{missed:#?}");
-}
-
-#[test]
-fn every_case_refuses_a_fault() {
-    let refusing: HashSet<&str> = REFUSALS.iter().map(|(_, case)| *case).collect();
-    let listed: HashSet<&str> = CASES.iter().map(|(_, case)| *case).collect();
-    assert_eq!(refusing, listed);
+    trial.judge();
 }

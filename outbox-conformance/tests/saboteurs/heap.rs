@@ -1,17 +1,16 @@
 //! Each clause of the heap's contract is broken once, and the case that names it says so.
 
+use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::heap::{CASES, HeapFixture, counting, leases, races};
+use outbox_conformance::heap::{CASES, HeapFixture, counting, durability, leases, races};
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::task::yield_now;
-
-const RUNS: usize = 200;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fault {
@@ -43,6 +42,7 @@ enum Fault {
     DropsErrors,
     CountsNothingInItsSize,
     PrunesAll,
+    ForgetsWithItsHandles,
 }
 
 use Fault as F;
@@ -99,6 +99,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::CountsNothingInItsSize, "the_size_is_told"),
     (F::PrunesAll, "old_entries_are_pruned"),
     (F::IgnoresTheLimit, "a_large_heap_leaves_in_pages"),
+    (F::ForgetsWithItsHandles, "counts_survive_their_handle"),
 ];
 
 /// A sound heap, and what goes wrong in front of it. Also its own fixture.
@@ -108,7 +109,10 @@ struct Saboteur {
     other: MemoryDlqHeap,
     clock: ManualClock,
     fault: Fault,
-    calls: Arc<std::sync::atomic::AtomicU64>,
+    calls: Arc<AtomicU64>,
+    /// What the handles that are open share.
+    session: Arc<Mutex<Weak<()>>>,
+    open: Option<Arc<()>>,
 }
 
 impl Saboteur {
@@ -121,6 +125,8 @@ impl Saboteur {
             clock,
             fault,
             calls: Arc::default(),
+            session: Arc::default(),
+            open: None,
         }
     }
 
@@ -193,7 +199,6 @@ impl DlqHeap for Saboteur {
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Done<()> {
-        use std::sync::atomic::Ordering::SeqCst;
         let mut failures = failures.to_vec();
         match self.fault {
             F::CountsTwiceEachThird if self.calls.fetch_add(1, SeqCst) % 3 == 2 => {
@@ -315,7 +320,15 @@ impl DlqHeap for Saboteur {
 #[async_trait]
 impl HeapFixture for Saboteur {
     async fn handle(&self) -> Arc<dyn DlqHeap> {
-        Arc::new(self.clone())
+        let mut handle = self.clone();
+        let before = self.session.lock().expect("no panic").upgrade();
+        if before.is_none() && self.fault == F::ForgetsWithItsHandles {
+            drop(self.heap.drain_exceeded(1).await);
+        }
+        let session = before.unwrap_or_default();
+        *self.session.lock().expect("no panic") = Arc::downgrade(&session);
+        handle.open = Some(session);
+        Arc::new(handle)
     }
 
     async fn neighbour(&self) -> Arc<dyn DlqHeap> {
@@ -335,63 +348,15 @@ impl HeapFixture for Saboteur {
     }
 }
 
-/// Whether the case passes. Tasks on one thread interleave at each await, the same way always.
-macro_rules! runner {
-    ($($group:ident { $($case:ident)* })*) => {
-        async fn run(case: &str, fixture: Saboteur) {
-            match case {
-                $($(stringify!($case) => $group::$case(fixture).await,)*)*
-                other => panic!("no case is called {other}"),
-            }
-        }
+outbox_conformance::dlq_heap_suite! { @list runner }
+
+#[test]
+fn every_case_refuses_its_faults_in_every_run() {
+    let trial = Trial {
+        cases: CASES,
+        refusals: REFUSALS,
+        sound: Fault::None,
+        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
     };
-}
-use outbox_conformance::heap::durability;
-outbox_conformance::dlq_heap_cases! { runner, }
-
-fn passes(case: &str, fault: Fault) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a runtime");
-    let run = AssertUnwindSafe(|| runtime.block_on(run(case, Saboteur::new(fault))));
-    std::panic::catch_unwind(run).is_ok()
-}
-
-#[test]
-fn every_fault_is_refused_in_every_run() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    for &(fault, case) in REFUSALS {
-        // The largest case takes long in each run, and has no chance in it.
-        let runs = if case == "a_large_heap_leaves_in_pages" {
-            3
-        } else {
-            RUNS
-        };
-        let refused = (0..runs).filter(|_| !passes(case, fault)).count();
-        if refused < runs {
-            missed.push(format!(
-                "{case} refused {fault:?} in {refused} of {runs} runs"
-            ));
-        }
-    }
-    for (_, case) in CASES {
-        if !passes(case, F::None) {
-            missed.push(format!("{case} refuses a sound heap"));
-        }
-    }
-    drop(std::panic::take_hook());
-    assert!(missed.is_empty(), "{missed:#?}");
-}
-
-#[test]
-fn every_case_refuses_a_fault() {
-    let refusing: HashSet<&str> = REFUSALS.iter().map(|(_, case)| *case).collect();
-    // A heap in memory has nothing to lose with its handles.
-    let listed: HashSet<&str> = CASES
-        .iter()
-        .filter(|(group, _)| *group != "durability")
-        .map(|(_, case)| *case)
-        .collect();
-    assert_eq!(refusing, listed);
+    trial.judge();
 }

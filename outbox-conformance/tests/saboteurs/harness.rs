@@ -1,0 +1,75 @@
+//! Runs each case against each fault that it must refuse, and against none.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::Once;
+
+/// How often a fault is refused. A case that finds it by luck would pass now and then.
+const RUNS: usize = 200;
+
+/// The thread of a case, whose panics are expected.
+const THREAD: &str = "saboteur";
+
+/// A suite, and which of its cases refuses which fault.
+pub(crate) struct Trial<F: 'static> {
+    pub(crate) cases: &'static [(&'static str, &'static str)],
+    pub(crate) refusals: &'static [(F, &'static str)],
+    /// What is not a fault.
+    pub(crate) sound: F,
+    /// Runs a case on a backend with a fault, and panics where the case does.
+    pub(crate) run: fn(&'static str, F),
+}
+
+impl<F: Copy + Debug + Send> Trial<F> {
+    /// Asserts that each fault is refused in every run, that each case passes on what is sound, and
+    /// that each case refuses a fault.
+    pub(crate) fn judge(&self) {
+        be_quiet();
+        let mut missed = Vec::new();
+        for &(fault, case) in self.refusals {
+            let refused = (0..RUNS).filter(|_| !self.passes(case, fault)).count();
+            if refused < RUNS {
+                missed.push(format!(
+                    "{case} refused {fault:?} in {refused} of {RUNS} runs"
+                ));
+            }
+        }
+        for (_, case) in self.cases {
+            if !self.passes(case, self.sound) {
+                missed.push(format!("{case} refuses what is sound"));
+            }
+        }
+        assert!(missed.is_empty(), "{missed:#?}");
+        let refusing: HashSet<&str> = self.refusals.iter().map(|(_, case)| *case).collect();
+        let listed: HashSet<&str> = self.cases.iter().map(|(_, case)| *case).collect();
+        assert_eq!(refusing, listed);
+    }
+
+    fn passes(&self, case: &'static str, fault: F) -> bool {
+        let run = self.run;
+        let thread = std::thread::Builder::new().name(THREAD.to_owned());
+        let thread = thread.spawn(move || run(case, fault));
+        thread.expect("a thread").join().is_ok()
+    }
+}
+
+/// Runs a case. Its tasks share one thread and take turns at each await, the same way always.
+pub(crate) fn block_on(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .thread_name(THREAD)
+        .build();
+    runtime.expect("a runtime").block_on(case);
+}
+
+fn be_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() != Some(THREAD) {
+                loud(panic);
+            }
+        }));
+    });
+}
