@@ -190,16 +190,12 @@ impl DlqHeap for SqliteDlqHeap {
         let until = now.saturating_add(lease);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let lease = move |connection: &Connection| {
-            let next = include_str!("sql/next.sql");
-            let leased = entries(connection, next, (threshold, now, limit), OPERATION)?;
-            let error = sqlite_error(OPERATION);
-            let mut hide = connection
-                .prepare_cached(include_str!("sql/lease.sql"))
-                .map_err(&error)?;
-            for entry in &leased {
-                hide.execute((blob(&entry.id), until)).map_err(&error)?;
-            }
-            Ok(leased)
+            entries(
+                connection,
+                include_str!("sql/lease.sql"),
+                (threshold, now, limit, until),
+                OPERATION,
+            )
         };
         self.driver.write(OPERATION, lease).await
     }

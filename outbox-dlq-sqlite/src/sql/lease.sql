@@ -1,5 +1,17 @@
--- H8, H9: hides ?1 until ?2, and puts it behind all others.
--- In the transaction that chose it, so no other lease can choose it too.
+-- H8, H9: hides the next ?3 entries that reached ?1 and are free at ?2 until ?4, and puts them
+-- behind all others, in their order.
+-- Atomic: what is hidden is what is returned. An id of a wrong length is foreign and stays.
 UPDATE outbox_dlq_heap
-SET leased_until = ?2, turn = (SELECT max(turn) + 1 FROM outbox_dlq_heap)
-WHERE event_id = ?1
+SET leased_until = ?4, turn = next.behind
+FROM (
+    SELECT turn AS place,
+           row_number() OVER (ORDER BY turn) + (SELECT max(turn) FROM outbox_dlq_heap) AS behind
+    FROM (
+        SELECT turn FROM outbox_dlq_heap
+        WHERE failure_count >= ?1 AND leased_until <= ?2 AND length(event_id) = 16
+        ORDER BY turn
+        LIMIT ?3
+    )
+) AS next
+WHERE outbox_dlq_heap.turn = next.place
+RETURNING event_id, failure_count, last_error, first_failed_at, last_failed_at
