@@ -8,6 +8,7 @@ pub mod heap;
 pub mod store;
 mod suite;
 pub mod transport;
+mod warnings;
 
 pub use clock::ManualClock;
 

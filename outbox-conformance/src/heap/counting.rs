@@ -1,6 +1,6 @@
 //! One caller: counts, thresholds, forgetting, times.
 
-use super::{HeapFixture, counts, ok};
+use super::{HeapFixture, counts, each, ok};
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
@@ -46,6 +46,40 @@ pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
         [(id, 5)],
         "over the threshold"
     );
+}
+
+/// H2: each call is answered by its own threshold.
+pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) {
+    let (heap, ids) = (fixture.handle().await, [(); 3].map(|()| EventId::new()));
+    for (id, times) in ids.into_iter().zip([1, 3, 5]) {
+        fail(&*heap, id, times).await;
+    }
+    for (threshold, expected) in [
+        (5, &[(ids[2], 5)][..]),
+        (u32::MAX, &[]),
+        (3, &[(ids[1], 3)]),
+        (2, &[]),
+        (1, &[(ids[0], 1)]),
+    ] {
+        let drained = ok(heap.drain_exceeded(threshold).await);
+        assert_eq!(counts(drained), expected, "threshold {threshold}");
+    }
+}
+
+/// H2: a drain that finds nothing is Ok, and touches no count and no time.
+pub async fn an_empty_drain_changes_nothing<F: HeapFixture>(fixture: F) {
+    const LONG: Duration = Duration::from_secs(1000);
+    let (heap, id) = (fixture.handle().await, EventId::new());
+    assert_eq!(ok(heap.drain_exceeded(3).await), []);
+    fail(&*heap, id, 2).await;
+    fixture.elapse(LONG).await;
+    for _ in 0..3 {
+        assert_eq!(ok(heap.drain_exceeded(3).await), []);
+    }
+    let drained = ok(heap.drain_exceeded(2).await);
+    let (first, last) = (drained[0].first_failed_at, drained[0].last_failed_at);
+    assert!(last < first + LONG, "the time moved: {drained:?}");
+    assert_eq!(counts(drained), [(id, 2)]);
 }
 
 /// H2: no count is zero, so a threshold of zero is one of one.
@@ -140,6 +174,22 @@ pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
     }
     expected.sort_unstable();
     assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+}
+
+/// H7: no batch is too large.
+pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let first = Uuid::new_v4().as_u128() >> 1;
+    let ids: Vec<EventId> = (first..first + 100_000)
+        .map(|id| Uuid::from_u128(id).into())
+        .collect();
+    let (forgotten, kept) = ids.split_at(99_000);
+    let mut failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+    failures.push(FailedAttempt::new(ids[0]));
+    ok(heap.record_failures(&failures).await);
+    assert_eq!(counts(ok(heap.drain_exceeded(2).await)), [(ids[0], 2)]);
+    ok(heap.forget(forgotten).await);
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), each(kept, 1));
 }
 
 /// H11: the first failure stays, the last moves, and both are the heap's clock.

@@ -1,11 +1,13 @@
 //! What the provided methods promise when an adapter overrides them.
 
-use super::{HeapFixture, counts, ok};
+use super::races::{ROUNDS, all_at_once};
+use super::{HeapFixture, counts, dropped, each, ok};
 use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
+use tokio::task::yield_now;
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -105,6 +107,63 @@ pub async fn leases_are_fair<F: HeapFixture>(fixture: F) {
         fixture.elapse(LEASE).await;
     }
     assert!(waiting.is_empty(), "{} entries starved", waiting.len());
+}
+
+/// Conservation: each failure is in a drain or still in the heap, while leases begin as well.
+pub async fn nothing_is_lost_between_failures_drains_and_leases<F: HeapFixture>(fixture: F) {
+    let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
+    for _ in 0..ROUNDS {
+        let drained = all_at_once(&fixture, |task, heap| {
+            let ids = ids.clone();
+            async move {
+                let mut drained = Vec::new();
+                for id in ids.iter().cycle().take(25) {
+                    match task {
+                        0 => drained.extend(ok(heap.drain_exceeded(2).await)),
+                        1 => drop(ok(heap.lease_exceeded(1, 2, LEASE).await)),
+                        _ => ok(heap.record_failure(*id).await),
+                    }
+                    yield_now().await;
+                }
+                drained
+            }
+        })
+        .await;
+        fixture.elapse(LEASE).await;
+        let rest = ok(fixture.handle().await.drain_exceeded(1).await);
+        let mut sums: HashMap<EventId, u32> = HashMap::new();
+        for entry in drained.into_iter().flatten().chain(rest) {
+            *sums.entry(entry.id).or_default() += entry.failure_count;
+        }
+        // Two tasks record each id five times.
+        assert!(ids.iter().all(|id| sums.get(id) == Some(&10)), "{sums:?}");
+    }
+}
+
+/// H7: a batch whose future is dropped at its first wait is counted as a whole or not at all.
+pub async fn a_dropped_batch_is_counted_whole_or_not<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    for _ in 0..ROUNDS {
+        let ids: Vec<EventId> = (0..20).map(|_| EventId::new()).collect();
+        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+        dropped(heap.record_failures(&failures)).await;
+        ok(heap.record_failures(&failures).await);
+        let drained = ok(heap.drain_exceeded(1).await);
+        let count = drained[0].failure_count;
+        assert!((1..=2).contains(&count), "{drained:?}");
+        assert_eq!(counts(drained), each(&ids, count));
+    }
+}
+
+/// H8: a lease whose future is dropped at its first wait, as if its reply was lost, loses nothing.
+pub async fn a_dropped_lease_loses_nothing<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let ids = failed(&*heap, 20).await;
+    dropped(heap.lease_exceeded(1, 7, LEASE)).await;
+    let left = ok(heap.lease_exceeded(1, 20, LEASE).await).len();
+    assert!([13, 20].contains(&left), "{left} entries, not 13 or 20");
+    fixture.elapse(LEASE).await;
+    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), each(&ids, 1));
 }
 
 /// H10: unicode, long texts, NUL; no text leaves the one before.

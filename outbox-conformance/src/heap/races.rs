@@ -1,22 +1,25 @@
 //! Several handles at once: a start barrier, and rounds, as one round passes by luck.
 
-use super::{HeapFixture, counts, ok};
+use super::{HeapFixture, counts, dropped, each, ok};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 
-const ROUNDS: usize = 10;
-const TASKS: usize = 4;
+pub(crate) const ROUNDS: usize = 10;
+const TASKS: u8 = 4;
 
 /// Runs `work` on a handle of its own in each task, all at once, and gives back what they return.
-async fn all_at_once<F, W, T>(fixture: &F, work: impl Fn(usize, Arc<dyn DlqHeap>) -> W) -> Vec<T>
+pub(crate) async fn all_at_once<F, W, T>(
+    fixture: &F,
+    work: impl Fn(u8, Arc<dyn DlqHeap>) -> W,
+) -> Vec<T>
 where
     F: HeapFixture,
     W: Future<Output = T> + Send + 'static,
     T: Send + 'static,
 {
-    let barrier = Arc::new(Barrier::new(TASKS));
+    let barrier = Arc::new(Barrier::new(TASKS.into()));
     let mut tasks = Vec::new();
     for task in 0..TASKS {
         let (work, barrier) = (work(task, fixture.handle().await), Arc::clone(&barrier));
@@ -47,6 +50,24 @@ pub async fn concurrent_failures_count_exactly<F: HeapFixture>(fixture: F) {
         .await;
         let drained = ok(fixture.handle().await.drain_exceeded(1).await);
         assert_eq!(counts(drained), [(id, 20)]);
+    }
+}
+
+/// H1: of the failures that are the first ones of their id, none takes another's place.
+pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
+    for _ in 0..ROUNDS {
+        let ids: Vec<EventId> = (0..10).map(|_| EventId::new()).collect();
+        all_at_once(&fixture, |_, heap| {
+            let ids = ids.clone();
+            async move {
+                for id in ids {
+                    ok(heap.record_failure(id).await);
+                }
+            }
+        })
+        .await;
+        let drained = ok(fixture.handle().await.drain_exceeded(1).await);
+        assert_eq!(counts(drained), each(&ids, TASKS.into()));
     }
 }
 
@@ -121,6 +142,71 @@ pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F)
         assert!(
             drained.iter().all(|entry| entry.failure_count == 4),
             "{drained:?}"
+        );
+    }
+}
+
+/// H4, H6: an event that is forgotten while it is drained is drained with its count or forgotten,
+/// and in no case still there.
+pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
+    for _ in 0..ROUNDS {
+        let ids: Vec<EventId> = (0..20).map(|_| EventId::new()).collect();
+        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+        ok(fixture.handle().await.record_failures(&failures).await);
+        ok(fixture.handle().await.record_failures(&failures).await);
+        let drained = all_at_once(&fixture, |task, heap| {
+            let ids = ids.clone();
+            async move {
+                if task % 2 == 0 {
+                    return ok(heap.drain_exceeded(2).await);
+                }
+                for id in ids {
+                    ok(heap.record_success(id).await);
+                }
+                Vec::new()
+            }
+        })
+        .await;
+        let drained = counts(drained.into_iter().flatten().collect());
+        let distinct: HashSet<EventId> = drained.iter().map(|(id, _)| *id).collect();
+        assert_eq!(distinct.len(), drained.len(), "drained twice: {drained:?}");
+        assert!(drained.iter().all(|(_, count)| *count == 2), "{drained:?}");
+        let rest = ok(fixture.handle().await.drain_exceeded(1).await);
+        assert_eq!(counts(rest), [], "forgotten or drained, and kept");
+    }
+}
+
+/// A call whose future is dropped at its first wait is applied or not, and later calls on the
+/// handle work.
+pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    for call in 0..3 {
+        let id = EventId::new();
+        for _ in 0..2 {
+            ok(heap.record_failure(id).await);
+        }
+        // Of the counts that are right, 0 is an event that has gone.
+        let right: &[u32] = match call {
+            0 => {
+                dropped(heap.record_failure(id)).await;
+                &[3, 4]
+            }
+            1 => {
+                dropped(heap.record_success(id)).await;
+                &[0, 1, 3]
+            }
+            _ => {
+                dropped(heap.drain_exceeded(2)).await;
+                &[0, 1, 3]
+            }
+        };
+        ok(heap.record_failure(id).await);
+        let drained = counts(ok(heap.drain_exceeded(1).await));
+        let count = drained.iter().find(|(drained, _)| *drained == id);
+        let count = count.map_or(0, |(_, count)| *count);
+        assert!(
+            right.contains(&count),
+            "call {call}: {count}, not of {right:?}"
         );
     }
 }

@@ -14,16 +14,19 @@ use std::time::Duration;
 /// [`DlqProcessor`](crate::dlq::processor::DlqProcessor) takes out what must be quarantined.
 ///
 /// - **H1** n failures of an id count n, from however many tasks and handles
-///   (`failures_add_up`, `concurrent_failures_count_exactly`).
-/// - **H2** The threshold is inclusive, and 0 behaves as 1
-///   (`an_entry_leaves_at_the_threshold`, `threshold_zero_behaves_as_one`).
+///   (`failures_add_up`, `concurrent_failures_count_exactly`, `first_failures_of_an_id_all_count`).
+/// - **H2** The threshold is inclusive, is each call's own, and 0 behaves as 1
+///   (`an_entry_leaves_at_the_threshold`, `the_threshold_may_change_between_calls`,
+///   `threshold_zero_behaves_as_one`).
 /// - **H3** Counts saturate at `u32::MAX` and are exact up to it (`counts_saturate`).
 /// - **H4** Forgetting clears the count; of an unknown id it is Ok and creates nothing
 ///   (`a_success_forgets_the_event`, `forgetting_an_unknown_id_creates_nothing`).
 /// - **H5** A drained id is gone; its next failure counts 1 (`a_drained_event_starts_again`).
 /// - **H6** Concurrent drains are disjoint and together complete
-///   (`concurrent_drains_are_disjoint_and_complete`).
-/// - **H7** A batch equals the loop of its single calls (`a_batch_equals_its_single_calls`).
+///   (`concurrent_drains_are_disjoint_and_complete`). An event that is forgotten meanwhile is
+///   drained or forgotten, and never kept (`a_success_and_a_drain_leave_nothing`).
+/// - **H7** A batch equals the loop of its single calls, whatever its size
+///   (`a_batch_equals_its_single_calls`, `a_batch_of_100_000_equals_its_single_calls`).
 /// - **H8** A leased entry is in no other lease and no drain until the lease runs out, then it is
 ///   back with all its counts (`a_lease_hides_an_entry_until_it_runs_out`).
 /// - **H9** Leases are fair: an entry over the threshold is leased within ⌈N/limit⌉ calls, while
@@ -31,7 +34,15 @@ use std::time::Duration;
 /// - **H10** The latest error text that was given is kept (`the_latest_error_wins`).
 /// - **H11** Times are the heap's clock, and the first failure is never after the last
 ///   (`failure_times_are_ordered`).
-/// - **H12** Two namespaces never see each other (`namespaces_are_separate`).
+/// - **H12** Two namespaces never see each other, however they are called
+///   (`namespaces_are_separate`, `oddly_named_heaps_are_separate`,
+///   `a_long_name_is_refused_or_kept_whole`).
+/// - **H13** What is in the store and is no entry is passed over with a warning through `tracing`,
+///   and costs no valid entry (`a_corrupt_entry_costs_no_valid_one`,
+///   `an_event_with_a_corrupt_entry_begins_anew`, `a_corrupt_entry_is_reported`).
+///
+/// A call whose future is dropped is applied or not, and later calls on the handle work
+/// (`a_dropped_call_is_applied_or_not`, `a_dropped_lease_loses_nothing`).
 ///
 /// An `Err` may mean that only the reply was lost: a count may then be one too high, never lower.
 #[async_trait]

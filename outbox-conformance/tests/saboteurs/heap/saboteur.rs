@@ -1,122 +1,37 @@
-//! Each clause of the heap's contract is broken once, and the case that names it says so.
+//! A heap with one fault.
 
-use crate::harness::{Trial, block_on};
+use super::Fault::{self, self as F};
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::heap::{CASES, HeapFixture, counting, durability, leases, races};
-use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_core::{DlqEntry, DlqHeap, ErrorKind, EventId, FailedAttempt, HeapSize, OutboxError};
 use outbox_dlq_memory::MemoryDlqHeap;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tokio::task::yield_now;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
-    None,
-    InventsAnEntry,
-    CountsTwiceEachThird,
-    ThresholdIsExclusive,
-    ThresholdIsIgnored,
-    ZeroGivesNothing,
-    WrapsAround,
-    StopsAtHalf,
-    ForgetsNothing,
-    ForgetsAll,
-    CreatesOnForget,
-    KeepsWhatItDrains,
-    SwapsIdBytes,
-    CountsAnIdOnceABatch,
-    FirstFailureMoves,
-    SharesItsNamespace,
-    LosesUpdates,
-    DrainsInTwoSteps,
-    LeaseIsNoLease,
-    LeaseIsADrain,
-    LeaseHidesFromLeasesOnly,
-    ForgetSparesLeased,
-    FailureEndsTheLease,
-    IgnoresTheLimit,
-    KeepsTheFirstError,
-    DropsErrors,
-    CountsNothingInItsSize,
-    PrunesAll,
-    ForgetsWithItsHandles,
-}
-
-use Fault as F;
-
-/// Which case refuses which fault.
-const REFUSALS: &[(Fault, &str)] = &[
-    (F::InventsAnEntry, "a_new_heap_is_empty"),
-    (F::CountsTwiceEachThird, "failures_add_up"),
-    (F::ThresholdIsExclusive, "an_entry_leaves_at_the_threshold"),
-    (F::ThresholdIsIgnored, "an_entry_leaves_at_the_threshold"),
-    (F::ZeroGivesNothing, "threshold_zero_behaves_as_one"),
-    (F::WrapsAround, "counts_saturate"),
-    (F::StopsAtHalf, "counts_saturate"),
-    (F::ForgetsNothing, "a_success_forgets_the_event"),
-    (F::ForgetsAll, "a_success_forgets_the_event"),
-    (
-        F::CreatesOnForget,
-        "forgetting_an_unknown_id_creates_nothing",
-    ),
-    (F::KeepsWhatItDrains, "a_drained_event_starts_again"),
-    (F::SwapsIdBytes, "odd_ids_come_back_exactly"),
-    (F::CountsAnIdOnceABatch, "a_batch_equals_its_single_calls"),
-    (F::FirstFailureMoves, "failure_times_are_ordered"),
-    (F::SharesItsNamespace, "namespaces_are_separate"),
-    (F::LosesUpdates, "concurrent_failures_count_exactly"),
-    (
-        F::DrainsInTwoSteps,
-        "concurrent_drains_are_disjoint_and_complete",
-    ),
-    (
-        F::LosesUpdates,
-        "nothing_is_lost_between_failures_and_drains",
-    ),
-    (
-        F::CountsTwiceEachThird,
-        "batches_in_opposite_orders_do_not_block",
-    ),
-    (
-        F::LeaseIsNoLease,
-        "a_lease_hides_an_entry_until_it_runs_out",
-    ),
-    (F::LeaseIsADrain, "a_lease_hides_an_entry_until_it_runs_out"),
-    (
-        F::LeaseHidesFromLeasesOnly,
-        "a_lease_hides_an_entry_until_it_runs_out",
-    ),
-    (F::ForgetSparesLeased, "forgetting_ends_a_lease"),
-    (F::FailureEndsTheLease, "a_failure_during_a_lease_counts"),
-    (F::LeaseIsNoLease, "concurrent_leases_are_disjoint"),
-    (F::IgnoresTheLimit, "leases_are_fair"),
-    (F::LeaseIsNoLease, "leases_are_fair"),
-    (F::KeepsTheFirstError, "the_latest_error_wins"),
-    (F::DropsErrors, "the_latest_error_wins"),
-    (F::CountsNothingInItsSize, "the_size_is_told"),
-    (F::PrunesAll, "old_entries_are_pruned"),
-    (F::IgnoresTheLimit, "a_large_heap_leaves_in_pages"),
-    (F::ForgetsWithItsHandles, "counts_survive_their_handle"),
-];
-
 /// A sound heap, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
-struct Saboteur {
+pub(super) struct Saboteur {
     heap: MemoryDlqHeap,
     other: MemoryDlqHeap,
     clock: ManualClock,
     fault: Fault,
     calls: Arc<AtomicU64>,
+    first_threshold: Arc<OnceLock<u32>>,
+    busy: Arc<AtomicBool>,
+    named: Arc<Mutex<HashMap<String, MemoryDlqHeap>>>,
+    /// The events that have a corrupt entry.
+    corrupt: Arc<Mutex<HashSet<EventId>>>,
     /// What the handles that are open share.
     session: Arc<Mutex<Weak<()>>>,
     open: Option<Arc<()>>,
 }
 
 impl Saboteur {
-    fn new(fault: Fault) -> Self {
+    pub(super) fn new(fault: Fault) -> Self {
         let clock = ManualClock::new();
         let heap = || MemoryDlqHeap::new().with_clock(clock.clock());
         Self {
@@ -125,6 +40,10 @@ impl Saboteur {
             clock,
             fault,
             calls: Arc::default(),
+            first_threshold: Arc::default(),
+            busy: Arc::default(),
+            named: Arc::default(),
+            corrupt: Arc::default(),
             session: Arc::default(),
             open: None,
         }
@@ -137,6 +56,64 @@ impl Saboteur {
             self.heap.restore(entry.clone());
         }
         entries
+    }
+
+    /// What a drain or a lease does before all else: waits if it is told to, and finds what is
+    /// corrupt.
+    async fn begin(&self) -> Done<usize> {
+        self.wait_if_busy().await?;
+        let corrupt = self.corrupt.lock().expect("no panic").len();
+        if corrupt > 0 && self.fault != F::SilentOnTheCorrupt {
+            tracing::warn!(corrupt, "a corrupt entry");
+        }
+        if corrupt > 0 && self.fault == F::FailsOnTheCorrupt {
+            return Err(OutboxError::new(ErrorKind::Corrupt, "saboteur", "read"));
+        }
+        Ok(corrupt)
+    }
+
+    /// A lock that a dropped call leaves behind.
+    async fn wait_if_busy(&self) -> Done<()> {
+        if self.fault != F::StaysBusyWhenDropped {
+            return Ok(());
+        }
+        if self.busy.swap(true, SeqCst) {
+            return Err(OutboxError::new(ErrorKind::Unavailable, "saboteur", "lock"));
+        }
+        yield_now().await;
+        self.busy.store(false, SeqCst);
+        Ok(())
+    }
+
+    /// Records in two steps with a wait between them.
+    async fn record_in_steps(&self, failures: &[FailedAttempt]) -> Done<()> {
+        for failure in failures {
+            let before = self.entry(failure.id).await;
+            match (self.fault, before) {
+                (F::LosesTheCountWhenDropped, Some(entry)) => {
+                    self.heap.record_success(failure.id).await?;
+                    yield_now().await;
+                    self.heap.restore(entry);
+                    self.heap.record_failure(failure.id).await?;
+                }
+                (F::FirstFailureOverwrites, None) => {
+                    yield_now().await;
+                    let now = self.clock.clock().now();
+                    self.heap.restore(DlqEntry::new(failure.id, 1, now, now));
+                }
+                (F::LosesUpdates, Some(mut entry)) => {
+                    yield_now().await;
+                    entry.failure_count += 1;
+                    self.heap.restore(entry);
+                }
+                (F::LosesUpdates, None) => {
+                    yield_now().await;
+                    self.heap.record_failure(failure.id).await?;
+                }
+                _ => self.heap.record_failure(failure.id).await?,
+            }
+        }
+        Ok(())
     }
 
     async fn entry(&self, id: EventId) -> Option<DlqEntry> {
@@ -157,7 +134,26 @@ impl DlqHeap for Saboteur {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Done<Vec<DlqEntry>> {
+        let corrupt = self.begin().await?;
         match self.fault {
+            F::KeepsItsFirstThreshold => {
+                let first = *self.first_threshold.get_or_init(|| threshold);
+                return self.heap.drain_exceeded(first).await;
+            }
+            F::DecaysOnAnEmptyDrain => {
+                let drained = self.heap.drain_exceeded(threshold).await?;
+                for mut entry in self.all().await {
+                    entry.failure_count = (entry.failure_count - 1).max(1);
+                    self.heap.restore(entry);
+                }
+                return Ok(drained);
+            }
+            F::GivesUpTheCorrupt if corrupt > 0 => {
+                let now = self.clock.clock().now();
+                let mut drained = self.heap.drain_exceeded(threshold).await?;
+                drained.push(DlqEntry::new(uuid::Uuid::nil().into(), 1, now, now));
+                return Ok(drained);
+            }
             F::InventsAnEntry => {
                 let now = self.clock.clock().now();
                 return Ok(vec![DlqEntry::new(EventId::new(), 1, now, now)]);
@@ -199,6 +195,7 @@ impl DlqHeap for Saboteur {
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Done<()> {
+        self.wait_if_busy().await?;
         let mut failures = failures.to_vec();
         match self.fault {
             F::CountsTwiceEachThird if self.calls.fetch_add(1, SeqCst) % 3 == 2 => {
@@ -231,19 +228,24 @@ impl DlqHeap for Saboteur {
                 }
                 return Ok(());
             }
-            F::LosesUpdates => {
-                for failure in &failures {
-                    let before = self.entry(failure.id).await;
-                    yield_now().await;
-                    match before {
-                        Some(mut entry) => {
-                            entry.failure_count += 1;
-                            self.heap.restore(entry);
-                        }
-                        None => self.heap.record_failure(failure.id).await?,
-                    }
+            F::LosesUpdates | F::FirstFailureOverwrites | F::LosesTheCountWhenDropped => {
+                return self.record_in_steps(&failures).await;
+            }
+            F::RefusesLargeBatches if failures.len() > 65_535 => {
+                return Err(OutboxError::new(ErrorKind::Invalid, "saboteur", "record"));
+            }
+            F::CutsLargeBatches => failures.truncate(1000),
+            F::CountsHalfABatchWhenDropped => {
+                let (one, two) = failures.split_at(failures.len() / 2);
+                self.heap.record_failures(one).await?;
+                yield_now().await;
+                return self.heap.record_failures(two).await;
+            }
+            F::CorruptFailsItsBatch => {
+                let corrupt = self.corrupt.lock().expect("no panic").clone();
+                if failures.iter().any(|failure| corrupt.contains(&failure.id)) {
+                    return Err(OutboxError::new(ErrorKind::Conflict, "saboteur", "record"));
                 }
-                return Ok(());
             }
             F::FailureEndsTheLease => self.clock.advance(Duration::from_secs(100)),
             _ => {}
@@ -252,7 +254,21 @@ impl DlqHeap for Saboteur {
     }
 
     async fn forget(&self, ids: &[EventId]) -> Done<()> {
+        self.wait_if_busy().await?;
         match self.fault {
+            F::SuccessWritesBack => {
+                for id in ids {
+                    let before = self.entry(*id).await;
+                    yield_now().await;
+                    match before {
+                        Some(before) if self.entry(*id).await.is_none() => {
+                            self.heap.restore(before);
+                        }
+                        _ => self.heap.record_success(*id).await?,
+                    }
+                }
+                return Ok(());
+            }
             F::ForgetsNothing => return Ok(()),
             F::ForgetsAll => drop(self.heap.drain_exceeded(1).await?),
             F::CreatesOnForget => {
@@ -281,7 +297,28 @@ impl DlqHeap for Saboteur {
         limit: usize,
         lease: Duration,
     ) -> Done<Vec<DlqEntry>> {
+        let corrupt = self.begin().await?;
         match self.fault {
+            F::LeaseWritesOldCounts => {
+                let found = self.all().await;
+                yield_now().await;
+                for entry in found {
+                    self.heap.restore(entry);
+                }
+                self.heap.lease_exceeded(threshold, limit, lease).await
+            }
+            F::LosesALeaseWhenDropped => {
+                let found = self.heap.drain_exceeded(threshold).await?;
+                yield_now().await;
+                for entry in found {
+                    self.heap.restore(entry);
+                }
+                self.heap.lease_exceeded(threshold, limit, lease).await
+            }
+            F::CorruptFillsPages => {
+                let limit = limit.saturating_sub(corrupt);
+                self.heap.lease_exceeded(threshold, limit, lease).await
+            }
             F::LeaseIsNoLease => {
                 let mut all = self.all().await;
                 all.retain(|entry| entry.failure_count >= threshold);
@@ -348,15 +385,31 @@ impl HeapFixture for Saboteur {
     }
 }
 
-outbox_conformance::dlq_heap_suite! { @list runner }
+#[async_trait]
+impl NamedFixture for Saboteur {
+    async fn named(&self, name: &str) -> Done<Arc<dyn DlqHeap>> {
+        if name.len() > 1000 || self.fault == F::RefusesAnyName {
+            let allowed = "at most 1000 bytes";
+            return Err(OutboxError::invalid(
+                "saboteur", "open", "name", name, allowed,
+            ));
+        }
+        let name = match self.fault {
+            F::CutsNames => name.chars().take(63).collect(),
+            F::EndsNamesAtAColon => name.split(':').take(1).collect(),
+            _ => name.to_owned(),
+        };
+        let mut handle = self.clone();
+        let mut named = self.named.lock().expect("no panic");
+        handle.heap = named.entry(name).or_default().clone();
+        Ok(Arc::new(handle))
+    }
+}
 
-#[test]
-fn every_case_refuses_its_faults_in_every_run() {
-    let trial = Trial {
-        cases: CASES,
-        refusals: REFUSALS,
-        sound: Fault::None,
-        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
-    };
-    trial.judge();
+#[async_trait]
+impl CorruptFixture for Saboteur {
+    async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
+        self.corrupt.lock().expect("no panic").insert(id);
+        Vec::new()
+    }
 }

@@ -1,0 +1,61 @@
+//! Stores that can hold what is no entry: a row that another program wrote, or a damaged one.
+
+use super::{CorruptFixture, counts, each, ok};
+use crate::warnings::warnings;
+use outbox_core::{DlqHeap, EventId, FailedAttempt};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Four valid entries, and corrupt ones before, between and after them.
+async fn mixed<F: CorruptFixture>(fixture: &F, heap: &dyn DlqHeap) -> Vec<(EventId, u32)> {
+    let mut ids = fixture.plant_corrupt(EventId::new()).await;
+    for _ in 0..4 {
+        let id = EventId::new();
+        ok(heap.record_failure(id).await);
+        ids.push(id);
+        ids.extend(fixture.plant_corrupt(EventId::new()).await);
+    }
+    each(&ids, 1)
+}
+
+/// H13: a drain and the pages of leases give up every valid entry, and nothing else.
+pub async fn a_corrupt_entry_costs_no_valid_one<F: CorruptFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    let valid = mixed(&fixture, &*heap).await;
+    let mut leased = Vec::new();
+    for _ in 0..valid.len().div_ceil(2) {
+        leased.extend(ok(heap.lease_exceeded(1, 2, LEASE).await));
+    }
+    assert_eq!(counts(leased), valid);
+    fixture.elapse(LEASE).await;
+    ok(heap.size().await);
+    ok(heap.forget(&[valid[0].0]).await);
+    assert_eq!(counts(ok(heap.drain_exceeded(0).await)), valid[1..]);
+    assert_eq!(ok(heap.drain_exceeded(0).await), []);
+}
+
+/// H13: an event whose own entry is corrupt is counted from one, and does not hold up its batch.
+pub async fn an_event_with_a_corrupt_entry_begins_anew<F: CorruptFixture>(fixture: F) {
+    let (heap, id, other) = (fixture.handle().await, EventId::new(), EventId::new());
+    fixture.plant_corrupt(id).await;
+    ok(heap.drain_exceeded(1).await);
+    let batch = [FailedAttempt::new(id), FailedAttempt::new(other)];
+    ok(heap.record_failures(&batch).await);
+    let drained = counts(ok(heap.drain_exceeded(1).await));
+    assert_eq!(drained, each(&[id, other], 1));
+    ok(heap.record_success(id).await);
+}
+
+/// H13: whoever drains or leases warns of it, so that a person can look.
+pub async fn a_corrupt_entry_is_reported<F: CorruptFixture>(fixture: F) {
+    mixed(&fixture, &*fixture.handle().await).await;
+    let heap = fixture.handle().await;
+    let (leased, told) = warnings(heap.lease_exceeded(1, 1000, LEASE)).await;
+    ok(leased);
+    assert!(told > 0, "a lease passed over it without a warning");
+    let heap = fixture.handle().await;
+    let (drained, told) = warnings(heap.drain_exceeded(1)).await;
+    ok(drained);
+    assert!(told > 0, "a drain passed over it without a warning");
+}

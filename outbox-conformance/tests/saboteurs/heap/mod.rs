@@ -1,0 +1,177 @@
+//! Each clause of the heap's contract, broken once.
+
+mod saboteur;
+
+use crate::harness::{Trial, block_on};
+use outbox_conformance::heap::{CASES, corruption, counting, durability, leases, names, races};
+use saboteur::Saboteur;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    InventsAnEntry,
+    CountsTwiceEachThird,
+    ThresholdIsExclusive,
+    ThresholdIsIgnored,
+    ZeroGivesNothing,
+    WrapsAround,
+    StopsAtHalf,
+    ForgetsNothing,
+    ForgetsAll,
+    CreatesOnForget,
+    KeepsWhatItDrains,
+    SwapsIdBytes,
+    CountsAnIdOnceABatch,
+    FirstFailureMoves,
+    SharesItsNamespace,
+    LosesUpdates,
+    DrainsInTwoSteps,
+    LeaseIsNoLease,
+    LeaseIsADrain,
+    LeaseHidesFromLeasesOnly,
+    ForgetSparesLeased,
+    FailureEndsTheLease,
+    IgnoresTheLimit,
+    KeepsTheFirstError,
+    DropsErrors,
+    CountsNothingInItsSize,
+    PrunesAll,
+    ForgetsWithItsHandles,
+    KeepsItsFirstThreshold,
+    DecaysOnAnEmptyDrain,
+    RefusesLargeBatches,
+    CutsLargeBatches,
+    FirstFailureOverwrites,
+    SuccessWritesBack,
+    LosesTheCountWhenDropped,
+    StaysBusyWhenDropped,
+    LeaseWritesOldCounts,
+    CountsHalfABatchWhenDropped,
+    LosesALeaseWhenDropped,
+    CutsNames,
+    EndsNamesAtAColon,
+    RefusesAnyName,
+    FailsOnTheCorrupt,
+    GivesUpTheCorrupt,
+    CorruptFillsPages,
+    CorruptFailsItsBatch,
+    SilentOnTheCorrupt,
+}
+
+use Fault as F;
+
+/// Which case refuses which fault.
+pub(crate) const REFUSALS: &[(Fault, &str)] = &[
+    (F::InventsAnEntry, "a_new_heap_is_empty"),
+    (F::CountsTwiceEachThird, "failures_add_up"),
+    (F::ThresholdIsExclusive, "an_entry_leaves_at_the_threshold"),
+    (F::ThresholdIsIgnored, "an_entry_leaves_at_the_threshold"),
+    (
+        F::KeepsItsFirstThreshold,
+        "the_threshold_may_change_between_calls",
+    ),
+    (
+        F::ThresholdIsIgnored,
+        "the_threshold_may_change_between_calls",
+    ),
+    (F::DecaysOnAnEmptyDrain, "an_empty_drain_changes_nothing"),
+    (F::ZeroGivesNothing, "threshold_zero_behaves_as_one"),
+    (F::WrapsAround, "counts_saturate"),
+    (F::StopsAtHalf, "counts_saturate"),
+    (F::ForgetsNothing, "a_success_forgets_the_event"),
+    (F::ForgetsAll, "a_success_forgets_the_event"),
+    (
+        F::CreatesOnForget,
+        "forgetting_an_unknown_id_creates_nothing",
+    ),
+    (F::KeepsWhatItDrains, "a_drained_event_starts_again"),
+    (F::SwapsIdBytes, "odd_ids_come_back_exactly"),
+    (F::CountsAnIdOnceABatch, "a_batch_equals_its_single_calls"),
+    (
+        F::RefusesLargeBatches,
+        "a_batch_of_100_000_equals_its_single_calls",
+    ),
+    (
+        F::CutsLargeBatches,
+        "a_batch_of_100_000_equals_its_single_calls",
+    ),
+    (F::FirstFailureMoves, "failure_times_are_ordered"),
+    (F::SharesItsNamespace, "namespaces_are_separate"),
+    (F::LosesUpdates, "concurrent_failures_count_exactly"),
+    (
+        F::FirstFailureOverwrites,
+        "first_failures_of_an_id_all_count",
+    ),
+    (F::SuccessWritesBack, "a_success_and_a_drain_leave_nothing"),
+    (
+        F::LosesTheCountWhenDropped,
+        "a_dropped_call_is_applied_or_not",
+    ),
+    (F::StaysBusyWhenDropped, "a_dropped_call_is_applied_or_not"),
+    (
+        F::LeaseWritesOldCounts,
+        "nothing_is_lost_between_failures_drains_and_leases",
+    ),
+    (
+        F::CountsHalfABatchWhenDropped,
+        "a_dropped_batch_is_counted_whole_or_not",
+    ),
+    (F::LosesALeaseWhenDropped, "a_dropped_lease_loses_nothing"),
+    (F::LeaseIsADrain, "a_dropped_lease_loses_nothing"),
+    (
+        F::DrainsInTwoSteps,
+        "concurrent_drains_are_disjoint_and_complete",
+    ),
+    (
+        F::LosesUpdates,
+        "nothing_is_lost_between_failures_and_drains",
+    ),
+    (
+        F::CountsTwiceEachThird,
+        "batches_in_opposite_orders_do_not_block",
+    ),
+    (
+        F::LeaseIsNoLease,
+        "a_lease_hides_an_entry_until_it_runs_out",
+    ),
+    (F::LeaseIsADrain, "a_lease_hides_an_entry_until_it_runs_out"),
+    (
+        F::LeaseHidesFromLeasesOnly,
+        "a_lease_hides_an_entry_until_it_runs_out",
+    ),
+    (F::ForgetSparesLeased, "forgetting_ends_a_lease"),
+    (F::FailureEndsTheLease, "a_failure_during_a_lease_counts"),
+    (F::LeaseIsNoLease, "concurrent_leases_are_disjoint"),
+    (F::IgnoresTheLimit, "leases_are_fair"),
+    (F::LeaseIsNoLease, "leases_are_fair"),
+    (F::KeepsTheFirstError, "the_latest_error_wins"),
+    (F::DropsErrors, "the_latest_error_wins"),
+    (F::CountsNothingInItsSize, "the_size_is_told"),
+    (F::PrunesAll, "old_entries_are_pruned"),
+    (F::IgnoresTheLimit, "a_large_heap_leaves_in_pages"),
+    (F::ForgetsWithItsHandles, "counts_survive_their_handle"),
+    (F::CutsNames, "a_long_name_is_refused_or_kept_whole"),
+    (F::EndsNamesAtAColon, "oddly_named_heaps_are_separate"),
+    (F::RefusesAnyName, "oddly_named_heaps_are_separate"),
+    (F::FailsOnTheCorrupt, "a_corrupt_entry_costs_no_valid_one"),
+    (F::GivesUpTheCorrupt, "a_corrupt_entry_costs_no_valid_one"),
+    (F::CorruptFillsPages, "a_corrupt_entry_costs_no_valid_one"),
+    (
+        F::CorruptFailsItsBatch,
+        "an_event_with_a_corrupt_entry_begins_anew",
+    ),
+    (F::SilentOnTheCorrupt, "a_corrupt_entry_is_reported"),
+];
+
+outbox_conformance::dlq_heap_suite! { @list runner }
+
+#[test]
+fn every_case_refuses_its_faults_in_every_run() {
+    let trial = Trial {
+        cases: CASES,
+        refusals: REFUSALS,
+        sound: Fault::None,
+        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    };
+    trial.judge();
+}
