@@ -10,6 +10,8 @@ use outbox_driver_sqlite::{
     sqlite_error,
 };
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -26,6 +28,8 @@ pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
 pub struct SqliteDlqHeap {
     driver: Driver,
     clock: Clock,
+    /// How many corrupt rows were told of last, so that a row is not told of at each call.
+    corrupt: Arc<AtomicU64>,
 }
 
 impl SqliteDlqHeap {
@@ -87,12 +91,52 @@ impl SqliteDlqHeap {
     }
 
     fn on(driver: Driver) -> Self {
-        let clock = Clock::system();
-        Self { driver, clock }
+        Self {
+            driver,
+            clock: Clock::system(),
+            corrupt: Arc::default(),
+        }
     }
 
     fn now(&self) -> i64 {
         micros(self.clock.now())
+    }
+
+    /// Runs a statement that gives up entries, at most `limit`, and warns of what it passed over.
+    async fn give_up(
+        &self,
+        operation: &'static str,
+        threshold: u32,
+        limit: usize,
+        sql: &'static str,
+        parameters: impl rusqlite::Params + Send + 'static,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
+        if self.driver.read(operation, empty).await? {
+            return Ok(Vec::new());
+        }
+        let work = move |connection: &Connection| {
+            let entries = entries(connection, sql, parameters, operation)?;
+            // A full page left entries behind, and to look through them each time would cost more
+            // than the page.
+            let full = entries.len() == limit;
+            let corrupt = (!full).then(|| corrupt(connection, threshold, operation));
+            Ok((entries, corrupt.transpose()?))
+        };
+        let (entries, corrupt) = self.driver.write(operation, work).await?;
+        if let Some((count, turn)) = corrupt
+            && self.corrupt.swap(count, Ordering::Relaxed) != count
+            && count > 0
+        {
+            let table = "outbox_dlq_heap";
+            tracing::warn!(
+                table,
+                turn,
+                count,
+                "rows with an id or a count that cannot be one are skipped"
+            );
+        }
+        Ok(entries)
     }
 }
 
@@ -111,21 +155,9 @@ impl DlqHeap for SqliteDlqHeap {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        const OPERATION: &str = "drain";
-        let now = self.now();
-        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
-        if self.driver.read(OPERATION, empty).await? {
-            return Ok(Vec::new());
-        }
-        let drain = move |connection: &Connection| {
-            entries(
-                connection,
-                include_str!("sql/drain.sql"),
-                (threshold, now),
-                OPERATION,
-            )
-        };
-        self.driver.write(OPERATION, drain).await
+        let (sql, threshold, now) = (include_str!("sql/drain.sql"), threshold.max(1), self.now());
+        self.give_up("drain", threshold, usize::MAX, sql, (threshold, now))
+            .await
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
@@ -180,24 +212,12 @@ impl DlqHeap for SqliteDlqHeap {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        const OPERATION: &str = "lease";
-        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
-        if self.driver.read(OPERATION, empty).await? {
-            return Ok(Vec::new());
-        }
-        let now = self.now();
+        let (sql, threshold, now) = (include_str!("sql/lease.sql"), threshold.max(1), self.now());
         let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
-        let until = now.saturating_add(lease);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let lease = move |connection: &Connection| {
-            entries(
-                connection,
-                include_str!("sql/lease.sql"),
-                (threshold, now, limit, until),
-                OPERATION,
-            )
-        };
-        self.driver.write(OPERATION, lease).await
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let parameters = (threshold, now, most, now.saturating_add(lease));
+        self.give_up("lease", threshold, limit, sql, parameters)
+            .await
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
@@ -241,6 +261,22 @@ fn none_exceeded(connection: &Connection, threshold: u32) -> Result<bool, Outbox
     Ok(!found)
 }
 
+/// How many rows cannot be given up at the threshold, and the turn of the first.
+fn corrupt(
+    connection: &Connection,
+    threshold: u32,
+    operation: &'static str,
+) -> Result<(u64, Option<i64>), OutboxError> {
+    connection
+        .prepare_cached(include_str!("sql/corrupt.sql"))
+        .and_then(|mut look| {
+            look.query_row([threshold], |row| {
+                Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
+            })
+        })
+        .map_err(sqlite_error(operation))
+}
+
 /// Runs a statement whose rows are entries.
 fn entries(
     connection: &Connection,
@@ -261,7 +297,9 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<DlqEntry> {
         .get_ref(2)?
         .as_bytes_or_null()?
         .map(String::from_utf8_lossy);
-    let (first, last) = (from_micros(row.get(3)?), from_micros(row.get(4)?));
-    let entry = DlqEntry::new(EventId::from(id), row.get(1)?, first, last);
+    let first: i64 = row.get(3)?;
+    let last = first.max(row.get(4)?);
+    let id = EventId::from(id);
+    let entry = DlqEntry::new(id, row.get(1)?, from_micros(first), from_micros(last));
     Ok(entry.with_error(error.as_deref().map(ErrorText::new)))
 }

@@ -1,6 +1,6 @@
 -- H8, H9: hides the next ?3 entries that reached ?1 and are free at ?2 until ?4, and puts them
 -- behind all others, in their order.
--- Atomic: what is hidden is what is returned. An id of a wrong length is foreign and stays.
+-- Atomic: what is hidden is what is returned. A row whose id or count cannot be one stays.
 UPDATE outbox_dlq_heap
 SET leased_until = ?4, turn = next.behind
 FROM (
@@ -8,7 +8,8 @@ FROM (
            row_number() OVER (ORDER BY turn) + (SELECT max(turn) FROM outbox_dlq_heap) AS behind
     FROM (
         SELECT turn FROM outbox_dlq_heap
-        WHERE failure_count >= ?1 AND leased_until <= ?2 AND length(event_id) = 16
+        WHERE failure_count BETWEEN ?1 AND 4294967295 AND leased_until <= ?2
+          AND length(event_id) = 16
         ORDER BY turn
         LIMIT ?3
     )
