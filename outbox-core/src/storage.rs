@@ -16,7 +16,10 @@ use uuid::Uuid;
 /// All times and delays are the store's clock. Every call is bounded by a timeout of the adapter's.
 ///
 /// - **S1** An event of a committed transaction is claimed sooner or later; one of a rolled-back
-///   transaction never is (`a_rolled_back_append_never_appears`).
+///   transaction never is (`a_rolled_back_append_never_appears`). No other program's transaction
+///   delays it (`a_long_transaction_elsewhere_delays_nobody`), and a store that is put back to an
+///   older copy delivers again and skips nothing
+///   (`a_restored_store_delivers_again_and_skips_nothing`).
 /// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
 ///   an earlier one of the key is unsettled in another claim
 ///   (`events_of_one_key_keep_their_order`).
@@ -31,7 +34,8 @@ use uuid::Uuid;
 ///   in its claim, and only one that had been alone is flagged
 ///   [`worker_lost`](ClaimedEvent::worker_lost) (`a_lost_worker_blames_only_a_lone_event`).
 /// - **S8** Quarantine moves an event atomically, once, and never one that is published or under
-///   a live claim (`quarantine_is_atomic_and_idempotent`, `an_event_in_flight_is_busy`).
+///   a live claim (`quarantine_is_atomic_and_idempotent`, `an_event_in_flight_is_busy`,
+///   `a_quarantine_is_never_seen_half_done`).
 /// - **S9** After a quarantine the successors of the key go on
 ///   (`successors_go_on_after_a_quarantine`). A store that [holds keys](Self::holds_keys) lets
 ///   them wait until the letter is purged, or replayed before them
@@ -94,14 +98,15 @@ pub trait OutboxStorage: Send + Sync + Debug {
         false
     }
 
-    /// Returns when a claim may find work, and after `at_most` in any case.
+    /// Returns when a claim may find work, whoever brought it, and after `at_most` in any case
+    /// (`waiting_ends_when_there_is_work`, `a_wait_ends_when_another_handle_brings_work`).
     ///
     /// # Cancel safety
     ///
     /// Changes nothing, so it may be dropped at any time.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError>;
 
-    /// What waits in the outbox.
+    /// What waits in the outbox and lies in the quarantine, as one snapshot.
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 
     /// Removes up to `limit` rows that nobody needs any more (used idempotency tokens, consumed

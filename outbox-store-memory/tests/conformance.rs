@@ -55,4 +55,12 @@ impl HoldingFixture for Memory {
     }
 }
 
-outbox_conformance::store_suite!(memory, Memory::new(), claims, quarantine, letters, holding);
+outbox_conformance::store_suite!(
+    memory,
+    Memory::new(),
+    claims,
+    races,
+    quarantine,
+    letters,
+    holding,
+);

@@ -2,36 +2,44 @@
 
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
+use outbox_conformance::store::{
+    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
+};
 use outbox_core::{ErrorKind, Event, OutboxError};
 use outbox_store_sqlite::rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
 struct File {
     clock: ManualClock,
     folder: TempDir,
+    name: Mutex<&'static str>,
 }
 
 impl File {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let mut connection = Connection::open(folder.path().join("shop.db")).expect("opened");
-        SqliteOutbox::migrate_on(&mut connection).expect("migrated");
-        Self {
+        let file = Self {
             clock: ManualClock::new(),
             folder,
-        }
+            name: Mutex::new("shop.db"),
+        };
+        let mut connection = Connection::open(file.path()).expect("opened");
+        SqliteOutbox::migrate_on(&mut connection).expect("migrated");
+        file
     }
-}
 
-impl File {
+    fn path(&self) -> PathBuf {
+        self.folder
+            .path()
+            .join(*self.name.lock().expect("no panic"))
+    }
+
     async fn open(&self) -> SqliteOutbox {
-        let store = SqliteOutbox::open(self.folder.path().join("shop.db"))
-            .await
-            .expect("opened");
+        let store = SqliteOutbox::open(self.path()).await.expect("opened");
         store.with_clock(self.clock.clock())
     }
 }
@@ -63,7 +71,7 @@ impl StoreFixture for File {
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
-        let connection = Connection::open(self.folder.path().join("shop.db")).expect("opened");
+        let connection = Connection::open(self.path()).expect("opened");
         connection
             .busy_timeout(Duration::from_secs(10))
             .expect("set");
@@ -82,4 +90,38 @@ impl HoldingFixture for File {
     }
 }
 
-outbox_conformance::store_suite!(file, File::new(), claims, quarantine, letters, holding);
+#[async_trait]
+impl BystanderFixture for File {
+    async fn begin_elsewhere(&self) -> Box<dyn Send> {
+        let reader = Connection::open(self.path()).expect("opened");
+        let read = "BEGIN; SELECT count(*) FROM outbox_events; SELECT count(*) FROM outbox_keys";
+        reader.execute_batch(read).expect("read");
+        Box::new(reader)
+    }
+}
+
+#[async_trait]
+impl RestoreFixture for File {
+    async fn back_up(&self) {
+        let connection = Connection::open(self.path()).expect("opened");
+        let copy = self.folder.path().join("copy.db");
+        let copied = connection.execute("VACUUM INTO ?1", [copy.to_str().expect("UTF-8")]);
+        copied.expect("copied");
+    }
+
+    async fn restore(&self) {
+        *self.name.lock().expect("no panic") = "copy.db";
+    }
+}
+
+outbox_conformance::store_suite!(
+    file,
+    File::new(),
+    claims,
+    races,
+    quarantine,
+    letters,
+    holding,
+    bystanders,
+    restoring,
+);

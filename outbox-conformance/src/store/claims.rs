@@ -1,14 +1,12 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, released, retry,
-    settle,
+    LEASE, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all, released,
+    retry, settle,
 };
 use outbox_core::{ErrorKind, Event, EventId, Outcome, Settlement};
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
-use tokio::sync::Barrier;
 
 /// Nothing is due, so nothing is claimed.
 pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
@@ -108,94 +106,6 @@ pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
     assert_eq!(ids(&claim(&two, 10).await.events), event_ids(&held[2..]));
 }
 
-/// S3: several workers at once, in rounds.
-pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
-    for _ in 0..10 {
-        let events: Vec<Event> = (0..20).map(|_| Event::new("conformance", "x")).collect();
-        append(&fixture, &events);
-        let barrier = Arc::new(Barrier::new(4));
-        let mut tasks = Vec::new();
-        for _ in 0..4 {
-            let (store, barrier) = (fixture.handle().await, Arc::clone(&barrier));
-            tasks.push(tokio::spawn(async move {
-                barrier.wait().await;
-                let claim = claim(&store, 5).await;
-                let claimed = ids(&claim.events);
-                settle(&store, &claim, &Outcome::Published).await;
-                claimed
-            }));
-        }
-        let mut claimed = Vec::new();
-        for task in tasks {
-            claimed.extend(
-                task.await
-                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
-            );
-        }
-        claimed.sort_unstable();
-        let mut expected = event_ids(&events);
-        expected.sort_unstable();
-        assert_eq!(claimed, expected);
-    }
-}
-
-/// S1, S2: eight writers with rollbacks, two workers: each committed event once, in order.
-pub async fn concurrent_writers_are_delivered_once_and_in_order<F: StoreFixture>(fixture: F) {
-    let fixture = Arc::new(fixture);
-    let writers: Vec<_> = (0..8)
-        .map(|writer| {
-            let fixture = Arc::clone(&fixture);
-            tokio::task::spawn_blocking(move || {
-                let mut committed = Vec::new();
-                for (turn, event) in keyed(&format!("writer {writer}"), 30)
-                    .into_iter()
-                    .enumerate()
-                {
-                    let mut transaction = fixture.begin();
-                    ok(transaction.append(std::slice::from_ref(&event)));
-                    if turn % 3 == 2 {
-                        drop(transaction);
-                    } else {
-                        ok(transaction.commit());
-                        committed.push(event.id);
-                    }
-                }
-                committed
-            })
-        })
-        .collect();
-    let mut delivered: HashMap<String, Vec<EventId>> = HashMap::new();
-    let workers = [fixture.handle().await, fixture.handle().await];
-    let mut written = HashSet::new();
-    for writer in writers {
-        drain(&workers, &mut delivered).await;
-        let committed = writer
-            .await
-            .unwrap_or_else(|error| panic!("a writer failed: {error}"));
-        written.insert(committed);
-    }
-    drain(&workers, &mut delivered).await;
-    let delivered: HashSet<Vec<EventId>> = delivered.into_values().collect();
-    assert!(
-        delivered == written,
-        "an event is missing, repeated or out of order"
-    );
-}
-
-async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<EventId>>) {
-    for store in workers.iter().cycle() {
-        let claim = claim(store, 7).await;
-        if claim.events.is_empty() {
-            return;
-        }
-        settle(store, &claim, &Outcome::Published).await;
-        for claimed in claim.events {
-            let key = claimed.event.ordering_key.unwrap_or_default();
-            delivered.entry(key).or_default().push(claimed.event.id);
-        }
-    }
-}
-
 /// S5: not before its time, and then soon; counted; successors behind it.
 pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F) {
     let (events, store) = (keyed("k", 2), fixture.handle().await);
@@ -270,7 +180,7 @@ pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
             settle(&store, &claim, &retry(0)).await;
         }
         assert!(seen.contains(&fresh.id), "starved with a limit of {limit}");
-        while !claim_all(&store).await.is_empty() {}
+        publish_all(&store).await;
     }
 }
 
@@ -290,16 +200,8 @@ pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
             settle(&store, &claim, &Outcome::Published).await;
         }
         assert!(seen.contains(&old.id), "starved with a limit of {limit}");
-        while !claim_all(&store).await.is_empty() {}
+        publish_all(&store).await;
     }
-}
-
-async fn claim_all(store: &Arc<dyn Store>) -> Vec<EventId> {
-    let claim = claim(store, 100).await;
-    if !claim.events.is_empty() {
-        settle(store, &claim, &Outcome::Published).await;
-    }
-    ids(&claim.events)
 }
 
 /// S4: after a take-over, and after a settlement, the token is worth nothing.
@@ -400,7 +302,7 @@ pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     let forever = Duration::from_secs(600);
     append(&fixture, &keyed("k", 1));
     ok(store.wait_for_work(forever).await);
-    assert_eq!(claim_all(&store).await.len(), 1);
+    assert_eq!(publish_all(&store).await.len(), 1);
     let waiting = tokio::spawn({
         let store = fixture.handle().await;
         async move { ok(store.wait_for_work(forever).await) }
@@ -409,7 +311,7 @@ pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     waiting
         .await
         .unwrap_or_else(|error| panic!("the wait failed: {error}"));
-    assert_eq!(claim_all(&store).await.len(), 1);
+    assert_eq!(publish_all(&store).await.len(), 1);
     ok(store.wait_for_work(Duration::from_millis(1)).await);
 }
 

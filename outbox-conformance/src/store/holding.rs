@@ -1,8 +1,8 @@
 //! Stores that let a letter hold its ordering key (S9).
 
 use super::{
-    HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, ok, released, retry,
-    settle,
+    HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, ok, publish_all,
+    released, retry, settle,
 };
 use outbox_core::{
     DeadLetterFilter, DlqEntry, Event, EventId, Outcome, QuarantineOutcome, Settlement,
@@ -23,19 +23,6 @@ async fn quarantine(store: &Arc<dyn Store>, id: EventId) {
     let entries = [DlqEntry::new(id, 3, now, now)];
     let moved = ok(store.quarantine_events(&entries).await);
     assert_eq!(moved, [QuarantineOutcome::Moved]);
-}
-
-/// The events that can be claimed now, each published.
-async fn publish_all(store: &Arc<dyn Store>) -> Vec<EventId> {
-    let mut published = Vec::new();
-    loop {
-        let claim = claim(store, 10).await;
-        if claim.events.is_empty() {
-            return published;
-        }
-        settle(store, &claim, &Outcome::Published).await;
-        published.extend(ids(&claim.events));
-    }
 }
 
 /// Appends three events of a key, and quarantines the first after a failure.

@@ -2,13 +2,19 @@
 //!
 //! ```text
 //! // tests/conformance.rs of a store
-//! outbox_conformance::store_suite!(my_store, MyFixture::new(), claims, quarantine, letters);
+//! outbox_conformance::store_suite!(my_store, MyFixture::new(), claims, races, quarantine, letters);
 //! ```
+//!
+//! A store that can hold keys adds `holding`, one that other programs share `bystanders`, and one
+//! that can be put back to an older copy `restoring`.
 
+pub mod bystanders;
 pub mod claims;
 pub mod holding;
 pub mod letters;
 pub mod quarantine;
+pub mod races;
+pub mod restoring;
 
 use crate::suite::suite;
 use async_trait::async_trait;
@@ -61,6 +67,24 @@ pub trait HoldingFixture: StoreFixture {
     async fn holding_handle(&self) -> Arc<dyn Store>;
 }
 
+/// A fixture of a store that other programs share, for the group [`bystanders`].
+#[async_trait]
+pub trait BystanderFixture: StoreFixture {
+    /// Begins a transaction of another program, which stays open until it is dropped. It has
+    /// written where the store has many writers, and otherwise it has read the outbox.
+    async fn begin_elsewhere(&self) -> Box<dyn Send>;
+}
+
+/// A fixture of a store that can be put back to an older copy, for the group [`restoring`].
+#[async_trait]
+pub trait RestoreFixture: StoreFixture {
+    /// Copies the store as it stands, as a backup does.
+    async fn back_up(&self);
+
+    /// Puts the copy in the place of the store: what is opened from now on finds it.
+    async fn restore(&self);
+}
+
 suite! {
     $ /// The suite for an [`OutboxStorage`](outbox_core::OutboxStorage) with its
     /// [`DeadLetters`](outbox_core::DeadLetters).
@@ -72,8 +96,6 @@ suite! {
         a_taken_id_or_token_is_a_duplicate
         a_claim_is_bounded_and_exclusive
         events_of_one_key_keep_their_order
-        concurrent_claims_are_disjoint
-        concurrent_writers_are_delivered_once_and_in_order
         a_retry_waits_and_its_key_waits_with_it
         a_release_charges_nothing
         a_delayed_event_is_not_early_and_its_key_waits
@@ -85,6 +107,13 @@ suite! {
         a_lost_worker_blames_only_a_lone_event
         waiting_ends_when_there_is_work
         the_backlog_is_told
+    }
+    races {
+        concurrent_claims_are_disjoint
+        concurrent_writers_are_delivered_once_and_in_order
+        a_token_is_taken_by_one_of_many_transactions
+        a_quarantine_is_never_seen_half_done
+        a_wait_ends_when_another_handle_brings_work
     }
     quarantine {
         quarantine_is_atomic_and_idempotent
@@ -112,6 +141,12 @@ suite! {
         an_event_that_nobody_took_up_is_busy
         a_replaced_letter_holds_nothing
         an_event_without_a_key_holds_nothing
+    }
+    bystanders {
+        a_long_transaction_elsewhere_delays_nobody
+    }
+    restoring {
+        a_restored_store_delivers_again_and_skips_nothing
     }
 }
 
@@ -156,6 +191,19 @@ pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
 
 pub(crate) async fn settle(store: &Arc<dyn Store>, claim: &Claim, outcome: &Outcome) {
     ok(store.settle(claim.token, &each(claim, outcome)).await);
+}
+
+/// Publishes all that can be claimed now, and returns it in its order.
+pub(crate) async fn publish_all(store: &Arc<dyn Store>) -> Vec<EventId> {
+    let mut published = Vec::new();
+    loop {
+        let claim = claim(store, 10).await;
+        if claim.events.is_empty() {
+            return published;
+        }
+        settle(store, &claim, &Outcome::Published).await;
+        published.extend(ids(&claim.events));
+    }
 }
 
 pub(crate) fn retry(seconds: u64) -> Outcome {

@@ -53,10 +53,12 @@ impl<F: Copy + Debug + Send> Trial<F> {
     }
 }
 
-/// Runs a case. Its tasks share one thread and take turns at each await, the same way always.
+/// Runs a case. Its tasks share one thread and take turns at each await, and what waits in vain is
+/// found at once, as the clock moves on when all wait.
 pub(crate) fn block_on(case: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
+        .start_paused(true)
         .thread_name(THREAD)
         .build();
     runtime.expect("a runtime").block_on(case);

@@ -1,11 +1,10 @@
-//! Each clause of the store's contracts is broken once, and the case that names it says so.
+//! A store with one fault.
 
-use crate::harness::{Trial, block_on};
+use super::Fault::{self, self as F};
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
-    AppTransaction, CASES, HoldingFixture, Store, StoreFixture, claims, holding, letters,
-    quarantine,
+    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
     Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup,
@@ -13,157 +12,37 @@ use outbox_core::{
     QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
-    None,
-    InventsAnEvent,
-    CommitsWhatIsDropped,
-    LosesTheLastOfACommit,
-    LosesHeaders,
-    TakesDuplicates,
-    IgnoresTheLimit,
-    ReversesTheOrder,
-    LeasesForNoTime,
-    RetriesAtOnce,
-    ChargesNoRetry,
-    ChargesAReleaseToo,
-    IgnoresDelays,
-    KeepsFreshEventsBack,
-    KeepsRetriesBack,
-    SettlesWhatWasLost,
-    LosesALateClaim,
-    SettlesAnything,
-    BlamesEveryone,
-    BlamesNobody,
-    CannotWait,
-    TellsNoBacklog,
-    ClaimsToHaveMoved,
-    NeverBusy,
-    MovesThePublished,
-    HoldsTheKey,
-    LosesTheReason,
-    SkipsALetter,
-    PurgesWhatItReplays,
-    ReplaysWithoutBound,
-    IgnoresTheType,
-    HoldsNothing,
-    HoldsAlways,
-    HoldsWhatComesBefore,
-    ReplaysToTheEnd,
-    KeepsWhatItPurges,
-    HurriesOnReplay,
-    HoldsForAReplacedLetter,
-}
-
-use Fault as F;
-
-/// Which case refuses which fault.
-const REFUSALS: &[(Fault, &str)] = &[
-    (F::InventsAnEvent, "an_empty_outbox_gives_an_empty_claim"),
-    (
-        F::CommitsWhatIsDropped,
-        "a_rolled_back_append_never_appears",
-    ),
-    (F::LosesHeaders, "an_event_comes_back_exactly"),
-    (F::TakesDuplicates, "a_taken_id_or_token_is_a_duplicate"),
-    (F::IgnoresTheLimit, "a_claim_is_bounded_and_exclusive"),
-    (F::LeasesForNoTime, "a_claim_is_bounded_and_exclusive"),
-    (F::ReversesTheOrder, "events_of_one_key_keep_their_order"),
-    (F::LeasesForNoTime, "events_of_one_key_keep_their_order"),
-    (F::LosesTheLastOfACommit, "concurrent_claims_are_disjoint"),
-    (
-        F::LosesTheLastOfACommit,
-        "concurrent_writers_are_delivered_once_and_in_order",
-    ),
-    (
-        F::CommitsWhatIsDropped,
-        "concurrent_writers_are_delivered_once_and_in_order",
-    ),
-    (F::RetriesAtOnce, "a_retry_waits_and_its_key_waits_with_it"),
-    (
-        F::KeepsRetriesBack,
-        "a_retry_waits_and_its_key_waits_with_it",
-    ),
-    (F::ChargesNoRetry, "a_retry_waits_and_its_key_waits_with_it"),
-    (F::ChargesAReleaseToo, "a_release_charges_nothing"),
-    (
-        F::IgnoresDelays,
-        "a_delayed_event_is_not_early_and_its_key_waits",
-    ),
-    (
-        F::KeepsFreshEventsBack,
-        "retries_do_not_starve_fresh_events",
-    ),
-    (F::KeepsRetriesBack, "fresh_events_do_not_starve_retries"),
-    (F::SettlesWhatWasLost, "a_lost_claim_settles_nothing"),
-    (
-        F::LosesALateClaim,
-        "a_lease_that_ran_out_still_settles_if_nobody_took_over",
-    ),
-    (F::SettlesAnything, "a_settlement_is_of_exactly_its_claim"),
-    (F::BlamesEveryone, "a_lost_worker_blames_only_a_lone_event"),
-    (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
-    (F::CannotWait, "waiting_ends_when_there_is_work"),
-    (F::TellsNoBacklog, "the_backlog_is_told"),
-    (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
-    (F::NeverBusy, "an_event_in_flight_is_busy"),
-    (F::MovesThePublished, "a_published_event_is_missing"),
-    (F::HoldsTheKey, "successors_go_on_after_a_quarantine"),
-    (F::RetriesAtOnce, "successors_go_on_after_a_quarantine"),
-    (
-        F::LosesTheReason,
-        "a_dead_event_is_quarantined_with_its_reason",
-    ),
-    (F::SkipsALetter, "pages_have_no_gaps_and_no_repeats"),
-    (
-        F::PurgesWhatItReplays,
-        "a_replay_keeps_the_id_and_gives_a_new_budget",
-    ),
-    (
-        F::MovesThePublished,
-        "a_stale_entry_does_not_quarantine_a_replayed_event",
-    ),
-    (F::ReplaysWithoutBound, "replay_and_purge_are_bounded"),
-    (F::IgnoresTheType, "filters_and_statistics_agree"),
-    (F::HoldsNothing, "successors_wait_for_a_letter_of_their_key"),
-    (F::HoldsTheKey, "successors_wait_for_a_letter_of_their_key"),
-    (F::HoldsAlways, "every_handle_keeps_a_hold"),
-    (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
-    (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
-    (F::HoldsNothing, "a_dead_event_holds_its_key"),
-    (F::HoldsWhatComesBefore, "events_before_a_letter_go_on"),
-    (
-        F::HurriesOnReplay,
-        "a_replay_does_not_hurry_an_event_before_it",
-    ),
-    (F::HoldsNothing, "isolation_does_not_end_a_hold"),
-    (F::NeverBusy, "an_event_that_nobody_took_up_is_busy"),
-    (
-        F::HoldsForAReplacedLetter,
-        "a_replaced_letter_holds_nothing",
-    ),
-    (
-        F::HoldsWhatComesBefore,
-        "an_event_without_a_key_holds_nothing",
-    ),
-];
+use tokio::task::yield_now;
 
 /// A sound store, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
-struct Saboteur {
+pub(super) struct Saboteur {
     store: MemoryOutbox,
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
     holds: bool,
+    /// A quarantine is half done.
+    half: Arc<AtomicBool>,
+    bystander: Arc<Mutex<Weak<()>>>,
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// What a backup of the store can be made from, and the store that was restored last.
+#[derive(Debug, Default)]
+struct Disk {
+    appended: Vec<Event>,
+    published: HashSet<EventId>,
+    copy: Vec<Event>,
+    restored: Option<MemoryOutbox>,
 }
 
 impl Saboteur {
-    fn new(fault: Fault) -> Self {
+    pub(super) fn new(fault: Fault) -> Self {
         let clock = ManualClock::new();
         let store = MemoryOutbox::new().with_clock(clock.clock());
         Self {
@@ -172,7 +51,20 @@ impl Saboteur {
             fault,
             held: Arc::default(),
             holds: false,
+            half: Arc::default(),
+            bystander: Arc::default(),
+            disk: Arc::default(),
         }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        lock(&self.disk)
+    }
+
+    /// The store as it stands now.
+    fn current(&self) -> MemoryOutbox {
+        let restored = self.disk().restored.clone();
+        restored.unwrap_or_else(|| self.store.clone())
     }
 
     /// Every key waits while there is a letter, whatever came before it.
@@ -203,12 +95,18 @@ impl Saboteur {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 type Done<T> = Result<T, OutboxError>;
 
 #[async_trait]
 impl OutboxStorage for Saboteur {
     async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
-        if self.held.load(Ordering::SeqCst) || self.holds_all().await? {
+        let bystander = lock(&self.bystander).strong_count() > 0;
+        let delayed = self.fault == F::WaitsForBystanders && bystander;
+        if delayed || self.held.load(Ordering::SeqCst) || self.holds_all().await? {
             return Ok(Claim::empty());
         }
         let limit = if self.fault == F::IgnoresTheLimit {
@@ -253,7 +151,14 @@ impl OutboxStorage for Saboteur {
             .iter()
             .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
             .collect();
-        match (self.fault, self.store.settle(token, &changed).await) {
+        let settled = self.store.settle(token, &changed).await;
+        if settled.is_ok() {
+            let published = changed
+                .iter()
+                .filter(|one| matches!(one.outcome, Outcome::Published));
+            self.disk().published.extend(published.map(|one| one.id));
+        }
+        match (self.fault, settled) {
             (F::SettlesWhatWasLost, Err(error)) if error.kind() == ErrorKind::LeaseLost => Ok(()),
             (F::SettlesAnything, Err(error)) if error.kind() == ErrorKind::Invalid => Ok(()),
             (_, result) => result,
@@ -263,6 +168,12 @@ impl OutboxStorage for Saboteur {
     async fn quarantine_events(&self, entries: &[DlqEntry]) -> Done<Vec<QuarantineOutcome>> {
         if self.fault == F::ClaimsToHaveMoved {
             return Ok(vec![QuarantineOutcome::Moved; entries.len()]);
+        }
+        let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
+        if seen.contains(&self.fault) {
+            self.half.store(true, Ordering::SeqCst);
+            yield_now().await;
+            self.half.store(false, Ordering::SeqCst);
         }
         let mut replaced = false;
         for entry in entries {
@@ -295,6 +206,9 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::CannotWait {
             return Err(OutboxError::new(ErrorKind::Unavailable, "saboteur", "wait"));
         }
+        if self.fault == F::SleepsThroughCommits {
+            tokio::time::sleep(at_most).await;
+        }
         self.store.wait_for_work(at_most).await
     }
 
@@ -302,7 +216,14 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::TellsNoBacklog {
             return Ok(Backlog::default());
         }
-        self.store.backlog().await
+        let mut backlog = self.store.backlog().await?;
+        if self.half.load(Ordering::SeqCst) {
+            match self.fault {
+                F::QuarantineIsSeenInBoth => backlog.dead_letters += 1,
+                _ => backlog.pending -= 1,
+            }
+        }
+        Ok(backlog)
     }
 }
 
@@ -367,6 +288,8 @@ impl DeadLetters for Saboteur {
 struct Transaction {
     inner: Option<MemoryTransaction>,
     fault: Fault,
+    events: Vec<Event>,
+    disk: Arc<Mutex<Disk>>,
 }
 
 impl AppTransaction for Transaction {
@@ -388,6 +311,7 @@ impl AppTransaction for Transaction {
             }
             _ => {}
         }
+        self.events.extend_from_slice(&events);
         self.inner
             .as_mut()
             .map_or(Ok(()), |inner| inner.append(&events))
@@ -395,10 +319,17 @@ impl AppTransaction for Transaction {
 
     fn commit(mut self: Box<Self>) -> Done<()> {
         let result = self.inner.take().map_or(Ok(()), MemoryTransaction::commit);
-        if self.fault == F::TakesDuplicates {
-            Ok(())
-        } else {
-            result
+        match (self.fault, result) {
+            (F::TakesDuplicates, Err(_)) => Ok(()),
+            (F::CallsADuplicateUnavailable, Err(_)) => {
+                let kind = ErrorKind::Unavailable;
+                Err(OutboxError::new(kind, "saboteur", "commit"))
+            }
+            (_, Ok(())) => {
+                lock(&self.disk).appended.append(&mut self.events);
+                Ok(())
+            }
+            (_, result) => result,
         }
     }
 }
@@ -415,6 +346,7 @@ impl Drop for Transaction {
 impl StoreFixture for Saboteur {
     async fn handle(&self) -> Arc<dyn Store> {
         let mut plain = self.clone();
+        plain.store = self.current();
         if self.fault == F::HoldsAlways {
             plain.store = plain.store.holding_keys();
         }
@@ -423,8 +355,10 @@ impl StoreFixture for Saboteur {
 
     fn begin(&self) -> Box<dyn AppTransaction> {
         Box::new(Transaction {
-            inner: Some(self.store.begin()),
+            inner: Some(self.current().begin()),
             fault: self.fault,
+            events: Vec::new(),
+            disk: Arc::clone(&self.disk),
         })
     }
 
@@ -445,15 +379,36 @@ impl HoldingFixture for Saboteur {
     }
 }
 
-outbox_conformance::store_suite! { @list runner }
+#[async_trait]
+impl BystanderFixture for Saboteur {
+    async fn begin_elsewhere(&self) -> Box<dyn Send> {
+        let open = Arc::new(());
+        *lock(&self.bystander) = Arc::downgrade(&open);
+        Box::new(open)
+    }
+}
 
-#[test]
-fn every_case_refuses_its_faults_in_every_run() {
-    let trial = Trial {
-        cases: CASES,
-        refusals: REFUSALS,
-        sound: Fault::None,
-        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
-    };
-    trial.judge();
+#[async_trait]
+impl RestoreFixture for Saboteur {
+    async fn back_up(&self) {
+        let mut disk = self.disk();
+        let mut copy = disk.appended.clone();
+        copy.retain(|event| !disk.published.contains(&event.id));
+        disk.copy = copy;
+    }
+
+    async fn restore(&self) {
+        let mut disk = self.disk();
+        let mut events = disk.copy.clone();
+        match self.fault {
+            F::KeepsItsCursorElsewhere => {
+                events.retain(|event| !disk.published.contains(&event.id));
+            }
+            F::RestoresInDisorder => events.reverse(),
+            _ => {}
+        }
+        let store = MemoryOutbox::new().with_clock(self.clock.clock());
+        store.append(&events).expect("appended");
+        disk.restored = Some(store);
+    }
 }

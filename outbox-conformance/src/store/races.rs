@@ -1,0 +1,207 @@
+//! Several handles and transactions at once: a start barrier, and rounds, as one round passes by luck.
+
+use super::{
+    Store, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all, retry, settle,
+};
+use outbox_core::{
+    DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, Outcome, QuarantineOutcome,
+};
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Barrier;
+use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+
+const ROUNDS: usize = 10;
+
+fn dead() -> Outcome {
+    Outcome::Dead {
+        reason: "broken".into(),
+    }
+}
+
+async fn join<T>(task: JoinHandle<T>) -> T {
+    let joined = task.await;
+    joined.unwrap_or_else(|error| panic!("a task failed: {error}"))
+}
+
+/// S3: several workers at once, in rounds.
+pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
+    for _ in 0..10 {
+        let events: Vec<Event> = (0..20).map(|_| Event::new("conformance", "x")).collect();
+        append(&fixture, &events);
+        let barrier = Arc::new(Barrier::new(4));
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let (store, barrier) = (fixture.handle().await, Arc::clone(&barrier));
+            tasks.push(tokio::spawn(async move {
+                barrier.wait().await;
+                let claim = claim(&store, 5).await;
+                let claimed = ids(&claim.events);
+                settle(&store, &claim, &Outcome::Published).await;
+                claimed
+            }));
+        }
+        let mut claimed = Vec::new();
+        for task in tasks {
+            claimed.extend(
+                task.await
+                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
+            );
+        }
+        claimed.sort_unstable();
+        let mut expected = event_ids(&events);
+        expected.sort_unstable();
+        assert_eq!(claimed, expected);
+    }
+}
+
+/// S1, S2: eight writers with rollbacks, two workers: each committed event once, in order.
+pub async fn concurrent_writers_are_delivered_once_and_in_order<F: StoreFixture>(fixture: F) {
+    let fixture = Arc::new(fixture);
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let fixture = Arc::clone(&fixture);
+            tokio::task::spawn_blocking(move || {
+                let mut committed = Vec::new();
+                for (turn, event) in keyed(&format!("writer {writer}"), 30)
+                    .into_iter()
+                    .enumerate()
+                {
+                    let mut transaction = fixture.begin();
+                    ok(transaction.append(std::slice::from_ref(&event)));
+                    if turn % 3 == 2 {
+                        drop(transaction);
+                    } else {
+                        ok(transaction.commit());
+                        committed.push(event.id);
+                    }
+                }
+                committed
+            })
+        })
+        .collect();
+    let mut delivered: HashMap<String, Vec<EventId>> = HashMap::new();
+    let workers = [fixture.handle().await, fixture.handle().await];
+    let mut written = HashSet::new();
+    for writer in writers {
+        drain(&workers, &mut delivered).await;
+        let committed = writer
+            .await
+            .unwrap_or_else(|error| panic!("a writer failed: {error}"));
+        written.insert(committed);
+    }
+    drain(&workers, &mut delivered).await;
+    let delivered: HashSet<Vec<EventId>> = delivered.into_values().collect();
+    assert!(
+        delivered == written,
+        "an event is missing, repeated or out of order"
+    );
+}
+
+async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<EventId>>) {
+    for store in workers.iter().cycle() {
+        let claim = claim(store, 7).await;
+        if claim.events.is_empty() {
+            return;
+        }
+        settle(store, &claim, &Outcome::Published).await;
+        for claimed in claim.events {
+            let key = claimed.event.ordering_key.unwrap_or_default();
+            delivered.entry(key).or_default().push(claimed.event.id);
+        }
+    }
+}
+
+/// Of transactions that append one token at once, one commits; the others are duplicates, whether
+/// they are told at the append or at the commit.
+pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixture: F) {
+    const WRITERS: usize = 4;
+    let (store, fixture) = (fixture.handle().await, Arc::new(fixture));
+    for round in 0..ROUNDS {
+        let barrier = Arc::new(std::sync::Barrier::new(WRITERS));
+        let writers = [(); WRITERS].map(|()| {
+            let (fixture, barrier) = (Arc::clone(&fixture), Arc::clone(&barrier));
+            let event = Event::new("conformance", "x").idempotency_token(format!("t{round}"));
+            spawn_blocking(move || {
+                barrier.wait();
+                let mut transaction = fixture.begin();
+                let appended = transaction.append(std::slice::from_ref(&event));
+                appended
+                    .and_then(|()| transaction.commit())
+                    .map(|()| event.id)
+            })
+        });
+        let mut committed = Vec::new();
+        for writer in writers {
+            match join(writer).await {
+                Ok(id) => committed.push(id),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Duplicate, "{}", error.report());
+                }
+            }
+        }
+        assert_eq!(committed.len(), 1, "transactions that took one token");
+        assert_eq!(publish_all(&store).await, committed);
+    }
+}
+
+/// S8: a reader on another handle finds each event in the outbox or in the quarantine, never in
+/// both and never in neither, while events go there and back.
+pub async fn a_quarantine_is_never_seen_half_done<F: StoreFixture>(fixture: F) {
+    const COUNT: usize = 20;
+    let store = fixture.handle().await;
+    let events: Vec<Event> = (0..COUNT).map(|_| Event::new("conformance", "x")).collect();
+    append(&fixture, &events);
+    let done = Arc::new(AtomicBool::new(false));
+    let reading = tokio::spawn({
+        let (reader, done) = (fixture.handle().await, Arc::clone(&done));
+        async move {
+            while !done.load(Ordering::SeqCst) {
+                let seen = ok(reader.backlog().await);
+                assert_eq!(seen.pending + seen.dead_letters, COUNT as u64, "{seen:?}");
+                yield_now().await;
+            }
+        }
+    });
+    let now = SystemTime::now();
+    let entries: Vec<_> = events
+        .iter()
+        .map(|event| DlqEntry::new(event.id, 3, now, now))
+        .collect();
+    for _ in 0..ROUNDS {
+        settle(&store, &claim(&store, COUNT).await, &retry(0)).await;
+        let moved = ok(store.quarantine_events(&entries).await);
+        assert_eq!(moved, [QuarantineOutcome::Moved; COUNT]);
+        ok(store.replay(&DeadLetterFilter::all(), COUNT).await);
+        settle(&store, &claim(&store, COUNT).await, &dead()).await;
+        ok(store.replay(&DeadLetterFilter::all(), COUNT).await);
+    }
+    done.store(true, Ordering::SeqCst);
+    join(reading).await;
+}
+
+/// A worker that waits on one handle learns of a commit, and of a replay on another handle.
+pub async fn a_wait_ends_when_another_handle_brings_work<F: StoreFixture>(fixture: F) {
+    let (waiter, other) = (fixture.handle().await, fixture.handle().await);
+    for round in 0..ROUNDS {
+        let events = keyed("k", 1);
+        if round % 2 == 1 {
+            append(&fixture, &events);
+            settle(&other, &claim(&other, 1).await, &dead()).await;
+        }
+        let mut waiting = pin!(waiter.wait_for_work(Duration::from_secs(600)));
+        let begun = tokio::time::timeout(Duration::ZERO, &mut waiting).await;
+        assert!(begun.is_err(), "there is no work yet");
+        if round % 2 == 1 {
+            ok(other.replay(&DeadLetterFilter::all(), 1).await);
+        } else {
+            append(&fixture, &events);
+        }
+        let woken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+        ok(woken.unwrap_or_else(|_| panic!("nobody woke the worker")));
+        assert_eq!(publish_all(&other).await, event_ids(&events));
+    }
+}

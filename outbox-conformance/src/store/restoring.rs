@@ -1,0 +1,44 @@
+//! A store that is put back to an older copy.
+
+use super::{
+    LEASE, RestoreFixture, append, claim, event_ids, keyed, ok, publish_all, retry, settle,
+};
+use outbox_core::{DeadLetterFilter, EventId, Outcome};
+
+/// S1: what was published since the copy comes again and in order, what was claimed or waited in it
+/// comes, and nothing that is appended later is skipped.
+pub async fn a_restored_store_delivers_again_and_skips_nothing<F: RestoreFixture>(fixture: F) {
+    let (events, flying, waiting) = (keyed("k", 5), keyed("flying", 2), keyed("waiting", 2));
+    let store = fixture.handle().await;
+    append(&fixture, &waiting);
+    settle(&store, &claim(&store, 2).await, &retry(10)).await;
+    append(&fixture, &flying);
+    assert_eq!(claim(&store, 2).await.events.len(), 2);
+    append(&fixture, &events[..3]);
+    settle(&store, &claim(&store, 1).await, &Outcome::Published).await;
+    fixture.back_up().await;
+
+    // Everything goes on: all is published, and more that the copy never saw.
+    append(&fixture, &events[3..]);
+    fixture.elapse(LEASE).await;
+    assert_eq!(publish_all(&store).await.len(), 8);
+    drop(store);
+
+    fixture.restore().await;
+    let (store, later) = (fixture.handle().await, keyed("k", 2));
+    append(&fixture, &later);
+    let mut delivered = publish_all(&store).await;
+    fixture.elapse(LEASE).await;
+    delivered.extend(publish_all(&store).await);
+    let expected = [&events[1..3], &later, &flying, &waiting];
+    for key in expected.map(event_ids) {
+        let of_key: Vec<EventId> = delivered
+            .iter()
+            .filter(|id| key.contains(id))
+            .copied()
+            .collect();
+        assert_eq!(of_key, key);
+    }
+    assert_eq!(delivered.len(), 8, "{delivered:?}");
+    assert_eq!(ok(store.replay(&DeadLetterFilter::all(), 10).await), []);
+}

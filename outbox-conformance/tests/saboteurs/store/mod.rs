@@ -1,0 +1,197 @@
+//! Each clause of the store's contracts, broken once.
+
+mod saboteur;
+
+use crate::harness::{Trial, block_on};
+use outbox_conformance::store::{
+    CASES, bystanders, claims, holding, letters, quarantine, races, restoring,
+};
+use saboteur::Saboteur;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    InventsAnEvent,
+    CommitsWhatIsDropped,
+    LosesTheLastOfACommit,
+    LosesHeaders,
+    TakesDuplicates,
+    IgnoresTheLimit,
+    ReversesTheOrder,
+    LeasesForNoTime,
+    RetriesAtOnce,
+    ChargesNoRetry,
+    ChargesAReleaseToo,
+    IgnoresDelays,
+    KeepsFreshEventsBack,
+    KeepsRetriesBack,
+    SettlesWhatWasLost,
+    LosesALateClaim,
+    SettlesAnything,
+    BlamesEveryone,
+    BlamesNobody,
+    CannotWait,
+    TellsNoBacklog,
+    ClaimsToHaveMoved,
+    NeverBusy,
+    MovesThePublished,
+    HoldsTheKey,
+    LosesTheReason,
+    SkipsALetter,
+    PurgesWhatItReplays,
+    ReplaysWithoutBound,
+    IgnoresTheType,
+    HoldsNothing,
+    HoldsAlways,
+    HoldsWhatComesBefore,
+    ReplaysToTheEnd,
+    KeepsWhatItPurges,
+    HurriesOnReplay,
+    HoldsForAReplacedLetter,
+    CallsADuplicateUnavailable,
+    QuarantineIsSeenInBoth,
+    QuarantineIsSeenInNeither,
+    SleepsThroughCommits,
+    WaitsForBystanders,
+    KeepsItsCursorElsewhere,
+    RestoresInDisorder,
+}
+
+use Fault as F;
+
+/// Which case refuses which fault.
+pub(crate) const REFUSALS: &[(Fault, &str)] = &[
+    (F::InventsAnEvent, "an_empty_outbox_gives_an_empty_claim"),
+    (
+        F::CommitsWhatIsDropped,
+        "a_rolled_back_append_never_appears",
+    ),
+    (F::LosesHeaders, "an_event_comes_back_exactly"),
+    (F::TakesDuplicates, "a_taken_id_or_token_is_a_duplicate"),
+    (F::IgnoresTheLimit, "a_claim_is_bounded_and_exclusive"),
+    (F::LeasesForNoTime, "a_claim_is_bounded_and_exclusive"),
+    (F::ReversesTheOrder, "events_of_one_key_keep_their_order"),
+    (F::LeasesForNoTime, "events_of_one_key_keep_their_order"),
+    (F::LosesTheLastOfACommit, "concurrent_claims_are_disjoint"),
+    (
+        F::LosesTheLastOfACommit,
+        "concurrent_writers_are_delivered_once_and_in_order",
+    ),
+    (
+        F::CommitsWhatIsDropped,
+        "concurrent_writers_are_delivered_once_and_in_order",
+    ),
+    (
+        F::TakesDuplicates,
+        "a_token_is_taken_by_one_of_many_transactions",
+    ),
+    (
+        F::CallsADuplicateUnavailable,
+        "a_token_is_taken_by_one_of_many_transactions",
+    ),
+    (
+        F::QuarantineIsSeenInBoth,
+        "a_quarantine_is_never_seen_half_done",
+    ),
+    (
+        F::QuarantineIsSeenInNeither,
+        "a_quarantine_is_never_seen_half_done",
+    ),
+    (
+        F::SleepsThroughCommits,
+        "a_wait_ends_when_another_handle_brings_work",
+    ),
+    (F::CannotWait, "a_wait_ends_when_another_handle_brings_work"),
+    (
+        F::WaitsForBystanders,
+        "a_long_transaction_elsewhere_delays_nobody",
+    ),
+    (
+        F::KeepsItsCursorElsewhere,
+        "a_restored_store_delivers_again_and_skips_nothing",
+    ),
+    (
+        F::RestoresInDisorder,
+        "a_restored_store_delivers_again_and_skips_nothing",
+    ),
+    (F::RetriesAtOnce, "a_retry_waits_and_its_key_waits_with_it"),
+    (
+        F::KeepsRetriesBack,
+        "a_retry_waits_and_its_key_waits_with_it",
+    ),
+    (F::ChargesNoRetry, "a_retry_waits_and_its_key_waits_with_it"),
+    (F::ChargesAReleaseToo, "a_release_charges_nothing"),
+    (
+        F::IgnoresDelays,
+        "a_delayed_event_is_not_early_and_its_key_waits",
+    ),
+    (
+        F::KeepsFreshEventsBack,
+        "retries_do_not_starve_fresh_events",
+    ),
+    (F::KeepsRetriesBack, "fresh_events_do_not_starve_retries"),
+    (F::SettlesWhatWasLost, "a_lost_claim_settles_nothing"),
+    (
+        F::LosesALateClaim,
+        "a_lease_that_ran_out_still_settles_if_nobody_took_over",
+    ),
+    (F::SettlesAnything, "a_settlement_is_of_exactly_its_claim"),
+    (F::BlamesEveryone, "a_lost_worker_blames_only_a_lone_event"),
+    (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
+    (F::CannotWait, "waiting_ends_when_there_is_work"),
+    (F::TellsNoBacklog, "the_backlog_is_told"),
+    (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
+    (F::NeverBusy, "an_event_in_flight_is_busy"),
+    (F::MovesThePublished, "a_published_event_is_missing"),
+    (F::HoldsTheKey, "successors_go_on_after_a_quarantine"),
+    (F::RetriesAtOnce, "successors_go_on_after_a_quarantine"),
+    (
+        F::LosesTheReason,
+        "a_dead_event_is_quarantined_with_its_reason",
+    ),
+    (F::SkipsALetter, "pages_have_no_gaps_and_no_repeats"),
+    (
+        F::PurgesWhatItReplays,
+        "a_replay_keeps_the_id_and_gives_a_new_budget",
+    ),
+    (
+        F::MovesThePublished,
+        "a_stale_entry_does_not_quarantine_a_replayed_event",
+    ),
+    (F::ReplaysWithoutBound, "replay_and_purge_are_bounded"),
+    (F::IgnoresTheType, "filters_and_statistics_agree"),
+    (F::HoldsNothing, "successors_wait_for_a_letter_of_their_key"),
+    (F::HoldsTheKey, "successors_wait_for_a_letter_of_their_key"),
+    (F::HoldsAlways, "every_handle_keeps_a_hold"),
+    (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
+    (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
+    (F::HoldsNothing, "a_dead_event_holds_its_key"),
+    (F::HoldsWhatComesBefore, "events_before_a_letter_go_on"),
+    (
+        F::HurriesOnReplay,
+        "a_replay_does_not_hurry_an_event_before_it",
+    ),
+    (F::HoldsNothing, "isolation_does_not_end_a_hold"),
+    (F::NeverBusy, "an_event_that_nobody_took_up_is_busy"),
+    (
+        F::HoldsForAReplacedLetter,
+        "a_replaced_letter_holds_nothing",
+    ),
+    (
+        F::HoldsWhatComesBefore,
+        "an_event_without_a_key_holds_nothing",
+    ),
+];
+
+outbox_conformance::store_suite! { @list runner }
+
+#[test]
+fn every_case_refuses_its_faults_in_every_run() {
+    let trial = Trial {
+        cases: CASES,
+        refusals: REFUSALS,
+        sound: Fault::None,
+        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    };
+    trial.judge();
+}
