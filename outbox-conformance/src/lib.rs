@@ -4,6 +4,7 @@
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
 
 mod clock;
+mod folder;
 pub mod heap;
 pub mod store;
 mod suite;
@@ -11,6 +12,7 @@ pub mod transport;
 mod warnings;
 
 pub use clock::ManualClock;
+pub use folder::Folder;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.
 #[doc(hidden)]

@@ -6,8 +6,7 @@ use outbox_core::{
 };
 use outbox_driver_sqlite::rusqlite::{Connection, Row};
 use outbox_driver_sqlite::{
-    Driver, DriverOptions, from_micros, micros, migrate, migrate_within, require_version,
-    sqlite_error,
+    Driver, from_micros, micros, migrate, migrate_within, require_version, sqlite_error,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-pub use outbox_driver_sqlite::rusqlite;
+pub use outbox_driver_sqlite::{DriverOptions, memory_uri, rusqlite};
 
 const COMPONENT: &str = "dlq-heap";
 const TABLES: &[&str] = &["outbox_dlq_heap"];
@@ -40,7 +39,19 @@ impl SqliteDlqHeap {
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a file that is missing, read-only or not
     /// SQLite, or whose heap was not migrated, or by a newer program.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        let driver = Driver::open(path, DriverOptions::default()).await?;
+        Self::open_with(path, DriverOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with other timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        options: DriverOptions,
+    ) -> Result<Self, OutboxError> {
+        let driver = Driver::open(path, options).await?;
         driver
             .read("open", |connection| {
                 require_version(connection, COMPONENT, version())
@@ -55,16 +66,30 @@ impl SqliteDlqHeap {
     ///
     /// As [`open`](Self::open), and if a table of that name is not ours.
     pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::create(path, DriverOptions::default()).await?).await
+        Self::migrate_with(path, DriverOptions::default()).await
     }
 
-    /// A heap in memory, gone with its last clone.
+    /// As [`migrate`](Self::migrate), with other timeouts.
     ///
     /// # Errors
     ///
-    /// Those of SQLite.
-    pub async fn open_in_memory() -> Result<Self, OutboxError> {
-        Self::migrated(Driver::open_in_memory(DriverOptions::default()).await?).await
+    /// As [`migrate`](Self::migrate).
+    pub async fn migrate_with(
+        path: impl AsRef<Path>,
+        options: DriverOptions,
+    ) -> Result<Self, OutboxError> {
+        Self::migrated(Driver::create(path, options).await?).await
+    }
+
+    /// Opens the heap in the database `name` in this process's memory, which is gone when the last
+    /// handle and connection to it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate); [`Invalid`](outbox_core::ErrorKind::Invalid) for a name that
+    /// is not of 1 to 100 ASCII letters, digits, `-`, `_` and `.`.
+    pub async fn open_in_memory(name: &str) -> Result<Self, OutboxError> {
+        Self::migrated(Driver::open_in_memory(name, DriverOptions::default()).await?).await
     }
 
     /// Creates the table on a connection of the caller's, and returns how many migrations ran.

@@ -1,50 +1,78 @@
-//! The SQLite heap passes the suite, in memory and in a file that each handle opens by itself.
+//! The SQLite heap passes the suite, in memory and in files; each handle has its own connection.
 
 use async_trait::async_trait;
-use outbox_conformance::ManualClock;
 use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
-use outbox_dlq_sqlite::SqliteDlqHeap;
 use outbox_dlq_sqlite::rusqlite::Connection;
+use outbox_dlq_sqlite::{SqliteDlqHeap, memory_uri};
 use outbox_driver_sqlite::micros;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tempfile::TempDir;
 
-struct File {
+/// Databases in files or in memory.
+struct Sqlite {
     clock: ManualClock,
-    folder: TempDir,
+    place: Place,
 }
 
-impl File {
-    fn new() -> Self {
-        let folder = TempDir::new().expect("a folder");
+enum Place {
+    Files(Folder),
+    /// Names begin with this; the connections keep the heaps of the case that have no handle.
+    Memory(String, Mutex<Vec<Connection>>),
+}
+
+impl Sqlite {
+    fn in_files() -> Self {
         Self {
             clock: ManualClock::new(),
-            folder,
+            place: Place::Files(Folder::new()),
         }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("heap.db")
+    fn in_memory() -> Self {
+        let name = EventId::new().to_string();
+        Self {
+            clock: ManualClock::new(),
+            place: Place::Memory(name, Mutex::default()),
+        }
     }
 
-    async fn open(&self, path: &Path) -> Arc<dyn DlqHeap> {
-        let heap = SqliteDlqHeap::migrate(path).await.expect("opened");
-        Arc::new(heap.with_clock(self.clock.clock()))
+    async fn open(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
+        let heap = match &self.place {
+            Place::Files(folder) => SqliteDlqHeap::migrate(folder.path().join(name)).await?,
+            Place::Memory(prefix, kept) => {
+                let name = format!("{prefix}.{name}");
+                let heap = SqliteDlqHeap::open_in_memory(&name).await?;
+                let connection = Connection::open(memory_uri(&name)?).expect("opened");
+                kept.lock().expect("no panic").push(connection);
+                heap
+            }
+        };
+        Ok(Arc::new(heap.with_clock(self.clock.clock())))
+    }
+
+    fn connect(&self) -> Connection {
+        let opened = match &self.place {
+            Place::Files(folder) => Connection::open(folder.path().join(HEAP)),
+            Place::Memory(prefix, _) => {
+                Connection::open(memory_uri(&format!("{prefix}.{HEAP}")).expect("a name"))
+            }
+        };
+        opened.expect("opened")
     }
 }
 
+const HEAP: &str = "heap.db";
+
 #[async_trait]
-impl HeapFixture for File {
+impl HeapFixture for Sqlite {
     async fn handle(&self) -> Arc<dyn DlqHeap> {
-        self.open(&self.path()).await
+        self.open(HEAP).await.expect("opened")
     }
 
     async fn neighbour(&self) -> Arc<dyn DlqHeap> {
-        self.open(&self.folder.path().join("heap.db 2 'é\".db"))
-            .await
+        self.open("heap.db-2").await.expect("opened")
     }
 
     async fn elapse(&self, time: Duration) {
@@ -61,23 +89,22 @@ impl HeapFixture for File {
             first,
             last,
         );
-        let connection = Connection::open(self.path()).expect("opened");
+        let connection = self.connect();
         connection.execute(insert, values).expect("planted");
     }
 }
 
 #[async_trait]
-impl NamedFixture for File {
+impl NamedFixture for Sqlite {
     async fn named(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
-        let heap = SqliteDlqHeap::migrate(self.folder.path().join(name)).await?;
-        Ok(Arc::new(heap.with_clock(self.clock.clock())))
+        self.open(name).await
     }
 }
 
 #[async_trait]
-impl CorruptFixture for File {
+impl CorruptFixture for Sqlite {
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
-        let connection = Connection::open(self.path()).expect("opened");
+        let connection = self.connect();
         let unchecked = connection.pragma_update(None, "ignore_check_constraints", true);
         unchecked.expect("set");
         let plant = |id: &[u8], count: i64, error: &[u8]| {
@@ -102,11 +129,20 @@ impl CorruptFixture for File {
 
 outbox_conformance::dlq_heap_suite!(
     file,
-    File::new(),
+    Sqlite::in_files(),
     counting,
     races,
     leases,
     durability,
+    names,
+    corruption,
+);
+outbox_conformance::dlq_heap_suite!(
+    memory,
+    Sqlite::in_memory(),
+    counting,
+    races,
+    leases,
     names,
     corruption,
 );

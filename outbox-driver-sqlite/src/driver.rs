@@ -80,13 +80,19 @@ impl Driver {
         Self::start(Place::Created(owned(path)), options).await
     }
 
-    /// Opens an empty database that is gone when the last clone of this handle is dropped.
+    /// Opens the database `name` in this process's memory, which all its handles and connections
+    /// share. It is empty at first, and gone when the last of them is.
+    ///
+    /// A reader and a writer wait for each other there; `SQLite` lets it grow to 1 GB.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if the thread cannot be started.
-    pub async fn open_in_memory(options: DriverOptions) -> Result<Self, OutboxError> {
-        Self::start(Place::Memory, options).await
+    /// As [`memory_uri`](crate::memory_uri).
+    pub async fn open_in_memory(
+        name: impl Into<String>,
+        options: DriverOptions,
+    ) -> Result<Self, OutboxError> {
+        Self::start(Place::Memory(name.into()), options).await
     }
 
     /// Runs `f` in a write transaction and answers once it is committed.

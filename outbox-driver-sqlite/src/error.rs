@@ -3,7 +3,7 @@
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::ErrorCode;
 
-const BACKEND: &str = "sqlite";
+pub(crate) const BACKEND: &str = "sqlite";
 
 /// Turns an error of SQLite in `operation` into one that says what the caller may do.
 pub fn sqlite_error(operation: &'static str) -> impl Fn(rusqlite::Error) -> OutboxError {

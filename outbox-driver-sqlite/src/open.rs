@@ -5,7 +5,7 @@
 )]
 
 use crate::driver::DriverOptions;
-use crate::error::{kind, refusal, sqlite_error};
+use crate::error::{BACKEND, kind, refusal, sqlite_error};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub(crate) enum Place {
     Existing(PathBuf),
     Created(PathBuf),
-    Memory,
+    Memory(String),
 }
 
 pub(crate) fn open_connection(
@@ -32,13 +32,13 @@ pub(crate) fn open_connection(
     options: &DriverOptions,
 ) -> Result<Connection, OutboxError> {
     let connection = match place {
-        Place::Memory => Connection::open_in_memory().map_err(sqlite_error(OPEN))?,
+        Place::Memory(name) => open_memory(name)?,
         Place::Existing(path) => open_file(path, OpenFlags::empty())?,
         Place::Created(path) => open_file(path, OpenFlags::SQLITE_OPEN_CREATE)?,
     };
     let path = match place {
         Place::Existing(path) | Place::Created(path) => path,
-        Place::Memory => Path::new(":memory:"),
+        Place::Memory(name) => Path::new(name),
     };
     prepare(&connection, options).map_err(|error| explain(path, &error))?;
     if connection
@@ -48,6 +48,32 @@ pub(crate) fn open_connection(
         return Err(read_only(path));
     }
     Ok(connection)
+}
+
+/// The address of the database `name` in this process's memory, for a connection of the
+/// application's own: `Connection::open(memory_uri("shop")?)`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Invalid`] for a name that is not of 1 to 100 letters, digits, `-`, `_` and `.`.
+pub fn memory_uri(name: &str) -> Result<String, OutboxError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !(1..=100).contains(&name.len()) || !name.bytes().all(plain) {
+        let allowed = "1 to 100 ASCII letters, digits, '-', '_' and '.'";
+        let what = "name of a database in memory";
+        return Err(OutboxError::invalid(BACKEND, OPEN, what, name, allowed));
+    }
+    // Connections to one name have a cache each and wait for each other's locks, as with a file.
+    // The better known `cache=shared` fails at once where they would have to wait.
+    Ok(format!("file:/{name}?vfs=memdb"))
+}
+
+fn open_memory(name: &str) -> Result<Connection, OutboxError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(memory_uri(name)?, flags).map_err(sqlite_error(OPEN))
 }
 
 fn open_file(path: &Path, create: OpenFlags) -> Result<Connection, OutboxError> {

@@ -2,7 +2,9 @@
 
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{Driver, DriverOptions, migrate, require_version, sqlite_error};
+use outbox_driver_sqlite::{
+    Driver, DriverOptions, memory_uri, migrate, require_version, sqlite_error,
+};
 use std::fs;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -263,6 +265,33 @@ async fn each_bad_file_is_named_with_its_reason() {
         assert!(
             report.contains(&*path.to_string_lossy()) && report.contains(reason),
             "{report}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
+    let open = |name: &str| Driver::open_in_memory(name.to_owned(), DriverOptions::default());
+    let (one, two) = (open("shared").await.unwrap(), open("shared").await.unwrap());
+    let table = |connection: &Connection| {
+        let made = connection.execute_batch(TABLE);
+        made.map_err(sqlite_error("table"))
+    };
+    one.write("table", table).await.unwrap();
+    two.write("insert", insert(1)).await.unwrap();
+    let own = Connection::open(memory_uri("shared").unwrap()).unwrap();
+    own.execute("INSERT INTO t VALUES (2)", []).unwrap();
+    assert_eq!((count(&one).await, count(&two).await), (2, 2));
+    let other = open("shared-2").await.unwrap();
+    other.write("table", table).await.unwrap();
+    assert_eq!(count(&other).await, 0);
+    for name in ["", "a/b", "a?vfs=unix", "ü", &"x".repeat(101)] {
+        let error = open(name).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(
+            error.report().contains("ASCII letters"),
+            "{}",
+            error.report()
         );
     }
 }

@@ -16,7 +16,7 @@ mod status;
 mod storage;
 
 pub use append::append;
-pub use outbox_driver_sqlite::DriverOptions;
+pub use outbox_driver_sqlite::{DriverOptions, memory_uri};
 pub use rusqlite;
 
 use outbox_core::{Clock, OutboxError};
@@ -75,13 +75,19 @@ impl SqliteOutbox {
         path: impl AsRef<Path>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        let driver = Driver::create(path, options).await?;
-        driver
-            .write("migrate", |connection| {
-                migrate_within(connection, COMPONENT, TABLES, MIGRATIONS)
-            })
-            .await?;
-        Ok(Self::new(driver))
+        Self::migrated(Driver::create(path, options).await?).await
+    }
+
+    /// Opens the database `name` in this process's memory, and makes the tables that are missing.
+    /// It is gone when the last handle and connection to it is; the application connects to it with
+    /// [`memory_uri`].
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate); [`Invalid`](outbox_core::ErrorKind::Invalid) for a name that
+    /// is not of 1 to 100 ASCII letters, digits, `-`, `_` and `.`.
+    pub async fn open_in_memory(name: &str) -> Result<Self, OutboxError> {
+        Self::migrated(Driver::open_in_memory(name, DriverOptions::default()).await?).await
     }
 
     /// Opens a file that exists and has the tables of this version.
@@ -144,6 +150,15 @@ impl SqliteOutbox {
     pub fn holding_keys(mut self) -> Self {
         self.holds_keys = true;
         self
+    }
+
+    async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
+        driver
+            .write("migrate", |connection| {
+                migrate_within(connection, COMPONENT, TABLES, MIGRATIONS)
+            })
+            .await?;
+        Ok(Self::new(driver))
     }
 
     fn new(driver: Driver) -> Self {

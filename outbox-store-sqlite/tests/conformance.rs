@@ -1,47 +1,71 @@
-//! The SQLite store passes the suite; each handle and each transaction has its own connection.
+//! The SQLite store passes the suite, in memory and in a file; each handle and each transaction has its own connection.
 
 use async_trait::async_trait;
-use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
-use outbox_core::{ErrorKind, Event, OutboxError};
+use outbox_conformance::{Folder, ManualClock};
+use outbox_core::{ErrorKind, Event, EventId, OutboxError};
 use outbox_store_sqlite::rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
-use std::path::PathBuf;
+use outbox_store_sqlite::{SqliteOutbox, append, memory_uri};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tempfile::TempDir;
 
-struct File {
+/// A database in a file, or in memory if there is no folder.
+struct Sqlite {
     clock: ManualClock,
-    folder: TempDir,
-    name: Mutex<&'static str>,
+    folder: Option<Folder>,
+    name: Mutex<String>,
+    /// Keeps a database in memory while it has no handle.
+    _kept: Mutex<Connection>,
 }
 
-impl File {
-    fn new() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let file = Self {
+impl Sqlite {
+    fn new(folder: Option<Folder>, name: String) -> Self {
+        let mut connection = connect(folder.as_ref(), &name);
+        SqliteOutbox::migrate_on(&mut connection).expect("migrated");
+        Self {
             clock: ManualClock::new(),
             folder,
-            name: Mutex::new("shop.db"),
-        };
-        let mut connection = Connection::open(file.path()).expect("opened");
-        SqliteOutbox::migrate_on(&mut connection).expect("migrated");
-        file
+            name: Mutex::new(name),
+            _kept: Mutex::new(connection),
+        }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder
-            .path()
-            .join(*self.name.lock().expect("no panic"))
+    fn in_a_file() -> Self {
+        Self::new(Some(Folder::new()), "shop.db".to_owned())
+    }
+
+    fn in_memory() -> Self {
+        Self::new(None, EventId::new().to_string())
+    }
+
+    fn name(&self) -> String {
+        self.name.lock().expect("no panic").clone()
+    }
+
+    fn connect(&self) -> Connection {
+        connect(self.folder.as_ref(), &self.name())
     }
 
     async fn open(&self) -> SqliteOutbox {
-        let store = SqliteOutbox::open(self.path()).await.expect("opened");
-        store.with_clock(self.clock.clock())
+        let opened = match &self.folder {
+            Some(folder) => SqliteOutbox::open(folder.path().join(self.name())).await,
+            None => SqliteOutbox::open_in_memory(&self.name()).await,
+        };
+        opened.expect("opened").with_clock(self.clock.clock())
     }
+}
+
+fn connect(folder: Option<&Folder>, name: &str) -> Connection {
+    let opened = match folder {
+        Some(folder) => Connection::open(folder.path().join(name)),
+        None => Connection::open(memory_uri(name).expect("a name")),
+    };
+    let connection = opened.expect("opened");
+    let set = connection.busy_timeout(Duration::from_secs(10));
+    set.expect("set");
+    connection
 }
 
 /// A connection whose transaction is left open between the calls, and rolls back with it.
@@ -65,17 +89,13 @@ fn unavailable(error: outbox_store_sqlite::rusqlite::Error) -> OutboxError {
 }
 
 #[async_trait]
-impl StoreFixture for File {
+impl StoreFixture for Sqlite {
     async fn handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await)
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
-        let connection = Connection::open(self.path()).expect("opened");
-        connection
-            .busy_timeout(Duration::from_secs(10))
-            .expect("set");
-        Box::new(Writer(connection))
+        Box::new(Writer(self.connect()))
     }
 
     async fn elapse(&self, time: Duration) {
@@ -84,16 +104,16 @@ impl StoreFixture for File {
 }
 
 #[async_trait]
-impl HoldingFixture for File {
+impl HoldingFixture for Sqlite {
     async fn holding_handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await.holding_keys())
     }
 }
 
 #[async_trait]
-impl BystanderFixture for File {
+impl BystanderFixture for Sqlite {
     async fn begin_elsewhere(&self) -> Box<dyn Send> {
-        let reader = Connection::open(self.path()).expect("opened");
+        let reader = self.connect();
         let read = "BEGIN; SELECT count(*) FROM outbox_events; SELECT count(*) FROM outbox_keys";
         reader.execute_batch(read).expect("read");
         Box::new(reader)
@@ -101,22 +121,25 @@ impl BystanderFixture for File {
 }
 
 #[async_trait]
-impl RestoreFixture for File {
+impl RestoreFixture for Sqlite {
     async fn back_up(&self) {
-        let connection = Connection::open(self.path()).expect("opened");
-        let copy = self.folder.path().join("copy.db");
+        let connection = self.connect();
+        let folder = self.folder.as_ref().expect("a file");
+        let copy = folder.path().join(COPY);
         let copied = connection.execute("VACUUM INTO ?1", [copy.to_str().expect("UTF-8")]);
         copied.expect("copied");
     }
 
     async fn restore(&self) {
-        *self.name.lock().expect("no panic") = "copy.db";
+        COPY.clone_into(&mut self.name.lock().expect("no panic"));
     }
 }
 
+const COPY: &str = "copy.db";
+
 outbox_conformance::store_suite!(
     file,
-    File::new(),
+    Sqlite::in_a_file(),
     claims,
     races,
     quarantine,
@@ -124,4 +147,13 @@ outbox_conformance::store_suite!(
     holding,
     bystanders,
     restoring,
+);
+outbox_conformance::store_suite!(
+    memory,
+    Sqlite::in_memory(),
+    claims,
+    races,
+    quarantine,
+    letters,
+    holding,
 );

@@ -37,10 +37,14 @@ async fn accepted<F: NamedFixture>(fixture: &F, name: &str) -> Option<Arc<dyn Dl
         Err(error) => error,
     };
     assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
-    let begin: String = name.escape_debug().take(20).collect();
     let report = error.report();
+    let named = |name: &str| {
+        let begin: String = name.chars().take(20).collect();
+        report.contains(&begin)
+    };
+    let escaped = format!("{name:?}");
     assert!(
-        report.contains(&begin),
+        named(name) || named(escaped.trim_matches('"')),
         "{name:?} is not named in {report:?}"
     );
     None
