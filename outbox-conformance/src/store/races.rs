@@ -40,6 +40,7 @@ pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
                 barrier.wait().await;
                 let claim = claim(&store, 5).await;
                 let claimed = ids(&claim.events);
+                yield_now().await;
                 settle(&store, &claim, &Outcome::Published).await;
                 claimed
             }));

@@ -45,6 +45,17 @@ impl<F: Copy + Debug + Send> Trial<F> {
         assert_eq!(refusing, listed);
     }
 
+    /// The faults that a case refuses, in words.
+    pub(crate) fn refused_by(&self, case: &str) -> Vec<String> {
+        let refusals = self
+            .refusals
+            .iter()
+            .filter(|(_, refusing)| *refusing == case);
+        refusals
+            .map(|(fault, _)| words(&format!("{fault:?}")))
+            .collect()
+    }
+
     fn passes(&self, case: &'static str, fault: F) -> bool {
         let run = self.run;
         let thread = std::thread::Builder::new().name(THREAD.to_owned());
@@ -62,6 +73,18 @@ pub(crate) fn block_on(case: impl Future<Output = ()>) {
         .thread_name(THREAD)
         .build();
     runtime.expect("a runtime").block_on(case);
+}
+
+/// `LikeThis` as "like this".
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn be_quiet() {

@@ -15,4 +15,5 @@ macro_rules! runner {
 mod harness;
 mod heap;
 mod store;
+mod table;
 mod transport;

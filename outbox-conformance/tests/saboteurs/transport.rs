@@ -9,7 +9,7 @@ use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
     AnswersNoEvent,
     AnswersTooFew,
@@ -195,13 +195,14 @@ impl LimitedBroker for Saboteur {
 
 outbox_conformance::transport_suite! { @list runner }
 
+pub(crate) const TRIAL: Trial<Fault> = Trial {
+    cases: CASES,
+    refusals: REFUSALS,
+    sound: Fault::None,
+    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+};
+
 #[test]
 fn every_case_refuses_its_faults_in_every_run() {
-    let trial = Trial {
-        cases: CASES,
-        refusals: REFUSALS,
-        sound: Fault::None,
-        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
-    };
-    trial.judge();
+    TRIAL.judge();
 }

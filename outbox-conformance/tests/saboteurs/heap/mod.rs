@@ -61,7 +61,7 @@ pub(crate) enum Fault {
 use Fault as F;
 
 /// Which case refuses which fault.
-pub(crate) const REFUSALS: &[(Fault, &str)] = &[
+const REFUSALS: &[(Fault, &str)] = &[
     (F::InventsAnEntry, "a_new_heap_is_empty"),
     (F::CountsTwiceEachThird, "failures_add_up"),
     (F::ThresholdIsExclusive, "an_entry_leaves_at_the_threshold"),
@@ -165,13 +165,14 @@ pub(crate) const REFUSALS: &[(Fault, &str)] = &[
 
 outbox_conformance::dlq_heap_suite! { @list runner }
 
+pub(crate) const TRIAL: Trial<Fault> = Trial {
+    cases: CASES,
+    refusals: REFUSALS,
+    sound: Fault::None,
+    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+};
+
 #[test]
 fn every_case_refuses_its_faults_in_every_run() {
-    let trial = Trial {
-        cases: CASES,
-        refusals: REFUSALS,
-        sound: Fault::None,
-        run: |case, fault| block_on(run(case, Saboteur::new(fault))),
-    };
-    trial.judge();
+    TRIAL.judge();
 }
