@@ -6,8 +6,8 @@ use outbox_core::{
 };
 use outbox_driver_sqlite::rusqlite::{Connection, Row};
 use outbox_driver_sqlite::{
-    Driver, DriverOptions, from_micros, micros, migrate, migrate_within, require_version,
-    sqlite_error,
+    Driver, DriverOptions, applied_migrations, from_micros, inspect, micros, migrate,
+    migrate_within, require_version, sqlite_error,
 };
 use std::path::Path;
 use std::time::Duration;
@@ -36,12 +36,9 @@ impl SqliteDlqHeap {
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a file that is missing, read-only or not
     /// SQLite, or whose heap was not migrated, or by a newer program.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        let driver = Driver::open(path, DriverOptions::default()).await?;
-        driver
-            .read("open", |connection| {
-                require_version(connection, COMPONENT, version())
-            })
-            .await?;
+        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        let check = move |connection: &_| require_version(connection, COMPONENT, newest);
+        let driver = Driver::open(path, DriverOptions::default(), check).await?;
         Ok(Self::on(driver))
     }
 
@@ -51,7 +48,8 @@ impl SqliteDlqHeap {
     ///
     /// As [`open`](Self::open), and if a table of that name is not ours.
     pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::create(path, DriverOptions::default()).await?).await
+        let check = |connection: &_| applied(connection).map(drop);
+        Self::migrated(Driver::create(path, DriverOptions::default(), check).await?).await
     }
 
     /// A heap in memory, gone with its last clone.
@@ -70,6 +68,16 @@ impl SqliteDlqHeap {
     /// As [`migrate`](Self::migrate).
     pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
         migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+    }
+
+    /// How many of [`MIGRATIONS`] a file has; `None` if it does not exist, but its folder does.
+    /// Changes nothing, and blocks while it looks.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), which succeeds where this does.
+    pub fn applied_migrations(path: impl AsRef<Path>) -> Result<Option<usize>, OutboxError> {
+        inspect(path, applied)
     }
 
     /// Replaces the clock, which is the machine's.
@@ -96,8 +104,8 @@ impl SqliteDlqHeap {
     }
 }
 
-fn version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+fn applied(connection: &Connection) -> Result<usize, OutboxError> {
+    applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
 }
 
 #[async_trait]
