@@ -138,3 +138,7 @@ impl Draft {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
