@@ -18,6 +18,8 @@ impl Report {
     pub(super) fn begin(done: &'static str, options: &ChangeOptions) -> Result<Self, Failure> {
         if options.json {
             write!(io::stdout(), "{{\"{done}\":[")?;
+            // A reader that has gone is found out before anything is changed.
+            io::stdout().flush()?;
         }
         Ok(Self {
             done,
