@@ -1,11 +1,11 @@
 //! What waits for a dead letter.
 
-use crate::support::{SHOP, appended, blocking, command, done, lines, outbox, status};
+use crate::support::{SHOP, appended, blocking, command, done, lines, open, status};
 use outbox_core::{Event, EventId, OutboxStorage};
 use outbox_store_sqlite::SqliteOutbox;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Three events of a key, of which the first kills its worker: it was alone in a claim that was
@@ -35,26 +35,39 @@ const RELAY: [&str; 9] = [
     "1day",
 ];
 
-fn relay(folder: &Path, more: &[&str]) -> Child {
-    command(
-        folder,
-        &[&RELAY[..], &["--to", "file:out.ndjson"], more].concat(),
-    )
-    .stderr(Stdio::null())
-    .spawn()
-    .expect("the relay starts")
+/// A relay that is killed in the end, also when its test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
+fn relay(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Running {
+    let arguments = [&RELAY[..], &["--to", "file:out.ndjson"], more].concat();
+    let child = command(folder, &arguments)
+        .envs(variables.iter().copied())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the relay starts");
+    Running(child)
+}
+
+/// The ids on whole lines; the relay may be writing another.
 fn arrived(folder: &Path) -> Vec<EventId> {
     let text = std::fs::read_to_string(folder.join("out.ndjson")).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let id = |value: &serde_json::Value| value["id"].as_str().unwrap().parse().unwrap();
-    lines(&text).iter().map(id).collect()
+    lines(whole).iter().map(id).collect()
 }
 
-/// Waits for what must come; the test's own timeout is the limit.
-fn until(mut true_now: impl FnMut() -> bool) {
+/// Returns as soon as it is true, and fails if it never is.
+fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    let start = Instant::now();
     while !true_now() {
-        std::thread::yield_now();
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
     }
 }
 
@@ -63,23 +76,19 @@ fn a_successor_waits_for_the_dead_letter_of_its_key_and_comes_after_its_replay()
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let ids = deadly(folder);
-    let mut child = relay(folder, &["--hold-keys"]);
-    until(|| status(folder, "dead_letters") == 1);
-    // What came later than the successors and is published shows that they were passed over.
+    let _relay = relay(folder, &["--hold-keys"], &[]);
+    until("a dead letter", || status(folder, "dead_letters") == 1);
+    // What came later than the successors and is settled shows that they were passed over.
     let other = Event::new("other", "1");
     appended(folder, std::slice::from_ref(&other));
-    until(|| !arrived(folder).is_empty());
+    until("another event", || !arrived(folder).is_empty());
+    until("its settlement", || status(folder, "pending") == 2);
     assert_eq!(arrived(folder), [other.id]);
-    assert_eq!(status(folder, "pending"), 2);
 
-    done(
-        folder,
-        &["dlq", "replay", &ids[0].to_string(), "--store", SHOP],
-    );
-    until(|| arrived(folder).len() == 4);
+    let id = ids[0].to_string();
+    done(folder, &["dlq", "replay", &id, "--store", SHOP]);
+    until("the key's events", || arrived(folder).len() == 4);
     assert_eq!(arrived(folder)[1..], ids);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
@@ -88,37 +97,36 @@ fn without_holding_keys_the_successors_go_on() {
         let folder = TempDir::new().unwrap();
         let folder = folder.path();
         let ids = deadly(folder);
-        let drained = relay(folder, &[more, &["--drain"]].concat())
-            .wait()
-            .unwrap();
-        assert!(drained.success());
+        let more = [more, &["--drain"]].concat();
+        let mut relay = relay(folder, &more, &[("OUTBOX_HOLD_KEYS", "false")]);
+        assert!(relay.0.wait().unwrap().success());
         assert_eq!(arrived(folder), ids[1..]);
         assert_eq!(status(folder, "dead_letters"), 1);
     }
 }
 
 #[test]
-fn the_environment_and_the_file_let_a_relay_hold_keys_too() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path();
-    std::fs::write(path.join("outbox.toml"), "[relay]\nhold-keys = true\n").unwrap();
-    for (name, value) in [
-        ("OUTBOX_HOLD_KEYS", "yes"),
-        ("OUTBOX_CONFIG", "outbox.toml"),
-    ] {
-        let ids = deadly(path);
-        let mut child = command(path, &RELAY)
-            .env(name, value)
-            .stdout(Stdio::null())
-            .spawn()
+fn the_environment_and_the_file_let_letters_hold_keys_too_and_a_flag_does_not() {
+    let holding = "[relay]\nhold-keys = true\n";
+    let file = ("OUTBOX_CONFIG", "outbox.toml");
+    let cases: [(&[&str], (&str, &str), bool); 4] = [
+        (&[], ("OUTBOX_HOLD_KEYS", "yes"), true),
+        (&[], file, true),
+        (&["--hold-keys=false"], ("OUTBOX_HOLD_KEYS", "yes"), false),
+        (&["--hold-keys=false"], file, false),
+    ];
+    for (more, variable, holds) in cases {
+        let folder = TempDir::new().unwrap();
+        let folder = folder.path();
+        std::fs::write(folder.join("outbox.toml"), holding).unwrap();
+        deadly(folder);
+        let _relay = relay(folder, more, &[variable]);
+        until("a dead letter", || status(folder, "dead_letters") == 1);
+        let letter: bool = open(folder)
+            .query_row("SELECT holds FROM outbox_dead_letters", [], |row| {
+                row.get(0)
+            })
             .unwrap();
-        until(|| status(path, "dead_letters") == 1);
-        assert_eq!(status(path, "pending"), 2, "{name}");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let purge = ["dlq", "purge", "--all", "--yes", "--store", SHOP];
-        assert!(outbox(path, &purge).status.success());
-        let rest = done(path, &["relay", "--drain", "--store", SHOP]);
-        assert_eq!(rest.lines().count(), ids.len() - 1);
+        assert_eq!(letter, holds, "{more:?} {variable:?}");
     }
 }
