@@ -1,6 +1,7 @@
 //! How the command fails: a line for a person and an exit code for a script.
 
 use outbox_core::{ErrorKind, OutboxError};
+use std::io;
 use std::process::ExitCode;
 
 /// Why the command ends without success.
@@ -17,7 +18,7 @@ pub(crate) enum Failure {
     Outbox(#[from] OutboxError),
     /// Exit code 1.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(io::Error),
 }
 
 impl Failure {
@@ -28,6 +29,20 @@ impl Failure {
             Self::Failed(_) | Self::Io(_) => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
+    }
+
+    /// Of the relay, and of everything that writes data.
+    pub(crate) fn reader_gone() -> Self {
+        Self::Failed("the reader of stdout has gone".to_owned())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::reader_gone();
+        }
+        Self::Io(error)
     }
 }
 

@@ -1,13 +1,16 @@
 //! `outbox`: see `outbox --help`.
 
 mod cli;
+mod completions;
 mod demo;
 mod dlq;
 mod failure;
 mod migrate;
 mod ndjson;
 mod relay;
+mod settings;
 mod status;
+mod terminal;
 mod wiring;
 
 use clap::Parser;
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("outbox: {failure}");
+            eprintln!("outbox: {}", terminal::block(&failure.to_string()));
             failure.exit_code()
         }
     }
@@ -48,6 +51,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Relay(options) => relay::run(&options).await,
         Command::Status(options) => status::run(&options).await,
-        Command::Dlq(command) => dlq::run(command).await,
+        Command::Dlq(command) => dlq::run(&command).await,
+        Command::Completions(options) => completions::run(&options),
     }
 }

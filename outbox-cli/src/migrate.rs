@@ -2,25 +2,81 @@
 
 use crate::cli::{MigrateAction, MigrateOptions};
 use crate::failure::Failure;
-use crate::wiring;
+use crate::settings::Urls;
+use crate::terminal::print;
+use crate::wiring::{self, Component};
+use serde_json::json;
 
 pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
     if options.action == MigrateAction::Print {
-        for migration in wiring::migrations() {
-            println!("{migration}");
-        }
-        return Ok(());
+        return wiring::migrations().try_for_each(print);
     }
-    let Some(store) = &options.store else {
-        let message = "no store: pass --store sqlite:PATH or set DATABASE_URL";
-        return Err(Failure::Input(message.to_owned()));
-    };
-    if options.action == MigrateAction::Check {
-        wiring::open(store).await?;
-        println!("{store}: the tables are those of this version");
-    } else {
-        wiring::migrate(store).await?;
-        println!("{store}: migrated");
+    let urls = options.urls.urls()?;
+    match options.action {
+        MigrateAction::Up => wiring::migrate(&urls).await?,
+        MigrateAction::Check => check(&urls).await?,
+        MigrateAction::Status | MigrateAction::Print => {}
+    }
+    let components = wiring::components(&urls)?;
+    if let Some(none) = components
+        .iter()
+        .find(|component| component.applied.is_none())
+    {
+        let message = format!("the {} does not exist; run `outbox migrate`", none.role);
+        return Err(Failure::Input(message));
+    }
+    if options.json {
+        return print(value(&components));
+    }
+    for component in &components {
+        print(format_args!(
+            "{:<6} {:<20} applied: {:<8} missing: {}",
+            component.role,
+            component.package,
+            numbers(&component.applied()),
+            numbers(&component.missing())
+        ))?;
     }
     Ok(())
+}
+
+/// Opening is what the other commands would fail at.
+async fn check(urls: &Urls) -> Result<(), Failure> {
+    wiring::open_store(&urls.store, false).await?;
+    wiring::open_heap(&urls.heap).await?;
+    Ok(())
+}
+
+impl Component {
+    /// Migrations are numbered from 1.
+    fn applied(&self) -> Vec<usize> {
+        (1..=self.applied.unwrap_or(0)).collect()
+    }
+
+    fn missing(&self) -> Vec<usize> {
+        (self.applied.unwrap_or(0) + 1..=self.known).collect()
+    }
+}
+
+fn value(components: &[Component]) -> serde_json::Value {
+    let one = |component: &Component| {
+        json!({
+            "role": component.role,
+            "crate": component.package,
+            "applied": component.applied(),
+            "missing": component.missing(),
+        })
+    };
+    json!({
+        "up_to_date": components.iter().all(|component| component.missing().is_empty()),
+        "components": components.iter().map(one).collect::<Vec<_>>(),
+    })
+}
+
+fn numbers(numbers: &[usize]) -> String {
+    if numbers.is_empty() {
+        return "none".to_owned();
+    }
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    numbers.join(", ")
 }

@@ -32,8 +32,15 @@ struct Line<'a> {
 /// How each line begins, and how a line that a killed relay left unfinished is recognised.
 const BEGINNING: &[u8] = br#"{"id":""#;
 
+/// The event as the relay writes it, without the line break.
+pub(crate) fn event_json(event: &Event) -> io::Result<Box<RawValue>> {
+    let mut line = Vec::new();
+    write_line(event, &mut line)?;
+    Ok(serde_json::from_slice(&line)?)
+}
+
 /// Writes the event as one line with its line break.
-pub(crate) fn write_line(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
+fn write_line(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
     let text = json_text(event);
     let payload = text
         .as_deref()

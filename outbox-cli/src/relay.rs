@@ -2,56 +2,42 @@
 
 use crate::cli::RelayOptions;
 use crate::failure::Failure;
-use crate::wiring::{self, Backend};
-use outbox_core::{OutboxConfig, OutboxError, Relay};
+use crate::wiring;
+use outbox_core::{OutboxStorage, Relay};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
-    let config = config(options)?;
-    let backend = wiring::open(&options.store.store).await?;
-    let outlet = wiring::outlet(&options.to)?;
-    let relay = Relay::new(Arc::clone(&backend.storage), outlet.transport)
-        .dlq_heap(Arc::clone(&backend.heap))
+    let file = options.urls.file()?;
+    let urls = options.urls.urls_with(&file)?;
+    let config = options.settings.config_with(&file)?;
+    let settings = options.settings.clone().or(&file);
+    let store = wiring::open_store(&urls.store, settings.hold_keys.unwrap_or(false)).await?;
+    let heap = wiring::open_heap(&urls.heap).await?;
+    let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
+    let relay = Relay::new(Arc::clone(&store.storage), outlet.transport)
+        .dlq_heap(heap)
         .config(config);
     let reader_gone = AtomicBool::new(false);
     let shutdown = async {
         tokio::select! {
             () = signal() => {}
             () = outlet.closed.notified() => reader_gone.store(true, Ordering::SeqCst),
-            () = drained(&backend), if options.drain => {}
+            () = drained(&*store.storage), if options.drain => {}
         }
     };
     relay.run(shutdown).await?;
     if reader_gone.load(Ordering::SeqCst) {
-        return Err(Failure::Failed("the reader of stdout has gone".to_owned()));
+        return Err(Failure::reader_gone());
     }
     Ok(())
 }
 
-fn config(options: &RelayOptions) -> Result<OutboxConfig, OutboxError> {
-    let mut builder = OutboxConfig::builder();
-    if let Some(events) = options.batch_size {
-        builder = builder.batch_size(events);
-    }
-    if let Some(lease) = options.lease {
-        builder = builder.lease(lease);
-    }
-    if let Some(timeout) = options.publish_timeout {
-        builder = builder.publish_timeout(timeout);
-    }
-    if let Some(attempts) = options.threshold {
-        builder = builder.failure_threshold(attempts);
-    }
-    builder.build()
-}
-
 /// Returns when nothing is pending. A store that fails for the moment may still have events.
-async fn drained(backend: &Backend) {
+async fn drained(storage: &dyn OutboxStorage) {
     loop {
-        if backend
-            .storage
+        if storage
             .backlog()
             .await
             .is_ok_and(|backlog| backlog.pending == 0)

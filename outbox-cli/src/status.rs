@@ -2,14 +2,17 @@
 
 use crate::cli::StatusOptions;
 use crate::failure::Failure;
+use crate::terminal::print;
 use crate::wiring;
 use serde_json::json;
 use std::time::{Duration, SystemTime};
 
 pub(crate) async fn run(options: &StatusOptions) -> Result<(), Failure> {
-    let backend = wiring::open(&options.store.store).await?;
-    let backlog = backend.storage.backlog().await?;
-    let heap = backend.heap.size().await?.unwrap_or_default();
+    let urls = options.urls.urls()?;
+    let store = wiring::open_store(&urls.store, false).await?;
+    let heap = wiring::open_heap(&urls.heap).await?;
+    let backlog = store.storage.backlog().await?;
+    let heap = heap.size().await?.unwrap_or_default();
     let age = backlog
         .oldest_pending
         .map(|oldest| since(oldest, SystemTime::now()));
@@ -22,18 +25,17 @@ pub(crate) async fn run(options: &StatusOptions) -> Result<(), Failure> {
             "heap_entries": heap.entries,
             "dead_letters": backlog.dead_letters,
         });
-        println!("{status}");
-        return Ok(());
+        return print(status);
     }
-    println!("pending       {}", backlog.pending);
+    print(format_args!("pending       {}", backlog.pending))?;
     if let Some(age) = age {
-        println!("oldest        {} ago", humantime::format_duration(age));
+        let age = humantime::format_duration(age);
+        print(format_args!("oldest        {age} ago"))?;
     }
-    println!("in flight     {}", backlog.in_flight);
-    println!("waiting keys  {}", backlog.waiting);
-    println!("failing       {}", heap.entries);
-    println!("dead letters  {}", backlog.dead_letters);
-    Ok(())
+    print(format_args!("in flight     {}", backlog.in_flight))?;
+    print(format_args!("waiting keys  {}", backlog.waiting))?;
+    print(format_args!("failing       {}", heap.entries))?;
+    print(format_args!("dead letters  {}", backlog.dead_letters))
 }
 
 /// The time between, in whole milliseconds; zero if the clocks disagree.

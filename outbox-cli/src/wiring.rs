@@ -2,61 +2,97 @@
 
 use crate::failure::Failure;
 use crate::ndjson::{NdjsonFile, NdjsonPipe};
+use crate::settings::Urls;
 use outbox_core::{DeadLetters, DlqHeap, OutboxStorage, Transport};
 use outbox_dlq_sqlite::SqliteDlqHeap;
 use outbox_store_sqlite::SqliteOutbox;
 use std::sync::Arc;
 
+/// What a URL of each role may be. A further backend is a word here and an arm in the functions
+/// that follow.
+const STORES: Schemes = Schemes {
+    role: "store",
+    allowed: "sqlite:PATH, such as sqlite:shop.db or sqlite:///var/lib/shop.db",
+};
+const HEAPS: Schemes = Schemes {
+    role: "heap",
+    allowed: "sqlite:PATH, such as sqlite:heap.db or sqlite:///var/lib/heap.db",
+};
+
 /// Everything that lives behind a store's URL.
-pub(crate) struct Backend {
+pub(crate) struct Store {
     pub(crate) storage: Arc<dyn OutboxStorage>,
     pub(crate) letters: Arc<dyn DeadLetters>,
-    pub(crate) heap: Arc<dyn DlqHeap>,
 }
 
-/// The path of a `sqlite:` URL.
-fn sqlite_path(url: &str) -> Result<&str, Failure> {
-    let allowed = "allowed: sqlite:PATH, such as sqlite:shop.db or sqlite:///var/lib/shop.db";
-    let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(Failure::Input(format!(
-            "store {url:?} is not a URL; {allowed}"
-        )));
+/// Opens a store that was migrated before. With `hold_keys`, a dead letter holds its key.
+pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Failure> {
+    match STORES.split(url)? {
+        ("sqlite", rest) => {
+            let store = SqliteOutbox::open(STORES.path(url, rest)?).await?;
+            Ok(sqlite_store(if hold_keys {
+                store.holding_keys()
+            } else {
+                store
+            }))
+        }
+        (other, _) => Err(STORES.unknown(other)),
+    }
+}
+
+/// Opens a heap that was migrated before.
+pub(crate) async fn open_heap(url: &str) -> Result<Arc<dyn DlqHeap>, Failure> {
+    match HEAPS.split(url)? {
+        ("sqlite", rest) => Ok(Arc::new(SqliteDlqHeap::open(HEAPS.path(url, rest)?).await?)),
+        (other, _) => Err(HEAPS.unknown(other)),
+    }
+}
+
+/// Creates what is missing. What can be refused of either place is refused before anything is
+/// made in the other.
+pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
+    components(urls)?;
+    match STORES.split(&urls.store)? {
+        ("sqlite", rest) => drop(SqliteOutbox::migrate(STORES.path(&urls.store, rest)?).await?),
+        (other, _) => return Err(STORES.unknown(other)),
+    }
+    match HEAPS.split(&urls.heap)? {
+        ("sqlite", rest) => drop(SqliteDlqHeap::migrate(HEAPS.path(&urls.heap, rest)?).await?),
+        (other, _) => return Err(HEAPS.unknown(other)),
+    }
+    Ok(())
+}
+
+/// How far the tables of one crate are migrated.
+pub(crate) struct Component {
+    pub(crate) role: &'static str,
+    pub(crate) package: &'static str,
+    /// `None` if there is nothing yet in which tables could be.
+    pub(crate) applied: Option<usize>,
+    pub(crate) known: usize,
+}
+
+/// How far the store and the heap are migrated. Changes nothing.
+pub(crate) fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
+    let store = match STORES.split(&urls.store)? {
+        ("sqlite", rest) => Component {
+            role: STORES.role,
+            package: "outbox-store-sqlite",
+            applied: SqliteOutbox::applied_migrations(STORES.path(&urls.store, rest)?)?,
+            known: outbox_store_sqlite::MIGRATIONS.len(),
+        },
+        (other, _) => return Err(STORES.unknown(other)),
     };
-    if scheme != "sqlite" {
-        let message = format!("store has the unknown scheme {scheme:?}; {allowed}");
-        return Err(Failure::Input(message));
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if path.is_empty() {
-        return Err(Failure::Input(format!(
-            "store {url:?} names no file; {allowed}"
-        )));
-    }
-    Ok(path)
-}
-
-/// Opens a store that was migrated before.
-pub(crate) async fn open(url: &str) -> Result<Backend, Failure> {
-    let path = sqlite_path(url)?;
-    let store = SqliteOutbox::open(path).await?;
-    let heap = SqliteDlqHeap::open(path).await?;
-    Ok(backend(store, heap))
-}
-
-/// Creates what is missing, then opens the store.
-pub(crate) async fn migrate(url: &str) -> Result<Backend, Failure> {
-    let path = sqlite_path(url)?;
-    let store = SqliteOutbox::migrate(path).await?;
-    let heap = SqliteDlqHeap::migrate(path).await?;
-    Ok(backend(store, heap))
-}
-
-fn backend(store: SqliteOutbox, heap: SqliteDlqHeap) -> Backend {
-    Backend {
-        storage: Arc::new(store.clone()),
-        letters: Arc::new(store),
-        heap: Arc::new(heap),
-    }
+    let heap = match HEAPS.split(&urls.heap)? {
+        ("sqlite", rest) => Component {
+            role: HEAPS.role,
+            package: "outbox-dlq-sqlite",
+            applied: SqliteDlqHeap::applied_migrations(HEAPS.path(&urls.heap, rest)?)?,
+            known: outbox_dlq_sqlite::MIGRATIONS.len(),
+        },
+        (other, _) => return Err(HEAPS.unknown(other)),
+    };
+    Ok([store, heap])
 }
 
 /// The statements of all migrations.
@@ -67,6 +103,67 @@ pub(crate) fn migrations() -> impl Iterator<Item = &'static str> {
         .copied()
 }
 
+fn sqlite_store(store: SqliteOutbox) -> Store {
+    Store {
+        storage: Arc::new(store.clone()),
+        letters: Arc::new(store),
+    }
+}
+
+/// The URLs that a role takes.
+struct Schemes {
+    role: &'static str,
+    allowed: &'static str,
+}
+
+impl Schemes {
+    /// The scheme, and what stands behind its colon.
+    fn split<'a>(&self, url: &'a str) -> Result<(&'a str, &'a str), Failure> {
+        url.split_once(':')
+            .ok_or_else(|| self.refused(format_args!("{url:?} is not a URL")))
+    }
+
+    /// The path of a `sqlite:` URL.
+    fn path<'a>(&self, url: &str, rest: &'a str) -> Result<&'a str, Failure> {
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        if path.is_empty() {
+            return Err(self.refused(format_args!("{url:?} names no file")));
+        }
+        Ok(path)
+    }
+
+    /// Without the rest of the URL, which may hold a password.
+    fn unknown(&self, scheme: &str) -> Failure {
+        self.refused(format_args!("has the unknown scheme {scheme:?}"))
+    }
+
+    fn refused(&self, why: std::fmt::Arguments<'_>) -> Failure {
+        Failure::Input(format!("{} {why}; allowed: {}", self.role, self.allowed))
+    }
+}
+
+/// Where lines go.
+pub(crate) enum Destination<'a> {
+    Stdout,
+    File(&'a str),
+}
+
+/// Reads `stdout://` or `file:PATH`.
+pub(crate) fn destination(url: &str) -> Result<Destination<'_>, Failure> {
+    if url == "stdout://" || url == "stdout:" {
+        return Ok(Destination::Stdout);
+    }
+    url.strip_prefix("file://")
+        .or_else(|| url.strip_prefix("file:"))
+        .filter(|path| !path.is_empty())
+        .map(Destination::File)
+        .ok_or_else(|| {
+            Failure::Input(format!(
+                "destination {url:?} is not known; allowed: stdout://, file:PATH"
+            ))
+        })
+}
+
 /// A transport, and a way to learn that its other end is gone for good.
 pub(crate) struct Outlet {
     pub(crate) transport: Arc<dyn Transport>,
@@ -75,24 +172,18 @@ pub(crate) struct Outlet {
 
 /// Makes the transport that a URL names.
 pub(crate) fn outlet(url: &str) -> Result<Outlet, Failure> {
-    if url == "stdout://" || url == "stdout:" {
-        let pipe = NdjsonPipe::stdout();
-        let closed = pipe.closed();
-        return Ok(Outlet {
-            transport: Arc::new(pipe),
-            closed,
-        });
-    }
-    let path = url
-        .strip_prefix("file://")
-        .or_else(|| url.strip_prefix("file:"));
-    match path.filter(|path| !path.is_empty()) {
-        Some(path) => Ok(Outlet {
+    match destination(url)? {
+        Destination::Stdout => {
+            let pipe = NdjsonPipe::stdout();
+            let closed = pipe.closed();
+            Ok(Outlet {
+                transport: Arc::new(pipe),
+                closed,
+            })
+        }
+        Destination::File(path) => Ok(Outlet {
             transport: Arc::new(NdjsonFile::open(path)?),
             closed: Arc::default(),
         }),
-        None => Err(Failure::Input(format!(
-            "destination {url:?} is not known; allowed: stdout://, file:PATH"
-        ))),
     }
 }

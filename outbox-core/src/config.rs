@@ -200,12 +200,12 @@ impl OutboxConfigBuilder {
         duration("publish timeout", config.publish_timeout, MS..=DAY)?;
         duration("lease", config.lease, MS..=DAY)?;
         duration("poll interval", config.poll_interval, MS..=HOUR)?;
-        duration("initial retry delay", config.retry.initial, MS..=DAY)?;
+        duration("retry initial", config.retry.initial, MS..=DAY)?;
         let retry_max = config.retry.initial..=7 * DAY;
-        duration("longest retry delay", config.retry.max, retry_max)?;
-        duration("initial breaker pause", config.breaker.initial, MS..=HOUR)?;
+        duration("retry max", config.retry.max, retry_max)?;
+        duration("breaker initial", config.breaker.initial, MS..=HOUR)?;
         let breaker_max = config.breaker.initial..=HOUR;
-        duration("longest breaker pause", config.breaker.max, breaker_max)?;
+        duration("breaker max", config.breaker.max, breaker_max)?;
         duration(
             "shutdown grace",
             config.shutdown_grace,
@@ -293,19 +293,10 @@ mod tests {
             (builder().publish_timeout(Duration::ZERO), "publish timeout"),
             (builder().lease(2 * day), "lease"),
             (builder().poll_interval(Duration::ZERO), "poll interval"),
-            (
-                builder().retry_initial(Duration::ZERO),
-                "initial retry delay",
-            ),
-            (builder().retry_max(Duration::ZERO), "longest retry delay"),
-            (
-                builder().breaker_initial(Duration::ZERO),
-                "initial breaker pause",
-            ),
-            (
-                builder().breaker_max(Duration::ZERO),
-                "longest breaker pause",
-            ),
+            (builder().retry_initial(Duration::ZERO), "retry initial"),
+            (builder().retry_max(Duration::ZERO), "retry max"),
+            (builder().breaker_initial(Duration::ZERO), "breaker initial"),
+            (builder().breaker_max(Duration::ZERO), "breaker max"),
             (builder().shutdown_grace(day), "shutdown grace"),
             (builder().heap_timeout(Duration::ZERO), "heap timeout"),
             (builder().dlq_interval(Duration::ZERO), "dlq interval"),

@@ -6,7 +6,8 @@ use outbox_core::{
 };
 use outbox_driver_sqlite::rusqlite::{Connection, Row};
 use outbox_driver_sqlite::{
-    Driver, from_micros, micros, migrate, migrate_within, require_version, sqlite_error,
+    Driver, applied_migrations, from_micros, inspect, micros, migrate, migrate_within,
+    require_version, sqlite_error,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -51,12 +52,9 @@ impl SqliteDlqHeap {
         path: impl AsRef<Path>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        let driver = Driver::open(path, options).await?;
-        driver
-            .read("open", |connection| {
-                require_version(connection, COMPONENT, version())
-            })
-            .await?;
+        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        let check = move |connection: &_| require_version(connection, COMPONENT, newest);
+        let driver = Driver::open(path, options, check).await?;
         Ok(Self::on(driver))
     }
 
@@ -78,7 +76,8 @@ impl SqliteDlqHeap {
         path: impl AsRef<Path>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::create(path, options).await?).await
+        let check = |connection: &_| applied(connection).map(drop);
+        Self::migrated(Driver::create(path, options, check).await?).await
     }
 
     /// Opens the heap in the database `name` in this process's memory, which is gone when the last
@@ -99,6 +98,16 @@ impl SqliteDlqHeap {
     /// As [`migrate`](Self::migrate).
     pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
         migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+    }
+
+    /// How many of [`MIGRATIONS`] a file has; `None` if it does not exist, but its folder does.
+    /// Changes nothing, and blocks while it looks.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), which succeeds where this does.
+    pub fn applied_migrations(path: impl AsRef<Path>) -> Result<Option<usize>, OutboxError> {
+        inspect(path, applied)
     }
 
     /// Replaces the clock, which is the machine's.
@@ -165,8 +174,8 @@ impl SqliteDlqHeap {
     }
 }
 
-fn version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+fn applied(connection: &Connection) -> Result<usize, OutboxError> {
+    applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
 }
 
 #[async_trait]

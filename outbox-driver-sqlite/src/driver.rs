@@ -58,17 +58,22 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Opens a file that exists.
+    /// Opens a file that exists and that `check` accepts. A file that is refused is not changed;
+    /// one that is not goes into WAL mode.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] for a missing file, a folder, a file that is not of `SQLite` or one
+    /// Those of `check`; [`ErrorKind::Invalid`] for a missing file, a folder, a file that is not of `SQLite` or one
     /// that cannot be written; [`ErrorKind::Unavailable`] if other connections keep it locked.
-    pub async fn open(path: impl AsRef<Path>, options: DriverOptions) -> Result<Self, OutboxError> {
-        Self::start(Place::Existing(owned(path)), options).await
+    pub async fn open(
+        path: impl AsRef<Path>,
+        options: DriverOptions,
+        check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
+    ) -> Result<Self, OutboxError> {
+        Self::start(Place::Existing(owned(path)), options, check).await
     }
 
-    /// Opens a file, and makes it first if it is missing. Its folder must exist.
+    /// As [`open`](Self::open), and makes the file first if it is missing. Its folder must exist.
     ///
     /// # Errors
     ///
@@ -76,8 +81,9 @@ impl Driver {
     pub async fn create(
         path: impl AsRef<Path>,
         options: DriverOptions,
+        check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Created(owned(path)), options).await
+        Self::start(Place::Created(owned(path)), options, check).await
     }
 
     /// Opens the database `name` in this process's memory, which all its handles and connections
@@ -92,7 +98,7 @@ impl Driver {
         name: impl Into<String>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Memory(name.into()), options).await
+        Self::start(Place::Memory(name.into()), options, |_| Ok(())).await
     }
 
     /// Runs `f` in a write transaction and answers once it is committed.
@@ -165,13 +171,17 @@ impl Driver {
         }
     }
 
-    async fn start(place: Place, options: DriverOptions) -> Result<Self, OutboxError> {
+    async fn start(
+        place: Place,
+        options: DriverOptions,
+        check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
+    ) -> Result<Self, OutboxError> {
         let (jobs, queue) = mpsc::channel();
         let (opened, outcome) = oneshot::channel();
         let call_timeout = options.call_timeout;
         std::thread::Builder::new()
             .name("outbox-sqlite".to_owned())
-            .spawn(move || match open_connection(&place, &options) {
+            .spawn(move || match open_connection(&place, &options, check) {
                 // A caller that no longer waits for the opening also dropped the sender of jobs.
                 Ok(connection) => {
                     let _ = opened.send(Ok(()));

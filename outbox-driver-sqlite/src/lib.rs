@@ -10,7 +10,7 @@ mod time;
 
 pub use driver::{Driver, DriverOptions};
 pub use error::sqlite_error;
-pub use open::memory_uri;
+pub use open::{inspect, memory_uri};
 pub use rusqlite;
-pub use schema::{migrate, migrate_within, require_version, schema_version};
+pub use schema::{applied_migrations, migrate, migrate_within, require_version};
 pub use time::{from_micros, micros};

@@ -27,9 +27,11 @@ pub(crate) enum Place {
     Memory(String),
 }
 
+/// Opens the place, and changes nothing of a file that `check` refuses.
 pub(crate) fn open_connection(
     place: &Place,
     options: &DriverOptions,
+    check: impl FnOnce(&Connection) -> Result<(), OutboxError>,
 ) -> Result<Connection, OutboxError> {
     let connection = match place {
         Place::Memory(name) => open_memory(name)?,
@@ -41,6 +43,8 @@ pub(crate) fn open_connection(
         Place::Memory(name) => Path::new(name),
     };
     prepare(&connection, options).map_err(|error| explain(path, &error))?;
+    check(&connection)?;
+    use_wal(&connection, options.busy_timeout).map_err(|error| explain(path, &error))?;
     if connection
         .is_readonly(MAIN_DB)
         .map_err(sqlite_error(OPEN))?
@@ -48,6 +52,26 @@ pub(crate) fn open_connection(
         return Err(read_only(path));
     }
     Ok(connection)
+}
+
+/// Looks into a file and changes nothing of it. `None` if there is no such file; its folder must
+/// exist. Blocks until `look` returns.
+///
+/// # Errors
+///
+/// Those of `look`, and those of [`Driver::create`](crate::Driver::create).
+pub fn inspect<T>(
+    path: impl AsRef<Path>,
+    look: impl FnOnce(&Connection) -> Result<T, OutboxError>,
+) -> Result<Option<T>, OutboxError> {
+    let path = absolute(path.as_ref())?;
+    check(&path, false)?;
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = open_file(&path, OpenFlags::empty())?;
+    prepare(&connection, &DriverOptions::default()).map_err(|error| explain(&path, &error))?;
+    look(&connection).map(Some)
 }
 
 /// The address of the database `name` in this process's memory, for a connection of the
@@ -77,12 +101,16 @@ fn open_memory(name: &str) -> Result<Connection, OutboxError> {
 }
 
 fn open_file(path: &Path, create: OpenFlags) -> Result<Connection, OutboxError> {
-    // An absolute path is never taken for one of SQLite's special names, such as ":memory:".
-    let path = std::path::absolute(path)
-        .map_err(|error| refusal(ErrorKind::Invalid, OPEN, format!("{path:?}: {error}")))?;
+    let path = absolute(path)?;
     check(&path, create.is_empty())?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, &error))
+}
+
+/// An absolute path is never taken for one of SQLite's special names, such as ":memory:".
+fn absolute(path: &Path) -> Result<PathBuf, OutboxError> {
+    std::path::absolute(path)
+        .map_err(|error| refusal(ErrorKind::Invalid, OPEN, format!("{path:?}: {error}")))
 }
 
 /// Refuses what SQLite would refuse with less to say.
@@ -111,7 +139,8 @@ fn prepare(connection: &Connection, options: &DriverOptions) -> rusqlite::Result
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    use_wal(connection, options.busy_timeout)
+    // The first look into the file: what is none of SQLite's is found out here.
+    connection.query_row("PRAGMA schema_version", [], |_| Ok(()))
 }
 
 /// SQLite does not call the busy handler while it changes the journal mode, so processes that

@@ -46,19 +46,12 @@ pub fn migrate_within(
     tables: &[&str],
     migrations: &[&str],
 ) -> Result<usize, OutboxError> {
+    let applied = applied_migrations(connection, component, tables, migrations)?;
     connection
         .execute_batch(include_str!("sql/schema.sql"))
         .map_err(sqlite_error(MIGRATE))?;
-    let found = schema_version(connection, component)?;
-    if found.is_none() {
-        refuse_foreign_tables(connection, tables)?;
-    }
     let newest = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
-    let found = found.unwrap_or(0);
-    if found > newest {
-        return Err(newer(component, found, newest, MIGRATE));
-    }
-    let missing = &migrations[found as usize..];
+    let missing = &migrations[applied..];
     for migration in missing {
         connection
             .execute_batch(migration)
@@ -70,15 +63,30 @@ pub fn migrate_within(
     Ok(missing.len())
 }
 
-/// The number of migrations that `component` has, or `None` if it was never migrated here.
+/// How many of `migrations` the file has. Changes nothing.
 ///
 /// # Errors
 ///
-/// Those of `SQLite`.
-pub fn schema_version(
+/// As [`migrate`]: what is applied here can be migrated.
+pub fn applied_migrations(
     connection: &Connection,
     component: &str,
-) -> Result<Option<u32>, OutboxError> {
+    tables: &[&str],
+    migrations: &[&str],
+) -> Result<usize, OutboxError> {
+    let Some(found) = schema_version(connection, component)? else {
+        refuse_foreign_tables(connection, tables)?;
+        return Ok(0);
+    };
+    let newest = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
+    if found > newest {
+        return Err(newer(component, found, newest, MIGRATE));
+    }
+    Ok(found as usize)
+}
+
+/// The number of migrations that `component` has, or `None` if it was never migrated here.
+fn schema_version(connection: &Connection, component: &str) -> Result<Option<u32>, OutboxError> {
     if !exists(connection, "outbox_schema")? {
         return Ok(None);
     }

@@ -3,7 +3,8 @@
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_sqlite::rusqlite::Connection;
 use outbox_driver_sqlite::{
-    Driver, DriverOptions, memory_uri, migrate, require_version, sqlite_error,
+    Driver, DriverOptions, applied_migrations, inspect, memory_uri, migrate, require_version,
+    sqlite_error,
 };
 use std::fs;
 use std::sync::{Arc, Barrier};
@@ -22,6 +23,12 @@ fn insert(x: i64) -> impl FnOnce(&Connection) -> Result<(), OutboxError> + Send 
     }
 }
 
+/// Accepts any file.
+#[allow(clippy::unnecessary_wraps, reason = "as the driver asks for it")]
+fn any(_: &Connection) -> Result<(), OutboxError> {
+    Ok(())
+}
+
 async fn count(driver: &Driver) -> i64 {
     driver
         .read("count", |connection| {
@@ -34,7 +41,7 @@ async fn count(driver: &Driver) -> i64 {
 }
 
 async fn with_table(folder: &TempDir, options: DriverOptions) -> Driver {
-    let driver = Driver::create(folder.path().join("t.db"), options)
+    let driver = Driver::create(folder.path().join("t.db"), options, any)
         .await
         .expect("created");
     driver
@@ -223,7 +230,9 @@ async fn two_connections_that_write_at_once_lose_nothing() {
     let folder = TempDir::new().unwrap();
     let first = with_table(&folder, DriverOptions::default()).await;
     let path = folder.path().join("t.db");
-    let second = Driver::open(&path, DriverOptions::default()).await.unwrap();
+    let second = Driver::open(&path, DriverOptions::default(), any)
+        .await
+        .unwrap();
     let mut writes = Vec::new();
     for x in 0..200 {
         let driver = if x % 2 == 0 {
@@ -257,7 +266,7 @@ async fn each_bad_file_is_named_with_its_reason() {
         (text, "not a SQLite file"),
     ];
     for (path, reason) in cases {
-        let error = Driver::open(&path, DriverOptions::default())
+        let error = Driver::open(&path, DriverOptions::default(), any)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
@@ -294,6 +303,36 @@ async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
             error.report()
         );
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_or_inspected_is_not_changed() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("theirs.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(TABLE).unwrap();
+    drop(connection);
+    let before = fs::read(&path).unwrap();
+
+    let applied = |connection: &Connection| {
+        applied_migrations(connection, "test", &["t"], &[TABLE]).map(drop)
+    };
+    let options = DriverOptions::default;
+    for error in [
+        Driver::open(&path, options(), applied).await.unwrap_err(),
+        Driver::create(&path, options(), applied).await.unwrap_err(),
+        inspect(&path, applied).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.report().contains("not ours"), "{}", error.report());
+    }
+    let rows = |connection: &Connection| applied_migrations(connection, "other", &["u"], &[TABLE]);
+    assert_eq!(inspect(&path, rows).unwrap(), Some(0));
+    assert_eq!(fs::read(&path).unwrap(), before);
+
+    let missing = folder.path().join("missing.db");
+    assert_eq!(inspect(&missing, rows).unwrap(), None);
+    assert!(!missing.exists());
 }
 
 #[test]

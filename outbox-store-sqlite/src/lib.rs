@@ -20,7 +20,7 @@ pub use outbox_driver_sqlite::{DriverOptions, memory_uri};
 pub use rusqlite;
 
 use outbox_core::{Clock, OutboxError};
-use outbox_driver_sqlite::{Driver, migrate_within, require_version};
+use outbox_driver_sqlite::{Driver, applied_migrations, inspect, migrate_within, require_version};
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,7 +75,8 @@ impl SqliteOutbox {
         path: impl AsRef<Path>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::create(path, options).await?).await
+        let check = |connection: &_| applied(connection).map(drop);
+        Self::migrated(Driver::create(path, options, check).await?).await
     }
 
     /// Opens the database `name` in this process's memory, and makes the tables that are missing.
@@ -109,14 +110,19 @@ impl SqliteOutbox {
         path: impl AsRef<Path>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        let driver = Driver::open(path, options).await?;
-        driver
-            .read("open", |connection| {
-                let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-                require_version(connection, COMPONENT, newest)
-            })
-            .await?;
-        Ok(Self::new(driver))
+        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        let check = move |connection: &_| require_version(connection, COMPONENT, newest);
+        Ok(Self::new(Driver::open(path, options, check).await?))
+    }
+
+    /// How many of [`MIGRATIONS`] a file has; `None` if it does not exist, but its folder does.
+    /// Changes nothing, and blocks while it looks.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), which succeeds where this does.
+    pub fn applied_migrations(path: impl AsRef<Path>) -> Result<Option<usize>, OutboxError> {
+        inspect(path, applied)
     }
 
     /// Makes the tables that are missing over a connection of the application's, and returns how
@@ -169,4 +175,8 @@ impl SqliteOutbox {
             holds_keys: false,
         }
     }
+}
+
+fn applied(connection: &rusqlite::Connection) -> Result<usize, OutboxError> {
+    applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
 }

@@ -6,7 +6,8 @@ mod shop;
 
 use crate::cli::DemoOptions;
 use crate::failure::Failure;
-use crate::wiring::{self, Backend};
+use crate::settings::Urls;
+use crate::wiring::{self, Store};
 use broker::Broker;
 use outbox_core::{OutboxConfig, OutboxError, Relay};
 use outbox_store_sqlite::rusqlite::{Connection, OpenFlags};
@@ -31,7 +32,10 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let path = afresh(&options.dir)?;
     shop::create(&path)?;
     let store = format!("sqlite:{}", path.display());
-    let backend = wiring::migrate(&store).await?;
+    let urls = Urls::of_store(&store);
+    wiring::migrate(&urls).await?;
+    let backend = wiring::open_store(&urls.store, false).await?;
+    let heap = wiring::open_heap(&urls.heap).await?;
     eprintln!(
         "{} orders go into {}, which is made afresh by each run",
         orders.len(),
@@ -43,7 +47,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let shop_file = path.clone();
     let producer = tokio::task::spawn_blocking(move || shop::produce(&shop_file, &orders));
     let relay = Relay::new(Arc::clone(&backend.storage), Arc::new(broker.clone()))
-        .dlq_heap(Arc::clone(&backend.heap))
+        .dlq_heap(heap)
         .config(config()?);
     let (finished, stop) = tokio::sync::oneshot::channel::<()>();
     let watch = async {
@@ -108,7 +112,7 @@ fn afresh(folder: &Path) -> Result<PathBuf, Failure> {
 /// Shows progress until the producer is done and nothing is pending.
 async fn follow(
     mut producer: tokio::task::JoinHandle<Result<shop::Produced, Failure>>,
-    backend: &Backend,
+    backend: &Store,
     broker: &Broker,
 ) -> Result<shop::Produced, Failure> {
     let deadline = Instant::now() + PATIENCE;

@@ -3,7 +3,7 @@
 use super::broker::Broker;
 use super::shop::{self, Produced};
 use crate::failure::Failure;
-use crate::wiring::Backend;
+use crate::wiring::Store;
 use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) async fn print(
     path: &Path,
     store: &str,
-    backend: &Backend,
+    backend: &Store,
     broker: &Broker,
     produced: &Produced,
     took: Duration,

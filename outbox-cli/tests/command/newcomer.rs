@@ -1,49 +1,13 @@
 //! The command as a newcomer and as a script would use it.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
+use crate::support::{done, json, refused};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 const STORE: &str = "sqlite:outbox-demo/shop.db";
-
-fn outbox(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_outbox"))
-        .current_dir(folder)
-        .env_remove("DATABASE_URL")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the command runs")
-}
-
-/// The stdout of a command that must succeed.
-fn done(folder: &Path, arguments: &[&str]) -> String {
-    let output = outbox(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {errors}");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Asserts the exit code of a command that must fail, and that its one message says why.
-fn refused(folder: &Path, arguments: &[&str], code: i32, reasons: &[&str]) {
-    let output = outbox(folder, arguments);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
-    for reason in reasons {
-        assert!(
-            errors.contains(reason),
-            "{arguments:?} says {errors:?}, not {reason:?}"
-        );
-    }
-    assert!(output.stdout.is_empty(), "{arguments:?} wrote data");
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
 
 #[test]
 fn the_demo_accounts_for_every_event_and_its_next_steps_work() {

@@ -1,0 +1,107 @@
+//! The arguments.
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the help texts of the command"
+)]
+
+mod dlq;
+
+pub(crate) use dlq::{
+    ChangeOptions, DlqCommand, ExportOptions, ListOptions, PurgeOptions, ReplayOptions,
+    ShowOptions, StatsOptions,
+};
+
+use crate::settings::{RelaySettings, UrlOptions};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// A transactional outbox with a dead-letter queue.
+///
+/// A flag goes before the environment, which goes before the configuration file (--config), which
+/// goes before the default. Data goes to stdout, logs and progress to stderr.
+///
+/// Exit codes: 0 done, 1 failed, 2 bad input.
+#[derive(Debug, Parser)]
+#[command(name = "outbox", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sends 412 real orders through an outbox on SQLite and says what became of each event.
+    Demo(DemoOptions),
+    /// Creates the tables of the outbox and the heap, or looks after them.
+    Migrate(MigrateOptions),
+    /// Publishes what waits in the outbox until SIGINT or SIGTERM.
+    Relay(RelayOptions),
+    /// Shows what waits in the outbox, in the heap and in the quarantine.
+    Status(StatusOptions),
+    /// Works through the dead letters.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Prints a script that completes this command in a shell.
+    Completions(CompletionsOptions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoOptions {
+    /// The folder for shop.db; made afresh by each run.
+    #[arg(long, default_value = "outbox-demo")]
+    pub(crate) dir: PathBuf,
+    /// Other orders, in the format of data/chinook-orders.ndjson.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MigrateOptions {
+    /// What to do.
+    #[arg(value_enum, default_value_t = MigrateAction::Up)]
+    pub(crate) action: MigrateAction,
+    #[command(flatten)]
+    pub(crate) urls: UrlOptions,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum MigrateAction {
+    /// Create the file and the tables where they are missing.
+    Up,
+    /// Say which migrations are applied and which are missing.
+    Status,
+    /// Fail unless the tables are those of this version.
+    Check,
+    /// Print the statements and change nothing.
+    Print,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusOptions {
+    #[command(flatten)]
+    pub(crate) urls: UrlOptions,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RelayOptions {
+    #[command(flatten)]
+    pub(crate) urls: UrlOptions,
+    /// End when nothing is pending any more; what a dead letter holds is pending.
+    #[arg(long)]
+    pub(crate) drain: bool,
+    #[command(flatten)]
+    pub(crate) settings: RelaySettings,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsOptions {
+    /// The shell.
+    pub(crate) shell: Shell,
+}

@@ -1,0 +1,184 @@
+//! `outbox dlq replay` and `outbox dlq purge`.
+
+use super::missing;
+use super::pages::{PAGE, Pages};
+use super::report::Report;
+use crate::cli::{ChangeOptions, PurgeOptions, ReplayOptions};
+use crate::failure::Failure;
+use crate::wiring;
+use outbox_core::{DeadLetterFilter, DeadLetters, DlqHeap, ErrorKind, EventId};
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+pub(super) async fn replay(options: &ReplayOptions) -> Result<(), Failure> {
+    let filter = filter(&options.change)?;
+    let urls = options.urls.urls()?;
+    let store = wiring::open_store(&urls.store, false).await?;
+    let change = Change::Replay(wiring::open_heap(&urls.heap).await?);
+    let run = Run::survey(&*store.letters, &filter, &change, &options.change).await?;
+    run.go().await
+}
+
+pub(super) async fn purge(options: &PurgeOptions) -> Result<(), Failure> {
+    let filter = filter(&options.change)?;
+    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let run = Run::survey(&*store.letters, &filter, &Change::Purge, &options.change).await?;
+    if !options.yes && !options.change.dry_run {
+        confirm(run.count)?;
+    }
+    run.go().await
+}
+
+fn filter(options: &ChangeOptions) -> Result<DeadLetterFilter, Failure> {
+    let mut filter = options.filter.filter();
+    if !options.ids.is_empty() {
+        filter.ids = Some(options.ids.clone());
+    } else if options.filter.is_empty() && !options.all {
+        let message = "say which letters: ids, or --type, --key, --error, --before, or --all";
+        return Err(Failure::Input(message.to_owned()));
+    }
+    Ok(filter)
+}
+
+enum Change {
+    Replay(Arc<dyn DlqHeap>),
+    Purge,
+}
+
+impl Change {
+    fn done(&self) -> &'static str {
+        match self {
+            Self::Replay(_) => "replayed",
+            Self::Purge => "purged",
+        }
+    }
+
+    /// Changes what is still there of these letters, and says which it was.
+    async fn apply(
+        &self,
+        letters: &dyn DeadLetters,
+        ids: &[EventId],
+    ) -> Result<Vec<EventId>, Failure> {
+        let filter = DeadLetterFilter::ids(ids.iter().copied());
+        let changed = match self {
+            // The new budget of attempts begins with an empty count, so the heap forgets first.
+            Self::Replay(heap) => {
+                heap.forget(ids).await?;
+                letters.replay(&filter, ids.len()).await
+            }
+            Self::Purge => letters.purge(&filter, ids.len()).await,
+        };
+        match changed {
+            // None of these letters can be replayed now; the others can.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Vec::new()),
+            changed => Ok(changed?),
+        }
+    }
+}
+
+/// One run over the letters that matched when it began.
+struct Run<'a> {
+    letters: &'a dyn DeadLetters,
+    filter: &'a DeadLetterFilter,
+    change: &'a Change,
+    options: &'a ChangeOptions,
+    count: usize,
+    /// The last of them. A letter that is replayed and dies again comes behind it, so it is not
+    /// replayed twice.
+    through: u64,
+}
+
+impl<'a> Run<'a> {
+    async fn survey(
+        letters: &'a dyn DeadLetters,
+        filter: &'a DeadLetterFilter,
+        change: &'a Change,
+        options: &'a ChangeOptions,
+    ) -> Result<Self, Failure> {
+        for id in &options.ids {
+            if letters.find(*id).await?.is_none() {
+                return Err(missing(*id));
+            }
+        }
+        let mut run = Self {
+            letters,
+            filter,
+            change,
+            options,
+            count: 0,
+            through: 0,
+        };
+        let mut pages = Pages::new(letters, filter).through(options.through);
+        while let Some(last) = pages.next().await?.last().map(|last| last.position) {
+            run.count = pages.read();
+            run.through = last;
+        }
+        Ok(run)
+    }
+
+    /// Changes the letters, or names them on a dry run.
+    async fn go(&self) -> Result<(), Failure> {
+        let mut report = Report::begin(self.change.done(), self.options)?;
+        let walked = self.walk(&mut report).await;
+        let changed = report.count();
+        walked
+            .and(report.end())
+            .map_err(|failure| self.interrupted(failure, changed))?;
+        match self.count.saturating_sub(changed) {
+            0 => Ok(()),
+            left => Err(Failure::Failed(format!(
+                "{left} of {} letters were not {}: their id or idempotency token is in use again, \
+                 or they were gone",
+                self.count,
+                self.change.done(),
+            ))),
+        }
+    }
+
+    async fn walk(&self, report: &mut Report) -> Result<(), Failure> {
+        let mut pages = Pages::new(self.letters, self.filter).through(Some(self.through));
+        loop {
+            let page = pages.next().await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<EventId> = page.iter().map(|letter| letter.event.id).collect();
+            report.add(&if self.options.dry_run {
+                ids
+            } else {
+                self.change.apply(self.letters, &ids).await?
+            })?;
+            if self.count > PAGE {
+                eprintln!("{} of {}", pages.read(), self.count);
+            }
+        }
+    }
+
+    /// How to go on without those that died again meanwhile.
+    fn interrupted(&self, failure: Failure, changed: usize) -> Failure {
+        if changed == 0 || self.options.dry_run {
+            return failure;
+        }
+        Failure::Failed(format!(
+            "{failure}; {changed} of {} letters were {}: to go on, run it again with --through {}",
+            self.count,
+            self.change.done(),
+            self.through
+        ))
+    }
+}
+
+fn confirm(count: usize) -> Result<(), Failure> {
+    let refused = "nothing was purged: pass --yes to purge without being asked";
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Input(refused.to_owned()));
+    }
+    eprint!("purge {count} dead letters for good? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::Failed("nothing was purged".to_owned()))
+}

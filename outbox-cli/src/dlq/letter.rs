@@ -1,0 +1,44 @@
+//! A dead letter as JSON.
+
+use crate::ndjson::event_json;
+use humantime::{format_rfc3339_micros, format_rfc3339_seconds};
+use outbox_core::DeadLetter;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::io;
+
+/// The event as the relay writes it, and what became of it.
+#[derive(Serialize)]
+struct Line<'a> {
+    position: u64,
+    event: Box<RawValue>,
+    idempotency_token: Option<&'a str>,
+    available_at: Option<String>,
+    failure_count: u32,
+    last_error: Option<&'a str>,
+    first_failed_at: String,
+    last_failed_at: String,
+    quarantined_at: String,
+    replays: u32,
+}
+
+/// The letter on one line, without the line break.
+pub(super) fn json(letter: &DeadLetter) -> io::Result<String> {
+    let seconds = |time| format_rfc3339_seconds(time).to_string();
+    let event = &letter.event;
+    let line = Line {
+        position: letter.position,
+        event: event_json(event)?,
+        idempotency_token: event.idempotency_token.as_deref(),
+        available_at: event
+            .available_at
+            .map(|time| format_rfc3339_micros(time).to_string()),
+        failure_count: letter.failure_count,
+        last_error: letter.last_error.as_deref(),
+        first_failed_at: seconds(letter.first_failed_at),
+        last_failed_at: seconds(letter.last_failed_at),
+        quarantined_at: seconds(letter.quarantined_at),
+        replays: letter.replays,
+    };
+    Ok(serde_json::to_string(&line)?)
+}

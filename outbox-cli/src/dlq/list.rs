@@ -1,0 +1,50 @@
+//! `outbox dlq list`.
+
+use super::letter;
+use super::pages::Pages;
+use crate::cli::ListOptions;
+use crate::failure::Failure;
+use crate::terminal::{line, print};
+use crate::wiring;
+use humantime::format_rfc3339_seconds;
+use outbox_core::DeadLetter;
+
+pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
+    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let filter = options.filter.filter();
+    let mut pages = Pages::new(&*store.letters, &filter)
+        .after(options.after)
+        .at_most(options.limit);
+    let (mut count, mut last) = (0, None);
+    loop {
+        let page = pages.next().await?;
+        let Some(end) = page.last() else { break };
+        (count, last) = (count + page.len(), Some(end.position));
+        for letter in &page {
+            print(if options.json {
+                letter::json(letter)?
+            } else {
+                row(letter)
+            })?;
+        }
+    }
+    if !options.json {
+        match last.filter(|_| count == options.limit) {
+            Some(last) => eprintln!("more: --after {last}"),
+            None => eprintln!("{count} dead letters"),
+        }
+    }
+    Ok(())
+}
+
+fn row(letter: &DeadLetter) -> String {
+    format!(
+        "{:>5}  {}  {}  {:<14} {:>2} failed  {}",
+        letter.position,
+        format_rfc3339_seconds(letter.quarantined_at),
+        letter.event.id,
+        line(&letter.event.event_type),
+        letter.failure_count,
+        line(letter.last_error.as_deref().unwrap_or("-")),
+    )
+}

@@ -1,0 +1,60 @@
+//! The ids of changed letters, written as they come: a list of any length fits into memory.
+
+use crate::cli::ChangeOptions;
+use crate::failure::Failure;
+use crate::terminal::print;
+use outbox_core::EventId;
+use std::io::{self, Write};
+
+/// A line for each id, or one JSON object: `{"replayed":["…"],"dry_run":false}`.
+pub(super) struct Report {
+    done: &'static str,
+    json: bool,
+    dry_run: bool,
+    count: usize,
+}
+
+impl Report {
+    pub(super) fn begin(done: &'static str, options: &ChangeOptions) -> Result<Self, Failure> {
+        if options.json {
+            write!(io::stdout(), "{{\"{done}\":[")?;
+            // A reader that has gone is found out before anything is changed.
+            io::stdout().flush()?;
+        }
+        Ok(Self {
+            done,
+            json: options.json,
+            dry_run: options.dry_run,
+            count: 0,
+        })
+    }
+
+    /// Counts what was done even if it cannot be written.
+    pub(super) fn add(&mut self, ids: &[EventId]) -> Result<(), Failure> {
+        let before = self.count;
+        self.count += ids.len();
+        for (number, id) in (before..).zip(ids) {
+            if self.json {
+                let comma = if number == 0 { "" } else { "," };
+                write!(io::stdout(), "{comma}\"{id}\"")?;
+            } else {
+                print(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Ends the object, which must be whole also when the run has failed.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        if self.json {
+            return print(format_args!("],\"dry_run\":{}}}", self.dry_run));
+        }
+        let would = if self.dry_run { "would be " } else { "" };
+        eprintln!("{would}{}: {}", self.done, self.count);
+        Ok(())
+    }
+}

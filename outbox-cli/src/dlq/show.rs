@@ -1,0 +1,44 @@
+//! `outbox dlq show`.
+
+use super::{letter, missing};
+use crate::cli::ShowOptions;
+use crate::failure::Failure;
+use crate::terminal::{block, line, print};
+use crate::wiring;
+use humantime::format_rfc3339_seconds;
+use outbox_core::DeadLetter;
+
+pub(super) async fn run(options: &ShowOptions) -> Result<(), Failure> {
+    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let letter = store.letters.find(options.id).await?;
+    let letter = letter.ok_or_else(|| missing(options.id))?;
+    if options.json {
+        return print(letter::json(&letter)?);
+    }
+    for (name, value) in facts(&letter) {
+        print(format_args!("{name:<12} {}", line(&value)))?;
+    }
+    print(block(&String::from_utf8_lossy(&letter.event.payload)))
+}
+
+fn facts(letter: &DeadLetter) -> Vec<(&'static str, String)> {
+    let event = &letter.event;
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let time = |time| format_rfc3339_seconds(time).to_string();
+    let mut facts = vec![
+        ("id", event.id.to_string()),
+        ("type", event.event_type.clone()),
+        ("key", or_dash(event.ordering_key.as_deref())),
+        ("created", time(event.created_at)),
+        ("quarantined", time(letter.quarantined_at)),
+        ("failed", format!("{} times", letter.failure_count)),
+        ("replayed", format!("{} times", letter.replays)),
+        ("last error", or_dash(letter.last_error.as_deref())),
+    ];
+    for (name, value) in &event.headers {
+        facts.push(("header", format!("{name}: {value}")));
+    }
+    let bytes = event.payload.len();
+    facts.push(("content", format!("{} ({bytes} bytes)", event.content_type)));
+    facts
+}

@@ -1,0 +1,39 @@
+//! `outbox dlq stats`.
+
+use crate::cli::StatsOptions;
+use crate::failure::Failure;
+use crate::terminal::{line, print};
+use crate::wiring;
+use humantime::format_rfc3339_seconds;
+use serde_json::json;
+
+pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
+    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let filter = options.filter.filter();
+    let groups = store.letters.statistics(&filter, options.limit).await?;
+    for group in &groups {
+        let oldest = format_rfc3339_seconds(group.oldest);
+        let newest = format_rfc3339_seconds(group.newest);
+        if options.json {
+            print(json!({
+                "type": group.event_type,
+                "last_error": group.last_error.as_deref(),
+                "count": group.count,
+                "oldest": oldest.to_string(),
+                "newest": newest.to_string(),
+            }))?;
+        } else {
+            print(format_args!(
+                "{:>7}  {oldest}  {newest}  {:<14} {}",
+                group.count,
+                line(&group.event_type),
+                line(group.last_error.as_deref().unwrap_or("-")),
+            ))?;
+        }
+    }
+    if !options.json {
+        let letters: u64 = groups.iter().map(|group| group.count).sum();
+        eprintln!("{letters} dead letters in {} groups", groups.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! How `outbox relay` works: one definition for flag, environment and file.
+#![allow(
+    clippy::doc_markdown,
+    reason = "these comments are the help texts of the command"
+)]
+
+use super::file::ConfigFile;
+use super::period::Period;
+use crate::failure::Failure;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use outbox_core::{OutboxConfig, OutboxConfigBuilder, OutboxError};
+use serde::Deserialize;
+
+/// Each field is the flag `--batch-size`, the variable OUTBOX_BATCH_SIZE and the key `batch-size`.
+/// None: the default of [`OutboxConfig`].
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RelaySettings {
+    /// Where events go: stdout:// or file:PATH, a JSON object a line [default: stdout://]
+    #[arg(long, env = "OUTBOX_TO")]
+    pub(crate) to: Option<String>,
+    /// Let the successors of a dead letter wait until it is replayed before them, or purged
+    /// [default: false]
+    #[arg(long, env = "OUTBOX_HOLD_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub(crate) hold_keys: Option<bool>,
+    /// Events per claim [default: 100]
+    #[arg(long, env = "OUTBOX_BATCH_SIZE", value_name = "EVENTS")]
+    batch_size: Option<usize>,
+    /// How long a claim is held; longer than the publish timeout [default: 30s]
+    #[arg(long, env = "OUTBOX_LEASE", value_name = "TIME")]
+    lease: Option<Period>,
+    /// How long one publish may take [default: 10s]
+    #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
+    publish_timeout: Option<Period>,
+    /// Failed attempts before an event is quarantined [default: 10]
+    #[arg(long, env = "OUTBOX_THRESHOLD", value_name = "ATTEMPTS")]
+    threshold: Option<u32>,
+    /// The longest delay after the first failed attempt; it doubles with each further one
+    /// [default: 1s]
+    #[arg(long, env = "OUTBOX_RETRY_INITIAL", value_name = "TIME")]
+    retry_initial: Option<Period>,
+    /// The longest delay after any failed attempt [default: 5min]
+    #[arg(long, env = "OUTBOX_RETRY_MAX", value_name = "TIME")]
+    retry_max: Option<Period>,
+    /// The longest pause after the destination is first found unavailable [default: 1s]
+    #[arg(long, env = "OUTBOX_BREAKER_INITIAL", value_name = "TIME")]
+    breaker_initial: Option<Period>,
+    /// The longest pause between two probes of a destination [default: 30s]
+    #[arg(long, env = "OUTBOX_BREAKER_MAX", value_name = "TIME")]
+    breaker_max: Option<Period>,
+    /// How long an idle relay waits at most before it looks again [default: 1s]
+    #[arg(long, env = "OUTBOX_POLL_INTERVAL", value_name = "TIME")]
+    poll_interval: Option<Period>,
+    /// How long a shutdown waits for a publish under way [default: 10s]
+    #[arg(long, env = "OUTBOX_SHUTDOWN_GRACE", value_name = "TIME")]
+    shutdown_grace: Option<Period>,
+    /// How long the relay waits for the heap [default: 5s]
+    #[arg(long, env = "OUTBOX_HEAP_TIMEOUT", value_name = "TIME")]
+    heap_timeout: Option<Period>,
+    /// The age at which a count without a new failure is forgotten [default: 7days]
+    #[arg(long, env = "OUTBOX_HEAP_RETENTION", value_name = "TIME")]
+    heap_retention: Option<Period>,
+    /// The time between two looks for events to quarantine [default: 5s]
+    #[arg(long, env = "OUTBOX_DLQ_INTERVAL", value_name = "TIME")]
+    dlq_interval: Option<Period>,
+}
+
+impl RelaySettings {
+    /// These settings, and where they set nothing those of the file.
+    pub(crate) fn or(self, file: &ConfigFile) -> Self {
+        let other = file.relay.clone();
+        Self {
+            to: self.to.or(other.to),
+            hold_keys: self.hold_keys.or(other.hold_keys),
+            batch_size: self.batch_size.or(other.batch_size),
+            lease: self.lease.or(other.lease),
+            publish_timeout: self.publish_timeout.or(other.publish_timeout),
+            threshold: self.threshold.or(other.threshold),
+            retry_initial: self.retry_initial.or(other.retry_initial),
+            retry_max: self.retry_max.or(other.retry_max),
+            breaker_initial: self.breaker_initial.or(other.breaker_initial),
+            breaker_max: self.breaker_max.or(other.breaker_max),
+            poll_interval: self.poll_interval.or(other.poll_interval),
+            shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
+            heap_timeout: self.heap_timeout.or(other.heap_timeout),
+            heap_retention: self.heap_retention.or(other.heap_retention),
+            dlq_interval: self.dlq_interval.or(other.dlq_interval),
+        }
+    }
+
+    /// The options of the relay with those of the file. A refusal names the file if it has a part
+    /// in it.
+    pub(crate) fn config_with(&self, file: &ConfigFile) -> Result<OutboxConfig, Failure> {
+        self.clone().or(file).config().map_err(|error| {
+            if self.config().is_ok() {
+                file.refused(format_args!("[relay]: {}", error.report()))
+            } else {
+                error.into()
+            }
+        })
+    }
+
+    fn config(&self) -> Result<OutboxConfig, OutboxError> {
+        use OutboxConfigBuilder as Builder;
+        Draft(OutboxConfig::builder())
+            .set(self.batch_size, Builder::batch_size)
+            .set(self.lease, Builder::lease)
+            .set(self.publish_timeout, Builder::publish_timeout)
+            .set(self.threshold, Builder::failure_threshold)
+            .set(self.retry_initial, Builder::retry_initial)
+            .set(self.retry_max, Builder::retry_max)
+            .set(self.breaker_initial, Builder::breaker_initial)
+            .set(self.breaker_max, Builder::breaker_max)
+            .set(self.poll_interval, Builder::poll_interval)
+            .set(self.shutdown_grace, Builder::shutdown_grace)
+            .set(self.heap_timeout, Builder::heap_timeout)
+            .set(self.heap_retention, Builder::heap_retention)
+            .set(self.dlq_interval, Builder::dlq_interval)
+            .0
+            .build()
+    }
+}
+
+/// Options of which some are set.
+struct Draft(OutboxConfigBuilder);
+
+impl Draft {
+    fn set<V: Into<T>, T>(
+        self,
+        value: Option<V>,
+        set: fn(OutboxConfigBuilder, T) -> OutboxConfigBuilder,
+    ) -> Self {
+        match value {
+            Some(value) => Self(set(self.0, value.into())),
+            None => self,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;

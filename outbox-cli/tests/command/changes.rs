@@ -1,0 +1,158 @@
+//! Replay and purge of many letters.
+
+use crate::support::{
+    SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, status,
+};
+use outbox_core::EventId;
+use std::collections::HashSet;
+use std::path::Path;
+use std::process::Stdio;
+use tempfile::TempDir;
+
+/// Three pages of letters.
+const MANY: usize = 250;
+
+/// From now on an event that is replayed is a dead letter again before the replay is committed.
+fn let_them_die_again(folder: &Path) {
+    open(folder)
+        .execute_batch(
+            "CREATE TRIGGER dies_again AFTER INSERT ON outbox_events WHEN NEW.replays > 0 BEGIN
+                 INSERT OR REPLACE INTO outbox_dead_letters (
+                     seq, id, event_type, payload, content_type, headers, created_at, replays,
+                     failure_count, last_error, first_failed_at, last_failed_at, quarantined_at)
+                 VALUES (NEW.seq, NEW.id, NEW.event_type, NEW.payload, NEW.content_type,
+                     NEW.headers, NEW.created_at, NEW.replays, 1, 'again', 0, 0, 0);
+                 DELETE FROM outbox_events WHERE seq = NEW.seq;
+             END",
+        )
+        .unwrap();
+}
+
+/// How often each letter was replayed, oldest letter first.
+fn replays(folder: &Path) -> Vec<u64> {
+    let list = ["dlq", "list", "--json", "--limit", "1000", "--store", SHOP];
+    let replays = |letter: &serde_json::Value| letter["replays"].as_u64().unwrap();
+    lines(&done(folder, &list)).iter().map(replays).collect()
+}
+
+#[test]
+fn a_letter_that_dies_again_meanwhile_is_not_replayed_again() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let all = quarantined(folder, &events("order.placed", MANY), "refused");
+    let_them_die_again(folder);
+    let replay = ["dlq", "replay", "--all", "--store", SHOP];
+    let dry = done(folder, &[&replay[..], &["--dry-run"]].concat());
+    assert_eq!(
+        replays(folder),
+        vec![0; MANY],
+        "a dry run changed something"
+    );
+    let output = outbox(folder, &replay);
+    assert!(output.status.success());
+    let replayed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(ids(&replayed), all);
+    assert_eq!(dry, replayed, "the dry run said something else");
+    assert_eq!(replays(folder), vec![1; MANY]);
+    let progress = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        progress.starts_with("100 of 250\n200 of 250\n250 of 250\n"),
+        "{progress}"
+    );
+}
+
+#[test]
+fn a_run_that_was_interrupted_goes_on_with_the_rest_alone() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    quarantined(folder, &events("order.placed", MANY), "refused");
+    let_them_die_again(folder);
+    let replay = ["dlq", "replay", "--all", "--store", SHOP];
+    let unread = |more: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(folder, &[&replay[..], more].concat())
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // The object cannot be begun, so nothing is.
+    unread(&["--json"]);
+    assert_eq!(replays(folder), vec![0; MANY]);
+    // The ids of the first page are known only when it is replayed.
+    let errors = unread(&[]);
+    assert_eq!(replays(folder).iter().sum::<u64>(), 100);
+    assert!(
+        errors.contains("100 of 250 letters were replayed"),
+        "{errors}"
+    );
+    let last = errors.trim_end().rsplit(' ').next().unwrap();
+    let rest = [&replay[..], &["--through", last]].concat();
+    assert_eq!(ids(&done(folder, &rest)).len(), MANY - 100);
+    assert_eq!(replays(folder), vec![1; MANY]);
+}
+
+#[test]
+fn a_purge_takes_what_matched_when_it_began_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let unwanted = quarantined(folder, &events("order.noise", MANY), "refused");
+    let kept = quarantined(folder, &events("order.placed", 2), "refused");
+    let purge = [
+        "dlq",
+        "purge",
+        "--type",
+        "order.noise",
+        "--json",
+        "--store",
+        SHOP,
+    ];
+    let read = |more: &[&str]| {
+        let value = json(&done(folder, &[&purge[..], more].concat()));
+        let ids = value["purged"].as_array().unwrap().iter();
+        let ids: Vec<EventId> = ids
+            .map(|id| id.as_str().unwrap().parse().unwrap())
+            .collect();
+        (ids, value["dry_run"].clone())
+    };
+    assert_eq!(read(&["--dry-run"]), (unwanted.clone(), true.into()));
+    assert_eq!(status(folder, "dead_letters"), MANY + 2);
+    assert_eq!(read(&["--yes"]), (unwanted, false.into()));
+    let left: HashSet<EventId> = ids(&done(
+        folder,
+        &["dlq", "purge", "--all", "--yes", "--store", SHOP],
+    ))
+    .into_iter()
+    .collect();
+    assert_eq!(left, kept.into_iter().collect());
+    assert_eq!(read(&["--yes"]), (Vec::new(), false.into()));
+}
+
+#[test]
+fn a_letter_that_cannot_be_replayed_stays_and_the_others_go() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let all = quarantined(folder, &events("order.placed", MANY), "refused");
+    // The first page and a letter of the second have their id in the outbox again.
+    open(folder)
+        .execute(
+            "INSERT INTO outbox_events (id, event_type, payload)
+             SELECT id, event_type, payload FROM outbox_dead_letters WHERE position <= 101",
+            [],
+        )
+        .unwrap();
+    let output = outbox(folder, &["dlq", "replay", "--all", "--store", SHOP]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(ids(&String::from_utf8(output.stdout).unwrap()), all[101..]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("101 of 250 letters were not replayed"),
+        "{errors}"
+    );
+    assert_eq!(status(folder, "dead_letters"), 101);
+}

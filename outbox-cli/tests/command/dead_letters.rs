@@ -1,0 +1,156 @@
+//! What is shown of dead letters, and what is written of them.
+
+use crate::support::{SHOP, done, events, json, lines, quarantined, refused};
+use outbox_core::Event;
+use serde_json::Value;
+use std::fs;
+use tempfile::TempDir;
+
+/// Clears the screen and hides what follows; C1 does the same without an ESC.
+const EVIL: &str = "evil\x1b[2J\u{9b}8m\r\nforged";
+
+#[test]
+fn control_characters_of_a_dead_letter_do_not_reach_the_terminal() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let payload = format!("{{\n  \"text\": \"{EVIL}\"\n}}");
+    let event = Event::new(EVIL, payload.clone())
+        .content_type(EVIL)
+        .ordering_key(EVIL)
+        .header(EVIL, EVIL);
+    let id = quarantined(folder, &[event], EVIL)[0].to_string();
+    for arguments in [&["list"][..], &["show", &id], &["stats"]] {
+        let text = done(folder, &[&["dlq"], arguments, &["--store", SHOP]].concat());
+        let steers = |character: char| character.is_control() && character != '\n';
+        assert!(!text.contains(steers), "{arguments:?}: {text:?}");
+        assert!(
+            text.contains("evil\\u{1b}[2J\\u{9b}8m\\r\\nforged"),
+            "{text}"
+        );
+        if arguments[0] == "show" {
+            // The payload keeps its lines, and nothing else may begin one.
+            assert!(text.contains("{\n  \"text\": \"evil\\u{1b}[2J\\u{9b}8m\\r\nforged\"\n}"));
+            assert_eq!(text.matches("\nforged").count(), 1, "{text}");
+        } else {
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+    let letter = json(&done(
+        folder,
+        &["dlq", "show", &id, "--json", "--store", SHOP],
+    ));
+    assert_eq!(letter["event"]["type"], EVIL);
+    assert_eq!(letter["last_error"], EVIL);
+    assert_eq!(letter["event"]["headers"][EVIL], EVIL);
+}
+
+#[test]
+fn stats_group_by_event_type_and_error_with_the_largest_group_first() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    quarantined(folder, &events("order.placed", 2), "too large");
+    quarantined(folder, &events("order.placed", 3), "no route");
+    quarantined(folder, &events("order.paid", 1), "no route");
+    let stats = |more: &[&str]| {
+        let arguments = ["dlq", "stats", "--json", "--store", SHOP];
+        let groups = lines(&done(folder, &[&arguments, more].concat()));
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let group = |group: &Value| {
+            assert!(text(&group["oldest"]) <= text(&group["newest"]));
+            (
+                group["count"].as_u64().unwrap(),
+                text(&group["type"]),
+                text(&group["last_error"]),
+            )
+        };
+        groups.iter().map(group).collect::<Vec<_>>()
+    };
+    let group =
+        |count, event_type: &str, error: &str| (count, event_type.to_owned(), error.to_owned());
+    let all = [
+        group(3, "order.placed", "no route"),
+        group(2, "order.placed", "too large"),
+        group(1, "order.paid", "no route"),
+    ];
+    assert_eq!(stats(&[]), all);
+    assert_eq!(stats(&["--limit", "1"]), all[..1]);
+    assert_eq!(stats(&["--error", "large"]), all[1..2]);
+    assert_eq!(stats(&["--type", "order.paid"]), all[2..]);
+    let text = done(folder, &["dlq", "stats", "--store", SHOP]);
+    assert!(
+        text.lines()
+            .next()
+            .unwrap()
+            .ends_with("order.placed   no route"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_export_has_every_letter_whole_and_once() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let mut many = events("order.placed", 250);
+    many.push(
+        Event::new(
+            "order.exact",
+            "{ \"b\": 1.10, \"a\": 123456789012345678901234567890 }",
+        )
+        .content_type("application/json")
+        .idempotency_token("token-1"),
+    );
+    many.push(Event::new("order.bytes", vec![0, 159, 255]));
+    quarantined(folder, &many, "refused");
+    let export = ["dlq", "export", "--store", SHOP];
+    let text = done(folder, &export);
+    let letters = lines(&text);
+    let exported: Vec<&str> = letters
+        .iter()
+        .map(|it| it["event"]["id"].as_str().unwrap())
+        .collect();
+    let all: Vec<String> = many.iter().map(|event| event.id.to_string()).collect();
+    assert_eq!(exported, all);
+    assert!(text.contains("\"payload\":{ \"b\": 1.10, \"a\": 123456789012345678901234567890 }"));
+    assert_eq!(letters[250]["idempotency_token"], "token-1");
+    assert_eq!(letters[251]["event"]["payload_base64"], "AJ//");
+    let list = ["dlq", "list", "--json", "--limit", "1000", "--store", SHOP];
+    assert_eq!(done(folder, &list), text);
+    let page = done(
+        folder,
+        &[
+            "dlq", "list", "--json", "--limit", "101", "--after", "100", "--store", SHOP,
+        ],
+    );
+    assert_eq!(lines(&page), letters[100..201]);
+
+    let to_file = [
+        &export[..],
+        &["--type", "order.placed", "--to", "file:out.ndjson"],
+    ]
+    .concat();
+    assert_eq!(done(folder, &to_file), "");
+    let file = fs::read_to_string(folder.join("out.ndjson")).unwrap();
+    assert_eq!(lines(&file), letters[..250]);
+    refused(folder, &to_file, 2, &["out.ndjson", "exists"]);
+    assert_eq!(fs::read_to_string(folder.join("out.ndjson")).unwrap(), file);
+    let nowhere = [&export[..], &["--to", "file:no/folder/x"]].concat();
+    refused(folder, &nowhere, 2, &["no/folder/x"]);
+    refused(
+        folder,
+        &[&export[..], &["--to", "nats://x"]].concat(),
+        2,
+        &["nats://x", "file:PATH"],
+    );
+}
+
+#[test]
+fn completions_name_the_commands_and_their_flags() {
+    let folder = TempDir::new().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = done(folder.path(), &["completions", shell]);
+        for word in ["outbox", "replay", "dry-run"] {
+            assert!(script.contains(word), "{shell} does not complete {word}");
+        }
+    }
+    refused(folder.path(), &["completions", "dos"], 2, &["dos", "bash"]);
+}

@@ -1,0 +1,132 @@
+//! What waits for a dead letter.
+
+use crate::support::{SHOP, appended, blocking, command, done, lines, open, status};
+use outbox_core::{Event, EventId, OutboxStorage};
+use outbox_store_sqlite::SqliteOutbox;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Three events of a key, of which the first kills its worker: it was alone in a claim that was
+/// never settled.
+fn deadly(folder: &Path) -> Vec<EventId> {
+    let event = |name: &str| Event::new(name, "1").ordering_key("leonie");
+    let events = [event("first"), event("second"), event("third")];
+    appended(folder, &events);
+    blocking(async {
+        let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
+        let claim = store.claim(1, Duration::from_nanos(1)).await.unwrap();
+        assert_eq!(claim.events[0].event.id, events[0].id);
+    });
+    events.iter().map(|event| event.id).collect()
+}
+
+/// The event is tried again after a random part of a day, so that it is quarantined before.
+const RELAY: [&str; 9] = [
+    "relay",
+    "--store",
+    SHOP,
+    "--threshold",
+    "1",
+    "--retry-initial",
+    "1day",
+    "--retry-max",
+    "1day",
+];
+
+/// A relay that is killed in the end, also when its test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn relay(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Running {
+    let arguments = [&RELAY[..], &["--to", "file:out.ndjson"], more].concat();
+    let child = command(folder, &arguments)
+        .envs(variables.iter().copied())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the relay starts");
+    Running(child)
+}
+
+/// The ids on whole lines; the relay may be writing another.
+fn arrived(folder: &Path) -> Vec<EventId> {
+    let text = std::fs::read_to_string(folder.join("out.ndjson")).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let id = |value: &serde_json::Value| value["id"].as_str().unwrap().parse().unwrap();
+    lines(whole).iter().map(id).collect()
+}
+
+/// Returns as soon as it is true, and fails if it never is.
+fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !true_now() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+    }
+}
+
+#[test]
+fn a_successor_waits_for_the_dead_letter_of_its_key_and_comes_after_its_replay() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let ids = deadly(folder);
+    let _relay = relay(folder, &["--hold-keys"], &[]);
+    until("a dead letter", || status(folder, "dead_letters") == 1);
+    // What came later than the successors and is settled shows that they were passed over.
+    let other = Event::new("other", "1");
+    appended(folder, std::slice::from_ref(&other));
+    until("another event", || !arrived(folder).is_empty());
+    until("its settlement", || status(folder, "pending") == 2);
+    assert_eq!(arrived(folder), [other.id]);
+
+    let id = ids[0].to_string();
+    done(folder, &["dlq", "replay", &id, "--store", SHOP]);
+    until("the key's events", || arrived(folder).len() == 4);
+    assert_eq!(arrived(folder)[1..], ids);
+}
+
+#[test]
+fn without_holding_keys_the_successors_go_on() {
+    for more in [&[][..], &["--hold-keys=false"]] {
+        let folder = TempDir::new().unwrap();
+        let folder = folder.path();
+        let ids = deadly(folder);
+        let more = [more, &["--drain"]].concat();
+        let mut relay = relay(folder, &more, &[("OUTBOX_HOLD_KEYS", "false")]);
+        assert!(relay.0.wait().unwrap().success());
+        assert_eq!(arrived(folder), ids[1..]);
+        assert_eq!(status(folder, "dead_letters"), 1);
+    }
+}
+
+#[test]
+fn the_environment_and_the_file_let_letters_hold_keys_too_and_a_flag_does_not() {
+    let holding = "[relay]\nhold-keys = true\n";
+    let file = ("OUTBOX_CONFIG", "outbox.toml");
+    let cases: [(&[&str], (&str, &str), bool); 4] = [
+        (&[], ("OUTBOX_HOLD_KEYS", "yes"), true),
+        (&[], file, true),
+        (&["--hold-keys=false"], ("OUTBOX_HOLD_KEYS", "yes"), false),
+        (&["--hold-keys=false"], file, false),
+    ];
+    for (more, variable, holds) in cases {
+        let folder = TempDir::new().unwrap();
+        let folder = folder.path();
+        std::fs::write(folder.join("outbox.toml"), holding).unwrap();
+        deadly(folder);
+        let _relay = relay(folder, more, &[variable]);
+        until("a dead letter", || status(folder, "dead_letters") == 1);
+        let letter: bool = open(folder)
+            .query_row("SELECT holds FROM outbox_dead_letters", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(letter, holds, "{more:?} {variable:?}");
+    }
+}

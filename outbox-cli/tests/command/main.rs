@@ -1,0 +1,12 @@
+//! Real runs of the command.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
+
+mod bad_input;
+mod changes;
+mod dead_letters;
+mod heap;
+mod hold_keys;
+mod migrate;
+mod newcomer;
+mod settings;
+mod support;

@@ -1,0 +1,133 @@
+//! How tests run the command, and the stores that they run it on.
+
+use outbox_core::{Event, EventId, OutboxStorage, Outcome, Settlement};
+use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
+use outbox_store_sqlite::{SqliteOutbox, append};
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// The store of most tests, in the test's own folder.
+pub(crate) const SHOP: &str = "sqlite:shop.db";
+
+/// The command in a folder, with nothing of this process's environment.
+pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn outbox(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments)
+        .output()
+        .expect("the command runs")
+}
+
+/// The stdout of a command that must succeed.
+pub(crate) fn done(folder: &Path, arguments: &[&str]) -> String {
+    let output = outbox(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Asserts the exit code of a command that must fail, and that its one message says why.
+pub(crate) fn refused(folder: &Path, arguments: &[&str], code: i32, reasons: &[&str]) {
+    let output = outbox(folder, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+    for reason in reasons {
+        assert!(
+            errors.contains(reason),
+            "{arguments:?} says {errors:?}, not {reason:?}"
+        );
+    }
+    // clap tells its own errors in a paragraph; all others are one line.
+    assert!(
+        errors.lines().count() == 1 || errors.starts_with("error: "),
+        "{arguments:?} says {errors}"
+    );
+    assert!(output.stdout.is_empty(), "{arguments:?} wrote data");
+}
+
+pub(crate) fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The JSON objects of which each stands on a line.
+pub(crate) fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(json).collect()
+}
+
+/// A number of `outbox status`.
+pub(crate) fn status(folder: &Path, name: &str) -> Value {
+    json(&done(folder, &["status", "--json", "--store", SHOP]))[name].clone()
+}
+
+pub(crate) fn open(folder: &Path) -> Connection {
+    let connection = Connection::open(folder.join("shop.db")).expect("opened");
+    connection
+        .busy_timeout(Duration::from_secs(10))
+        .expect("set");
+    connection
+}
+
+/// Migrates the store if need be, and appends events to it.
+pub(crate) fn appended(folder: &Path, events: &[Event]) {
+    done(folder, &["migrate", "--store", SHOP]);
+    let mut connection = open(folder);
+    let tx = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .expect("begun");
+    append(&tx, events).expect("appended");
+    tx.commit().expect("committed");
+}
+
+/// Appends events and quarantines all of them, each with the error.
+pub(crate) fn quarantined(folder: &Path, events: &[Event], error: &str) -> Vec<EventId> {
+    appended(folder, events);
+    blocking(async {
+        let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
+        loop {
+            let claim = store.claim(10_000, Duration::from_secs(60)).await.unwrap();
+            if claim.events.is_empty() {
+                break;
+            }
+            let reason = || error.into();
+            let dead: Vec<Settlement> = claim
+                .events
+                .iter()
+                .map(|claimed| {
+                    Settlement::new(claimed.event.id, Outcome::Dead { reason: reason() })
+                })
+                .collect();
+            store.settle(claim.token, &dead).await.unwrap();
+        }
+    });
+    events.iter().map(|event| event.id).collect()
+}
+
+pub(crate) fn blocking<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new()
+        .expect("a runtime")
+        .block_on(work)
+}
+
+/// Numbered events of a type.
+pub(crate) fn events(event_type: &str, count: usize) -> Vec<Event> {
+    (1..=count)
+        .map(|number| Event::new(event_type, number.to_string()).content_type("application/json"))
+        .collect()
+}
+
+/// The ids on stdout, in their order.
+pub(crate) fn ids(text: &str) -> Vec<EventId> {
+    text.lines()
+        .map(|line| line.parse().expect("an id"))
+        .collect()
+}
