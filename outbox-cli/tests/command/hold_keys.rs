@@ -1,11 +1,11 @@
 //! What waits for a dead letter.
 
-use crate::support::{SHOP, appended, blocking, command, done, lines, open, status};
+use crate::support::{SHOP, appended, blocking, command, done, lines, open, status, until};
 use outbox_core::{Event, EventId, OutboxStorage};
 use outbox_store_sqlite::SqliteOutbox;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Three events of a key, of which the first kills its worker: it was alone in a claim that was
@@ -61,14 +61,6 @@ fn arrived(folder: &Path) -> Vec<EventId> {
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let id = |value: &serde_json::Value| value["id"].as_str().unwrap().parse().unwrap();
     lines(whole).iter().map(id).collect()
-}
-
-/// Returns as soon as it is true, and fails if it never is.
-fn until(what: &str, mut true_now: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !true_now() {
-        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use outbox_store_sqlite::{SqliteOutbox, append};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The store of most tests, in the test's own folder.
 pub(crate) const SHOP: &str = "sqlite:shop.db";
@@ -109,6 +109,9 @@ pub(crate) fn quarantined(folder: &Path, events: &[Event], error: &str) -> Vec<E
             store.settle(claim.token, &dead).await.unwrap();
         }
     });
+    // The store's thread closes the file after its last handle is gone: only then is it at rest.
+    let log = folder.join("shop.db-wal");
+    until("a closed file", || !log.exists());
     events.iter().map(|event| event.id).collect()
 }
 
@@ -116,6 +119,14 @@ pub(crate) fn blocking<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new()
         .expect("a runtime")
         .block_on(work)
+}
+
+/// Returns as soon as it is true, and fails if it never is.
+pub(crate) fn until(what: &str, mut true_now: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !true_now() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {what}");
+    }
 }
 
 /// Numbered events of a type.
