@@ -5,10 +5,8 @@ use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{self, Executor, PgConnection, PgPool, Row};
 use outbox_driver_postgres::{Driver, DriverOptions, PgTime, PgUuid, interval, postgres_error};
 use std::net::TcpListener;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
-use test_servers::postgres::Database;
+use test_servers::postgres::{Database, given_up_after};
 use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
@@ -40,21 +38,6 @@ async fn rows(database: &Database) -> Vec<i64> {
         .expect("read");
     pool.close().await;
     rows
-}
-
-/// A future that is dropped after a number of polls.
-struct Cut<F>(Pin<Box<F>>, usize);
-
-impl<F: Future> Future for Cut<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.1 == 0 {
-            return Poll::Ready(None);
-        }
-        self.1 -= 1;
-        self.0.as_mut().poll(context).map(Some)
-    }
 }
 
 #[tokio::test]
@@ -100,7 +83,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
             insert(connection, x + 1).await
         };
         let transaction = driver.transaction("cut", work);
-        let done = Cut(Box::pin(transaction), usize::try_from(polls).unwrap()).await;
+        let done = given_up_after(usize::try_from(polls).unwrap(), transaction).await;
         // On the only connection of the pool: in a transaction left open, nobody would see it.
         let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - polls);
         driver.execute("insert", insert).await.expect("inserted");

@@ -1,9 +1,12 @@
-//! A database for one test.
+//! A database for one test, and a caller that goes away.
 
 use crate::{Kind, url};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 /// A database of its own on the test server. Dropped after a success; after a failure it stays,
@@ -105,6 +108,20 @@ impl Drop for Database {
             });
         });
     }
+}
+
+/// Polls `future` at most `polls` times, then drops it: a caller that goes away. Each number of
+/// polls ends at another of its await points.
+pub async fn given_up_after<F: Future>(mut polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
 }
 
 async fn run(options: &PgConnectOptions, sql: &str) {
