@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use test_servers::postgres::{Database, given_up_after};
 use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -72,14 +73,14 @@ async fn batches_of_all_kinds_on_the_same_ids_never_deadlock() {
     let database = Database::create().await;
     let ids = ids(100);
     let barrier = Arc::new(Barrier::new(4));
-    let mut tasks = Vec::new();
+    let mut tasks = JoinSet::new();
     for task in 0..4 {
         let (heap, barrier) = (open(&database).await, Arc::clone(&barrier));
         let mut ids = ids.clone();
         if task % 2 == 0 {
             ids.reverse();
         }
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             for round in 0..60 {
                 barrier.wait().await;
                 match (task + round) % 4 {
@@ -91,10 +92,10 @@ async fn batches_of_all_kinds_on_the_same_ids_never_deadlock() {
                     _ => drop(heap.drain_exceeded(1).await.expect("drained")),
                 }
             }
-        }));
+        });
     }
-    for task in tasks {
-        task.await.expect("ran");
+    while let Some(task) = tasks.join_next().await {
+        task.expect("ran");
     }
 }
 
