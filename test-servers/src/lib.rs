@@ -5,6 +5,8 @@
 
 mod installed;
 mod kind;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod supervised;
 
 pub use installed::{Server, search_path};

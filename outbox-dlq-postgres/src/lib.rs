@@ -1,0 +1,199 @@
+#![doc = include_str!("../README.md")]
+
+use async_trait::async_trait;
+use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_driver_postgres::sqlx::postgres::PgRow;
+use outbox_driver_postgres::sqlx::{PgPool, Row, SqlStr, query};
+use outbox_driver_postgres::{Driver, PgTime, PgUuid, interval, postgres_error};
+use std::time::Duration;
+
+pub use outbox_driver_postgres::{DriverOptions, Schema, sqlx};
+
+const COMPONENT: &str = "dlq-heap";
+const TABLES: &[&str] = &["outbox_dlq_heap"];
+
+/// The migrations, in their order, as [`Schema::sql`] reads them.
+pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
+
+/// A dead-letter heap in a table of a PostgreSQL database. Clones share the pool.
+///
+/// # Cancel safety
+///
+/// Each method is one statement: a call whose future is dropped was applied whole or not at all.
+#[derive(Clone, Debug)]
+pub struct PostgresDlqHeap {
+    driver: Driver,
+    statements: Statements,
+}
+
+/// The statements, with the table in its schema.
+#[derive(Clone, Debug)]
+struct Statements {
+    record: SqlStr,
+    forget: SqlStr,
+    drain: SqlStr,
+    lease: SqlStr,
+    size: SqlStr,
+    prune: SqlStr,
+}
+
+impl PostgresDlqHeap {
+    /// Opens a heap in the schema `outbox` that was migrated before.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the heap was not migrated, or by a newer
+    /// program, or if the server is older than PostgreSQL 13;
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
+    pub async fn open(pool: PgPool) -> Result<Self, OutboxError> {
+        Self::open_with(pool, DriverOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), in a schema of your choosing.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
+        let driver = Driver::new(pool, options);
+        driver.require_version(COMPONENT, version()).await?;
+        Ok(Self::on(driver))
+    }
+
+    /// Creates the schema `outbox` and the table where they are missing, then opens the heap.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and if a table of that name is not ours or a right is missing.
+    pub async fn migrate(pool: PgPool) -> Result<Self, OutboxError> {
+        Self::migrate_with(pool, DriverOptions::default()).await
+    }
+
+    /// As [`migrate`](Self::migrate), in a schema of your choosing.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate).
+    pub async fn migrate_with(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
+        let driver = Driver::new(pool, options);
+        driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
+        Ok(Self::on(driver))
+    }
+
+    /// What [`migrate_with`](Self::migrate_with) does in an empty `schema`, as a script for psql.
+    #[must_use]
+    pub fn script(schema: &Schema) -> String {
+        schema.script(COMPONENT, MIGRATIONS)
+    }
+
+    fn on(driver: Driver) -> Self {
+        let statements = Statements {
+            record: driver.sql(include_str!("sql/record.sql")),
+            forget: driver.sql(include_str!("sql/forget.sql")),
+            drain: driver.sql(include_str!("sql/drain.sql")),
+            lease: driver.sql(include_str!("sql/lease.sql")),
+            size: driver.sql(include_str!("sql/size.sql")),
+            prune: driver.sql(include_str!("sql/prune.sql")),
+        };
+        Self { driver, statements }
+    }
+}
+
+fn version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+#[async_trait]
+impl DlqHeap for PostgresDlqHeap {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        self.record_failures(&[FailedAttempt::new(id)]).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        self.forget(&[id]).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        const OPERATION: &str = "drain";
+        let drain = query(self.statements.drain.clone()).bind(i64::from(threshold));
+        entries(&self.driver.fetch(OPERATION, drain).await?, OPERATION)
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<PgUuid> = failures.iter().map(|failure| uuid(&failure.id)).collect();
+        let error = |failure: &FailedAttempt| failure.error.as_deref().map(str::to_owned);
+        let errors: Vec<Option<String>> = failures.iter().map(error).collect();
+        let record = query(self.statements.record.clone()).bind(ids).bind(errors);
+        self.driver.execute("record", record).await.map(drop)
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<PgUuid> = ids.iter().map(uuid).collect();
+        let forget = query(self.statements.forget.clone()).bind(ids);
+        self.driver.execute("forget", forget).await.map(drop)
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        const OPERATION: &str = "lease";
+        let lease = query(self.statements.lease.clone())
+            .bind(i64::from(threshold))
+            .bind(bound(limit))
+            .bind(interval(lease));
+        entries(&self.driver.fetch(OPERATION, lease).await?, OPERATION)
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        const OPERATION: &str = "size";
+        let error = postgres_error(OPERATION);
+        let size = query(self.statements.size.clone());
+        let rows = self.driver.fetch(OPERATION, size).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let count: i64 = row.try_get(0).map_err(&error)?;
+        let oldest: Option<PgTime> = row.try_get(1).map_err(&error)?;
+        let oldest = oldest.map(|PgTime(time)| time);
+        Ok(Some(HeapSize::new(count.unsigned_abs(), oldest)))
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let prune = query(self.statements.prune.clone())
+            .bind(interval(age))
+            .bind(bound(limit));
+        let pruned = self.driver.execute("prune", prune).await?;
+        Ok(usize::try_from(pruned).unwrap_or(usize::MAX))
+    }
+}
+
+fn uuid(id: &EventId) -> PgUuid {
+    PgUuid(*id.as_uuid())
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn entries(rows: &[PgRow], operation: &'static str) -> Result<Vec<DlqEntry>, OutboxError> {
+    let entries: Result<_, _> = rows.iter().map(entry).collect();
+    entries.map_err(postgres_error(operation))
+}
+
+fn entry(row: &PgRow) -> Result<DlqEntry, sqlx::Error> {
+    let PgUuid(id) = row.try_get(0)?;
+    let count = u32::try_from(row.try_get::<i64, _>(1)?).unwrap_or(u32::MAX);
+    let error: Option<&str> = row.try_get(2)?;
+    let (PgTime(first), PgTime(last)) = (row.try_get(3)?, row.try_get(4)?);
+    let entry = DlqEntry::new(EventId::from(id), count, first, last);
+    Ok(entry.with_error(error.map(ErrorText::new)))
+}

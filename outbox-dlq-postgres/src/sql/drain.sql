@@ -1,0 +1,14 @@
+-- H2, H5, H6: takes out all that reached $1 and is not leased.
+-- Atomic for each entry: what is deleted is what is returned. The rows are locked in the order of
+-- their ids, so it never deadlocks with a batch; one that another call holds is waited for and
+-- looked at again, so it is taken with its newest count, or left if it was taken or leased.
+WITH exceeded AS (
+    SELECT event_id FROM outbox.outbox_dlq_heap
+    WHERE failure_count >= $1 AND leased_until <= now()
+    ORDER BY event_id
+    FOR UPDATE
+)
+DELETE FROM outbox.outbox_dlq_heap AS heap
+USING exceeded
+WHERE heap.event_id = exceeded.event_id
+RETURNING heap.event_id, failure_count, last_error, first_failed_at, last_failed_at

@@ -1,0 +1,11 @@
+-- Forgets up to $2 entries whose last failure is older than $1 and that are not leased.
+-- Atomic: one statement. A row that another call holds is not old any more: it is skipped.
+WITH old AS (
+    SELECT event_id FROM outbox.outbox_dlq_heap
+    WHERE last_failed_at < now() - $1 AND leased_until <= now()
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM outbox.outbox_dlq_heap AS heap
+USING old
+WHERE heap.event_id = old.event_id

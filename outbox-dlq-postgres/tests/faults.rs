@@ -1,0 +1,151 @@
+//! Outages, rights, schemas that are not there.
+
+use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
+use outbox_dlq_postgres::sqlx::postgres::PgPoolOptions;
+use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
+use std::net::TcpListener;
+use std::time::Duration;
+use test_servers::postgres::Database;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+async fn open(database: &Database) -> PostgresDlqHeap {
+    PostgresDlqHeap::migrate(database.pool())
+        .await
+        .expect("opened")
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
+    let error = result.err().expect("refused");
+    assert_eq!(error.kind(), kind, "{}", error.report());
+    error.report()
+}
+
+fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+/// Each method, and the kind of its error; none if it succeeds.
+async fn every_method(heap: &PostgresDlqHeap) -> Vec<Option<ErrorKind>> {
+    let id = EventId::new();
+    vec![
+        kind(heap.record_failure(id).await),
+        kind(heap.record_failures(&[FailedAttempt::new(id)]).await),
+        kind(heap.lease_exceeded(2, 1, LEASE).await),
+        kind(heap.size().await),
+        kind(heap.prune(LEASE, 10).await),
+        kind(heap.record_success(id).await),
+        kind(heap.forget(&[id]).await),
+        kind(heap.drain_exceeded(1).await),
+    ]
+}
+
+#[tokio::test]
+async fn a_schema_without_a_heap_is_named_with_what_to_do() {
+    let database = Database::create().await;
+    let text = refused(
+        PostgresDlqHeap::open(database.pool()).await,
+        ErrorKind::Invalid,
+    );
+    assert!(
+        text.contains("\"outbox\"") && text.contains("outbox migrate"),
+        "{text}"
+    );
+    open(&database).await;
+    PostgresDlqHeap::open(database.pool())
+        .await
+        .expect("migrated");
+    let other = DriverOptions::default().schema(Schema::new("Outbox").expect("a name"));
+    let opened = PostgresDlqHeap::open_with(database.pool(), other).await;
+    let text = refused(opened, ErrorKind::Invalid);
+    assert!(text.contains("\"Outbox\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_heap_whose_table_is_gone_is_for_a_person() {
+    let database = Database::create().await;
+    let heap = open(&database).await;
+    database.execute("DROP TABLE outbox.outbox_dlq_heap").await;
+    let kinds = every_method(&heap).await;
+    assert!(
+        kinds.iter().all(|kind| *kind == Some(ErrorKind::Corrupt)),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_outage_is_unavailable_and_the_handle_works_again_after_it() {
+    let database = Database::create().await;
+    let pool = database.pool();
+    let options = DriverOptions::default().call_timeout(Duration::from_millis(200));
+    let heap = PostgresDlqHeap::migrate_with(pool.clone(), DriverOptions::default()).await;
+    heap.expect("migrated");
+    let heap = PostgresDlqHeap::open_with(pool.clone(), options)
+        .await
+        .expect("opened");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+    let closed = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = closed.local_addr().expect("an address").port();
+    drop(closed);
+    pool.set_connect_options(database.options().host("127.0.0.1").port(port));
+    database.disconnect_all().await;
+    assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
+    let nowhere = PostgresDlqHeap::open_with(
+        pool.clone(),
+        DriverOptions::default().call_timeout(Duration::from_millis(200)),
+    );
+    refused(nowhere.await, ErrorKind::Unavailable);
+    pool.set_connect_options(database.options());
+    // The last call's closing may still be under way; the pool itself is back at once.
+    pool.acquire().await.expect("the server is back");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ended_cost_no_count() {
+    let database = Database::create().await;
+    let (heap, id) = (open(&database).await, EventId::new());
+    for _ in 0..5 {
+        heap.record_failure(id).await.expect("recorded");
+        database.disconnect_all().await;
+    }
+    assert_eq!(
+        heap.drain_exceeded(1).await.expect("drained")[0].failure_count,
+        5
+    );
+}
+
+#[tokio::test]
+async fn the_rights_that_are_documented_are_enough() {
+    let database = Database::create().await;
+    open(&database).await;
+    let role = format!("{}_role", database.name());
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN;
+             GRANT USAGE ON SCHEMA outbox TO {role};
+             GRANT SELECT ON outbox.outbox_migrations TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.outbox_dlq_heap TO {role}"
+        ))
+        .await;
+    let pool = PgPoolOptions::new().connect_lazy_with(database.options().username(&role));
+    let heap = PostgresDlqHeap::open(pool.clone()).await.expect("opened");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+    pool.close().await;
+    database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
+
+#[tokio::test]
+async fn the_printed_script_makes_a_heap() {
+    let database = Database::create().await;
+    let schema = Schema::new("by \"hand\"").expect("a name");
+    database.execute(&PostgresDlqHeap::script(&schema)).await;
+    let options = DriverOptions::default().schema(schema);
+    let heap = PostgresDlqHeap::open_with(database.pool(), options)
+        .await
+        .expect("opened");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+}

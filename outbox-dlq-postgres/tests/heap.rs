@@ -1,0 +1,185 @@
+//! What the suite cannot see: large batches, locks, calls that are given up.
+
+use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt};
+use outbox_dlq_postgres::PostgresDlqHeap;
+use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+use std::sync::Arc;
+use std::time::Duration;
+use test_servers::postgres::{Database, given_up_after};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+async fn open(database: &Database) -> PostgresDlqHeap {
+    PostgresDlqHeap::migrate(database.pool())
+        .await
+        .expect("opened")
+}
+
+fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
+    ids.iter().map(|id| FailedAttempt::new(*id)).collect()
+}
+
+fn ids(count: usize) -> Vec<EventId> {
+    (0..count).map(|_| EventId::new()).collect()
+}
+
+#[tokio::test]
+async fn batches_of_a_hundred_thousand_count_each_id_as_often_as_it_stands_in_them() {
+    let database = Database::create().await;
+    let (heap, ids) = (open(&database).await, ids(50_000));
+    let mut twice = failures(&ids);
+    let text = |text| ErrorText::new(text);
+    twice.extend(
+        ids.iter()
+            .map(|id| FailedAttempt::new(*id).with_error(text("last"))),
+    );
+    twice.push(FailedAttempt::new(ids[0]).with_error(text("very last")));
+    twice.push(FailedAttempt::new(ids[0]));
+    heap.record_failures(&twice).await.expect("recorded");
+    let first = heap.drain_exceeded(3).await.expect("drained");
+    assert_eq!((first[0].id, first[0].failure_count), (ids[0], 4));
+    assert_eq!(first[0].last_error, Some(text("very last")));
+    let mut gone = ids[..25_000].repeat(2);
+    gone.extend((0..50_000).map(|_| EventId::new()));
+    heap.forget(&gone).await.expect("forgotten");
+    let rest = heap.drain_exceeded(1).await.expect("drained");
+    assert_eq!(rest.len(), 25_000);
+    assert!(rest.iter().all(|entry| entry.failure_count == 2));
+    assert!(
+        rest.iter()
+            .all(|entry| entry.last_error == Some(text("last")))
+    );
+}
+
+#[tokio::test]
+async fn the_longest_times_are_taken() {
+    let database = Database::create().await;
+    let heap = open(&database).await;
+    heap.record_failure(EventId::new()).await.expect("recorded");
+    assert_eq!(
+        heap.prune(Duration::MAX, usize::MAX).await.expect("pruned"),
+        0
+    );
+    let leased = heap.lease_exceeded(1, usize::MAX, Duration::MAX).await;
+    assert_eq!(leased.expect("leased").len(), 1);
+    database.elapse(Duration::from_secs(3600)).await;
+    assert_eq!(heap.drain_exceeded(0).await.expect("drained"), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_of_all_kinds_on_the_same_ids_never_deadlock() {
+    let database = Database::create().await;
+    let ids = ids(100);
+    let barrier = Arc::new(Barrier::new(4));
+    let mut tasks = JoinSet::new();
+    for task in 0..4 {
+        let (heap, barrier) = (open(&database).await, Arc::clone(&barrier));
+        let mut ids = ids.clone();
+        if task % 2 == 0 {
+            ids.reverse();
+        }
+        tasks.spawn(async move {
+            for round in 0..60 {
+                barrier.wait().await;
+                match (task + round) % 4 {
+                    0 | 1 => heap
+                        .record_failures(&failures(&ids))
+                        .await
+                        .expect("recorded"),
+                    2 => heap.forget(&ids).await.expect("forgotten"),
+                    _ => drop(heap.drain_exceeded(1).await.expect("drained")),
+                }
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.expect("ran");
+    }
+}
+
+/// A transaction of another program's, in the midst of a change to the heap.
+struct Other(PgConnection);
+
+impl Other {
+    async fn begin(database: &Database, sql: &str) -> Self {
+        let mut connection = database.options().connect().await.expect("connected");
+        connection.execute("BEGIN").await.expect("begun");
+        connection
+            .execute(AssertSqlSafe(sql))
+            .await
+            .expect("changed");
+        Self(connection)
+    }
+
+    /// Waits until a call waits for this transaction, then commits.
+    async fn commit_when_waited_for(mut self) {
+        let waited_for = "SELECT EXISTS (SELECT FROM pg_stat_activity
+            WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+        while !sqlx::query_scalar::<_, bool>(waited_for)
+            .fetch_one(&mut self.0)
+            .await
+            .expect("a look")
+        {}
+        self.0.execute("COMMIT").await.expect("committed");
+    }
+}
+
+#[tokio::test]
+async fn a_drain_takes_the_count_that_was_under_way_and_leaves_what_was_leased() {
+    let database = Database::create().await;
+    let (heap, id) = (open(&database).await, EventId::new());
+    heap.record_failures(&failures(&[id, id]))
+        .await
+        .expect("recorded");
+    let count = "UPDATE outbox.outbox_dlq_heap SET failure_count = failure_count + 1";
+    let other = Other::begin(&database, count).await;
+    let (drained, ()) = tokio::join!(heap.drain_exceeded(2), other.commit_when_waited_for());
+    assert_eq!(drained.expect("drained")[0].failure_count, 3);
+
+    heap.record_failure(id).await.expect("recorded");
+    let lease = "UPDATE outbox.outbox_dlq_heap SET leased_until = 'infinity'";
+    let other = Other::begin(&database, lease).await;
+    let (drained, ()) = tokio::join!(heap.drain_exceeded(1), other.commit_when_waited_for());
+    assert_eq!(drained.expect("drained"), []);
+}
+
+#[tokio::test]
+async fn a_lease_passes_by_an_entry_that_another_call_holds() {
+    let database = Database::create().await;
+    let (heap, ids) = (open(&database).await, ids(2));
+    heap.record_failures(&failures(&ids))
+        .await
+        .expect("recorded");
+    let hold = format!(
+        "SELECT FROM outbox.outbox_dlq_heap WHERE event_id = '{}' FOR UPDATE",
+        ids[0]
+    );
+    let _other = Other::begin(&database, &hold).await;
+    let leased = heap.lease_exceeded(1, 1, LEASE).await.expect("leased");
+    assert_eq!(leased[0].id, ids[1]);
+    assert_eq!(heap.lease_exceeded(1, 1, LEASE).await.expect("leased"), []);
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_at_any_moment_is_applied_whole_or_not_at_all() {
+    let database = Database::create().await;
+    let heap = open(&database).await;
+    for polls in 0.. {
+        let ids = ids(2);
+        let failures = failures(&ids);
+        let recorded = given_up_after(polls, heap.record_failures(&failures)).await;
+        let drained = heap.drain_exceeded(1).await.expect("drained");
+        assert!(
+            drained.len() % 2 == 0,
+            "half of a batch after {polls} polls"
+        );
+        if let Some(result) = recorded {
+            result.expect("recorded");
+            let mine = drained.iter().filter(|entry| ids.contains(&entry.id));
+            assert_eq!(mine.count(), 2);
+            return;
+        }
+    }
+}

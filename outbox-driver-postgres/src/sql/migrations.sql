@@ -1,0 +1,7 @@
+-- Which migrations were applied to which component (the store, each heap), and when.
+CREATE TABLE IF NOT EXISTS outbox.outbox_migrations (
+    component  text        NOT NULL,
+    version    integer     NOT NULL CHECK (version > 0),
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (component, version)
+);

@@ -1,0 +1,246 @@
+//! Calls, transactions and values against a real server.
+
+use outbox_core::{ErrorKind, OutboxError};
+use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use outbox_driver_postgres::sqlx::{self, Executor, PgConnection, PgPool, Row};
+use outbox_driver_postgres::{Driver, DriverOptions, PgTime, PgUuid, interval, postgres_error};
+use std::net::TcpListener;
+use std::time::{Duration, SystemTime};
+use test_servers::postgres::{Database, given_up_after};
+use uuid::Uuid;
+
+async fn with_table(database: &Database) -> Driver {
+    database.execute("CREATE TABLE t (x bigint UNIQUE)").await;
+    // One connection: whatever a call leaves on it, the next one finds.
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(database.options())
+        .await
+        .expect("connected");
+    Driver::new(pool, DriverOptions::default())
+}
+
+async fn insert(connection: &mut PgConnection, x: i64) -> Result<(), OutboxError> {
+    sqlx::query("INSERT INTO t VALUES ($1)")
+        .bind(x)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(postgres_error("insert"))
+}
+
+/// What another connection sees.
+async fn rows(database: &Database) -> Vec<i64> {
+    let pool = database.pool();
+    let rows = sqlx::query_scalar("SELECT x FROM t ORDER BY x")
+        .fetch_all(&pool)
+        .await
+        .expect("read");
+    pool.close().await;
+    rows
+}
+
+#[tokio::test]
+async fn a_transaction_is_whole_or_nothing() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let both = async |connection: &mut PgConnection| {
+        insert(connection, 1).await?;
+        insert(connection, 2).await
+    };
+    driver.transaction("both", both).await.expect("committed");
+    let half = async |connection: &mut PgConnection| {
+        insert(connection, 3).await?;
+        insert(connection, 1).await
+    };
+    let error = driver.transaction("half", half).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Duplicate);
+    assert_eq!(rows(&database).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_ignores_a_failed_statement_is_not_taken_for_committed() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let ignore = async |connection: &mut PgConnection| {
+        insert(connection, 1).await?;
+        let _ = insert(connection, 1).await;
+        Ok(())
+    };
+    driver.transaction("ignore", ignore).await.unwrap_err();
+    assert_eq!(rows(&database).await, []);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let mut ended = 0;
+    for polls in 0.. {
+        let x = 2 * polls;
+        let work = async |connection: &mut PgConnection| {
+            insert(connection, x).await?;
+            insert(connection, x + 1).await
+        };
+        let transaction = driver.transaction("cut", work);
+        let done = given_up_after(usize::try_from(polls).unwrap(), transaction).await;
+        // On the only connection of the pool: in a transaction left open, nobody would see it.
+        let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - polls);
+        driver.execute("insert", insert).await.expect("inserted");
+        let rows = rows(&database).await;
+        assert!(rows.contains(&(-1 - polls)), "cut after {polls} polls");
+        assert_eq!(rows.contains(&x), rows.contains(&(x + 1)), "half of it");
+        if let Some(result) = done {
+            result.expect("committed");
+            assert!(rows.contains(&x));
+            ended += 1;
+        }
+        if ended == 3 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_unavailable_and_the_next_one_works() {
+    let database = Database::create().await;
+    let pool = with_table(&database).await.pool().clone();
+    let options = DriverOptions::default().call_timeout(Duration::from_millis(300));
+    let driver = Driver::new(pool.clone(), options);
+    let sleep = sqlx::query("SELECT pg_sleep(600)");
+    let error = driver.execute("sleep", sleep).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.report().contains("300ms"), "{}", error.report());
+    let held = driver.pool().acquire().await.expect("another connection");
+    let waiting = sqlx::query("SELECT 1");
+    let error = driver.execute("wait", waiting).await.unwrap_err();
+    assert!(
+        error.report().contains("no connection"),
+        "{}",
+        error.report()
+    );
+    drop(held);
+    driver
+        .execute("look", sqlx::query("SELECT 1"))
+        .await
+        .expect("answered");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_unavailable_and_no_password_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let nowhere = PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(port)
+        .username("me")
+        .password("hidden");
+    let pool = PgPoolOptions::new().connect_lazy_with(nowhere);
+    let options = DriverOptions::default().call_timeout(Duration::from_millis(200));
+    let driver = Driver::new(pool, options);
+    let error = driver
+        .execute("look", sqlx::query("SELECT 1"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = format!("{error:?} {}", error.report());
+    assert!(!text.contains("hidden"), "{text}");
+}
+
+#[tokio::test]
+async fn a_handle_works_again_after_its_connections_were_ended() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let x = |x: i64| sqlx::query("INSERT INTO t VALUES ($1)").bind(x);
+    driver.execute("insert", x(1)).await.expect("inserted");
+    let end = async |connection: &mut PgConnection| {
+        insert(connection, 2).await?;
+        database.disconnect_all().await;
+        insert(connection, 3).await
+    };
+    let error = driver.transaction("end", end).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    driver.execute("insert", x(4)).await.expect("inserted");
+    database.disconnect_all().await;
+    driver.execute("insert", x(5)).await.expect("inserted");
+    assert_eq!(rows(&database).await, [1, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_call_can_be_made_from_any_task_with_borrowed_values() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let task = tokio::spawn(async move {
+        let values = vec![1, 2];
+        let insert_all = async |connection: &mut PgConnection| {
+            for x in &values {
+                insert(connection, *x).await?;
+            }
+            Ok(values.len())
+        };
+        driver.transaction("insert", insert_all).await
+    });
+    assert_eq!(task.await.expect("ran").expect("committed"), 2);
+    assert_eq!(rows(&database).await, [1, 2]);
+}
+
+async fn one_row(pool: &PgPool, query: &'static str, time: SystemTime) -> sqlx::postgres::PgRow {
+    sqlx::query(query)
+        .bind(PgTime(time))
+        .fetch_one(pool)
+        .await
+        .expect("a row")
+}
+
+#[tokio::test]
+async fn times_and_intervals_come_back_to_the_microsecond() {
+    let database = Database::create().await;
+    let pool = database.pool();
+    for micros in [0, 1, 1_767_225_600_123_456, 946_684_799_999_999] {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+        let query = "SELECT $1, (extract(epoch FROM $1) * 1000000)::bigint, ARRAY[$1]";
+        let row = one_row(&pool, query, time).await;
+        assert_eq!(row.get::<PgTime, _>(0), PgTime(time));
+        assert_eq!(u64::try_from(row.get::<i64, _>(1)), Ok(micros));
+        assert_eq!(row.get::<Vec<PgTime>, _>(2), [PgTime(time)]);
+    }
+    let row = pool
+        .fetch_one("SELECT 'infinity'::timestamptz, '-infinity'::timestamptz")
+        .await;
+    assert!(row.is_ok());
+    for (duration, expected) in [
+        (Duration::from_micros(1_500_001), "00:00:01.500001"),
+        (Duration::MAX, "8760000:00:00"),
+    ] {
+        let text: String = sqlx::query_scalar("SELECT $1::text WHERE now() + $1 > now()")
+            .bind(interval(duration))
+            .fetch_one(&pool)
+            .await
+            .expect("within the calendar");
+        assert_eq!(text, expected);
+    }
+}
+
+#[tokio::test]
+async fn uuids_come_back_exactly_alone_and_in_arrays() {
+    let database = Database::create().await;
+    let pool = database.pool();
+    let uuids = [Uuid::nil(), Uuid::max(), Uuid::new_v4(), Uuid::now_v7()].map(PgUuid);
+    let row = sqlx::query("SELECT $1[3], $1, $1[3]::text, $2")
+        .bind(&uuids[..])
+        .bind(uuids[0])
+        .fetch_one(&pool)
+        .await
+        .expect("a row");
+    assert_eq!(row.get::<PgUuid, _>(0), uuids[2]);
+    assert_eq!(row.get::<Vec<PgUuid>, _>(1), uuids);
+    assert_eq!(row.get::<String, _>(2), uuids[2].0.to_string());
+    assert_eq!(row.get::<PgUuid, _>(3), uuids[0]);
+    let none: Vec<PgUuid> = sqlx::query_scalar("SELECT $1::uuid[]")
+        .bind(&uuids[..0])
+        .fetch_one(&pool)
+        .await
+        .expect("a row");
+    assert_eq!(none, []);
+}

@@ -1,0 +1,172 @@
+//! Schemas and migrations against a real server.
+
+use outbox_core::{ErrorKind, OutboxError};
+use outbox_driver_postgres::sqlx::{self, AssertSqlSafe, PgPool};
+use outbox_driver_postgres::{Driver, DriverOptions, Schema};
+use std::sync::Arc;
+use test_servers::postgres::Database;
+use tokio::sync::Barrier;
+
+const MIGRATIONS: &[&str] = &[
+    "-- Of outbox.outbox_things.\nCREATE TABLE outbox.outbox_things (x bigint);\n",
+    "ALTER TABLE outbox.outbox_things ADD y bigint;\nINSERT INTO outbox.outbox_things VALUES (1, 2);\n",
+];
+const ODD: &str = "My \"outbox\"; DROP TABLE é'\n--";
+
+fn driver(pool: PgPool, schema: &str) -> Driver {
+    let schema = Schema::new(schema).expect("a name");
+    Driver::new(pool, DriverOptions::default().schema(schema))
+}
+
+async fn migrate(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
+    driver
+        .migrate("things", &["outbox_things"], migrations)
+        .await
+}
+
+#[track_caller]
+fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
+    let error = result.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+    assert!(error.report().contains(text), "{}", error.report());
+}
+
+#[tokio::test]
+async fn a_schema_is_made_and_brought_up_to_date_once() {
+    let database = Database::create().await;
+    for name in ["outbox", "public", ODD] {
+        let driver = driver(database.pool(), name);
+        assert_eq!(driver.schema_version("things").await.unwrap(), None);
+        assert_eq!(migrate(&driver, &MIGRATIONS[..1]).await.unwrap(), 1);
+        assert_eq!(driver.schema_version("things").await.unwrap(), Some(1));
+        refused(driver.require_version("things", 2).await, "version 1");
+        assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 1);
+        assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
+        driver
+            .require_version("things", 2)
+            .await
+            .expect("up to date");
+        let sql = driver.sql("SELECT y FROM outbox.outbox_things");
+        assert_eq!(
+            driver.fetch("read", sqlx::query(sql)).await.unwrap().len(),
+            1
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_many_that_migrate_at_once_one_does() {
+    let database = Database::create().await;
+    for round in 0..10 {
+        let barrier = Arc::new(Barrier::new(6));
+        let mut tasks = Vec::new();
+        for _ in 0..6 {
+            let driver = driver(database.pool(), &format!("round {round}"));
+            let barrier = Arc::clone(&barrier);
+            tasks.push(tokio::spawn(async move {
+                driver.pool().acquire().await.expect("connected");
+                barrier.wait().await;
+                migrate(&driver, MIGRATIONS).await.expect("migrated")
+            }));
+        }
+        let mut applied = 0;
+        for task in tasks {
+            applied += task.await.expect("ran");
+        }
+        assert_eq!(applied, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing() {
+    let database = Database::create().await;
+    let driver = driver(database.pool(), "outbox");
+    let broken = [MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
+    migrate(&driver, &broken).await.expect_err("twice the same");
+    assert_eq!(driver.schema_version("things").await.unwrap(), None);
+    assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_ours_is_left_alone() {
+    let database = Database::create().await;
+    let driver = driver(database.pool(), "public");
+    database
+        .execute("CREATE TABLE public.outbox_things (theirs text)")
+        .await;
+    refused(migrate(&driver, MIGRATIONS).await, "outbox_things");
+    database
+        .execute("CREATE TABLE public.outbox_migrations (theirs text)")
+        .await;
+    refused(migrate(&driver, MIGRATIONS).await, "outbox_migrations");
+    refused(
+        driver.require_version("things", 2).await,
+        "outbox_migrations",
+    );
+}
+
+#[tokio::test]
+async fn what_is_missing_or_newer_is_said_with_what_to_do() {
+    let database = Database::create().await;
+    let driver = driver(database.pool(), "a \"place\"");
+    refused(driver.require_version("things", 2).await, "outbox migrate");
+    migrate(&driver, MIGRATIONS).await.unwrap();
+    refused(driver.require_version("others", 1).await, "others");
+    refused(driver.require_version("things", 1).await, "newer program");
+    refused(migrate(&driver, &MIGRATIONS[..1]).await, "newer program");
+}
+
+#[tokio::test]
+async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
+    let database = Database::create().await;
+    let role = format!("{}_role", database.name());
+    database.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+    let options = database.options().username(&role);
+    let theirs = driver(PgPool::connect_lazy_with(options), "outbox");
+    refused(migrate(&theirs, MIGRATIONS).await, "permission denied");
+    let ours = driver(database.pool(), "outbox");
+    migrate(&ours, MIGRATIONS).await.unwrap();
+    refused(
+        theirs.require_version("things", 2).await,
+        "permission denied",
+    );
+    database
+        .execute(&format!(
+            "GRANT USAGE ON SCHEMA outbox TO {role}; \
+             GRANT SELECT ON outbox.outbox_migrations TO {role}"
+        ))
+        .await;
+    theirs.require_version("things", 2).await.expect("may read");
+    assert_eq!(migrate(&theirs, MIGRATIONS).await.unwrap(), 0);
+    theirs.pool().close().await;
+    database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
+
+#[tokio::test]
+async fn the_printed_script_does_what_a_migration_does() {
+    let database = Database::create().await;
+    let schema = Schema::new(ODD).expect("a name");
+    let script = schema.script("things", MIGRATIONS);
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&database.pool())
+        .await
+        .expect("a script");
+    let driver = driver(database.pool(), ODD);
+    driver
+        .require_version("things", 2)
+        .await
+        .expect("up to date");
+    assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_server_with_another_isolation_is_refused() {
+    let database = Database::create().await;
+    let options = database
+        .options()
+        .options([("default_transaction_isolation", "serializable")]);
+    let driver = driver(PgPool::connect_lazy_with(options), "outbox");
+    refused(migrate(&driver, MIGRATIONS).await, "serializable");
+}

@@ -1,0 +1,138 @@
+//! A database for one test, and a caller that goes away.
+
+use crate::{Kind, url};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+/// A database of its own on the test server. Dropped after a success; after a failure it stays,
+/// and says its name.
+///
+/// It panics when the server refuses: it is for tests only.
+#[derive(Debug)]
+pub struct Database {
+    server: PgConnectOptions,
+    name: String,
+}
+
+impl Database {
+    /// An empty database in UTF-8.
+    ///
+    /// # Panics
+    ///
+    /// Without a server, with one line that says what to install or set.
+    pub async fn create() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let url = url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+        let server: PgConnectOptions = url
+            .parse()
+            .unwrap_or_else(|error| panic!("the URL of the test server: {error}"));
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let name = format!("outbox_test_{}_{count}", time.as_nanos());
+        let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
+        run(&server, &create).await;
+        let database = Self { server, name };
+        database.execute(include_str!("sql/clock.sql")).await;
+        database
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How to connect to it as the superuser, with the clock that [`elapse`](Self::elapse) moves.
+    #[must_use]
+    pub fn options(&self) -> PgConnectOptions {
+        self.server
+            .clone()
+            .database(&self.name)
+            .options([("search_path", "test_clock, pg_catalog, public")])
+    }
+
+    /// A pool with connections of its own, as another process would have.
+    #[must_use]
+    pub fn pool(&self) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(self.options())
+    }
+
+    /// Moves `now()` on for all connections with these [`options`](Self::options).
+    pub async fn elapse(&self, time: Duration) {
+        let micros = time.as_micros();
+        let passed = format!("UPDATE test_clock.passed SET time = time + '{micros} microseconds'");
+        self.execute(&passed).await;
+    }
+
+    /// Ends all connections to it, as the server does when it is shut down.
+    pub async fn disconnect_all(&self) {
+        let terminate = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        );
+        run(&self.server, &terminate).await;
+    }
+
+    /// Runs SQL in it, as the superuser.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub async fn execute(&self, sql: &str) {
+        run(&self.options(), sql).await;
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the database of the failed test is {}", self.name);
+            return;
+        }
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        // On a thread of its own: the test's runtime cannot be waited for from within.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap_or_else(|error| panic!("no runtime: {error}"));
+                runtime.block_on(run(&self.server, &drop));
+            });
+        });
+    }
+}
+
+/// Polls `future` at most `polls` times, then drops it: a caller that goes away. Each number of
+/// polls ends at another of its await points.
+pub async fn given_up_after<F: Future>(mut polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        if polls == 0 {
+            return Poll::Ready(None);
+        }
+        polls -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+async fn run(options: &PgConnectOptions, sql: &str) {
+    let refused = |error| panic!("{sql}: {error}");
+    let mut connection: PgConnection = options.connect().await.unwrap_or_else(refused);
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut connection)
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    connection
+        .close()
+        .await
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
