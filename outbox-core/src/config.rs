@@ -293,19 +293,10 @@ mod tests {
             (builder().publish_timeout(Duration::ZERO), "publish timeout"),
             (builder().lease(2 * day), "lease"),
             (builder().poll_interval(Duration::ZERO), "poll interval"),
-            (
-                builder().retry_initial(Duration::ZERO),
-                "retry initial",
-            ),
+            (builder().retry_initial(Duration::ZERO), "retry initial"),
             (builder().retry_max(Duration::ZERO), "retry max"),
-            (
-                builder().breaker_initial(Duration::ZERO),
-                "breaker initial",
-            ),
-            (
-                builder().breaker_max(Duration::ZERO),
-                "breaker max",
-            ),
+            (builder().breaker_initial(Duration::ZERO), "breaker initial"),
+            (builder().breaker_max(Duration::ZERO), "breaker max"),
             (builder().shutdown_grace(day), "shutdown grace"),
             (builder().heap_timeout(Duration::ZERO), "heap timeout"),
             (builder().dlq_interval(Duration::ZERO), "dlq interval"),
