@@ -45,7 +45,9 @@ use uuid::Uuid;
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases up to `limit` due events to the caller for `lease`.
     ///
-    /// Events stand in the order in which they must be published. Empty when nothing is due.
+    /// Events stand in the order in which they must be published. A store may take only a part of
+    /// what is due, and may hold the rest back until a claim is settled that has other events of the
+    /// same lease. As long as something is due and no claim is open, a claim is not empty.
     /// A claim whose lease has run out is taken over by the next call of any worker.
     ///
     /// # Errors

@@ -61,11 +61,18 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
         .await);
     assert_eq!(replayed, [events[0].id]);
     assert!(ok(store.find(events[0].id).await).is_none(), "in both");
-    let first = claim(&store, 10).await;
-    assert_eq!(ids(&first.events), [events[1].id, events[0].id]);
-    assert_eq!(first.events[1].attempts, 0);
-    assert!(first.events[1].event == events[0], "changed by the replay");
-    settle(&store, &first, &broken).await;
+    let mut order = Vec::new();
+    loop {
+        let claim = claim(&store, 10).await;
+        if claim.events.is_empty() {
+            break;
+        }
+        settle(&store, &claim, &broken).await;
+        order.extend(claim.events);
+    }
+    assert_eq!(ids(&order), [events[1].id, events[0].id]);
+    assert_eq!(order[1].attempts, 0);
+    assert!(order[1].event == events[0], "changed by the replay");
     let letter = ok(store.find(events[0].id).await).expect("a letter");
     assert_eq!((letter.replays, letter.failure_count), (1, 1));
 }

@@ -1,0 +1,100 @@
+//! The producer's side: events into the application's own transaction.
+
+use outbox_core::{ErrorKind, Event, Headers, OutboxError};
+use outbox_driver_postgres::{PgTime, PgUuid, Schema, postgres_error};
+use sqlx::{PgConnection, SqlStr};
+
+const APPEND: &str = "append";
+
+/// Appends `events` to the outbox in `schema` inside the caller's transaction, all or none, in one
+/// statement.
+///
+/// They are published once the transaction commits, and never if it rolls back. Events of one
+/// ordering key are published in the order of the appends if their writers take turns, such as by
+/// a lock on the row that the key stands for. As any failed statement, a refused append ends the
+/// transaction; set a savepoint before it to go on.
+///
+/// # Errors
+///
+/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
+/// [`Invalid`](ErrorKind::Invalid) if an event type is empty, a text has a NUL, or a row is larger
+/// than PostgreSQL allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the server is lost.
+///
+/// # Cancel safety
+///
+/// If the future is dropped the caller's transaction must be rolled back.
+pub async fn append(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+) -> Result<(), OutboxError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    events.iter().try_for_each(check)?;
+    let headers: Vec<String> = events
+        .iter()
+        .map(|event| headers_to_json(&event.headers))
+        .collect::<Result<_, _>>()?;
+    sqlx::query(statement(schema))
+        .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
+        .bind(each(events, |event| event.event_type.as_str()))
+        .bind(each(events, |event| &event.payload[..]))
+        .bind(each(events, |event| event.content_type.as_str()))
+        .bind(headers)
+        .bind(each(events, |event| event.ordering_key.as_deref()))
+        .bind(each(events, |event| event.idempotency_token.as_deref()))
+        .bind(each(events, |event| PgTime(event.created_at)))
+        .bind(each(events, |event| event.available_at.map(PgTime)))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(postgres_error(APPEND))
+}
+
+fn statement(schema: &Schema) -> SqlStr {
+    const TEXT: &str = include_str!("sql/append.sql");
+    if *schema == Schema::default() {
+        SqlStr::from_static(TEXT)
+    } else {
+        schema.sql(TEXT)
+    }
+}
+
+fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
+    events.iter().map(column).collect()
+}
+
+fn check(event: &Event) -> Result<(), OutboxError> {
+    let invalid = |what, value: &str, allowed| {
+        Err(OutboxError::invalid(
+            "postgres", APPEND, what, value, allowed,
+        ))
+    };
+    if event.event_type.is_empty() {
+        let allowed = "a name that is not empty, such as order.placed";
+        return invalid("event type", "", allowed);
+    }
+    let texts = [
+        ("event type", Some(&event.event_type)),
+        ("content type", Some(&event.content_type)),
+        ("ordering key", event.ordering_key.as_ref()),
+        ("idempotency token", event.idempotency_token.as_ref()),
+    ];
+    for (what, text) in texts {
+        if let Some(text) = text.filter(|text| text.contains('\0')) {
+            return invalid(what, text, "text without a NUL");
+        }
+    }
+    Ok(())
+}
+
+/// Headers as the object of strings that the column holds.
+fn headers_to_json(headers: &Headers) -> Result<String, OutboxError> {
+    if headers.is_empty() {
+        return Ok("{}".to_owned());
+    }
+    serde_json::to_string(headers).map_err(|error| {
+        OutboxError::new(ErrorKind::Invalid, "postgres", APPEND).with_source(error)
+    })
+}

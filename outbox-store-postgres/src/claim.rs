@@ -1,0 +1,234 @@
+//! One claim: what is due again, and fresh events.
+
+use crate::draft::{Draft, LogRead, Row};
+use crate::memory::{LANES, Seen};
+use crate::{PostgresOutbox, row};
+use outbox_core::{Claim, ClaimToken, OutboxError};
+use outbox_driver_postgres::{PgUuid, interval, postgres_error};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+const CLAIM: &str = "claim";
+
+/// A claim under way.
+struct Claiming<'o> {
+    outbox: &'o PostgresOutbox,
+    token: ClaimToken,
+    limit: usize,
+    lease: Duration,
+    draft: Draft,
+}
+
+impl PostgresOutbox {
+    /// Takes up to `limit` events for `lease`.
+    pub(crate) async fn take(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+        loop {
+            if self.memory.must_look() {
+                let seen = self.look().await?;
+                if !seen.0.has_work() {
+                    self.memory.claimed(Some(seen));
+                    return Ok(Claim::empty());
+                }
+            }
+            let mut claiming = Claiming {
+                outbox: self,
+                token: ClaimToken::new(),
+                limit,
+                lease,
+                draft: Draft::default(),
+            };
+            let filled = claiming.fill().await;
+            if claiming.draft.given.is_empty() {
+                filled?;
+            }
+            if let Some(claim) = claiming.finish().await? {
+                return Ok(claim);
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Seen, OutboxError> {
+        let mark = self.bell.mark();
+        let outlook = self.outlook().await?;
+        self.memory.saw(outlook);
+        Ok((outlook, mark))
+    }
+}
+
+impl Claiming<'_> {
+    /// S6: what is due again has half of the claim to itself, fresh events the other half, and
+    /// either takes what the other leaves. The odd place changes hands with the turn.
+    async fn fill(&mut self) -> Result<(), OutboxError> {
+        let mut outlook = self.outbox.memory.outlook();
+        if outlook.lost {
+            while self.outbox.take_back_lost_claim().await? {}
+            outlook.suspects = true;
+            outlook.retries = true;
+        }
+        let even = self.outbox.memory.next_turn();
+        if outlook.suspects && even && self.suspect().await? {
+            return Ok(());
+        }
+        if outlook.retries {
+            let share = if even {
+                self.limit.div_ceil(2)
+            } else {
+                self.limit / 2
+            };
+            self.retries(share).await?;
+        }
+        self.events().await?;
+        if outlook.retries {
+            self.retries(self.limit - self.draft.given.len()).await?;
+        }
+        if outlook.suspects && self.draft.given.is_empty() {
+            self.suspect().await?;
+        }
+        Ok(())
+    }
+
+    /// S7: one event alone.
+    async fn suspect(&mut self) -> Result<bool, OutboxError> {
+        let query = sqlx::query(self.outbox.statements.claim_suspect.clone())
+            .bind(PgUuid(*self.token.as_uuid()))
+            .bind(interval(self.lease));
+        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
+        let rows = waiting_rows(&rows)?;
+        self.draft.add_waiting(rows, self.outbox.holds_keys);
+        Ok(!self.draft.held.is_empty())
+    }
+
+    async fn retries(&mut self, limit: usize) -> Result<(), OutboxError> {
+        if limit == 0 {
+            return Ok(());
+        }
+        let query = sqlx::query(self.outbox.statements.claim_retries.clone())
+            .bind(PgUuid(*self.token.as_uuid()))
+            .bind(number(limit))
+            .bind(interval(self.lease))
+            .bind(number(LANES));
+        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
+        let rows = waiting_rows(&rows)?;
+        self.draft.add_waiting(rows, self.outbox.holds_keys);
+        Ok(())
+    }
+
+    /// A backlog fills the claim from one lane, which costs least; else all lanes are asked.
+    async fn events(&mut self) -> Result<(), OutboxError> {
+        let memory = &self.outbox.memory;
+        let asked = memory.lanes();
+        let enough = self.read_log(asked).await?;
+        memory.set_lanes(enough.unwrap_or(LANES));
+        if enough.is_none() && asked < LANES {
+            self.read_log(LANES).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the log of up to `lanes` lanes. Returns how many would have been enough to fill the
+    /// claim, if it is full now.
+    async fn read_log(&mut self, lanes: usize) -> Result<Option<usize>, OutboxError> {
+        let limit = self.limit - self.draft.given.len().min(self.limit);
+        if limit == 0 {
+            return Ok(Some(lanes));
+        }
+        let query = sqlx::query(self.outbox.statements.claim_events.clone())
+            .bind(PgUuid(*self.token.as_uuid()))
+            .bind(number(limit))
+            .bind(interval(self.lease))
+            .bind(number(lanes));
+        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
+        let read = log_read(&rows)?;
+        let filled = read.rows.len() >= limit;
+        let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
+        let blocked = self.blocked(&read).await?;
+        let holds = self.outbox.holds_keys;
+        let free = self.draft.add_log(read, limit, blocked, holds);
+        if !free.is_empty() {
+            self.free(&free).await?;
+        }
+        Ok(filled.then_some(enough))
+    }
+
+    /// S5, S9: the keys whose events must wait behind others.
+    async fn blocked(&self, read: &LogRead) -> Result<HashSet<String>, OutboxError> {
+        let keys: BTreeSet<&str> = read
+            .rows
+            .iter()
+            .filter_map(|(_, row)| row.key.as_deref())
+            .collect();
+        if keys.is_empty() || !read.waiting {
+            return Ok(HashSet::new());
+        }
+        let query = sqlx::query(self.outbox.statements.blocked_keys.clone())
+            .bind(keys.into_iter().collect::<Vec<_>>())
+            .bind(self.draft.waiting_places());
+        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
+        rows.iter()
+            .map(|row| row.try_get(0))
+            .collect::<sqlx::Result<_>>()
+            .map_err(postgres_error(CLAIM))
+    }
+
+    async fn free(&self, lanes: &[i16]) -> Result<(), OutboxError> {
+        let query = sqlx::query(self.outbox.statements.free_lanes.clone())
+            .bind(PgUuid(*self.token.as_uuid()))
+            .bind(lanes);
+        self.outbox.driver.execute(CLAIM, query).await?;
+        Ok(())
+    }
+
+    /// Hands the claim over. None if nothing came of it that a worker could use: once more.
+    async fn finish(self) -> Result<Option<Claim>, OutboxError> {
+        let Self {
+            outbox,
+            token,
+            mut draft,
+            ..
+        } = self;
+        let given = std::mem::take(&mut draft.given);
+        if given.is_empty() {
+            // Windows that ended, and events that wait behind others, are settled here.
+            if !draft.lanes.is_empty() {
+                outbox.settle_draft(token, &draft, &[]).await?;
+            }
+            let seen = outbox.look().await?;
+            if seen.0.has_work() {
+                return Ok(None);
+            }
+            outbox.memory.claimed(Some(seen));
+            return Ok(Some(Claim::empty()));
+        }
+        outbox.memory.claimed(None);
+        outbox.memory.remember(token, draft);
+        outbox.bell.wake(outbox).await;
+        Ok(Some(Claim::new(token, given)))
+    }
+}
+
+fn waiting_rows(rows: &[PgRow]) -> Result<Vec<Row>, OutboxError> {
+    rows.iter()
+        .map(row::waiting_row)
+        .collect::<sqlx::Result<_>>()
+        .map_err(postgres_error(CLAIM))
+}
+
+fn log_read(rows: &[PgRow]) -> Result<LogRead, OutboxError> {
+    let error = postgres_error(CLAIM);
+    let mut lanes = BTreeSet::new();
+    let mut read = LogRead::default();
+    for row in rows {
+        lanes.insert(row.try_get::<i16, _>(0).map_err(&error)?);
+        read.waiting = row.try_get(12).map_err(&error)?;
+        read.rows.extend(row::log_row(row).map_err(&error)?);
+    }
+    read.lanes = lanes.into_iter().collect();
+    Ok(read)
+}
+
+/// A count as the statements take it.
+pub(crate) fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,141 @@
+//! The operator's side: [`DeadLetters`].
+
+use crate::claim::number;
+use crate::settle::{lock_lanes, promote};
+use crate::{PostgresOutbox, row};
+use async_trait::async_trait;
+use outbox_core::{
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorText, EventId, OutboxError,
+};
+use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, Row as _, SqlStr};
+use std::collections::BTreeSet;
+
+#[async_trait]
+impl DeadLetters for PostgresOutbox {
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, OutboxError> {
+        const LIST: &str = "list";
+        let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
+        let rows = self.driver.fetch(LIST, query).await?;
+        collect(LIST, &rows, row::letter)
+    }
+
+    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
+        let letters = self.list(&DeadLetterFilter::ids([id]), None, 1).await?;
+        Ok(letters.into_iter().next())
+    }
+
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let statement = &self.statements.replay;
+        self.take_letters("replay", statement, filter, limit).await
+    }
+
+    async fn purge(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let statement = &self.statements.purge;
+        self.take_letters("purge", statement, filter, limit).await
+    }
+
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
+        const STATISTICS: &str = "statistics";
+        let query = filtered(&self.statements.letter_groups, filter, limit);
+        let rows = self.driver.fetch(STATISTICS, query).await?;
+        collect(STATISTICS, &rows, group)
+    }
+}
+
+impl PostgresOutbox {
+    /// Replays or purges. The lanes of letters that hold a key are locked first, as their keys may
+    /// go on.
+    async fn take_letters(
+        &self,
+        operation: &'static str,
+        statement: &SqlStr,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let error = postgres_error(operation);
+        let statements = &*self.statements;
+        self.driver
+            .transaction(operation, async |connection: &mut PgConnection| {
+                let rows = filtered(&statements.holding_lanes, filter, limit)
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(&error)?;
+                let lanes: Vec<i16> = collect(operation, &rows, |row| row.try_get(0))?;
+                if !lanes.is_empty() {
+                    lock_lanes(connection, operation, statements, &lanes).await?;
+                }
+                let rows = filtered(statement, filter, limit)
+                    .fetch_all(&mut *connection)
+                    .await
+                    .map_err(&error)?;
+                let keys: Vec<Option<String>> = collect(operation, &rows, |row| row.try_get(1))?;
+                let keys: BTreeSet<String> = keys.into_iter().flatten().collect();
+                promote(connection, operation, statements, &keys).await?;
+                collect(operation, &rows, |row| row::id(row, 0))
+            })
+            .await
+    }
+}
+
+/// A statement with the filter as its first five parameters and the limit as the sixth.
+fn filtered<'q>(
+    statement: &SqlStr,
+    filter: &DeadLetterFilter,
+    limit: usize,
+) -> Query<'q, Postgres, PgArguments> {
+    let uuid = |id: &EventId| PgUuid(*id.as_uuid());
+    let ids = filter
+        .ids
+        .as_ref()
+        .map(|ids| ids.iter().map(uuid).collect::<Vec<_>>());
+    sqlx::query(statement.clone())
+        .bind(ids)
+        .bind(filter.event_type.clone())
+        .bind(filter.ordering_key.clone())
+        .bind(filter.error_contains.clone())
+        .bind(filter.before.map(PgTime))
+        .bind(i64::from(number(limit)))
+}
+
+fn collect<T>(
+    operation: &'static str,
+    rows: &[PgRow],
+    read: impl Fn(&PgRow) -> sqlx::Result<T>,
+) -> Result<Vec<T>, OutboxError> {
+    rows.iter()
+        .map(read)
+        .collect::<sqlx::Result<_>>()
+        .map_err(postgres_error(operation))
+}
+
+fn group(row: &PgRow) -> sqlx::Result<DeadLetterGroup> {
+    let error: Option<String> = row.try_get(1)?;
+    Ok(DeadLetterGroup::new(
+        row.try_get(0)?,
+        error.map(|text| ErrorText::new(&text)),
+        u64::try_from(row.try_get::<i64, _>(2)?).unwrap_or_default(),
+        row.try_get::<PgTime, _>(3)?.0,
+        row.try_get::<PgTime, _>(4)?.0,
+    ))
+}

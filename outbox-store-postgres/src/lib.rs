@@ -1,0 +1,138 @@
+//! [`OutboxStorage`](outbox_core::OutboxStorage) and [`DeadLetters`](outbox_core::DeadLetters) on
+//! `PostgreSQL`, and [`append`] for the application's own transaction.
+//!
+//! The outbox is a log that is only inserted into. It is read in *windows*: the rows that one
+//! snapshot of the database sees and the one before it does not. So no late commit is missed, and
+//! no transaction that stays open holds the others up; the idea is that of `PgQ`. The log has 16
+//! lanes, and a claim leases lanes; events of one ordering key share a lane. On the healthy path a
+//! batch costs two small updates, and only events that fail cost rows of their own. The tables are
+//! a public contract: see `docs/postgres-schema.md`.
+
+mod append;
+mod claim;
+mod draft;
+mod letters;
+mod lost;
+mod memory;
+mod origin;
+mod plan;
+mod quarantine;
+mod row;
+mod settle;
+mod sql;
+mod status;
+mod storage;
+mod wake;
+
+pub use append::append;
+pub use outbox_driver_postgres::{DriverOptions, Schema};
+pub use sqlx;
+
+use memory::Memory;
+use outbox_core::OutboxError;
+use outbox_driver_postgres::Driver;
+use sql::Statements;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+use wake::Bell;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The name under which the tables are known in `outbox_migrations`.
+pub const COMPONENT: &str = "store";
+
+/// The migrations, oldest first. [`PostgresOutbox::migrate`] applies them.
+pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+
+const TABLES: &[&str] = &[
+    "outbox_events",
+    "outbox_tokens",
+    "outbox_lanes",
+    "outbox_origin",
+    "outbox_retries",
+    "outbox_dead_letters",
+    "outbox_sleepers",
+];
+
+/// The outbox and its quarantine in a schema of a PostgreSQL database.
+///
+/// A clone shares the connections. Several processes may share the schema. A claim is settled
+/// through the handle that made it, or a clone.
+#[derive(Clone, Debug)]
+pub struct PostgresOutbox {
+    driver: Driver,
+    statements: Arc<Statements>,
+    memory: Arc<Memory>,
+    bell: Arc<Bell>,
+    token_retention: Duration,
+    holds_keys: bool,
+}
+
+impl PostgresOutbox {
+    /// Makes the schema and the tables that are missing, and opens them. Safe from several
+    /// processes at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the server is older than PostgreSQL 13, a
+    /// right is missing, a table of our name is not ours, or a newer program migrated the schema;
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
+    pub async fn migrate(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
+        let driver = Driver::new(pool, options);
+        driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
+        Self::start(driver).await
+    }
+
+    /// Opens a schema that has the tables of this version.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it lacks them, or the server is older than
+    /// PostgreSQL 13; [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
+    pub async fn open(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
+        let driver = Driver::new(pool, options);
+        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+        driver.require_version(COMPONENT, newest).await?;
+        Self::start(driver).await
+    }
+
+    /// How long an idempotency token stays taken. Default: 7 days.
+    #[must_use]
+    pub fn with_token_retention(mut self, retention: Duration) -> Self {
+        self.token_retention = retention;
+        self
+    }
+
+    /// Lets an event that is quarantined through this handle hold its key: the successors wait
+    /// until the letter is replayed before them, or purged. Default: they go on.
+    #[must_use]
+    pub fn holding_keys(mut self) -> Self {
+        self.holds_keys = true;
+        self
+    }
+
+    /// Looks for new events every few milliseconds instead of listening for them, for a pool that
+    /// goes through PgBouncer in transaction mode. Default: a connection of its own listens.
+    #[must_use]
+    pub fn without_listening(mut self) -> Self {
+        self.bell = Arc::new(Bell::silent());
+        self
+    }
+
+    async fn start(driver: Driver) -> Result<Self, OutboxError> {
+        let bell = Bell::new(&driver).await?;
+        let statements = Statements::new(&driver);
+        origin::adopt(&driver, &statements).await?;
+        Ok(Self {
+            statements: Arc::new(statements),
+            memory: Arc::default(),
+            bell: Arc::new(bell),
+            token_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            holds_keys: false,
+            driver,
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! What this handle knows beside the database: its claims, and where work may be.
+
+use crate::draft::Draft;
+use outbox_core::ClaimToken;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many lanes the log has: the statements of the migration say so too.
+pub(crate) const LANES: usize = 16;
+
+/// A busy worker looks for retries and lost claims this often.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Claims that are remembered for their settlement. A worker has one or a few.
+const CLAIMS: usize = 1_000;
+
+/// What a claim may find.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a column of one answer"
+)]
+pub(crate) struct Outlook {
+    pub(crate) events: bool,
+    pub(crate) retries: bool,
+    pub(crate) suspects: bool,
+    pub(crate) lost: bool,
+    /// Until something else is due.
+    pub(crate) next_in: Option<Duration>,
+}
+
+impl Outlook {
+    pub(crate) fn has_work(&self) -> bool {
+        self.events || self.retries || self.suspects || self.lost
+    }
+}
+
+/// What was seen, and the bell's mark from before.
+pub(crate) type Seen = (Outlook, Option<u64>);
+
+/// Shared by the clones of a handle.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    claims: HashMap<ClaimToken, (u64, Arc<Draft>)>,
+    count: u64,
+    /// How many lanes the next claim asks for: few when one lane fills it.
+    lanes: usize,
+    turn: bool,
+    looked: Option<Instant>,
+    outlook: Outlook,
+    /// The last claim found nothing, and this is what it saw.
+    idle: bool,
+    answer: Option<Seen>,
+    /// Up to where each lane is cleaned up.
+    cleaned: [i64; LANES],
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            claims: HashMap::new(),
+            count: 0,
+            lanes: LANES,
+            turn: false,
+            looked: None,
+            outlook: Outlook::default(),
+            idle: true,
+            answer: None,
+            cleaned: [0; LANES],
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers a claim for its settlement. The oldest is forgotten when there are too many.
+    pub(crate) fn remember(&self, token: ClaimToken, draft: Draft) {
+        let mut inner = self.lock();
+        inner.count += 1;
+        let count = inner.count;
+        inner.claims.insert(token, (count, Arc::new(draft)));
+        if inner.claims.len() > CLAIMS {
+            let oldest = inner.claims.iter().min_by_key(|(_, (count, _))| *count);
+            if let Some(oldest) = oldest.map(|(token, _)| *token) {
+                inner.claims.remove(&oldest);
+            }
+        }
+    }
+
+    pub(crate) fn claim(&self, token: ClaimToken) -> Option<Arc<Draft>> {
+        self.lock()
+            .claims
+            .get(&token)
+            .map(|(_, draft)| Arc::clone(draft))
+    }
+
+    pub(crate) fn forget(&self, token: ClaimToken) {
+        self.lock().claims.remove(&token);
+    }
+
+    /// Whether to look before the next claim: after an idle one, and now and then.
+    pub(crate) fn must_look(&self) -> bool {
+        let inner = self.lock();
+        inner.idle || inner.looked.is_none_or(|looked| looked.elapsed() > LOOK)
+    }
+
+    /// Keeps what was seen.
+    pub(crate) fn saw(&self, outlook: Outlook) {
+        let mut inner = self.lock();
+        inner.looked = Some(Instant::now());
+        inner.outlook = outlook;
+    }
+
+    /// Has the next claim look: something came to wait or went.
+    pub(crate) fn look_again(&self) {
+        self.lock().looked = None;
+    }
+
+    pub(crate) fn outlook(&self) -> Outlook {
+        self.lock().outlook
+    }
+
+    /// Whether retries have the odd place: by turns.
+    pub(crate) fn next_turn(&self) -> bool {
+        let mut inner = self.lock();
+        inner.turn = !inner.turn;
+        inner.turn
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lock().lanes
+    }
+
+    pub(crate) fn set_lanes(&self, lanes: usize) {
+        self.lock().lanes = lanes.clamp(1, LANES);
+    }
+
+    /// What a claim came to: `answer` is what it saw if it found nothing.
+    pub(crate) fn claimed(&self, answer: Option<Seen>) {
+        let mut inner = self.lock();
+        inner.idle = answer.is_some();
+        inner.answer = answer;
+    }
+
+    /// Keeps what was seen by a wait: the next claim need not look again.
+    pub(crate) fn will_find(&self, outlook: Outlook) {
+        self.saw(outlook);
+        self.claimed(None);
+    }
+
+    /// What the last claim saw, once.
+    pub(crate) fn take_answer(&self) -> Option<Seen> {
+        self.lock().answer.take()
+    }
+
+    pub(crate) fn cleaned(&self) -> [i64; LANES] {
+        self.lock().cleaned
+    }
+
+    pub(crate) fn set_cleaned(&self, cleaned: [i64; LANES]) {
+        self.lock().cleaned = cleaned;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,45 @@
+//! A log that was restored into another cluster.
+
+use crate::memory::LANES;
+use crate::settle::{lock_lanes, run};
+use crate::sql::Statements;
+use outbox_core::OutboxError;
+use outbox_driver_postgres::{Driver, postgres_error};
+use sqlx::{PgConnection, Row as _};
+
+const OPEN: &str = "open";
+
+/// Reads a restored log from its first row. A transaction number of the old cluster can come again
+/// in this one, so a stored snapshot would tell nonsense: events would be skipped.
+pub(crate) async fn adopt(driver: &Driver, statements: &Statements) -> Result<(), OutboxError> {
+    let rows = driver
+        .fetch(OPEN, sqlx::query(statements.is_foreign.clone()))
+        .await?;
+    let is_foreign = rows.first().map(|row| row.try_get(0)).transpose();
+    if is_foreign.map_err(postgres_error(OPEN))? == Some(false) {
+        return Ok(());
+    }
+    driver
+        .transaction(OPEN, async |connection: &mut PgConnection| {
+            let lanes: Vec<i16> = (0_i16..).take(LANES).collect();
+            lock_lanes(connection, OPEN, statements, &lanes).await?;
+            // Another process may have been faster.
+            let is_foreign: bool = sqlx::query_scalar(statements.is_foreign.clone())
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(postgres_error(OPEN))?;
+            if !is_foreign {
+                return Ok(());
+            }
+            tracing::warn!("the tables were restored from another cluster; the log is read anew");
+            for statement in [
+                &statements.rebase_events,
+                &statements.rebase_lanes,
+                &statements.rebase_origin,
+            ] {
+                run(connection, OPEN, sqlx::query(statement.clone())).await?;
+            }
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,128 @@
+//! Rows to events. A claim takes an event exactly as it was written or not at all; the operator's
+//! list shows what can be shown of any row.
+
+use crate::draft::{Place, Row};
+use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers};
+use outbox_driver_postgres::{PgTime, PgUuid};
+use serde_json::value::RawValue;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// A row of the log: `lane`, `seq`, the event's columns, `delayed`. None if the lane has no row.
+pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
+    let Some(seq) = row.try_get::<Option<i64>, _>(1)? else {
+        return Ok(None);
+    };
+    let row = Row {
+        lane: row.try_get(0)?,
+        place: Place::Log(seq),
+        id: id(row, 2)?,
+        key: row.try_get(7)?,
+        event: event(row, 2),
+        attempts: 0,
+        worker_lost: false,
+        delayed: row.try_get(11)?,
+    };
+    Ok(Some((seq, row)))
+}
+
+/// A row of the events that wait: `lane`, `place`, `attempts`, `worker_lost`, the event's columns.
+pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
+    Ok(Row {
+        lane: row.try_get(0)?,
+        place: Place::Waiting(row.try_get(1)?),
+        id: id(row, 4)?,
+        key: row.try_get(9)?,
+        event: event(row, 4),
+        attempts: count(row.try_get(2)?),
+        worker_lost: row.try_get(3)?,
+        delayed: false,
+    })
+}
+
+/// A letter: `position`, the event's columns, then what is known of its failures.
+pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
+    let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
+    let quarantined_at = row.try_get::<PgTime, _>(14)?.0;
+    let event = match read(row, 1, |json| Ok(headers(json).unwrap_or_default())) {
+        Ok(event) => event,
+        Err(reason) => Event::new(reason.as_str(), Vec::new()).id(id(row, 1)?),
+    };
+    let mut letter = DeadLetter::new(position, event, quarantined_at);
+    letter.failure_count = count(row.try_get(10)?);
+    letter.last_error = row
+        .try_get::<Option<String>, _>(11)?
+        .map(|text| ErrorText::new(&text));
+    letter.first_failed_at = row.try_get::<PgTime, _>(12)?.0;
+    letter.last_failed_at = row.try_get::<PgTime, _>(13)?.0;
+    letter.replays = count(i64::from(row.try_get::<i32, _>(15)?));
+    Ok(letter)
+}
+
+pub(crate) fn id(row: &PgRow, at: usize) -> sqlx::Result<EventId> {
+    row.try_get::<PgUuid, _>(at).map(|id| EventId::from(id.0))
+}
+
+/// A count as callers know it; the column is wider.
+pub(crate) fn count(value: i64) -> u32 {
+    u32::try_from(value.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The event whose columns begin with `id` at `at`, or why it cannot be read.
+fn event(row: &PgRow, at: usize) -> Result<Event, ErrorText> {
+    read(row, at, headers)
+}
+
+fn read(
+    row: &PgRow,
+    at: usize,
+    headers: impl Fn(&str) -> Result<Headers, String>,
+) -> Result<Event, ErrorText> {
+    let failed = |error: sqlx::Error| ErrorText::new(&format!("cannot be read: {error}"));
+    let payload: &[u8] = row.try_get(at + 2).map_err(failed)?;
+    let mut event = Event::new(
+        row.try_get::<String, _>(at + 1).map_err(failed)?,
+        payload.to_vec(),
+    )
+    .id(id(row, at).map_err(failed)?)
+    .content_type(row.try_get::<String, _>(at + 3).map_err(failed)?);
+    let json = row.try_get_raw(at + 4).map_err(failed)?;
+    event.headers = json
+        .as_str()
+        .map_err(|error| error.to_string())
+        .and_then(headers)
+        .map_err(|reason| ErrorText::new(&format!("cannot be read: {reason}")))?;
+    event.ordering_key = row.try_get(at + 5).map_err(failed)?;
+    event.idempotency_token = row.try_get(at + 6).map_err(failed)?;
+    event.created_at = time(row, at + 7)?.unwrap_or(SystemTime::UNIX_EPOCH);
+    event.available_at = time(row, at + 8)?;
+    Ok(event)
+}
+
+fn time(row: &PgRow, at: usize) -> Result<Option<SystemTime>, ErrorText> {
+    row.try_get::<Option<PgTime>, _>(at)
+        .map(|time| time.map(|time| time.0))
+        .map_err(|error| ErrorText::new(&format!("cannot be read: {error}")))
+}
+
+/// A value that is not a string arrives as its JSON text: other languages insert numbers too.
+fn headers(json: &str) -> Result<Headers, String> {
+    if json == "{}" {
+        return Ok(Headers::new());
+    }
+    let raw: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;
+    raw.into_iter()
+        .map(|(name, value)| {
+            let value = value.get();
+            if !value.starts_with('"') {
+                return Ok((name, value.to_owned()));
+            }
+            let text = serde_json::from_str(value);
+            text.map(|text| (name, text))
+                .map_err(|error| format!("a header: {error}"))
+        })
+        .collect()
+}

@@ -1,0 +1,58 @@
+//! The statements, each in a file of its own, with their tables in the schema.
+
+use outbox_driver_postgres::Driver;
+use sqlx::SqlStr;
+
+macro_rules! statements {
+    ($($name:ident)*) => {
+        /// The texts by the names of their files. sqlx prepares each once per connection.
+        #[derive(Debug)]
+        pub(crate) struct Statements {
+            $(pub(crate) $name: SqlStr,)*
+        }
+
+        impl Statements {
+            pub(crate) fn new(driver: &Driver) -> Self {
+                Self {
+                    $($name: driver.sql(include_str!(concat!("sql/", stringify!($name), ".sql"))),)*
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    backlog
+    blocked_keys
+    claim_events
+    claim_retries
+    claim_suspect
+    clean_up_events
+    clean_up_tokens
+    find_entries
+    find_lanes
+    free_lanes
+    holding_lanes
+    letter_groups
+    list_letters
+    is_foreign
+    lock_lanes
+    lost_claim
+    outlook
+    park_again
+    park_events
+    promote
+    purge
+    quarantine
+    rebase_events
+    rebase_lanes
+    rebase_origin
+    remove_events
+    remove_retries
+    replay
+    settle_lanes
+    sleep
+    sleepers_gone
+    suspect
+    take_back
+}

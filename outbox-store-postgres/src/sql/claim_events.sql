@@ -1,0 +1,59 @@
+-- S1, S2, S3: the next events of the log, of up to $4 lanes that no other claim holds.
+-- $1 token, $2 limit for each lane, $3 lease, $4 lanes. One event more than the limit
+-- tells that the window goes on behind them; a lane without an event has none left in its window. waiting: some of these may have to wait behind others.
+--
+-- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
+-- at the first row that was not seen before. A lane that another claim locks is left to it. So is
+-- one that was changed after the snapshot was taken (its turn is then another), as rows that its
+-- window includes might be missing here.
+-- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
+WITH free AS MATERIALIZED (
+    SELECT lane
+    FROM outbox.outbox_lanes AS l
+    WHERE (token IS NULL OR token = $1) AND reads = 0
+      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND (window_end IS NOT NULL
+           OR EXISTS (SELECT FROM outbox.outbox_events AS e
+                      WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen))
+           OR EXISTS (SELECT FROM outbox.outbox_events AS e
+                      WHERE e.lane = l.lane
+                        AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))))
+    ORDER BY turn
+    LIMIT $4
+    FOR UPDATE SKIP LOCKED
+),
+taken AS (
+    UPDATE outbox.outbox_lanes AS l
+    SET token = $1,
+        leased_until = now() + $3,
+        reads = $2,
+        turn = pg_current_xact_id(),
+        window_end = coalesce(window_end, pg_current_snapshot()),
+        position = CASE WHEN window_end IS NOT NULL THEN position ELSE (
+            SELECT min(e.seq) - 1 FROM (
+                SELECT e.seq FROM outbox.outbox_events AS e
+                WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen)
+                UNION ALL
+                SELECT e.seq FROM outbox.outbox_events AS e
+                WHERE e.lane = l.lane AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))
+            ) AS e
+        ) END
+    FROM free
+    WHERE l.lane = free.lane AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+    RETURNING l.lane, l.seen, l.window_end, l.position
+)
+SELECT t.lane, e.seq, e.id, e.event_type, e.payload, e.content_type, e.headers, e.ordering_key,
+       e.idempotency_token, e.created_at, e.available_at,
+       coalesce(e.available_at > now(), false) AS delayed,
+       (SELECT EXISTS (SELECT FROM outbox.outbox_retries)
+               OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds)) AS waiting
+FROM taken AS t
+LEFT JOIN LATERAL (
+    SELECT *
+    FROM outbox.outbox_events AS e
+    WHERE e.lane = t.lane AND e.seq > t.position
+      AND pg_visible_in_snapshot(e.xid, t.window_end)
+      AND NOT pg_visible_in_snapshot(e.xid, t.seen)
+    ORDER BY e.seq
+    LIMIT $2 + 1
+) AS e ON true

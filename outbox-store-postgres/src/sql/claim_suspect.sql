@@ -1,0 +1,36 @@
+-- S7: one event that was in a claim whose worker was lost, alone. $1 token, $2 lease. As claim_retries.sql, for a single event.
+WITH free AS MATERIALIZED (
+    SELECT lane
+    FROM outbox.outbox_lanes AS l
+    WHERE token IS NULL
+      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND EXISTS (SELECT FROM outbox.outbox_retries AS r
+                  WHERE r.lane = l.lane AND r.suspect AND r.due_at <= now())
+    ORDER BY turn
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+),
+chosen AS MATERIALIZED (
+    SELECT r.*
+    FROM free AS f
+    CROSS JOIN LATERAL (
+        SELECT * FROM outbox.outbox_retries AS r
+        WHERE r.lane = f.lane AND r.suspect AND r.due_at <= now()
+        ORDER BY r.due_at, r.place
+        LIMIT 1
+    ) AS r
+),
+taken AS (
+    UPDATE outbox.outbox_lanes AS l
+    SET token = $1,
+        leased_until = now() + $2,
+        held = ARRAY[c.place],
+        turn = pg_current_xact_id()
+    FROM chosen AS c
+    WHERE l.lane = c.lane
+    RETURNING l.lane
+)
+SELECT c.lane, c.place, c.attempts, c.worker_lost, c.id, c.event_type, c.payload, c.content_type,
+       c.headers, c.ordering_key, c.idempotency_token, c.created_at, c.available_at
+FROM chosen AS c
+JOIN taken AS t USING (lane)

@@ -1,0 +1,25 @@
+-- What is known of the events of the ids $1 that are not consumed, under the locks of their
+-- lanes $2 (one that is elsewhere came after the locks were taken, and is left for the next time).
+-- place is of one that waits, seq of one in the log. claimed: a live claim has it.
+SELECT r.id, r.lane, r.place, NULL::bigint AS seq, r.ordering_key, r.attempts, r.replays,
+       coalesce(r.place = ANY (l.held), false) AS claimed
+FROM outbox.outbox_retries AS r
+JOIN outbox.outbox_lanes AS l USING (lane)
+WHERE r.id = ANY ($1) AND r.lane = ANY ($2)
+UNION ALL
+SELECT e.id, e.lane, NULL, e.seq, e.ordering_key, 0::bigint, e.replays,
+       l.reads > 0 AND coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
+       AND l.reads > (
+           SELECT count(*) FROM (
+               SELECT FROM outbox.outbox_events AS before
+               WHERE before.lane = e.lane AND before.seq > l.position AND before.seq < e.seq
+                 AND pg_visible_in_snapshot(before.xid, l.window_end)
+                 AND NOT pg_visible_in_snapshot(before.xid, l.seen)
+               LIMIT l.reads
+           ) AS before)
+FROM outbox.outbox_events AS e
+JOIN outbox.outbox_lanes AS l USING (lane)
+WHERE e.id = ANY ($1) AND e.lane = ANY ($2)
+  AND NOT (pg_visible_in_snapshot(e.xid, l.seen)
+           OR coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false) AND e.seq <= l.position)
+ORDER BY place

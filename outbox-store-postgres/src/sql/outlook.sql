@@ -1,0 +1,30 @@
+-- What a claim may find now, and in how many microseconds the next may become due.
+SELECT EXISTS (
+           SELECT FROM outbox.outbox_lanes AS l
+           WHERE token IS NULL
+             AND (window_end IS NOT NULL
+                  OR EXISTS (SELECT FROM outbox.outbox_events AS e
+                             WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen))
+                  OR EXISTS (SELECT FROM outbox.outbox_events AS e
+                             WHERE e.lane = l.lane
+                               AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))))
+       ) AS events,
+       coalesce(min(n.due_at) FILTER (WHERE NOT n.suspect) <= now(), false) AS retries,
+       coalesce(min(n.due_at) FILTER (WHERE n.suspect) <= now(), false) AS suspects,
+       coalesce(min(n.leased_until) <= now(), false) AS lost,
+       ceil(1000000 * extract(epoch FROM
+           least(min(n.due_at), min(n.leased_until)) - now()))::bigint AS next_in
+FROM (
+    SELECT NULL::timestamptz AS leased_until, r.due_at, r.suspect
+    FROM outbox.outbox_lanes AS l
+    CROSS JOIN LATERAL (
+        (SELECT due_at, suspect FROM outbox.outbox_retries AS r
+         WHERE r.lane = l.lane AND due_at IS NOT NULL AND NOT suspect ORDER BY due_at LIMIT 1)
+        UNION ALL
+        (SELECT due_at, suspect FROM outbox.outbox_retries AS r
+         WHERE r.lane = l.lane AND due_at IS NOT NULL AND suspect ORDER BY due_at LIMIT 1)
+    ) AS r
+    WHERE l.token IS NULL
+    UNION ALL
+    SELECT leased_until, NULL, NULL FROM outbox.outbox_lanes WHERE token IS NOT NULL
+) AS n

@@ -1,0 +1,91 @@
+//! What waits, and what may go.
+
+use crate::PostgresOutbox;
+use crate::claim::number;
+use crate::memory::{LANES, Outlook};
+use outbox_core::{Backlog, OutboxError};
+use outbox_driver_postgres::{PgTime, interval, postgres_error};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use std::time::Duration;
+
+/// Rows of the log that are counted in each lane.
+const COUNTED: i64 = 100_000;
+
+impl PostgresOutbox {
+    /// What a claim may find now.
+    pub(crate) async fn outlook(&self) -> Result<Outlook, OutboxError> {
+        const LOOK: &str = "look for work";
+        let query = sqlx::query(self.statements.outlook.clone());
+        let rows = self.driver.fetch(LOOK, query).await?;
+        let read = |row: &PgRow| -> sqlx::Result<Outlook> {
+            let next_in: Option<i64> = row.try_get(4)?;
+            Ok(Outlook {
+                events: row.try_get(0)?,
+                retries: row.try_get(1)?,
+                suspects: row.try_get(2)?,
+                lost: row.try_get(3)?,
+                next_in: next_in.map(|micros| {
+                    Duration::from_micros(u64::try_from(micros).unwrap_or_default().max(1))
+                }),
+            })
+        };
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        row.and_then(read).map_err(postgres_error(LOOK))
+    }
+
+    pub(crate) async fn waiting(&self) -> Result<Backlog, OutboxError> {
+        const BACKLOG: &str = "backlog";
+        let query = sqlx::query(self.statements.backlog.clone()).bind(COUNTED);
+        let rows = self.driver.fetch(BACKLOG, query).await?;
+        let read = |row: &PgRow| -> sqlx::Result<Backlog> {
+            let count = |at| {
+                row.try_get(at)
+                    .map(|count: i64| u64::try_from(count).unwrap_or(0))
+            };
+            let mut backlog = Backlog::default();
+            backlog.pending = count(0)?;
+            backlog.oldest_pending = row.try_get::<Option<PgTime>, _>(1)?.map(|time| time.0);
+            backlog.in_flight = count(2)?;
+            backlog.waiting = count(3)?;
+            backlog.dead_letters = count(4)?;
+            Ok(backlog)
+        };
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        row.and_then(read).map_err(postgres_error(BACKLOG))
+    }
+
+    /// Deletes consumed rows of the log, then old tokens. Each lane goes on where it left off, so
+    /// that rows which were deleted already, and cannot be reclaimed while an old transaction is
+    /// open, are not passed again and again; when nothing is left it begins anew.
+    pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {
+        const CLEAN_UP: &str = "clean_up";
+        let error = postgres_error(CLEAN_UP);
+        let mut cleaned = self.memory.cleaned();
+        let query = sqlx::query(self.statements.clean_up_events.clone())
+            .bind(number(limit.div_ceil(LANES)))
+            .bind(cleaned.to_vec());
+        let rows = self.driver.fetch(CLEAN_UP, query).await?;
+        let mut removed = 0;
+        for row in &rows {
+            let lane = row.try_get::<i16, _>(0).map_err(&error)?;
+            if let Some(reached) = cleaned.get_mut(usize::from(lane.unsigned_abs())) {
+                *reached = row.try_get(1).map_err(&error)?;
+            }
+            let count: i64 = row.try_get(2).map_err(&error)?;
+            removed += usize::try_from(count).unwrap_or_default();
+        }
+        if removed > 0 {
+            self.memory.set_cleaned(cleaned);
+            return Ok(removed);
+        }
+        self.memory.set_cleaned([0; LANES]);
+        let query = sqlx::query(self.statements.clean_up_tokens.clone())
+            .bind(interval(self.token_retention))
+            .bind(number(limit));
+        let tokens = self.driver.execute(CLEAN_UP, query).await?;
+        let query = sqlx::query(self.statements.sleepers_gone.clone());
+        self.driver.execute(CLEAN_UP, query).await?;
+        Ok(usize::try_from(tokens).unwrap_or_default())
+    }
+}
