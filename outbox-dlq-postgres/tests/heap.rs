@@ -1,13 +1,13 @@
 //! What the suite cannot see: large batches, locks, calls that are given up.
 
-use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt};
+use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 use std::sync::Arc;
 use std::time::Duration;
 use test_servers::postgres::{Database, given_up_after};
 use tokio::sync::Barrier;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -51,6 +51,18 @@ async fn batches_of_a_hundred_thousand_count_each_id_as_often_as_it_stands_in_th
         rest.iter()
             .all(|entry| entry.last_error == Some(text("last")))
     );
+}
+
+#[tokio::test]
+async fn an_entry_that_failed_again_is_not_old() {
+    let database = Database::create().await;
+    let (heap, id) = (open(&database).await, EventId::new());
+    heap.record_failure(id).await.expect("recorded");
+    database.elapse(2 * LEASE).await;
+    heap.record_failure(id).await.expect("recorded");
+    assert_eq!(heap.prune(LEASE, 10).await.expect("pruned"), 0);
+    database.elapse(2 * LEASE).await;
+    assert_eq!(heap.prune(LEASE, 10).await.expect("pruned"), 1);
 }
 
 #[tokio::test]
@@ -113,17 +125,27 @@ impl Other {
         Self(connection)
     }
 
-    /// Waits until a call waits for this transaction, then commits.
-    async fn commit_when_waited_for(mut self) {
+    /// Commits once `call` waits for this transaction, and returns what the call came to.
+    async fn commit_under<T>(mut self, call: JoinHandle<T>) -> T {
         let waited_for = "SELECT EXISTS (SELECT FROM pg_stat_activity
             WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
-        while !sqlx::query_scalar::<_, bool>(waited_for)
-            .fetch_one(&mut self.0)
-            .await
-            .expect("a look")
-        {}
+        while !call.is_finished() {
+            let look = sqlx::query_scalar::<_, bool>(waited_for);
+            if look.fetch_one(&mut self.0).await.expect("a look") {
+                break;
+            }
+        }
         self.0.execute("COMMIT").await.expect("committed");
+        call.await.expect("ran")
     }
+}
+
+/// A drain that waits for a transaction with `change`.
+async fn drain_under(change: &str, database: &Database, heap: &PostgresDlqHeap) -> Vec<DlqEntry> {
+    let other = Other::begin(database, change).await;
+    let heap = heap.clone();
+    let drain = tokio::spawn(async move { heap.drain_exceeded(1).await });
+    other.commit_under(drain).await.expect("drained")
 }
 
 #[tokio::test]
@@ -134,15 +156,11 @@ async fn a_drain_takes_the_count_that_was_under_way_and_leaves_what_was_leased()
         .await
         .expect("recorded");
     let count = "UPDATE outbox.outbox_dlq_heap SET failure_count = failure_count + 1";
-    let other = Other::begin(&database, count).await;
-    let (drained, ()) = tokio::join!(heap.drain_exceeded(2), other.commit_when_waited_for());
-    assert_eq!(drained.expect("drained")[0].failure_count, 3);
-
+    let drained = drain_under(count, &database, &heap).await;
+    assert_eq!(drained[0].failure_count, 3);
     heap.record_failure(id).await.expect("recorded");
     let lease = "UPDATE outbox.outbox_dlq_heap SET leased_until = 'infinity'";
-    let other = Other::begin(&database, lease).await;
-    let (drained, ()) = tokio::join!(heap.drain_exceeded(1), other.commit_when_waited_for());
-    assert_eq!(drained.expect("drained"), []);
+    assert_eq!(drain_under(lease, &database, &heap).await, []);
 }
 
 #[tokio::test]

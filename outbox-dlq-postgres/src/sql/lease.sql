@@ -4,7 +4,7 @@
 WITH next AS (
     SELECT event_id FROM outbox.outbox_dlq_heap
     WHERE failure_count >= $1 AND leased_until <= now()
-    ORDER BY greatest(first_failed_at, leased_until), event_id
+    ORDER BY greatest(first_failed_at, leased_until)
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
