@@ -1,0 +1,115 @@
+//! Deliveries that repeat, roll back, race and grow old, on a real server.
+
+use outbox_core::{ErrorKind, EventId};
+use outbox_inbox_postgres::sqlx::{ConnectOptions, Executor, PgConnection};
+use outbox_inbox_postgres::{DriverOptions, PostgresInbox, Schema};
+use std::sync::Arc;
+use std::time::Duration;
+use test_servers::postgres::Database;
+use tokio::sync::Barrier;
+
+async fn inbox(database: &Database, consumer: &str) -> PostgresInbox {
+    let schema = Schema::new("My \"inbox\"").expect("a name");
+    let options = DriverOptions::default().schema(schema);
+    let inbox = PostgresInbox::migrate(database.pool(), consumer, options).await;
+    inbox.expect("migrated")
+}
+
+async fn connect(database: &Database) -> PgConnection {
+    database.options().connect().await.expect("connected")
+}
+
+/// Asks in a transaction of its own, which ends with `end`.
+async fn accept(
+    connection: &mut PgConnection,
+    inbox: &PostgresInbox,
+    id: EventId,
+    end: &'static str,
+) -> bool {
+    connection.execute("BEGIN").await.expect("begun");
+    let first = inbox.accept(connection, id).await.expect("asked");
+    connection.execute(end).await.expect("ended");
+    first
+}
+
+#[tokio::test]
+async fn an_event_comes_for_the_first_time_once_for_each_consumer() {
+    let database = Database::create().await;
+    let (billing, mail) = (
+        inbox(&database, "billing").await,
+        inbox(&database, "mail").await,
+    );
+    let mut connection = connect(&database).await;
+    let (one, two) = (EventId::new(), EventId::new());
+    for (inbox, id, first) in [
+        (&billing, one, true),
+        (&billing, one, false),
+        (&mail, one, true),
+        (&billing, two, true),
+    ] {
+        assert_eq!(accept(&mut connection, inbox, id, "COMMIT").await, first);
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_after_a_rollback_is_the_first_again() {
+    let database = Database::create().await;
+    let (inbox, id) = (inbox(&database, "billing").await, EventId::new());
+    let mut connection = connect(&database).await;
+    assert!(accept(&mut connection, &inbox, id, "ROLLBACK").await);
+    assert!(accept(&mut connection, &inbox, id, "COMMIT").await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_many_deliveries_at_once_is_the_first() {
+    let database = Database::create().await;
+    let inbox = inbox(&database, "billing").await;
+    for _ in 0..10 {
+        let (id, barrier) = (EventId::new(), Arc::new(Barrier::new(4)));
+        let mut deliveries = Vec::new();
+        for _ in 0..4 {
+            let (inbox, barrier) = (inbox.clone(), Arc::clone(&barrier));
+            let mut connection = connect(&database).await;
+            deliveries.push(tokio::spawn(async move {
+                barrier.wait().await;
+                accept(&mut connection, &inbox, id, "COMMIT").await
+            }));
+        }
+        let mut first = 0;
+        for delivery in deliveries {
+            first += usize::from(delivery.await.expect("answered"));
+        }
+        assert_eq!(first, 1);
+    }
+}
+
+#[tokio::test]
+async fn old_events_are_forgotten_by_the_limit_and_young_ones_are_not() {
+    let database = Database::create().await;
+    let inbox = inbox(&database, "billing").await;
+    let mut connection = connect(&database).await;
+    let (old, young) = ([(); 3].map(|()| EventId::new()), EventId::new());
+    for id in old {
+        accept(&mut connection, &inbox, id, "COMMIT").await;
+    }
+    let age =
+        "UPDATE \"My \"\"inbox\"\"\".outbox_inbox SET accepted_at = now() - interval '1 hour'";
+    database.execute(age).await;
+    accept(&mut connection, &inbox, young, "COMMIT").await;
+    for forgotten in [2, 1, 0] {
+        let minute = Duration::from_secs(60);
+        assert_eq!(
+            inbox.clean_up(minute, 2).await.expect("cleaned up"),
+            forgotten
+        );
+    }
+    assert!(!accept(&mut connection, &inbox, young, "COMMIT").await);
+    assert!(accept(&mut connection, &inbox, old[0], "COMMIT").await);
+}
+
+#[tokio::test]
+async fn a_schema_without_the_table_is_refused() {
+    let database = Database::create().await;
+    let opened = PostgresInbox::open(database.pool(), "billing", DriverOptions::default()).await;
+    assert_eq!(opened.expect_err("no table").kind(), ErrorKind::Invalid);
+}
