@@ -5,8 +5,8 @@ use crate::memory::{LANES, Seen};
 use crate::{PostgresOutbox, row};
 use outbox_core::{Claim, ClaimToken, OutboxError};
 use outbox_driver_postgres::{PgUuid, interval, postgres_error};
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{Row as _, SqlStr};
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -134,13 +134,7 @@ impl Claiming<'_> {
         if limit == 0 {
             return Ok(Some(lanes));
         }
-        let query = sqlx::query(self.outbox.statements.claim_events.clone())
-            .bind(PgUuid(*self.token.as_uuid()))
-            .bind(number(limit))
-            .bind(interval(self.lease))
-            .bind(number(lanes));
-        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        let read = log_read(&rows)?;
+        let read = self.fetch_log(limit, lanes).await?;
         let filled = read.rows.len() >= limit;
         let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
         let blocked = self.blocked(&read).await?;
@@ -150,6 +144,25 @@ impl Claiming<'_> {
             self.free(&free).await?;
         }
         Ok(filled.then_some(enough))
+    }
+
+    async fn fetch_log(&self, limit: usize, lanes: usize) -> Result<LogRead, OutboxError> {
+        let statements = &self.outbox.statements;
+        let claim = |statement: &SqlStr| {
+            sqlx::query(statement.clone())
+                .bind(PgUuid(*self.token.as_uuid()))
+                .bind(number(limit))
+                .bind(interval(self.lease))
+        };
+        if lanes == 1 && self.outbox.memory.may_go_on() {
+            let query = claim(&statements.claim_next);
+            let rows = self.outbox.driver.fetch(CLAIM, query).await?;
+            if !rows.is_empty() {
+                return log_read(&rows);
+            }
+        }
+        let query = claim(&statements.claim_events).bind(number(lanes));
+        log_read(&self.outbox.driver.fetch(CLAIM, query).await?)
     }
 
     /// S5, S9: the keys whose events must wait behind others.

@@ -12,6 +12,9 @@ pub(crate) const LANES: usize = 16;
 /// A busy worker looks for retries and lost claims this often.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Of so many claims of a backlog one looks into all lanes.
+const GO_ON: u32 = 8;
+
 /// Claims that are remembered for their settlement. A worker has one or a few.
 const CLAIMS: usize = 1_000;
 
@@ -49,6 +52,8 @@ struct Inner {
     count: u64,
     /// How many lanes the next claim asks for: few when one lane fills it.
     lanes: usize,
+    /// How many claims went on with a window since one looked for new ones.
+    went_on: u32,
     turn: bool,
     looked: Option<Instant>,
     outlook: Outlook,
@@ -65,6 +70,7 @@ impl Default for Inner {
             claims: HashMap::new(),
             count: 0,
             lanes: LANES,
+            went_on: 0,
             turn: false,
             looked: None,
             outlook: Outlook::default(),
@@ -132,6 +138,14 @@ impl Memory {
 
     pub(crate) fn lanes(&self) -> usize {
         self.lock().lanes
+    }
+
+    /// Whether a claim from one lane may go on with a window that is being read. Not always: lanes
+    /// whose windows have yet to begin would starve.
+    pub(crate) fn may_go_on(&self) -> bool {
+        let mut inner = self.lock();
+        inner.went_on = (inner.went_on + 1) % GO_ON;
+        inner.went_on > 0
     }
 
     pub(crate) fn set_lanes(&self, lanes: usize) {

@@ -50,7 +50,7 @@ impl PostgresOutbox {
         let plan = Plan::new(draft, settlements).map_err(|found| mismatch(&found))?;
         let statements = &*self.statements;
         if plan.is_clean() {
-            let query = close(statements, token, &plan.lanes, true);
+            let query = close_clean(statements, token, &plan.lanes);
             let closed = self.driver.execute(SETTLE, query).await?;
             return fence(closed, &plan.lanes);
         }
@@ -104,6 +104,22 @@ fn close<'q>(
         .bind(reaches().map(|reach| reach.read_to).collect::<Vec<_>>())
         .bind(reaches().map(|reach| reach.ends).collect::<Vec<_>>())
         .bind(may_be_lost)
+}
+
+/// S4: ends a claim that was published as a whole.
+fn close_clean<'q>(
+    statements: &Statements,
+    token: ClaimToken,
+    lanes: &BTreeMap<i16, Reach>,
+) -> Query<'q, Postgres, PgArguments> {
+    match lanes.first_key_value() {
+        Some((lane, reach)) if lanes.len() == 1 => sqlx::query(statements.settle_lane.clone())
+            .bind(PgUuid(*token.as_uuid()))
+            .bind(*lane)
+            .bind(reach.read_to)
+            .bind(reach.ends),
+        _ => close(statements, token, lanes, true),
+    }
 }
 
 /// All lanes of the claim, or the claim was taken over: all its lanes are taken back at once.

@@ -25,6 +25,7 @@ statements! {
     backlog
     blocked_keys
     claim_events
+    claim_next
     claim_retries
     claim_suspect
     clean_up_events
@@ -50,6 +51,7 @@ statements! {
     remove_events
     remove_retries
     replay
+    settle_lane
     settle_lanes
     sleep
     sleepers_gone
