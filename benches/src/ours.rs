@@ -1,0 +1,59 @@
+//! This project: store and heap on PostgreSQL.
+
+use crate::Failure;
+use crate::server::Postgres;
+use async_trait::async_trait;
+use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport};
+use outbox_dlq_postgres::PostgresDlqHeap;
+use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Nothing;
+
+#[async_trait]
+impl Transport for Nothing {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        events.iter().map(|_| Ok(())).collect()
+    }
+}
+
+pub(crate) fn event(number: usize) -> Event {
+    let payload = format!("{{\"order\":{number},\"note\":\"{}\"}}", "x".repeat(170));
+    Event::new("order.placed", payload)
+        .content_type("application/json")
+        .ordering_key(format!("customer {}", number % 1000))
+}
+
+pub(crate) async fn fill(postgres: &Postgres, events: usize) -> Result<(), Failure> {
+    PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    for first in (0..events).step_by(1000) {
+        let events: Vec<Event> = (first..events.min(first + 1000)).map(event).collect();
+        let mut connection = postgres.pool.acquire().await?;
+        append(&mut connection, &Schema::default(), &events).await?;
+    }
+    Ok(())
+}
+
+/// Publishes all that is pending, in batches of 100. Returns how many events.
+pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
+    let options = PgPoolOptions::new()
+        .max_connections(2)
+        .test_before_acquire(false);
+    let pool = options.connect(postgres.url()).await?;
+    let store = PostgresOutbox::open(pool.clone(), DriverOptions::default()).await?;
+    let heap = PostgresDlqHeap::migrate(pool).await?;
+    let config = OutboxConfig::builder().batch_size(100).build()?;
+    let mut processor = OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
+        .config(config)
+        .dlq_heap(Arc::new(heap));
+    let mut published = 0;
+    loop {
+        let report = processor.process_pending_events().await?;
+        if report.claimed == 0 {
+            return Ok(published);
+        }
+        published += report.published;
+    }
+}
