@@ -26,8 +26,17 @@ impl Database {
     ///
     /// Without a server, with one line that says what to install or set.
     pub async fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let url = url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+        Self::create_on(&url).await
+    }
+
+    /// As [`create`](Self::create), on the server at `url`.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub async fn create_on(url: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let server: PgConnectOptions = url
             .parse()
             .unwrap_or_else(|error| panic!("the URL of the test server: {error}"));
