@@ -1,17 +1,22 @@
 //! A store in a database of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod load;
+
 use async_trait::async_trait;
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, Store, StoreFixture,
 };
-use outbox_core::{ErrorKind, Event, OutboxError, OutboxStorage};
+use outbox_core::{
+    Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
+};
 use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
-use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection};
+use outbox_store_postgres::sqlx::{self, ConnectOptions, Executor, PgConnection, PgPool};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use test_servers::Kind;
 use test_servers::postgres::Database;
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,11 +28,20 @@ pub(crate) struct Own {
 impl Own {
     /// Made on a thread of its own, as a test may call it within its runtime.
     pub(crate) fn in_schema(name: &str) -> Self {
+        let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+        Self::on(&url, name)
+    }
+
+    /// On the server at `url`.
+    pub(crate) fn on(url: &str, name: &str) -> Self {
         let schema = Schema::new(name).expect("a name");
-        let options = DriverOptions::default().schema(schema.clone());
+        let (options, url) = (
+            DriverOptions::default().schema(schema.clone()),
+            url.to_owned(),
+        );
         let database = std::thread::spawn(|| {
             runtime().block_on(async move {
-                let database = Database::create().await;
+                let database = Database::create_on(&url).await;
                 let pool = database.pool();
                 PostgresOutbox::migrate(pool.clone(), options)
                     .await
@@ -46,7 +60,32 @@ impl Own {
 
     /// A connection of the application's.
     pub(crate) async fn connect(&self) -> PgConnection {
-        self.database.options().connect().await.expect("connected")
+        self.try_connect().await.expect("connected")
+    }
+
+    pub(crate) async fn try_connect(&self) -> sqlx::Result<PgConnection> {
+        self.options().connect().await
+    }
+
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.database.options()
+    }
+
+    pub(crate) fn pool(&self) -> PgPool {
+        self.database.pool()
+    }
+
+    /// Appends events in a transaction of their own.
+    pub(crate) async fn append(&self, events: &[Event]) {
+        let mut connection = self.connect().await;
+        append(&mut connection, &self.schema, events)
+            .await
+            .expect("appended");
+    }
+
+    /// Runs SQL as the superuser.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.database.execute(sql).await;
     }
 
     /// Returns when nothing is pending that is committed.
@@ -63,6 +102,12 @@ impl Own {
             .await
             .expect("opened")
     }
+}
+
+/// The same outcome for each event of a claim.
+pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
+    let settlement = |one: &ClaimedEvent| Settlement::new(one.event.id, outcome.clone());
+    claim.events.iter().map(settlement).collect()
 }
 
 fn runtime() -> Runtime {
