@@ -89,6 +89,28 @@ impl Database {
         run(&self.server, &terminate).await;
     }
 
+    /// Copies it as it stands, its clock included.
+    pub async fn back_up(&self) {
+        self.disconnect_all().await;
+        let name = &self.name;
+        run(
+            &self.server,
+            &format!("CREATE DATABASE {name}_copy TEMPLATE {name}"),
+        )
+        .await;
+    }
+
+    /// Puts the copy in its place.
+    pub async fn restore(&self) {
+        let name = &self.name;
+        run(&self.server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        run(
+            &self.server,
+            &format!("ALTER DATABASE {name}_copy RENAME TO {name}"),
+        )
+        .await;
+    }
+
     /// Runs SQL in it, as the superuser.
     ///
     /// # Panics

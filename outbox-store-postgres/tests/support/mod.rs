@@ -5,7 +5,7 @@ pub(crate) mod load;
 
 use async_trait::async_trait;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, Store, StoreFixture,
+    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
@@ -22,11 +22,11 @@ use tokio::runtime::{Builder, Runtime};
 
 pub(crate) struct Own {
     database: Database,
+    server: String,
     schema: Schema,
 }
 
 impl Own {
-    /// Made on a thread of its own, as a test may call it within its runtime.
     pub(crate) fn in_schema(name: &str) -> Self {
         let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
         Self::on(&url, name)
@@ -34,24 +34,34 @@ impl Own {
 
     /// On the server at `url`.
     pub(crate) fn on(url: &str, name: &str) -> Self {
-        let schema = Schema::new(name).expect("a name");
-        let (options, url) = (
-            DriverOptions::default().schema(schema.clone()),
-            url.to_owned(),
-        );
-        let database = std::thread::spawn(|| {
-            runtime().block_on(async move {
-                let database = Database::create_on(&url).await;
-                let pool = database.pool();
-                PostgresOutbox::migrate(pool.clone(), options)
-                    .await
-                    .expect("migrated");
-                pool.close().await;
-                database
-            })
+        let own = Self::empty_on(url, name);
+        let (pool, options) = (own.pool(), own.driver_options());
+        apart(async move {
+            let migrated = PostgresOutbox::migrate(pool.clone(), options).await;
+            migrated.expect("migrated");
+            pool.close().await;
         });
-        let database = database.join().expect("a database");
-        Self { database, schema }
+        own
+    }
+
+    /// Without the tables.
+    pub(crate) fn empty_on(url: &str, name: &str) -> Self {
+        let server = url.to_owned();
+        Self {
+            database: apart(async move { Database::create_on(&server).await }),
+            server: url.to_owned(),
+            schema: Schema::new(name).expect("a name"),
+        }
+    }
+
+    /// The URL of the database, for the server's own tools.
+    pub(crate) fn url(&self) -> String {
+        let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
+        format!("{server}/{}", self.database.name())
+    }
+
+    fn driver_options(&self) -> DriverOptions {
+        DriverOptions::default().schema(self.schema.clone())
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -97,8 +107,7 @@ impl Own {
     }
 
     pub(crate) async fn open(&self) -> PostgresOutbox {
-        let options = DriverOptions::default().schema(self.schema.clone());
-        PostgresOutbox::open(self.database.pool(), options)
+        PostgresOutbox::open(self.pool(), self.driver_options())
             .await
             .expect("opened")
     }
@@ -108,6 +117,12 @@ impl Own {
 pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
     let settlement = |one: &ClaimedEvent| Settlement::new(one.event.id, outcome.clone());
     claim.events.iter().map(settlement).collect()
+}
+
+/// Runs it on a thread of its own, as a test may call it within its runtime.
+fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = std::thread::spawn(|| runtime().block_on(work));
+    thread.join().expect("done")
 }
 
 fn runtime() -> Runtime {
@@ -136,6 +151,17 @@ impl StoreFixture for Own {
 impl HoldingFixture for Own {
     async fn holding_handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await.holding_keys())
+    }
+}
+
+#[async_trait]
+impl RestoreFixture for Own {
+    async fn back_up(&self) {
+        self.database.back_up().await;
+    }
+
+    async fn restore(&self) {
+        self.database.restore().await;
     }
 }
 
