@@ -16,7 +16,7 @@ use support::load::random;
 use tokio::sync::Barrier;
 
 const LEASE: Duration = Duration::from_secs(30);
-const ROUNDS: u64 = 6;
+const ROUNDS: u64 = 3;
 const EVENTS: usize = 120;
 const TURNS: usize = 60;
 
