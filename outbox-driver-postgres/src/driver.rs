@@ -136,7 +136,12 @@ impl Driver {
             .await
     }
 
-    pub(crate) async fn transaction_within<T>(
+    /// As [`transaction`](Self::transaction), within `time` instead of the call timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`transaction`](Self::transaction).
+    pub async fn transaction_within<T>(
         &self,
         time: Duration,
         operation: &'static str,

@@ -6,8 +6,12 @@ use crate::sql::Statements;
 use outbox_core::OutboxError;
 use outbox_driver_postgres::{Driver, postgres_error};
 use sqlx::{PgConnection, Row as _};
+use std::time::Duration;
 
 const OPEN: &str = "open";
+
+/// Each row that waits is written anew.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Reads a restored log from its first row. A transaction number of the old cluster can come again
 /// in this one, so a stored snapshot would tell nonsense: events would be skipped.
@@ -20,7 +24,7 @@ pub(crate) async fn adopt(driver: &Driver, statements: &Statements) -> Result<()
         return Ok(());
     }
     driver
-        .transaction(OPEN, async |connection: &mut PgConnection| {
+        .transaction_within(LONGEST, OPEN, async |connection: &mut PgConnection| {
             let lanes: Vec<i16> = (0_i16..).take(LANES).collect();
             lock_lanes(connection, OPEN, statements, &lanes).await?;
             // Another process may have been faster.

@@ -13,6 +13,7 @@ outbox_conformance::store_suite!(
     letters,
     holding,
     bystanders,
+    restoring,
 );
 outbox_conformance::store_suite!(
     own_schema,
@@ -23,4 +24,5 @@ outbox_conformance::store_suite!(
     letters,
     holding,
     bystanders,
+    restoring,
 );

@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// What the server prints, in its folder.
+const LOG: &str = "log";
+
 /// Redis's own socket in its folder.
 const REDIS_SOCKET: &str = "redis.sock";
 
@@ -25,8 +28,12 @@ const TRIES: usize = 3;
 /// process ends, also by SIGKILL.
 #[derive(Debug)]
 pub struct Server {
+    kind: Kind,
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
     url: String,
-    _process: Supervised,
+    process: Supervised,
 }
 
 impl Server {
@@ -58,6 +65,44 @@ impl Server {
         &self.url
     }
 
+    /// Kills it with SIGKILL, all its processes, and returns when they are gone. What they had
+    /// given to the operating system stays, so not to sync files loses nothing here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn kill(&mut self) -> Result<(), Error> {
+        Ok(self.process.kill()?)
+    }
+
+    /// Starts it again after a [`kill`](Self::kill), on the same port and the same data, and
+    /// waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.process.run_again()?;
+        self.wait()
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        let start = Instant::now();
+        let answers = match self.kind {
+            Kind::Postgres => postgres_answers,
+            Kind::Redis => redis_answers,
+        };
+        while !answers(&self.programs, &self.folder, self.port) {
+            if start.elapsed() > PATIENCE {
+                let log = tail(&self.folder.join(LOG));
+                let name = self.kind.name();
+                return Err(Error::DoesNotStart { name, log });
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     fn start_once(kind: Kind, programs: &Path) -> Result<Self, Error> {
         // From here the supervisor removes the folder, as it outlives this process.
         let folder = tempfile::Builder::new().prefix("outbox-test-").tempdir()?;
@@ -67,21 +112,17 @@ impl Server {
             Kind::Redis => redis(programs, folder.path(), port),
         };
         let folder = folder.keep();
-        let log = folder.join("log");
-        let process = Supervised::spawn(plan.signal, &folder, &log, &plan.command)?;
-        let start = Instant::now();
-        while !(plan.answers)(programs, &folder, port) {
-            if start.elapsed() > PATIENCE {
-                let log = tail(&log);
-                let name = kind.name();
-                return Err(Error::DoesNotStart { name, log });
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Ok(Self {
+        let process = Supervised::spawn(plan.signal, &folder, &folder.join(LOG), &plan.command)?;
+        let server = Self {
+            kind,
+            programs: programs.to_owned(),
+            folder,
+            port,
             url: kind.local(port),
-            _process: process,
-        })
+            process,
+        };
+        server.wait()?;
+        Ok(server)
     }
 }
 
@@ -110,12 +151,11 @@ pub fn search_path() -> Vec<PathBuf> {
     folders
 }
 
-/// How a server is started, and how it is known to answer (from its programs, its folder and its
-/// port): over a socket in its own folder, as another server might answer on the port.
+/// How a server is started and stopped. It is asked over a socket in its own folder whether it
+/// answers, as another server might answer on the port.
 struct Plan {
     command: Vec<String>,
     signal: &'static str,
-    answers: fn(&Path, &Path, u16) -> bool,
 }
 
 fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
@@ -156,7 +196,6 @@ fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
     Ok(Plan {
         command,
         signal: "INT", // a fast shutdown, which does not wait for clients
-        answers: postgres_answers,
     })
 }
 
@@ -203,7 +242,6 @@ fn redis(programs: &Path, folder: &Path, port: u16) -> Plan {
     Plan {
         command,
         signal: "TERM",
-        answers: redis_answers,
     }
 }
 

@@ -26,8 +26,17 @@ impl Database {
     ///
     /// Without a server, with one line that says what to install or set.
     pub async fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let url = url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+        Self::create_on(&url).await
+    }
+
+    /// As [`create`](Self::create), on the server at `url`.
+    ///
+    /// # Panics
+    ///
+    /// If the server refuses it.
+    pub async fn create_on(url: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let server: PgConnectOptions = url
             .parse()
             .unwrap_or_else(|error| panic!("the URL of the test server: {error}"));
@@ -78,6 +87,28 @@ impl Database {
             self.name
         );
         run(&self.server, &terminate).await;
+    }
+
+    /// Copies it as it stands, its clock included.
+    pub async fn back_up(&self) {
+        self.disconnect_all().await;
+        let name = &self.name;
+        run(
+            &self.server,
+            &format!("CREATE DATABASE {name}_copy TEMPLATE {name}"),
+        )
+        .await;
+    }
+
+    /// Puts the copy in its place.
+    pub async fn restore(&self) {
+        let name = &self.name;
+        run(&self.server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        run(
+            &self.server,
+            &format!("ALTER DATABASE {name}_copy RENAME TO {name}"),
+        )
+        .await;
     }
 
     /// Runs SQL in it, as the superuser.

@@ -1,19 +1,31 @@
 //! A server process that ends with its owner, however that ends.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Runs the command that follows its three arguments. The owner holds the other end of its
 /// standard input: when that closes, by a drop or by the owner's death, the server gets the signal
-/// and the folder goes.
+/// and the folder goes. Before that each line kills the server, or runs it again. It is stopped
+/// while its children are killed, as it would bring new ones.
 const SUPERVISE: &str = r#"
 signal=$1 folder=$2 log=$3
 shift 3
 "$@" </dev/null >"$log" 2>&1 &
 server=$!
-while read -r line; do :; done
+while read -r line; do
+    if [ "$line" = kill ]; then
+        kill -s STOP "$server"
+        pkill -KILL -P "$server"
+        kill -s KILL "$server"
+        wait "$server"
+    else
+        "$@" </dev/null >>"$log" 2>&1 &
+        server=$!
+    fi
+    echo done
+done
 kill -s "$signal" "$server" 2>/dev/null
 wait "$server"
 rm -rf "$folder"
@@ -37,11 +49,29 @@ impl Supervised {
             .args([folder, log])
             .args(command)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .map(Self)
+    }
+
+    /// Kills the server and its children as a power cut would: nothing is flushed.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.ask("kill\n")
+    }
+
+    /// Runs the command again.
+    pub(crate) fn run_again(&mut self) -> io::Result<()> {
+        self.ask("run\n")
+    }
+
+    fn ask(&mut self, order: &str) -> io::Result<()> {
+        let (Some(orders), Some(answers)) = (&mut self.0.stdin, &mut self.0.stdout) else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        orders.write_all(order.as_bytes())?;
+        answers.read_exact(&mut [0; b"done\n".len()])
     }
 }
 

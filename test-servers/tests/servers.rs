@@ -52,23 +52,36 @@ fn redis_starts_from_what_is_installed() {
     assert_eq!(ping(server.url()), "+PONG\r\n+OK\r\n");
 }
 
-#[test]
-fn postgresql_starts_from_what_is_installed_and_its_url_is_a_superusers() {
-    let server = Server::start(Kind::Postgres, &search_path()).expect("started");
+/// What psql answers.
+fn select(url: &str, sql: &str) -> String {
     let folders = search_path();
     let psql = folders.iter().map(|folder| folder.join("psql"));
     let psql = psql.into_iter().find(|psql| psql.is_file()).expect("psql");
-    let select = "SELECT usesuper FROM pg_user WHERE usename = current_user";
     let output = Command::new(psql)
-        .args([server.url(), "-Atc", select])
+        .args([url, "-Atc", sql])
         .output()
         .expect("psql runs");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "t\n",
-        "{}",
-        text(&output)
-    );
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn postgresql_starts_from_what_is_installed_and_its_url_is_a_superusers() {
+    let server = Server::start(Kind::Postgres, &search_path()).expect("started");
+    let sql = "SELECT usesuper FROM pg_user WHERE usename = current_user";
+    assert_eq!(select(server.url(), sql), "t\n");
+}
+
+#[test]
+fn a_killed_postgresql_starts_again_with_what_was_committed() {
+    let mut server = Server::start(Kind::Postgres, &search_path()).expect("started");
+    select(server.url(), "CREATE TABLE kept AS SELECT 7 AS n");
+    server.kill().expect("killed");
+    let address = server.url().rsplit('@').next().expect("an address");
+    let address = address.trim_end_matches("/postgres");
+    assert!(TcpStream::connect(address).is_err(), "it still answers");
+    server.restart().expect("started again");
+    assert_eq!(select(server.url(), "SELECT n FROM kept"), "7\n");
 }
 
 #[test]

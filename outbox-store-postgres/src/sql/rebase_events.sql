@@ -1,10 +1,12 @@
 -- S1: the rows of a restored log that were not consumed begin anew, as if they had been appended by
--- this transaction; which were, the snapshots tell that were restored with them. Under the lock of
--- all lanes.
+-- this transaction; which were, the snapshots tell that were restored with them. They tell nothing
+-- of rows that were appended here since: those came after the primary key, which a restore makes
+-- after the rows. Under the lock of all lanes.
 WITH consumed AS (
     DELETE FROM outbox.outbox_events AS e
-    USING outbox.outbox_lanes AS l
+    USING outbox.outbox_lanes AS l, pg_catalog.pg_constraint AS c
     WHERE l.lane = e.lane
+      AND c.conrelid = e.tableoid AND c.contype = 'p' AND age(e.xmin) >= age(c.xmin)
       AND (pg_visible_in_snapshot(e.xid, l.seen)
            OR coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
               AND e.seq <= l.position)

@@ -1,43 +1,73 @@
 //! A store in a database of its own.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod load;
+
 use async_trait::async_trait;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, Store, StoreFixture,
+    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
-use outbox_core::{ErrorKind, Event, OutboxError, OutboxStorage};
+use outbox_core::{
+    Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
+};
 use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
-use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection};
+use outbox_store_postgres::sqlx::{
+    self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
+};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use test_servers::Kind;
 use test_servers::postgres::Database;
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) struct Own {
     database: Database,
+    server: String,
     schema: Schema,
 }
 
 impl Own {
-    /// Made on a thread of its own, as a test may call it within its runtime.
     pub(crate) fn in_schema(name: &str) -> Self {
-        let schema = Schema::new(name).expect("a name");
-        let options = DriverOptions::default().schema(schema.clone());
-        let database = std::thread::spawn(|| {
-            runtime().block_on(async move {
-                let database = Database::create().await;
-                let pool = database.pool();
-                PostgresOutbox::migrate(pool.clone(), options)
-                    .await
-                    .expect("migrated");
-                pool.close().await;
-                database
-            })
+        let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+        Self::on(&url, name)
+    }
+
+    /// On the server at `url`.
+    pub(crate) fn on(url: &str, name: &str) -> Self {
+        let own = Self::empty_on(url, name);
+        let (pool, options) = (own.pool(), own.driver_options());
+        apart(async move {
+            let migrated = PostgresOutbox::migrate(pool.clone(), options).await;
+            migrated.expect("migrated");
+            pool.close().await;
         });
-        let database = database.join().expect("a database");
-        Self { database, schema }
+        own
+    }
+
+    /// Without the tables.
+    pub(crate) fn empty_on(url: &str, name: &str) -> Self {
+        let server = url.to_owned();
+        Self {
+            database: apart(async move { Database::create_on(&server).await }),
+            server: url.to_owned(),
+            schema: Schema::new(name).expect("a name"),
+        }
+    }
+
+    /// The URL of the database, for the server's own tools.
+    pub(crate) fn url(&self) -> String {
+        let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
+        format!("{server}/{}", self.database.name())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.database.name()
+    }
+
+    fn driver_options(&self) -> DriverOptions {
+        DriverOptions::default().schema(self.schema.clone())
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -46,7 +76,39 @@ impl Own {
 
     /// A connection of the application's.
     pub(crate) async fn connect(&self) -> PgConnection {
-        self.database.options().connect().await.expect("connected")
+        self.try_connect().await.expect("connected")
+    }
+
+    pub(crate) async fn try_connect(&self) -> sqlx::Result<PgConnection> {
+        self.options().connect().await
+    }
+
+    /// A connection to another database of the server.
+    pub(crate) async fn connect_elsewhere(&self) -> PgConnection {
+        PgConnection::connect(&self.server)
+            .await
+            .expect("connected")
+    }
+
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.database.options()
+    }
+
+    pub(crate) fn pool(&self) -> PgPool {
+        self.database.pool()
+    }
+
+    /// Appends events in a transaction of their own.
+    pub(crate) async fn append(&self, events: &[Event]) {
+        let mut connection = self.connect().await;
+        append(&mut connection, &self.schema, events)
+            .await
+            .expect("appended");
+    }
+
+    /// Runs SQL as the superuser.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.database.execute(sql).await;
     }
 
     /// Returns when nothing is pending that is committed.
@@ -58,11 +120,22 @@ impl Own {
     }
 
     pub(crate) async fn open(&self) -> PostgresOutbox {
-        let options = DriverOptions::default().schema(self.schema.clone());
-        PostgresOutbox::open(self.database.pool(), options)
+        PostgresOutbox::open(self.pool(), self.driver_options())
             .await
             .expect("opened")
     }
+}
+
+/// The same outcome for each event of a claim.
+pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
+    let settlement = |one: &ClaimedEvent| Settlement::new(one.event.id, outcome.clone());
+    claim.events.iter().map(settlement).collect()
+}
+
+/// Runs it on a thread of its own, as a test may call it within its runtime.
+fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = std::thread::spawn(|| runtime().block_on(work));
+    thread.join().expect("done")
 }
 
 fn runtime() -> Runtime {
@@ -91,6 +164,17 @@ impl StoreFixture for Own {
 impl HoldingFixture for Own {
     async fn holding_handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await.holding_keys())
+    }
+}
+
+#[async_trait]
+impl RestoreFixture for Own {
+    async fn back_up(&self) {
+        self.database.back_up().await;
+    }
+
+    async fn restore(&self) {
+        self.database.restore().await;
     }
 }
 

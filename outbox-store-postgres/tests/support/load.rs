@@ -1,0 +1,195 @@
+//! Writers as an application has them, and a broker that tells what came.
+
+use super::Own;
+use async_trait::async_trait;
+use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport};
+use outbox_store_postgres::append;
+use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const WRITERS: u64 = 8;
+const KEYS: u64 = 12;
+
+/// Events of a claim: few, so that there are many claims.
+pub(crate) const BATCH: usize = 7;
+
+/// The numbers of each key, in some order.
+pub(crate) type Numbers = BTreeMap<String, Vec<u64>>;
+
+/// Keeps what was published, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Numbers>);
+
+impl Recorder {
+    pub(crate) fn published(&self) -> Numbers {
+        self.0.lock().expect("a lock").clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().expect("a lock").values().map(Vec::len).sum()
+    }
+
+    /// Asserts that all of `expected` came, in the order of each key when what came again is left
+    /// out, and nothing else. Returns how many came again.
+    pub(crate) fn repeats(&self, expected: &Numbers) -> usize {
+        let mut repeats = 0;
+        let mut first = self.published();
+        for numbers in first.values_mut() {
+            let all = numbers.len();
+            let mut seen = BTreeSet::new();
+            numbers.retain(|number| seen.insert(*number));
+            repeats += all - numbers.len();
+        }
+        assert_eq!(&first, expected);
+        repeats
+    }
+}
+
+#[async_trait]
+impl Transport for Recorder {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let mut published = self.0.lock().expect("a lock");
+        for event in events {
+            let number = std::str::from_utf8(&event.payload).expect("text").parse();
+            let key = event.ordering_key.clone().unwrap_or_default();
+            published
+                .entry(key)
+                .or_default()
+                .push(number.expect("a number"));
+        }
+        events.iter().map(|_| Ok(())).collect()
+    }
+}
+
+/// Workers, each with a handle of its own.
+pub(crate) struct Workers(Vec<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Workers {
+    pub(crate) async fn start(own: &Own, recorder: &Arc<Recorder>, count: usize) -> Self {
+        let millis = Duration::from_millis;
+        let config = OutboxConfig::builder()
+            .batch_size(BATCH)
+            .publish_timeout(millis(200))
+            .lease(millis(500))
+            .retry_initial(millis(10))
+            .retry_max(millis(50))
+            .breaker_initial(millis(20))
+            .breaker_max(millis(100))
+            .build()
+            .expect("a config");
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            let store = Arc::new(own.open().await);
+            let (stop, stopped) = oneshot::channel::<()>();
+            let processor = OutboxProcessor::new(store, recorder.clone()).config(config.clone());
+            let worker = tokio::spawn(async {
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                processor.run(stopped).await.expect("well");
+            });
+            workers.push((stop, worker));
+        }
+        Self(workers)
+    }
+
+    pub(crate) async fn stop(self) {
+        for (stop, worker) in self.0 {
+            stop.send(()).expect("a worker");
+            worker.await.expect("ended");
+        }
+    }
+}
+
+/// Makes the rows that stand for the keys.
+pub(crate) async fn prepare(own: &Own) {
+    let mut connection = own.connect().await;
+    connection
+        .execute("CREATE TABLE counters (key bigint PRIMARY KEY, n bigint NOT NULL)")
+        .await
+        .expect("made");
+    sqlx::query("INSERT INTO counters SELECT key, 0 FROM generate_series(0, $1) AS key")
+        .bind((2 * KEYS).cast_signed())
+        .execute(&mut connection)
+        .await
+        .expect("filled");
+}
+
+/// Writes `rounds` transactions in each of several writers, which go on after they lost their
+/// connection.
+pub(crate) fn start_writers(own: &Arc<Own>, rounds: u64) -> Vec<JoinHandle<()>> {
+    let writer = |writer| {
+        let own = Arc::clone(own);
+        tokio::spawn(async move {
+            let (mut seed, mut done) = (writer + 1, 0);
+            while done < rounds {
+                if let Ok(mut connection) = own.try_connect().await {
+                    let _ = write(&own, &mut connection, &mut seed, &mut done, rounds).await;
+                }
+            }
+        })
+    };
+    (0..WRITERS).map(writer).collect()
+}
+
+/// A number of each of two keys per transaction, taken under a lock of the key's row as an
+/// application locks its aggregate; one in ten rolls back.
+async fn write(
+    own: &Own,
+    connection: &mut PgConnection,
+    seed: &mut u64,
+    done: &mut u64,
+    rounds: u64,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    while *done < rounds {
+        connection.execute("BEGIN").await?;
+        let first = random(seed) % KEYS;
+        for key in [first, first + KEYS] {
+            let row = sqlx::query("UPDATE counters SET n = n + 1 WHERE key = $1 RETURNING n")
+                .bind(key.cast_signed())
+                .fetch_one(&mut *connection)
+                .await?;
+            let number: i64 = row.get(0);
+            let event = Event::new("load", number.to_string()).ordering_key(format!("key {key}"));
+            append(connection, own.schema(), &[event]).await?;
+            tokio::time::sleep(Duration::from_millis(random(seed) % 4)).await;
+        }
+        let end = if random(seed).is_multiple_of(10) {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
+        *done += 1;
+        connection.execute(end).await?;
+    }
+    Ok(())
+}
+
+/// All numbers of each key that were committed.
+pub(crate) async fn committed(own: &Own) -> Numbers {
+    let mut connection = own.connect().await;
+    let rows = sqlx::query("SELECT 'key ' || key, n FROM counters WHERE n > 0")
+        .fetch_all(&mut connection)
+        .await
+        .expect("read");
+    rows.iter()
+        .map(|row| {
+            (
+                row.get(0),
+                (1..=row.get::<i64, _>(1).cast_unsigned()).collect(),
+            )
+        })
+        .collect()
+}
+
+/// A small generator: what the writers do differs between them and not between runs.
+pub(crate) fn random(seed: &mut u64) -> u64 {
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
