@@ -6,6 +6,7 @@ use crate::wiring::{self, Database, STORE};
 use async_trait::async_trait;
 use outbox_core::Event;
 use outbox_driver_postgres::Schema;
+use outbox_driver_postgres::sqlx::postgres::PgDatabaseError;
 use outbox_driver_postgres::sqlx::{self, AssertSqlSafe, Executor, PgConnection};
 use outbox_store_postgres::append;
 
@@ -65,13 +66,11 @@ async fn prepare(connection: &mut PgConnection, database: &Database) -> Result<(
         None => {}
         Some((true, drop)) => {
             let drop = sqlx::raw_sql(AssertSqlSafe(drop));
-            drop.execute(&mut *connection).await?;
+            let dropped = drop.execute(&mut *connection).await;
+            dropped.map_err(|error| explain(schema, error))?;
         }
         Some((false, _)) => {
-            return Err(Failure::Input(format!(
-                "cannot use the schema {:?}: it is not of this demo; name another with ?schema=NAME",
-                schema.name()
-            )));
+            return Err(unusable(schema, "it is not of this demo"));
         }
     }
     let quoted = schema.quoted();
@@ -83,6 +82,24 @@ async fn prepare(connection: &mut PgConnection, database: &Database) -> Result<(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Says who has built on the demo's tables.
+fn explain(schema: &Schema, error: sqlx::Error) -> Failure {
+    let said = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    match said.filter(|error| error.code() == "2BP01") {
+        Some(error) => unusable(schema, error.detail().unwrap_or(error.message())),
+        None => error.into(),
+    }
+}
+
+fn unusable(schema: &Schema, why: &str) -> Failure {
+    let (schema, why) = (schema.name(), why.replace('\n', "; "));
+    Failure::Input(format!(
+        "cannot use the schema {schema:?}: {why}; name another with ?schema=NAME"
+    ))
 }
 
 #[async_trait]

@@ -50,16 +50,15 @@ impl Database {
     /// Reads a URL whose scheme is known.
     pub(super) fn parse(role: Role, text: &str) -> Result<Self, Failure> {
         let refused = |why: &str| role.refused(format_args!("{why}"));
-        let mut url =
-            Url::parse(text).map_err(|error| refused(&format!("is not a URL: {error}")))?;
-        let behind = [Some(url.path()), url.query(), url.fragment()];
-        if behind.iter().flatten().any(|part| part.contains('@')) {
+        if has_at_behind_host(text) {
             // A password that ends the host too early would be shown as a part of it.
             return Err(refused(
-                "has an '@' behind its host: in a user's name or password write '/' as %2F, \
-                 '?' as %3F and '#' as %23",
+                "has an '@' behind its host: write '/' as %2F, '?' as %3F, '#' as %23 and '@' as \
+                 %40 where they are a part of a name or a password",
             ));
         }
+        let mut url =
+            Url::parse(text).map_err(|error| refused(&format!("is not a URL: {error}")))?;
         let mut schema = None;
         let mut parameters = Vec::new();
         for (name, value) in url.query_pairs() {
@@ -160,6 +159,12 @@ pub(crate) fn with_schema(text: &str, schema: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+fn has_at_behind_host(text: &str) -> bool {
+    let behind_scheme = text.split_once("://").map_or(text, |(_, behind)| behind);
+    let host_ends = behind_scheme.find(['/', '?', '#']);
+    host_ends.is_some_and(|end| behind_scheme[end..].contains('@'))
 }
 
 fn named(role: Role, name: String) -> Result<Schema, Failure> {
