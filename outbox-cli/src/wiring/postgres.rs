@@ -59,22 +59,9 @@ impl Database {
         }
         let mut url =
             Url::parse(text).map_err(|error| refused(&format!("is not a URL: {error}")))?;
-        let mut schema = None;
-        let mut parameters = Vec::new();
-        for (name, value) in url.query_pairs() {
-            if name == SCHEMA {
-                if schema.replace(value.into_owned()).is_some() {
-                    return Err(refused("names more than one schema"));
-                }
-            } else if PARAMETERS.contains(&&*name) || name.starts_with("options[") {
-                parameters.push((name.into_owned(), value.into_owned()));
-            } else {
-                return Err(unknown(role, &name));
-            }
-        }
+        let (schema, parameters) = take_schema(role, &url)?;
         let hides_password =
             url.password().is_some() || parameters.iter().any(|(name, _)| name == "password");
-        let schema = schema.map_or_else(|| Ok(Schema::default()), |name| named(role, name))?;
         url.query_pairs_mut().clear().extend_pairs(&parameters);
         let options = PgConnectOptions::from_url(&url)
             .map_err(|error| refused(&format!("cannot be used: {}", reason(&error))))?;
@@ -165,6 +152,25 @@ fn has_at_behind_host(text: &str) -> bool {
     let behind_scheme = text.split_once("://").map_or(text, |(_, behind)| behind);
     let host_ends = behind_scheme.find(['/', '?', '#']);
     host_ends.is_some_and(|end| behind_scheme[end..].contains('@'))
+}
+
+/// The schema, and the parameters that are sqlx's.
+fn take_schema(role: Role, url: &Url) -> Result<(Schema, Vec<(String, String)>), Failure> {
+    let mut schema = None;
+    let mut parameters = Vec::new();
+    for (name, value) in url.query_pairs() {
+        if name == SCHEMA {
+            if schema.replace(value.into_owned()).is_some() {
+                return Err(role.refused(format_args!("names more than one schema")));
+            }
+        } else if PARAMETERS.contains(&&*name) || name.starts_with("options[") {
+            parameters.push((name.into_owned(), value.into_owned()));
+        } else {
+            return Err(unknown(role, &name));
+        }
+    }
+    let schema = schema.map_or_else(|| Ok(Schema::default()), |name| named(role, name))?;
+    Ok((schema, parameters))
 }
 
 fn named(role: Role, name: String) -> Result<Schema, Failure> {
