@@ -1,6 +1,7 @@
 //! How the command fails: a line for a person and an exit code for a script.
 
 use outbox_core::{ErrorKind, OutboxError};
+use outbox_driver_postgres::postgres_error;
 use std::io;
 use std::process::ExitCode;
 
@@ -50,5 +51,12 @@ impl From<io::Error> for Failure {
 impl From<outbox_store_sqlite::rusqlite::Error> for Failure {
     fn from(error: outbox_store_sqlite::rusqlite::Error) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+/// What PostgreSQL says about the demo's own tables.
+impl From<outbox_driver_postgres::sqlx::Error> for Failure {
+    fn from(error: outbox_driver_postgres::sqlx::Error) -> Self {
+        postgres_error("demo")(error).into()
     }
 }

@@ -8,16 +8,14 @@ use crate::wiring::{self, Component};
 use serde_json::json;
 
 pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
-    if options.action == MigrateAction::Print {
-        return wiring::migrations().try_for_each(print);
-    }
     let urls = options.urls.urls()?;
     match options.action {
+        MigrateAction::Print => return wiring::scripts(&urls)?.iter().try_for_each(print),
         MigrateAction::Up => wiring::migrate(&urls).await?,
         MigrateAction::Check => check(&urls).await?,
-        MigrateAction::Status | MigrateAction::Print => {}
+        MigrateAction::Status => {}
     }
-    let components = wiring::components(&urls)?;
+    let components = wiring::components(&urls).await?;
     if let Some(none) = components
         .iter()
         .find(|component| component.applied.is_none())
@@ -30,7 +28,7 @@ pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
     }
     for component in &components {
         print(format_args!(
-            "{:<6} {:<20} applied: {:<8} missing: {}",
+            "{:<6} {:<21} applied: {:<8} missing: {}",
             component.role,
             component.package,
             numbers(&component.applied()),

@@ -6,7 +6,11 @@ use crate::wiring;
 use outbox_core::{OutboxStorage, Relay};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Between two looks whether the outbox is drained.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
     let file = options.urls.file()?;
@@ -37,14 +41,14 @@ pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
 /// Returns when nothing is pending. A store that fails for the moment may still have events.
 async fn drained(storage: &dyn OutboxStorage) {
     loop {
-        if storage
-            .backlog()
-            .await
-            .is_ok_and(|backlog| backlog.pending == 0)
-        {
+        let start = Instant::now();
+        let backlog = storage.backlog().await;
+        if backlog.is_ok_and(|backlog| backlog.pending == 0) {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // To count a large backlog takes the store a while, and it has other things to do.
+        let pause = start.elapsed() * 10;
+        tokio::time::sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
     }
 }
 

@@ -109,13 +109,17 @@ impl OutboxError {
     }
 }
 
-/// An error and its causes in one line, outermost first, separated by `": "`.
+/// An error and its causes in one line, outermost first, separated by `": "`. A cause that the error
+/// before it has told already is not told again.
 pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let told = error.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         cause = error.source();
     }
     text
@@ -141,6 +145,20 @@ mod tests {
         assert_eq!(
             error.report(),
             "config: build: invalid: batch size \"0\" is not allowed: 1 to 10000"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_is_told_already_is_not_told_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the store failed: {0}")]
+        struct Telling(#[source] fmt::Error);
+
+        let error = OutboxError::new(ErrorKind::Unavailable, "x", "open");
+        let text = error.with_source(Telling(fmt::Error)).report();
+        assert_eq!(
+            text,
+            format!("x: open: unavailable: the store failed: {}", fmt::Error)
         );
     }
 }

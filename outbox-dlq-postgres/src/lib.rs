@@ -80,6 +80,20 @@ impl PostgresDlqHeap {
         Ok(Self::on(driver))
     }
 
+    /// How many of [`MIGRATIONS`] the schema has. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
+    pub async fn applied_migrations(
+        pool: PgPool,
+        options: DriverOptions,
+    ) -> Result<usize, OutboxError> {
+        Driver::new(pool, options)
+            .applied_migrations(COMPONENT, TABLES, MIGRATIONS)
+            .await
+    }
+
     /// What [`migrate_with`](Self::migrate_with) does in an empty `schema`, as a script for psql.
     #[must_use]
     pub fn script(schema: &Schema) -> String {

@@ -43,32 +43,29 @@ impl Driver {
             check_server(connection).await?;
             let schema = self.schema();
             prepare(connection, schema).await?;
-            let found = version(connection, schema, component, MIGRATE).await?;
-            if found.is_none() {
-                refuse_foreign_tables(connection, schema, tables).await?;
-            }
-            let newest = number(migrations.len());
-            let found = found.unwrap_or(0);
-            if found > newest {
-                return Err(newer(component, found, newest, MIGRATE));
-            }
-            for (version, migration) in (1..).zip(migrations).skip(found as usize) {
+            let found = applied(connection, schema, component, tables, migrations).await?;
+            for (version, migration) in (1..).zip(migrations).skip(found) {
                 apply(connection, schema, component, version, migration).await?;
             }
-            Ok((newest - found) as usize)
+            Ok(migrations.len() - found)
         })
         .await
     }
 
-    /// The number of migrations that `component` has, or `None` if it was never migrated here.
+    /// How many of `migrations` the `component` has. Changes nothing.
     ///
     /// # Errors
     ///
-    /// Those of [`postgres_error`].
-    pub async fn schema_version(&self, component: &str) -> Result<Option<u32>, OutboxError> {
-        const OPERATION: &str = "schema_version";
-        self.transaction(OPERATION, async |connection: &mut PgConnection| {
-            version(connection, self.schema(), component, OPERATION).await
+    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
+    pub async fn applied_migrations(
+        &self,
+        component: &str,
+        tables: &[&str],
+        migrations: &[&str],
+    ) -> Result<usize, OutboxError> {
+        self.transaction(MIGRATE, async |connection: &mut PgConnection| {
+            check_server(connection).await?;
+            applied(connection, self.schema(), component, tables, migrations).await
         })
         .await
     }
@@ -173,6 +170,25 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
             .map_err(&error)?;
     }
     Ok(())
+}
+
+/// How many of `migrations` the `component` has; refuses tables that are not ours, or newer.
+async fn applied(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &str,
+    tables: &[&str],
+    migrations: &[&str],
+) -> Result<usize, OutboxError> {
+    let Some(found) = version(connection, schema, component, MIGRATE).await? else {
+        refuse_foreign_tables(connection, schema, tables).await?;
+        return Ok(0);
+    };
+    let newest = number(migrations.len());
+    if found > newest {
+        return Err(newer(component, found, newest, MIGRATE));
+    }
+    Ok(found as usize)
 }
 
 async fn apply(

@@ -24,6 +24,12 @@ async fn migrate(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxEr
         .await
 }
 
+async fn applied(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
+    driver
+        .applied_migrations("things", &["outbox_things"], migrations)
+        .await
+}
+
 #[track_caller]
 fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
     let error = result.expect_err("refused");
@@ -36,9 +42,9 @@ async fn a_schema_is_made_and_brought_up_to_date_once() {
     let database = Database::create().await;
     for name in ["outbox", "public", ODD] {
         let driver = driver(database.pool(), name);
-        assert_eq!(driver.schema_version("things").await.unwrap(), None);
+        assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
         assert_eq!(migrate(&driver, &MIGRATIONS[..1]).await.unwrap(), 1);
-        assert_eq!(driver.schema_version("things").await.unwrap(), Some(1));
+        assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 1);
         refused(driver.require_version("things", 2).await, "version 1");
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 1);
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
@@ -83,7 +89,7 @@ async fn a_migration_that_fails_leaves_nothing() {
     let driver = driver(database.pool(), "outbox");
     let broken = [MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
     migrate(&driver, &broken).await.expect_err("twice the same");
-    assert_eq!(driver.schema_version("things").await.unwrap(), None);
+    assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
     assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 2);
 }
 
@@ -95,10 +101,12 @@ async fn a_table_that_is_not_ours_is_left_alone() {
         .execute("CREATE TABLE public.outbox_things (theirs text)")
         .await;
     refused(migrate(&driver, MIGRATIONS).await, "outbox_things");
+    refused(applied(&driver, MIGRATIONS).await, "outbox_things");
     database
         .execute("CREATE TABLE public.outbox_migrations (theirs text)")
         .await;
     refused(migrate(&driver, MIGRATIONS).await, "outbox_migrations");
+    refused(applied(&driver, MIGRATIONS).await, "outbox_migrations");
     refused(
         driver.require_version("things", 2).await,
         "outbox_migrations",
@@ -114,6 +122,7 @@ async fn what_is_missing_or_newer_is_said_with_what_to_do() {
     refused(driver.require_version("others", 1).await, "others");
     refused(driver.require_version("things", 1).await, "newer program");
     refused(migrate(&driver, &MIGRATIONS[..1]).await, "newer program");
+    refused(applied(&driver, &MIGRATIONS[..1]).await, "newer program");
 }
 
 #[tokio::test]
@@ -169,4 +178,5 @@ async fn a_server_with_another_isolation_is_refused() {
         .options([("default_transaction_isolation", "serializable")]);
     let driver = driver(PgPool::connect_lazy_with(options), "outbox");
     refused(migrate(&driver, MIGRATIONS).await, "serializable");
+    refused(applied(&driver, MIGRATIONS).await, "serializable");
 }

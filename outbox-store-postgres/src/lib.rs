@@ -42,7 +42,7 @@ use wake::Bell;
 struct Readme;
 
 /// The name under which the tables are known in `outbox_migrations`.
-pub const COMPONENT: &str = "store";
+const COMPONENT: &str = "store";
 
 /// The migrations, oldest first. [`PostgresOutbox::migrate`] applies them.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -97,6 +97,26 @@ impl PostgresOutbox {
         let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
         driver.require_version(COMPONENT, newest).await?;
         Self::start(driver).await
+    }
+
+    /// How many of [`MIGRATIONS`] the schema has. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
+    pub async fn applied_migrations(
+        pool: PgPool,
+        options: DriverOptions,
+    ) -> Result<usize, OutboxError> {
+        Driver::new(pool, options)
+            .applied_migrations(COMPONENT, TABLES, MIGRATIONS)
+            .await
+    }
+
+    /// What [`migrate`](Self::migrate) does in an empty `schema`, as a script for psql.
+    #[must_use]
+    pub fn script(schema: &Schema) -> String {
+        schema.script(COMPONENT, MIGRATIONS)
     }
 
     /// How long an idempotency token stays taken. Default: 7 days.

@@ -65,6 +65,13 @@ impl Database {
             .options([("search_path", "test_clock, pg_catalog, public")])
     }
 
+    /// Its URL for another process, which has the server's own clock.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let database = self.server.clone().database(&self.name);
+        database.to_url_lossy().into()
+    }
+
     /// A pool with connections of its own, as another process would have.
     #[must_use]
     pub fn pool(&self) -> PgPool {

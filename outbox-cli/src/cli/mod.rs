@@ -31,7 +31,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Sends 412 real orders through an outbox on SQLite and says what became of each event.
+    /// Sends 412 real orders through an outbox on SQLite or PostgreSQL and says what became of each
+    /// event.
     Demo(DemoOptions),
     /// Creates the tables of the outbox and the heap, or looks after them.
     Migrate(MigrateOptions),
@@ -48,9 +49,13 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoOptions {
-    /// The folder for shop.db; made afresh by each run.
+    /// The folder for shop.db, on SQLite; made afresh by each run.
     #[arg(long, default_value = "outbox-demo")]
     pub(crate) dir: PathBuf,
+    /// A PostgreSQL database instead, such as postgres://me@db.example/shop; each run makes the
+    /// schema outbox_demo in it afresh, or the one of ?schema=NAME, and touches nothing else.
+    #[arg(long, conflicts_with = "dir")]
+    pub(crate) store: Option<String>,
     /// Other orders, in the format of data/chinook-orders.ndjson.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
@@ -70,7 +75,7 @@ pub(crate) struct MigrateOptions {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum MigrateAction {
-    /// Create the file and the tables where they are missing.
+    /// Create the tables, and their file or schema, where they are missing.
     Up,
     /// Say which migrations are applied and which are missing.
     Status,

@@ -1,8 +1,10 @@
 //! `outbox demo`: a shop, its outbox, a difficult broker, and an account of every event.
 
 mod broker;
+mod postgres;
 mod report;
 mod shop;
+mod sqlite;
 
 use crate::cli::DemoOptions;
 use crate::failure::Failure;
@@ -10,9 +12,7 @@ use crate::settings::Urls;
 use crate::wiring::{self, Store};
 use broker::Broker;
 use outbox_core::{OutboxConfig, OutboxError, Relay};
-use outbox_store_sqlite::rusqlite::{Connection, OpenFlags};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,23 +29,23 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
             shop::parse(&text, &path.display().to_string())?
         }
     };
-    let path = afresh(&options.dir)?;
-    shop::create(&path)?;
-    let store = format!("sqlite:{}", path.display());
-    let urls = Urls::of_store(&store);
+    let place = match &options.store {
+        None => sqlite::afresh(&options.dir)?,
+        Some(url) => postgres::afresh(url).await?,
+    };
+    let urls = Urls::of_store(&place.url);
     wiring::migrate(&urls).await?;
     let backend = wiring::open_store(&urls.store, false).await?;
     let heap = wiring::open_heap(&urls.heap).await?;
     eprintln!(
         "{} orders go into {}, which is made afresh by each run",
         orders.len(),
-        path.display()
+        place.name
     );
 
     let began = Instant::now();
     let broker = Broker::default();
-    let shop_file = path.clone();
-    let producer = tokio::task::spawn_blocking(move || shop::produce(&shop_file, &orders));
+    let producer = tokio::spawn(shop::produce(place.shop, orders));
     let relay = Relay::new(Arc::clone(&backend.storage), Arc::new(broker.clone()))
         .dlq_heap(heap)
         .config(config()?);
@@ -58,8 +58,8 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let (relayed, produced) = tokio::join!(relay.run(async { drop(stop.await) }), watch);
     relayed?;
     report::print(
-        &path,
-        &store,
+        &place.shown,
+        place.hides_password,
         &backend,
         &broker,
         &produced?,
@@ -80,33 +80,6 @@ fn config() -> Result<OutboxConfig, OutboxError> {
         .dlq_interval(ms(200))
         .poll_interval(ms(50))
         .build()
-}
-
-/// The path of the shop's file in the folder; removes the one of an earlier run.
-fn afresh(folder: &Path) -> Result<PathBuf, Failure> {
-    let refuse = |path: &Path, why: &dyn std::fmt::Display| {
-        Failure::Input(format!("cannot use {}: {why}", path.display()))
-    };
-    fs::create_dir_all(folder).map_err(|error| refuse(folder, &error))?;
-    let path = folder.join("shop.db");
-    if path.exists() {
-        let ours = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .and_then(|file| file.pragma_query_value(None, "application_id", |row| row.get(0)))
-            .is_ok_and(|id: i32| id == shop::APPLICATION_ID);
-        if !ours {
-            return Err(refuse(
-                &path,
-                &"it is not of this demo; move it, or pass --dir",
-            ));
-        }
-        for suffix in ["", "-wal", "-shm"] {
-            let file = folder.join(format!("shop.db{suffix}"));
-            if file.exists() {
-                fs::remove_file(&file).map_err(|error| refuse(&file, &error))?;
-            }
-        }
-    }
-    Ok(path)
 }
 
 /// Shows progress until the producer is done and nothing is pending.

@@ -1,12 +1,11 @@
 //! The account of every event.
 
 use super::broker::Broker;
-use super::shop::{self, Produced};
+use super::shop::Produced;
 use crate::failure::Failure;
 use crate::wiring::Store;
 use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::time::Duration;
 
 /// Prints what became of all events.
@@ -16,8 +15,8 @@ use std::time::Duration;
 /// If a committed event is unaccounted for, one of a rolled-back transaction appeared, or an
 /// order was broken.
 pub(super) async fn print(
-    path: &Path,
     store: &str,
+    hides_password: bool,
     backend: &Store,
     broker: &Broker,
     produced: &Produced,
@@ -69,10 +68,10 @@ pub(super) async fn print(
 
     let mut faults: Vec<String> = record.disorder.clone();
     let committed: HashSet<EventId> = produced.committed.iter().copied().collect();
-    let rows = shop::count_rows(path)?;
-    if rows != committed.len() {
+    if produced.rows != committed.len() {
         faults.push(format!(
-            "{rows} rows of the shop, but {} events",
+            "{} rows of the shop, but {} events",
+            produced.rows,
             committed.len()
         ));
     }
@@ -90,7 +89,7 @@ pub(super) async fn print(
         "  order kept for {} customers; every committed event is accounted for",
         record.keys()
     );
-    next_steps(store, &letters);
+    next_steps(store, hides_password, &letters);
     Ok(())
 }
 
@@ -119,13 +118,17 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-fn next_steps(store: &str, letters: &[DeadLetter]) {
+fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) {
     let Some(letter) = letters.first() else {
         return;
     };
     let id = letter.event.id;
+    let store = quoted(store);
     println!();
     println!("What next:");
+    if hides_password {
+        println!("  export PGPASSWORD=…   # the password, which is not shown");
+    }
     for command in [
         format!("dlq list --store {store}"),
         format!("dlq show {id} --store {store}"),
@@ -134,5 +137,29 @@ fn next_steps(store: &str, letters: &[DeadLetter]) {
         format!("status --store {store}"),
     ] {
         println!("  cargo run -q -p outbox-cli -- {command}");
+    }
+}
+
+/// As a shell takes it: zsh would look for files that match a `?`.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@=,%".contains(&byte);
+    if word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_word_is_quoted_only_where_a_shell_would_change_it() {
+        assert_eq!(quoted("sqlite:a/shop.db"), "sqlite:a/shop.db");
+        assert_eq!(quoted("sqlite:it's here"), r"'sqlite:it'\''s here'");
+        assert_eq!(
+            quoted("postgres://h/d?schema=x"),
+            "'postgres://h/d?schema=x'"
+        );
     }
 }

@@ -1,56 +1,76 @@
-//! The shop: its orders, its tables, and the producer that writes both rows and events.
+//! The shop: its orders, and the producer that writes both rows and events.
 
 use crate::failure::Failure;
+use async_trait::async_trait;
 use outbox_core::{Event, EventId, OutboxError};
-use outbox_store_sqlite::append;
-use outbox_store_sqlite::rusqlite::{Connection, Transaction, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 /// The orders that are built in.
 pub(super) const ORDERS: &str = include_str!("../../data/chinook-orders.ndjson");
 
-/// Marks the file as the demo's ("obxd"), so that no other file is ever replaced.
-pub(super) const APPLICATION_ID: i32 = 0x6f62_7864;
-
 /// The header with the number of the event in its key.
 pub(super) const SEQUENCE: &str = "sequence";
 
-const TABLES: &str = "
-    CREATE TABLE orders (
-        id INTEGER PRIMARY KEY, customer INTEGER NOT NULL, ordered_at TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE order_lines (
-        order_id INTEGER NOT NULL REFERENCES orders, track INTEGER NOT NULL, title TEXT NOT NULL,
-        quantity INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE payments (order_id INTEGER PRIMARY KEY REFERENCES orders, amount REAL NOT NULL)
-        STRICT;";
+/// Where the demo takes place.
+pub(super) struct Place {
+    pub(super) shop: Box<dyn Shop>,
+    /// The URL of the outbox.
+    pub(super) url: String,
+    /// The URL as it may be shown.
+    pub(super) shown: String,
+    /// Whether a password is not shown.
+    pub(super) hides_password: bool,
+    /// What is made afresh by each run.
+    pub(super) name: String,
+}
+
+/// The shop's own tables, beside those of the outbox.
+#[async_trait]
+pub(super) trait Shop: Send {
+    /// Writes the rows of an order and its events in one transaction, and commits it or rolls it
+    /// back.
+    async fn write(&mut self, order: &Order, events: &[Event], end: End) -> Result<(), Failure>;
+
+    /// How many events the rows stand for: one for each order, line and payment.
+    async fn count_rows(&mut self) -> Result<i64, Failure>;
+}
+
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    Commit,
+    Rollback,
+}
+
+/// The statement of [`Shop::count_rows`].
+pub(super) const COUNT_ROWS: &str = "
+    SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_lines)
+         + (SELECT count(*) FROM payments)";
 
 #[derive(Debug, Deserialize, Serialize)]
 #[allow(clippy::struct_field_names, reason = "the names of the data file")]
 pub(super) struct Order {
-    order_id: i64,
-    ordered_at: String,
-    customer_id: i64,
+    pub(super) order_id: i64,
+    pub(super) ordered_at: String,
+    pub(super) customer_id: i64,
     customer: String,
     company: Option<String>,
     country: String,
     city: String,
-    total: f64,
+    pub(super) total: f64,
     #[serde(skip_serializing)]
-    lines: Vec<OrderLine>,
+    pub(super) lines: Vec<OrderLine>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-struct OrderLine {
-    track_id: i64,
-    title: String,
+pub(super) struct OrderLine {
+    pub(super) track_id: i64,
+    pub(super) title: String,
     artist: String,
     unit_price: f64,
-    quantity: i64,
+    pub(super) quantity: i64,
 }
 
 /// Reads orders, one JSON object a line; names the first line that is not one.
@@ -71,76 +91,46 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Vec<Order>, Failure> {
     Ok(orders)
 }
 
-/// Creates the shop's own tables.
-pub(super) fn create(path: &Path) -> Result<(), Failure> {
-    let connection = Connection::open(path)?;
-    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    connection.execute_batch(TABLES)?;
-    Ok(())
-}
-
-/// How many events the shop's own rows stand for: one for each order, line and payment.
-pub(super) fn count_rows(path: &Path) -> Result<usize, Failure> {
-    let count = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_lines)
-                      + (SELECT count(*) FROM payments)";
-    let rows: i64 = Connection::open(path)?.query_row(count, [], |row| row.get(0))?;
-    Ok(usize::try_from(rows).unwrap_or_default())
-}
-
 /// What the producer did.
 #[derive(Debug, Default)]
 pub(super) struct Produced {
     pub(super) orders: usize,
+    /// Of the shop's own tables.
+    pub(super) rows: usize,
     pub(super) committed: Vec<EventId>,
     /// Events of transactions that were rolled back on purpose.
     pub(super) rolled_back: Vec<EventId>,
 }
 
-/// Writes each order with its events in one transaction. Blocks; runs on a thread of its own.
-pub(super) fn produce(path: &Path, orders: &[Order]) -> Result<Produced, Failure> {
-    let mut connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.execute_batch("PRAGMA foreign_keys = ON")?;
+/// Writes each order with its events.
+pub(super) async fn produce(
+    mut shop: Box<dyn Shop>,
+    orders: Vec<Order>,
+) -> Result<Produced, Failure> {
     let mut produced = Produced::default();
     let mut sequences: HashMap<i64, u64> = HashMap::new();
-    for order in orders {
+    for order in &orders {
         let sequence = sequences.entry(order.customer_id).or_default();
         if order.order_id % 40 == 0 {
             // A checkout that fails at the last moment: neither rows nor events may remain.
-            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            produced.rolled_back.extend(write(&tx, order, *sequence)?);
-            tx.rollback()?;
+            let events = events(order, *sequence)?;
+            shop.write(order, &events, End::Rollback).await?;
+            produced.rolled_back.extend(ids(&events));
         }
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let ids = write(&tx, order, *sequence)?;
-        tx.commit()?;
-        *sequence += ids.len() as u64;
+        let events = events(order, *sequence)?;
+        shop.write(order, &events, End::Commit).await?;
+        *sequence += events.len() as u64;
         produced.orders += 1;
-        produced.committed.extend(ids);
+        produced.committed.extend(ids(&events));
         // Customers take their time; without it the producer is done before the relay has begun.
-        std::thread::sleep(Duration::from_millis(3));
+        tokio::time::sleep(Duration::from_millis(3)).await;
     }
+    produced.rows = usize::try_from(shop.count_rows().await?).unwrap_or_default();
     Ok(produced)
 }
 
-fn write(tx: &Transaction<'_>, order: &Order, sequence: u64) -> Result<Vec<EventId>, Failure> {
-    tx.execute(
-        "INSERT INTO orders VALUES (?1, ?2, ?3)",
-        (order.order_id, order.customer_id, &order.ordered_at),
-    )?;
-    for line in &order.lines {
-        tx.execute(
-            "INSERT INTO order_lines VALUES (?1, ?2, ?3, ?4)",
-            (order.order_id, line.track_id, &line.title, line.quantity),
-        )?;
-    }
-    tx.execute(
-        "INSERT INTO payments VALUES (?1, ?2)",
-        (order.order_id, order.total),
-    )?;
-    let events = events(order, sequence)?;
-    append(tx, &events)?;
-    Ok(events.iter().map(|event| event.id).collect())
+fn ids(events: &[Event]) -> impl Iterator<Item = EventId> {
+    events.iter().map(|event| event.id)
 }
 
 fn events(order: &Order, sequence: u64) -> Result<Vec<Event>, OutboxError> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct StoreOptions {
-    /// Where events wait, such as sqlite:shop.db.
+    /// Where events wait, such as sqlite:shop.db or postgres://me@db.example/shop?schema=outbox.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     store: Option<String>,
     /// A TOML file for what neither a flag nor the environment sets.
@@ -47,8 +47,8 @@ impl StoreOptions {
     fn url_with(&self, file: &ConfigFile) -> Result<String, Failure> {
         let url = self.store.as_ref().or(file.store.as_ref());
         url.cloned().ok_or_else(|| {
-            let message = "no store: pass --store sqlite:PATH, or set DATABASE_URL, \
-                           or store in the configuration file";
+            let message = "no store: pass --store sqlite:PATH or --store postgres://USER@HOST/DATABASE, \
+                           or set DATABASE_URL, or store in the configuration file";
             Failure::Input(message.to_owned())
         })
     }

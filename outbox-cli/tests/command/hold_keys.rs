@@ -1,10 +1,9 @@
 //! What waits for a dead letter.
 
-use crate::support::{SHOP, appended, blocking, command, done, lines, open, status, until};
+use crate::support::{self, Running, SHOP, appended, blocking, command, done, open, status, until};
 use outbox_core::{Event, EventId, OutboxStorage};
 use outbox_store_sqlite::SqliteOutbox;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -35,32 +34,15 @@ const RELAY: [&str; 9] = [
     "1day",
 ];
 
-/// A relay that is killed in the end, also when its test fails.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn relay(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Running {
     let arguments = [&RELAY[..], &["--to", "file:out.ndjson"], more].concat();
-    let child = command(folder, &arguments)
-        .envs(variables.iter().copied())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the relay starts");
-    Running(child)
+    let mut command = command(folder, &arguments);
+    command.envs(variables.iter().copied());
+    Running::start(command)
 }
 
-/// The ids on whole lines; the relay may be writing another.
 fn arrived(folder: &Path) -> Vec<EventId> {
-    let text = std::fs::read_to_string(folder.join("out.ndjson")).unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let id = |value: &serde_json::Value| value["id"].as_str().unwrap().parse().unwrap();
-    lines(whole).iter().map(id).collect()
+    support::arrived(&folder.join("out.ndjson"))
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod heap;
 mod hold_keys;
 mod migrate;
 mod newcomer;
+mod postgres;
 mod settings;
 mod support;

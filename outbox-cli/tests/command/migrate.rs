@@ -25,11 +25,11 @@ fn status_tells_per_crate_what_is_applied_and_what_is_missing() {
     assert_eq!(value, expected);
     let text = done(folder, &status);
     assert!(
-        text.contains("outbox-store-sqlite  applied: 1        missing: none"),
+        text.contains("outbox-store-sqlite   applied: 1        missing: none"),
         "{text}"
     );
     assert!(
-        text.contains("outbox-dlq-sqlite    applied: none     missing: 1"),
+        text.contains("outbox-dlq-sqlite     applied: none     missing: 1"),
         "{text}"
     );
     assert_eq!(fs::read(folder.join("shop.db")).unwrap(), before);

@@ -5,7 +5,7 @@ use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The store of most tests, in the test's own folder.
@@ -93,26 +93,29 @@ pub(crate) fn quarantined(folder: &Path, events: &[Event], error: &str) -> Vec<E
     appended(folder, events);
     blocking(async {
         let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
-        loop {
-            let claim = store.claim(10_000, Duration::from_secs(60)).await.unwrap();
-            if claim.events.is_empty() {
-                break;
-            }
-            let reason = || error.into();
-            let dead: Vec<Settlement> = claim
-                .events
-                .iter()
-                .map(|claimed| {
-                    Settlement::new(claimed.event.id, Outcome::Dead { reason: reason() })
-                })
-                .collect();
-            store.settle(claim.token, &dead).await.unwrap();
-        }
+        quarantine_all(&store, error).await;
     });
     // The store's thread closes the file after its last handle is gone: only then is it at rest.
     let log = folder.join("shop.db-wal");
     until("a closed file", || !log.exists());
     events.iter().map(|event| event.id).collect()
+}
+
+/// Quarantines all that waits, each with the error.
+pub(crate) async fn quarantine_all(store: &impl OutboxStorage, error: &str) {
+    loop {
+        let claim = store.claim(10_000, Duration::from_secs(60)).await.unwrap();
+        if claim.events.is_empty() {
+            break;
+        }
+        let reason = || error.into();
+        let dead: Vec<Settlement> = claim
+            .events
+            .iter()
+            .map(|claimed| Settlement::new(claimed.event.id, Outcome::Dead { reason: reason() }))
+            .collect();
+        store.settle(claim.token, &dead).await.unwrap();
+    }
 }
 
 pub(crate) fn blocking<T>(work: impl Future<Output = T>) -> T {
@@ -134,6 +137,37 @@ pub(crate) fn events(event_type: &str, count: usize) -> Vec<Event> {
     (1..=count)
         .map(|number| Event::new(event_type, number.to_string()).content_type("application/json"))
         .collect()
+}
+
+/// A relay that is killed in the end, also when its test fails.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        Self(command.stderr(Stdio::null()).spawn().expect("it starts"))
+    }
+
+    /// Asks it to end, and asserts that it does so well.
+    pub(crate) fn stop(&mut self) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The ids of the events on whole lines of a file; a relay may be writing another.
+pub(crate) fn arrived(path: &Path) -> Vec<EventId> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let id = |value: &Value| value["id"].as_str().unwrap().parse().unwrap();
+    lines(whole).iter().map(id).collect()
 }
 
 /// The ids on stdout, in their order.

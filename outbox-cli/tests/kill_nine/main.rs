@@ -1,8 +1,9 @@
 //! `kill -9` of the relay, over and over, while a producer appends.
 
-use outbox_core::{Event, EventId};
-use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+mod postgres;
+mod sqlite;
+
+use outbox_core::{Backlog, Event, EventId};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,38 +13,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const KILLS: usize = 50;
 const KEYS: usize = 13;
+const BATCH: usize = 20;
 
-fn relay(folder: &Path, more: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_outbox"))
+/// Appends events in a transaction and commits it, or rolls it back.
+type Append = Box<dyn FnMut(&[Event], bool) + Send>;
+
+fn outbox(folder: &Path, store: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
+    command
         .current_dir(folder)
-        .args([
-            "relay",
-            "--store",
-            "sqlite:shop.db",
-            "--to",
-            "file:events.ndjson",
-        ])
-        .args([
-            "--lease",
-            "400ms",
-            "--publish-timeout",
-            "200ms",
-            "--batch-size",
-            "20",
-        ])
+        .args(arguments)
+        .args(["--store", store]);
+    command
+}
+
+fn relay(folder: &Path, store: &str, more: &[&str]) -> Child {
+    let batch = BATCH.to_string();
+    outbox(folder, store, &["relay", "--to", "file:events.ndjson"])
+        .args(["--lease", "400ms", "--publish-timeout", "200ms"])
+        .args(["--batch-size", &batch])
         .args(more)
         .spawn()
         .expect("the relay starts")
 }
 
+fn migrate(folder: &Path, store: &str) {
+    let status = outbox(folder, store, &["migrate"]).status();
+    assert!(status.expect("the command runs").success());
+}
+
 /// Appends numbered events, a few a transaction, until told to stop; some are rolled back.
-fn produce(path: &Path, stop: &AtomicBool) -> HashSet<EventId> {
-    let mut connection = Connection::open(path).expect("opened");
-    connection
-        .busy_timeout(Duration::from_secs(10))
-        .expect("set");
+fn produce(mut append: Append, stop: &AtomicBool) -> HashSet<EventId> {
     let mut numbers = [0_u64; KEYS];
     let mut committed = HashSet::new();
     for turn in 0_usize.. {
@@ -57,14 +58,9 @@ fn produce(path: &Path, stop: &AtomicBool) -> HashSet<EventId> {
                 .ordering_key(format!("key-{key}"))
         };
         let events: Vec<Event> = (1..=3).map(|step| event(numbers[key] + step)).collect();
-        let tx = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .expect("begun");
-        append(&tx, &events).expect("appended");
-        if turn % 10 == 9 {
-            tx.rollback().expect("rolled back");
-        } else {
-            tx.commit().expect("committed");
+        let commit = turn % 10 != 9;
+        append(&events, commit);
+        if commit {
             numbers[key] += 3;
             committed.extend(events.iter().map(|event| event.id));
         }
@@ -92,25 +88,18 @@ fn read(path: &Path) -> HashMap<EventId, usize> {
     arrivals
 }
 
-#[test]
-fn a_relay_that_is_killed_fifty_times_loses_nothing_and_keeps_the_order() {
-    let folder = TempDir::new().expect("a folder");
-    let path = folder.path().join("shop.db");
-    let migrate = Command::new(env!("CARGO_BIN_EXE_outbox"))
-        .current_dir(folder.path())
-        .args(["migrate", "--store", "sqlite:shop.db"])
-        .status()
-        .expect("migrated");
-    assert!(migrate.success());
-
+/// Kills relays on the store at random moments while `append` fills it, then drains it. What is
+/// left in the store is for the caller to look at.
+fn kill(folder: &TempDir, store: &str, kills: usize, append: Append) {
+    let folder = folder.path();
     let stop = Arc::new(AtomicBool::new(false));
     let producer = {
-        let (path, stop) = (path.clone(), Arc::clone(&stop));
-        std::thread::spawn(move || produce(&path, &stop))
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || produce(append, &stop))
     };
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..KILLS {
-        let mut child = relay(folder.path(), &[]);
+    for _ in 0..kills {
+        let mut child = relay(folder, store, &[]);
         // The moment of the kill is arbitrary; nothing that is asserted depends on it.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis(20 + (seed >> 33) % 250));
@@ -119,33 +108,26 @@ fn a_relay_that_is_killed_fifty_times_loses_nothing_and_keeps_the_order() {
     }
     stop.store(true, Ordering::SeqCst);
     let committed = producer.join().expect("the producer");
-    assert!(
-        relay(folder.path(), &["--drain"])
-            .wait()
-            .expect("drained")
-            .success()
-    );
+    let drained = relay(folder, store, &["--drain"]).wait();
+    assert!(drained.expect("ended").success());
 
-    let arrivals = read(&folder.path().join("events.ndjson"));
+    let arrivals = read(&folder.join("events.ndjson"));
     let arrived: HashSet<EventId> = arrivals.keys().copied().collect();
     assert_eq!(arrived, committed);
     let duplicates: usize = arrivals.values().map(|count| count - 1).sum();
     println!(
-        "{} events, {KILLS} kills, {duplicates} duplicates",
+        "{} events, {kills} kills, {duplicates} duplicates",
         committed.len()
     );
     // One kill repeats at most the claim that it interrupted.
-    assert!(duplicates <= KILLS * 20, "{duplicates} duplicates");
+    assert!(duplicates <= kills * BATCH, "{duplicates} duplicates");
+}
 
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        use outbox_core::OutboxStorage;
-        let store = SqliteOutbox::open(&path).await.expect("opened");
-        let backlog = store.backlog().await.expect("a backlog");
-        assert_eq!(
-            (backlog.pending, backlog.dead_letters),
-            (0, 0),
-            "a false dead letter"
-        );
-    });
+fn assert_empty(backlog: &Backlog) {
+    let left = (backlog.pending, backlog.dead_letters);
+    assert_eq!(left, (0, 0), "a false dead letter");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().expect("a runtime")
 }

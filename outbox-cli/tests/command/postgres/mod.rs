@@ -1,0 +1,159 @@
+//! The command on a real PostgreSQL server.
+
+mod bad_input;
+mod dead_letters;
+mod demo;
+mod heap;
+mod migrate;
+mod relay;
+mod url;
+
+use crate::support::{blocking, command, done, json, quarantine_all, refused};
+use outbox_core::{Event, EventId};
+use outbox_store_postgres::sqlx::postgres::PgRow;
+use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+use test_servers::postgres::Database;
+
+/// A schema whose name must be quoted and percent-encoded.
+const ODD: &str = "My \"outbox\" & é?";
+const ODD_PARAMETER: &str = "schema=My%20%22outbox%22%20%26%20%C3%A9%3F";
+
+/// A database, a folder, and the store of the commands that run there.
+struct Shop {
+    database: Database,
+    folder: TempDir,
+    schema: Schema,
+    url: String,
+}
+
+impl Shop {
+    /// Without tables.
+    fn empty() -> Self {
+        let database = blocking(Database::create());
+        Self {
+            url: database.url(),
+            database,
+            folder: TempDir::new().unwrap(),
+            schema: Schema::default(),
+        }
+    }
+
+    fn migrated() -> Self {
+        let shop = Self::empty();
+        shop.done(&["migrate"]);
+        shop
+    }
+
+    /// With its tables in a schema of an odd name.
+    fn odd() -> Self {
+        let mut shop = Self::empty();
+        shop.schema = Schema::new(ODD).unwrap();
+        shop.url = shop.url_with(ODD_PARAMETER);
+        shop.done(&["migrate"]);
+        shop
+    }
+
+    fn url_with(&self, parameter: &str) -> String {
+        format!("{}&{parameter}", self.url)
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        command(self.folder(), &self.on_store(arguments))
+    }
+
+    fn done(&self, arguments: &[&str]) -> String {
+        done(self.folder(), &self.on_store(arguments))
+    }
+
+    fn refused(&self, arguments: &[&str], code: i32, reasons: &[&str]) {
+        refused(self.folder(), &self.on_store(arguments), code, reasons);
+    }
+
+    fn on_store<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        [arguments, &["--store", &self.url]].concat()
+    }
+
+    /// A number of `outbox status`.
+    fn status(&self, name: &str) -> Value {
+        json(&self.done(&["status", "--json"]))[name].clone()
+    }
+
+    fn execute(&self, sql: &str) {
+        blocking(self.database.execute(sql));
+    }
+
+    fn rows(&self, sql: &str) -> Vec<PgRow> {
+        blocking(async {
+            let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
+            let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+            query.fetch_all(&mut connection).await.unwrap()
+        })
+    }
+
+    fn appended(&self, events: &[Event]) {
+        blocking(async {
+            let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
+            append(&mut connection, &self.schema, events).await.unwrap();
+        });
+    }
+
+    async fn open(&self) -> PostgresOutbox {
+        let options = DriverOptions::default().schema(self.schema.clone());
+        PostgresOutbox::open(self.database.pool(), options)
+            .await
+            .unwrap()
+    }
+
+    /// Appends events and quarantines all of them, each with the error.
+    fn quarantined(&self, events: &[Event], error: &str) -> Vec<EventId> {
+        self.appended(events);
+        blocking(async { quarantine_all(&self.open().await, error).await });
+        events.iter().map(|event| event.id).collect()
+    }
+}
+
+/// A role of the server, for a test's database. Its password is a word of no error.
+struct Role<'a> {
+    shop: &'a Shop,
+    name: String,
+}
+
+const PASSWORD: &str = "hush-4711";
+
+impl<'a> Role<'a> {
+    fn new(shop: &'a Shop) -> Self {
+        let name = format!("{}_role", shop.database.name());
+        shop.execute(&format!(
+            "CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'; REVOKE ALL ON SCHEMA public FROM PUBLIC"
+        ));
+        Self { shop, name }
+    }
+
+    /// The URL of the shop's database for this role.
+    fn url(&self) -> String {
+        let options = &self.shop.database.options();
+        let (host, port) = (options.get_host(), options.get_port());
+        let database = self.shop.database.name();
+        format!(
+            "postgresql://{}:{PASSWORD}@{host}:{port}/{database}",
+            self.name
+        )
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let name = &self.name;
+        let drop = format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}");
+        self.shop.execute(&drop);
+    }
+}
