@@ -60,8 +60,10 @@ local function sweep()
     end
 end
 
+-- A turn at the first failure is no lease, even if the clock has gone back since.
 local function is_free(id)
-    return tonumber(redis.call('ZSCORE', turns, id) or 0) <= now
+    local turn = redis.call('ZSCORE', turns, id)
+    return not turn or tonumber(turn) <= now or turn == redis.call('ZSCORE', first, id)
 end
 
 -- The place in a sorted set behind a member that had this score when it was passed, else `start`.

@@ -11,11 +11,10 @@ if redis.call('ZCOUNT', counts, threshold, '+inf') <= page then
     local found = redis.call('ZRANGEBYSCORE', counts, threshold, '+inf', 'WITHSCORES')
     for i = 1, #found, 2 do
         local id, count = found[i], found[i + 1]
-        local turn = tonumber(redis.call('ZSCORE', turns, id) or 0)
         if not is_id(id) or not is_count(count) then
             set_aside(id, count)
-        elseif turn <= now then
-            due[#due + 1] = {id, count, turn}
+        elseif is_free(id) then
+            due[#due + 1] = {id, count, tonumber(redis.call('ZSCORE', turns, id) or 0)}
         end
     end
     table.sort(due, function(a, b)
