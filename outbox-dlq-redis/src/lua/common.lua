@@ -33,22 +33,32 @@ local function is_count(score)
     return count ~= nil and count >= 1 and count <= 4294967295 and count % 1 == 0
 end
 
-local function remove(id)
-    redis.call('ZREM', counts, id)
-    redis.call('ZREM', turns, id)
-    redis.call('ZREM', first, id)
-    redis.call('HDEL', details, id)
+-- Of many members at once; never more than a page, as the stack of Lua is small.
+local function scores(key, members)
+    return #members > 0 and redis.call('ZMSCORE', key, unpack(members)) or {}
+end
+
+local function texts(ids)
+    return #ids > 0 and redis.call('HMGET', details, unpack(ids)) or {}
+end
+
+local function remove(ids)
+    if #ids == 0 then return end
+    redis.call('ZREM', counts, unpack(ids))
+    redis.call('ZREM', turns, unpack(ids))
+    redis.call('ZREM', first, unpack(ids))
+    redis.call('HDEL', details, unpack(ids))
 end
 
 -- Takes a member that is no entry out of the way, and keeps it for a person.
 local function set_aside(member, score)
-    remove(member)
+    remove({member})
     redis.call('ZADD', aside, score, member)
 end
 
 -- A member of another key that has no count: left over by us, or foreign.
 local function tidy(member, score)
-    if is_id(member) then remove(member) else set_aside(member, score) end
+    if is_id(member) then remove({member}) else set_aside(member, score) end
 end
 
 -- Sets aside what a range of good counts does not show, a hundred at a time.
@@ -60,10 +70,30 @@ local function sweep()
     end
 end
 
--- A turn at the first failure is no lease, even if the clock has gone back since.
-local function is_free(id)
-    local turn = redis.call('ZSCORE', turns, id)
-    return not turn or tonumber(turn) <= now or turn == redis.call('ZSCORE', first, id)
+-- The entries among members with their counts, as they come from `counts`; the others are set aside.
+local function entries_among(found)
+    local ids, count_of = {}, {}
+    for i = 1, #found, 2 do
+        local id, count = found[i], found[i + 1]
+        if is_id(id) and is_count(count) then
+            ids[#ids + 1], count_of[id] = id, count
+        else
+            set_aside(id, count)
+        end
+    end
+    return ids, count_of
+end
+
+-- The turn of each id, or false if it is leased. A turn at the first failure is no lease, even if
+-- the clock has gone back since.
+local function free_turns(ids)
+    local found = scores(turns, ids)
+    for i, id in ipairs(ids) do
+        local turn = tonumber(found[i] or 0)
+        local leased = turn > now and found[i] ~= redis.call('ZSCORE', first, id)
+        found[i] = not leased and turn
+    end
+    return found
 end
 
 -- The place in a sorted set behind a member that had this score when it was passed, else `start`.
@@ -74,8 +104,12 @@ local function behind(key, member, score, start)
     return start
 end
 
--- An entry as it is answered: id, count, first failure, details.
-local function entry(id, count)
-    return {id, tonumber(count), redis.call('ZSCORE', first, id), redis.call('HGET', details, id)}
+-- Entries as they are answered: id, count, first failure, details.
+local function answer(ids, count_of)
+    local since, text, entries = scores(first, ids), texts(ids), {}
+    for i, id in ipairs(ids) do
+        entries[i] = {id, tonumber(count_of[id]), since[i], text[i]}
+    end
+    return entries
 end
 

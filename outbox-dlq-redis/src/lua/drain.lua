@@ -3,21 +3,20 @@
 -- Atomic for each entry, and for a page: what is removed is what is returned. An entry that was
 -- passed and has changed since cannot say where to go on, so the next page begins anew.
 sweep()
-local page = tonumber(ARGV[3])
+local page, passed, passed_count = tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local start = redis.call('ZCOUNT', counts, '-inf', '(' .. ARGV[2])
-local from = behind(counts, ARGV[4], ARGV[5], start)
+local from = behind(counts, passed, passed_count, start)
 local found = redis.call('ZRANGE', counts, from, from + page - 1, 'WITHSCORES')
-local entries, passed, passed_count = {}, ARGV[4], ARGV[5]
-for i = 1, #found, 2 do
-    local id, count = found[i], found[i + 1]
-    if not is_id(id) or not is_count(count) then
-        set_aside(id, count)
-    elseif is_free(id) then
-        entries[#entries + 1] = entry(id, count)
-        remove(id)
+local ids, count_of = entries_among(found)
+local turn, free = free_turns(ids), {}
+for i, id in ipairs(ids) do
+    if turn[i] then
+        free[#free + 1] = id
     else
-        passed, passed_count = id, count
+        passed, passed_count = id, count_of[id]
     end
 end
+local entries = answer(free, count_of)
+remove(free)
 local more = #found == 2 * page and 1 or 0
 return {redis.call('ZCARD', aside), more, passed, passed_count, entries}
