@@ -1,68 +1,100 @@
-//! The Redis heap passes the suite, in a plain namespace and in one with odd characters. Each handle
-//! has a connection of its own.
+//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, and on a cluster.
+//! Each handle has a connection of its own.
 
 use async_trait::async_trait;
 use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
-use outbox_dlq_redis::redis::{self, Client, Commands, Connection};
+use outbox_dlq_redis::redis::cluster::ClusterClient;
+use outbox_dlq_redis::redis::{Client, ConnectionLike, cmd};
 use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use test_servers::Kind;
 use uuid::Uuid;
 
 /// Namespaces that begin with an id of the case. All their keys go with it.
 struct Fixture {
+    kind: Kind,
     url: String,
     case: String,
     namespace: &'static str,
+    opened: Mutex<BTreeSet<String>>,
     shift: ClockShift,
 }
 
 impl Fixture {
-    fn new(namespace: &'static str) -> Self {
+    fn new(kind: Kind, namespace: &'static str) -> Self {
         Self {
-            url: test_servers::url(Kind::Redis).unwrap_or_else(|error| panic!("{error}")),
+            kind,
+            url: test_servers::url(kind).unwrap_or_else(|error| panic!("{error}")),
             case: Uuid::new_v4().to_string(),
             namespace,
+            opened: Mutex::default(),
             shift: ClockShift::default(),
         }
     }
 
     async fn open(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
-        let server = Server::from_url(&self.url)?;
-        let heap = RedisDlqHeap::open(server, &format!("{}{name}", self.case)).await?;
+        let server = match self.kind {
+            Kind::RedisCluster => Server::from_url(&self.url.replace("redis:", "redis+cluster:")),
+            _ => Server::from_url(&self.url),
+        };
+        let namespace = format!("{}{name}", self.case);
+        let heap = RedisDlqHeap::open(server?, &namespace).await?;
+        self.opened.lock().expect("no panic").insert(namespace);
         Ok(Arc::new(heap.with_clock_shift(self.shift.clone())))
     }
 
-    fn connect(&self) -> Connection {
+    fn connect(&self) -> Box<dyn ConnectionLike> {
+        if self.kind == Kind::RedisCluster {
+            let client = ClusterClient::new([&*self.url]).expect("a URL");
+            return Box::new(client.get_connection().expect("connected"));
+        }
         let client = Client::open(&*self.url).expect("a URL");
-        client.get_connection().expect("connected")
+        Box::new(client.get_connection().expect("connected"))
     }
 
     fn key(&self, name: &str) -> String {
-        format!("outbox-dlq:{{{}{}}}:{name}", self.case, self.namespace)
+        key(&format!("{}{}", self.case, self.namespace), name)
     }
+
+    fn plant_member(&self, key: &str, member: &str, score: &str) {
+        let mut add = cmd("ZADD");
+        add.arg(&[&self.key(key), score, member]);
+        add.exec(&mut *self.connect()).expect("planted");
+    }
+
+    fn plant_details(&self, id: EventId, details: &[u8]) {
+        let mut set = cmd("HSET");
+        set.arg(self.key("details"))
+            .arg(id.to_string())
+            .arg(details);
+        set.exec(&mut *self.connect()).expect("planted");
+    }
+}
+
+fn key(namespace: &str, name: &str) -> String {
+    format!("outbox-dlq:{{{namespace}}}:{name}")
 }
 
 impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "the keys of the failed case begin with outbox-dlq:{{{}",
-                self.case
+                "the keys of the failed case begin with {}",
+                key(&self.case, "")
             );
             return;
         }
         let mut connection = self.connect();
-        let pattern = format!("outbox-dlq:{{{}*", self.case);
-        let keys: Vec<Vec<u8>> = connection
-            .scan_match(pattern)
-            .expect("scanned")
-            .map(|key| key.expect("a key"))
-            .collect();
-        for key in keys {
-            connection.del::<_, ()>(key).expect("deleted");
+        for namespace in &*self.opened.lock().expect("no panic") {
+            let names = ["counts", "turns", "first", "details", "aside"];
+            let keys = names.map(|name| key(namespace, name));
+            cmd("UNLINK")
+                .arg(&keys)
+                .exec(&mut *connection)
+                .expect("deleted");
         }
     }
 }
@@ -85,16 +117,13 @@ impl HeapFixture for Fixture {
     async fn plant(&self, entry: DlqEntry) {
         let micros = |time: SystemTime| {
             let time = time.duration_since(SystemTime::UNIX_EPOCH);
-            u64::try_from(time.expect("after 1970").as_micros()).expect("before 586912")
+            time.expect("after 1970").as_micros().to_string()
         };
         let (id, first) = (entry.id.to_string(), micros(entry.first_failed_at));
-        redis::pipe()
-            .zadd(self.key("counts"), &id, entry.failure_count)
-            .zadd(self.key("turns"), &id, first)
-            .zadd(self.key("first"), &id, first)
-            .hset(self.key("details"), &id, micros(entry.last_failed_at))
-            .exec(&mut self.connect())
-            .expect("planted");
+        self.plant_member("counts", &id, &entry.failure_count.to_string());
+        self.plant_member("turns", &id, &first);
+        self.plant_member("first", &id, &first);
+        self.plant_details(entry.id, micros(entry.last_failed_at).as_bytes());
     }
 }
 
@@ -108,13 +137,7 @@ impl NamedFixture for Fixture {
 #[async_trait]
 impl CorruptFixture for Fixture {
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
-        let mut connection = self.connect();
-        let mut plant = |key: &str, member: &str, score: &str| {
-            redis::cmd("ZADD")
-                .arg(&[&self.key(key), score, member])
-                .exec(&mut connection)
-                .expect("planted");
-        };
+        let plant = |key, member: &str, score| self.plant_member(key, member, score);
         let new = || EventId::new().to_string();
         plant("counts", &id.to_string(), "-1");
         for count in ["0", "2.5", "4294967296", "1e300", "-inf", "+inf"] {
@@ -131,20 +154,15 @@ impl CorruptFixture for Fixture {
         for id in &whole {
             plant("counts", &id.to_string(), "1");
         }
-        let details = self.key("details");
-        let set = |id: &EventId, text: &[u8], connection: &mut Connection| {
-            let set = connection.hset::<_, _, _, ()>(&details, id.to_string(), text);
-            set.expect("planted");
-        };
-        set(&whole[0], b"17 not UTF-8: \xff", &mut connection);
-        set(&whole[1], b"no time", &mut connection);
+        self.plant_details(whole[0], b"17 not UTF-8: \xff");
+        self.plant_details(whole[1], b"no time");
         whole
     }
 }
 
 outbox_conformance::dlq_heap_suite!(
     plain_namespace,
-    Fixture::new("heap"),
+    Fixture::new(Kind::Redis, "heap"),
     counting,
     races,
     leases,
@@ -154,7 +172,17 @@ outbox_conformance::dlq_heap_suite!(
 );
 outbox_conformance::dlq_heap_suite!(
     odd_namespace,
-    Fixture::new(" \"héap\" o'clock:*?[a-z]\\ 100 %"),
+    Fixture::new(Kind::Redis, " \"héap\" o'clock:*?[a-z]\\ 100 %"),
+    counting,
+    races,
+    leases,
+    durability,
+    names,
+    corruption,
+);
+outbox_conformance::dlq_heap_suite!(
+    cluster,
+    Fixture::new(Kind::RedisCluster, "heap"),
     counting,
     races,
     leases,
