@@ -270,20 +270,3 @@ async fn a_policy_that_evicts_our_keys_is_told() {
     redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     assert_eq!(heap.eviction_policy().await.expect("told"), None);
 }
-
-#[tokio::test]
-async fn a_url_that_cannot_do_is_refused_without_its_password() {
-    for url in [
-        "postgres://me:secret@host/",
-        "secret",
-        "redis://me:secret@host:port/",
-    ] {
-        let text = refused(Server::from_url(url).map(drop), ErrorKind::Invalid);
-        assert!(!text.contains("secret"), "{text}");
-    }
-    let encrypted = Server::from_url("rediss://me:secret@127.0.0.1/");
-    if let Err(error) = encrypted {
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(!error.report().contains("secret"), "{}", error.report());
-    }
-}
