@@ -20,6 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     batches(&heap).await?;
     pings(&url, "nothing", &heap, |_| Box::pin(pause())).await?;
     fill(&heap).await?;
+    memory(&url)?;
     pings(&url, "a drain of 100,000", &heap, |heap| {
         Box::pin(async move { heap.drain_exceeded(1).await.map(drop) })
     })
@@ -72,6 +73,17 @@ async fn pause() -> Result<(), OutboxError> {
 async fn fill(heap: &RedisDlqHeap) -> Result<(), OutboxError> {
     for _ in 0..LARGE / 1000 {
         heap.record_failures(&failures(1000)).await?;
+    }
+    Ok(())
+}
+
+fn memory(url: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let mut connection = Client::open(url)?.get_connection()?;
+    for name in ["counts", "turns", "first", "details"] {
+        let key = format!("outbox-dlq:{{measure}}:{name}");
+        let usage = ["USAGE", &key, "SAMPLES", "0"];
+        let bytes: usize = cmd("MEMORY").arg(&usage).query(&mut connection)?;
+        println!("{name}: {} bytes an entry", bytes / LARGE);
     }
     Ok(())
 }
