@@ -1,25 +1,20 @@
 //! Servers from what is installed, each in a temporary folder and on a free port.
 
 use crate::supervised::Supervised;
-use crate::{Error, Kind, find};
-use std::io::{self, Read, Write};
+use crate::{Error, Kind, find, redis};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often it is asked.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
-/// What the server prints, in its folder.
+/// What a process prints, in its folder.
 const LOG: &str = "log";
-
-/// Redis's own socket in its folder.
-const REDIS_SOCKET: &str = "redis.sock";
 
 /// Another process can take the free port before the server does.
 const TRIES: usize = 3;
@@ -28,13 +23,24 @@ const TRIES: usize = 3;
 /// process ends, also by SIGKILL.
 #[derive(Debug)]
 pub struct Server {
+    url: String,
+    processes: Vec<Process>,
+}
+
+/// One process of a server.
+#[derive(Debug)]
+pub(crate) struct Process {
     kind: Kind,
     programs: PathBuf,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     port: u16,
-    url: String,
-    process: Supervised,
+    answers: Answers,
+    supervised: Supervised,
 }
+
+/// Whether a process answers, from its programs, its folder and its port: over a socket in its own
+/// folder, as another server might answer on the port.
+type Answers = fn(&Path, &Path, u16) -> bool;
 
 impl Server {
     /// Starts a server from the first of `folders` that has its programs, and waits until it
@@ -44,19 +50,32 @@ impl Server {
     ///
     /// [`Error::NotInstalled`], [`Error::DoesNotStart`] with what it printed, [`Error::Io`].
     pub fn start(kind: Kind, folders: &[PathBuf]) -> Result<Self, Error> {
-        let programs = find(kind.programs(), folders).ok_or_else(|| Error::NotInstalled {
-            name: kind.name(),
-            programs: kind.programs().join(", "),
-            variable: kind.variable(),
-        })?;
-        let mut tried = Self::start_once(kind, &programs);
-        for _ in 1..TRIES {
-            if !matches!(tried, Err(Error::DoesNotStart { .. })) {
-                break;
-            }
-            tried = Self::start_once(kind, &programs);
-        }
-        tried
+        Self::try_to_start(kind, folders, |programs| match kind {
+            Kind::Postgres => one(kind, programs, free_port()?, postgres),
+            Kind::Redis => one(kind, programs, free_port()?, |programs, folder, port| {
+                Ok(redis::server(programs, folder, port, &[]))
+            }),
+            Kind::RedisCluster => redis::cluster(programs),
+        })
+    }
+
+    /// Starts a Redis with settings of its own, each a name such as `--requirepass` and its value,
+    /// on a port of the caller's or a free one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_redis(
+        folders: &[PathBuf],
+        port: Option<u16>,
+        settings: &[&str],
+    ) -> Result<Self, Error> {
+        Self::try_to_start(Kind::Redis, folders, |programs| {
+            let port = port.map_or_else(free_port, Ok)?;
+            one(Kind::Redis, programs, port, |programs, folder, port| {
+                Ok(redis::server(programs, folder, port, settings))
+            })
+        })
     }
 
     /// The URL, for a client on this machine.
@@ -72,7 +91,10 @@ impl Server {
     ///
     /// [`Error::Io`].
     pub fn kill(&mut self) -> Result<(), Error> {
-        Ok(self.process.kill()?)
+        for process in &mut self.processes {
+            process.supervised.kill()?;
+        }
+        Ok(())
     }
 
     /// Starts it again after a [`kill`](Self::kill), on the same port and the same data, and
@@ -82,17 +104,59 @@ impl Server {
     ///
     /// As [`start`](Self::start).
     pub fn restart(&mut self) -> Result<(), Error> {
-        self.process.run_again()?;
-        self.wait()
+        for process in &mut self.processes {
+            process.supervised.run_again()?;
+            process.wait()?;
+        }
+        Ok(())
     }
 
+    fn try_to_start(
+        kind: Kind,
+        folders: &[PathBuf],
+        start: impl Fn(&Path) -> Result<Started, Error>,
+    ) -> Result<Self, Error> {
+        let programs = find(kind.programs(), folders).ok_or_else(|| Error::NotInstalled {
+            name: kind.name(),
+            programs: kind.programs().join(", "),
+            variable: kind.variable(),
+        })?;
+        let mut started = start(&programs);
+        for _ in 1..TRIES {
+            if !matches!(started, Err(Error::DoesNotStart { .. })) {
+                break;
+            }
+            started = start(&programs);
+        }
+        let (port, processes) = started?;
+        Ok(Self {
+            url: kind.local(port),
+            processes,
+        })
+    }
+}
+
+/// The port for clients, and all processes.
+pub(crate) type Started = (u16, Vec<Process>);
+
+/// A server that is a single process.
+fn one(
+    kind: Kind,
+    programs: &Path,
+    port: u16,
+    plan: impl FnOnce(&Path, &Path, u16) -> Result<Plan, Error>,
+) -> Result<Started, Error> {
+    Ok((port, vec![launch(kind, programs, port, plan)?]))
+}
+
+pub(crate) fn free_port() -> Result<u16, Error> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Process {
     fn wait(&self) -> Result<(), Error> {
         let start = Instant::now();
-        let answers = match self.kind {
-            Kind::Postgres => postgres_answers,
-            Kind::Redis => redis_answers,
-        };
-        while !answers(&self.programs, &self.folder, self.port) {
+        while !(self.answers)(&self.programs, &self.folder, self.port) {
             if start.elapsed() > PATIENCE {
                 let log = tail(&self.folder.join(LOG));
                 let name = self.kind.name();
@@ -102,28 +166,30 @@ impl Server {
         }
         Ok(())
     }
+}
 
-    fn start_once(kind: Kind, programs: &Path) -> Result<Self, Error> {
-        // From here the supervisor removes the folder, as it outlives this process.
-        let folder = tempfile::Builder::new().prefix("outbox-test-").tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let plan = match kind {
-            Kind::Postgres => postgres(programs, folder.path(), port)?,
-            Kind::Redis => redis(programs, folder.path(), port),
-        };
-        let folder = folder.keep();
-        let process = Supervised::spawn(plan.signal, &folder, &folder.join(LOG), &plan.command)?;
-        let server = Self {
-            kind,
-            programs: programs.to_owned(),
-            folder,
-            port,
-            url: kind.local(port),
-            process,
-        };
-        server.wait()?;
-        Ok(server)
-    }
+/// Runs a process in a temporary folder, and waits until it answers.
+pub(crate) fn launch(
+    kind: Kind,
+    programs: &Path,
+    port: u16,
+    plan: impl FnOnce(&Path, &Path, u16) -> Result<Plan, Error>,
+) -> Result<Process, Error> {
+    // From here the supervisor removes the folder, as it outlives this process.
+    let folder = tempfile::Builder::new().prefix("outbox-test-").tempdir()?;
+    let plan = plan(programs, folder.path(), port)?;
+    let folder = folder.keep();
+    let supervised = Supervised::spawn(plan.signal, &folder, &folder.join(LOG), &plan.command)?;
+    let process = Process {
+        kind,
+        programs: programs.to_owned(),
+        folder,
+        port,
+        answers: plan.answers,
+        supervised,
+    };
+    process.wait()?;
+    Ok(process)
 }
 
 /// The folders in which servers are looked for: `PATH`, then where Debian keeps PostgreSQL, the
@@ -151,11 +217,11 @@ pub fn search_path() -> Vec<PathBuf> {
     folders
 }
 
-/// How a server is started and stopped. It is asked over a socket in its own folder whether it
-/// answers, as another server might answer on the port.
-struct Plan {
-    command: Vec<String>,
-    signal: &'static str,
+/// How a process is started and stopped, and how it is known to answer.
+pub(crate) struct Plan {
+    pub(crate) command: Vec<String>,
+    pub(crate) signal: &'static str,
+    pub(crate) answers: Answers,
 }
 
 fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
@@ -196,6 +262,7 @@ fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
     Ok(Plan {
         command,
         signal: "INT", // a fast shutdown, which does not wait for clients
+        answers: postgres_answers,
     })
 }
 
@@ -224,37 +291,6 @@ fn postgres_answers(programs: &Path, folder: &Path, port: u16) -> bool {
         .arg(folder)
         .status()
         .is_ok_and(|status| status.success())
-}
-
-fn redis(programs: &Path, folder: &Path, port: u16) -> Plan {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut command = vec![text(&programs.join("redis-server"))];
-    for (name, value) in [
-        ("--port", port.to_string()),
-        ("--bind", "127.0.0.1".to_owned()),
-        ("--unixsocket", text(&folder.join(REDIS_SOCKET))),
-        ("--dir", text(folder)),
-        ("--save", String::new()),
-        ("--appendonly", "no".to_owned()),
-    ] {
-        command.extend([name.to_owned(), value]);
-    }
-    Plan {
-        command,
-        signal: "TERM",
-    }
-}
-
-fn redis_answers(_programs: &Path, folder: &Path, _port: u16) -> bool {
-    let ask = || -> io::Result<bool> {
-        let mut stream = UnixStream::connect(folder.join(REDIS_SOCKET))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 5];
-        stream.read_exact(&mut answer)?;
-        Ok(answer == *b"+PONG")
-    };
-    ask().unwrap_or(false)
 }
 
 /// The last lines of a log.

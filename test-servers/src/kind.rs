@@ -15,11 +15,13 @@ pub enum Kind {
     Postgres,
     /// A single Redis.
     Redis,
+    /// A Redis Cluster; the URL is that of one node.
+    RedisCluster,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Postgres, Self::Redis];
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::RedisCluster];
 
     /// The name of the server.
     #[must_use]
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
+            Self::RedisCluster => "Redis Cluster",
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
         match self {
             Self::Postgres => "OUTBOX_TEST_POSTGRES_URL",
             Self::Redis => "OUTBOX_TEST_REDIS_URL",
+            Self::RedisCluster => "OUTBOX_TEST_REDIS_CLUSTER_URL",
         }
     }
 
@@ -43,7 +47,7 @@ impl Kind {
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &["initdb", "pg_isready", "postgres"],
-            Self::Redis => &["redis-server"],
+            Self::Redis | Self::RedisCluster => &["redis-server"],
         }
     }
 
@@ -52,7 +56,7 @@ impl Kind {
     pub fn packages(self) -> (&'static str, &'static str) {
         match self {
             Self::Postgres => ("postgresql", "postgresql@17"),
-            Self::Redis => ("redis-server", "redis"),
+            Self::Redis | Self::RedisCluster => ("redis-server", "redis"),
         }
     }
 
@@ -61,21 +65,21 @@ impl Kind {
     pub fn local(self, port: u16) -> String {
         match self {
             Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-            Self::Redis => format!("redis://127.0.0.1:{port}/"),
+            Self::Redis | Self::RedisCluster => format!("redis://127.0.0.1:{port}/"),
         }
     }
 
     fn example(self) -> &'static str {
         match self {
             Self::Postgres => "postgres://postgres@127.0.0.1:5432/test",
-            Self::Redis => "redis://127.0.0.1:6379/",
+            Self::Redis | Self::RedisCluster => "redis://127.0.0.1:6379/",
         }
     }
 
     fn port(self) -> u16 {
         match self {
             Self::Postgres => 5432,
-            Self::Redis => 6379,
+            Self::Redis | Self::RedisCluster => 6379,
         }
     }
 

@@ -7,6 +7,7 @@ mod installed;
 mod kind;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod redis;
 mod supervised;
 
 pub use installed::{Server, search_path};

@@ -38,9 +38,14 @@ fn text(output: &Output) -> String {
 }
 
 fn ping(url: &str) -> String {
+    asked(url, "PING")
+}
+
+fn asked(url: &str, command: &str) -> String {
     let address = url.trim_start_matches("redis://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).expect("connected");
-    stream.write_all(b"PING\r\nQUIT\r\n").expect("asked");
+    let command = format!("{command}\r\nQUIT\r\n");
+    stream.write_all(command.as_bytes()).expect("asked");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");
     answer
@@ -50,6 +55,34 @@ fn ping(url: &str) -> String {
 fn redis_starts_from_what_is_installed() {
     let server = Server::start(Kind::Redis, &search_path()).expect("started");
     assert_eq!(ping(server.url()), "+PONG\r\n+OK\r\n");
+}
+
+#[test]
+fn a_cluster_starts_from_what_is_installed_and_is_whole() {
+    let server = Server::start(Kind::RedisCluster, &search_path()).expect("started");
+    let info = asked(server.url(), "CLUSTER INFO");
+    for line in [
+        "cluster_state:ok",
+        "cluster_slots_ok:16384",
+        "cluster_size:3",
+    ] {
+        assert!(info.contains(line), "{info}");
+    }
+}
+
+#[test]
+fn a_redis_comes_back_on_its_port_with_settings_of_its_own() {
+    let port = || {
+        let server = Server::start_redis(&search_path(), None, &["--maxmemory", "7mb"]);
+        let server = server.expect("started");
+        assert!(asked(server.url(), "CONFIG GET maxmemory").contains("7340032"));
+        let port = server.url().trim_end_matches('/').rsplit(':').next();
+        port.and_then(|port| port.parse::<u16>().ok())
+    };
+    let port = port().expect("a port");
+    let again = Server::start_redis(&search_path(), Some(port), &[]).expect("started");
+    assert_eq!(again.url(), format!("redis://127.0.0.1:{port}/"));
+    assert_eq!(ping(again.url()), "+PONG\r\n+OK\r\n");
 }
 
 /// What psql answers.
@@ -95,13 +128,13 @@ fn a_server_that_is_not_installed_is_named_with_what_would_do() {
 }
 
 #[test]
-fn the_command_gets_both_servers_and_they_stop_after_it() {
+fn the_command_gets_all_servers_and_they_stop_after_it() {
     let folder = open_folder();
     let output = program(folder.path())
         .args([
             "sh",
             "-c",
-            "echo $OUTBOX_TEST_POSTGRES_URL; echo $OUTBOX_TEST_REDIS_URL; exit 7",
+            "echo $OUTBOX_TEST_POSTGRES_URL; echo $OUTBOX_TEST_REDIS_URL; echo $OUTBOX_TEST_REDIS_CLUSTER_URL; exit 7",
         ])
         .output()
         .expect("run");
@@ -112,7 +145,9 @@ fn the_command_gets_both_servers_and_they_stop_after_it() {
         urls[0].starts_with("postgres://postgres@127.0.0.1:"),
         "{urls:?}"
     );
-    assert!(urls[1].starts_with("redis://127.0.0.1:"), "{urls:?}");
+    for url in &urls[1..=2] {
+        assert!(url.starts_with("redis://127.0.0.1:"), "{urls:?}");
+    }
     assert!(is_empty(folder.path()), "a server was left behind");
 }
 

@@ -1,0 +1,93 @@
+//! What an error of Redis means to a caller.
+
+use outbox_core::{ErrorKind, OutboxError};
+use redis::{ErrorKind as Cause, RedisError, ServerErrorKind};
+
+pub(crate) const BACKEND: &str = "redis";
+
+/// Turns an error of Redis in `operation` into one that says what the caller may do.
+pub(crate) fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> OutboxError {
+    move |error| OutboxError::new(kind(&error), BACKEND, operation).with_source(error)
+}
+
+fn kind(error: &RedisError) -> ErrorKind {
+    match (error.kind(), error.code().unwrap_or_default()) {
+        // A key of ours that is not ours, or an answer that no script of ours gives.
+        (_, "WRONGTYPE") | (Cause::UnexpectedReturnType, _) => ErrorKind::Corrupt,
+        // A login, a right, a URL, a server that is too old: the caller's to mend.
+        (_, "NOAUTH" | "WRONGPASS")
+        | (
+            Cause::AuthenticationFailed
+            | Cause::InvalidClientConfig
+            | Cause::Client
+            | Cause::EmptySentinelList
+            | Cause::RESP3NotSupported
+            | Cause::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot),
+            _,
+        ) => ErrorKind::Invalid,
+        (Cause::Server(ServerErrorKind::ResponseError), _) if !is_full(error) => ErrorKind::Invalid,
+        // The network, a replica, a full memory, a failover: all may pass.
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// The server has as many clients as it takes.
+fn is_full(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    detail.contains("max number of clients")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis::make_extension_error;
+
+    #[test]
+    fn each_error_says_what_the_caller_may_do() {
+        for (code, kind_of) in [
+            ("WRONGTYPE", ErrorKind::Corrupt),
+            ("NOAUTH", ErrorKind::Invalid),
+            ("WRONGPASS", ErrorKind::Invalid),
+            ("OOM", ErrorKind::Unavailable),
+            ("MISCONF", ErrorKind::Unavailable),
+            ("BUSY", ErrorKind::Unavailable),
+            ("NOREPLICAS", ErrorKind::Unavailable),
+        ] {
+            let error = make_extension_error(code.to_owned(), None);
+            assert_eq!(kind(&error), kind_of, "{code}");
+        }
+        for (cause, kind_of) in [
+            (Cause::AuthenticationFailed, ErrorKind::Invalid),
+            (Cause::InvalidClientConfig, ErrorKind::Invalid),
+            (Cause::Server(ServerErrorKind::NoPerm), ErrorKind::Invalid),
+            (
+                Cause::Server(ServerErrorKind::ResponseError),
+                ErrorKind::Invalid,
+            ),
+            (
+                Cause::Server(ServerErrorKind::ReadOnly),
+                ErrorKind::Unavailable,
+            ),
+            (
+                Cause::Server(ServerErrorKind::BusyLoading),
+                ErrorKind::Unavailable,
+            ),
+            (
+                Cause::Server(ServerErrorKind::ClusterDown),
+                ErrorKind::Unavailable,
+            ),
+            (Cause::UnexpectedReturnType, ErrorKind::Corrupt),
+            (Cause::Io, ErrorKind::Unavailable),
+        ] {
+            assert_eq!(kind(&(cause, "a test").into()), kind_of, "{cause:?}");
+        }
+        let full = "ERR max number of clients reached".to_owned();
+        let error = (
+            Cause::Server(ServerErrorKind::ResponseError),
+            "an error",
+            full,
+        )
+            .into();
+        assert_eq!(kind(&error), ErrorKind::Unavailable);
+    }
+}

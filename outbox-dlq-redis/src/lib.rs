@@ -1,0 +1,253 @@
+#![doc = include_str!("../README.md")]
+
+mod connection;
+mod error;
+mod keys;
+mod reply;
+mod scripts;
+mod server;
+
+use async_trait::async_trait;
+use connection::Link;
+use keys::Keys;
+use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError};
+use redis::{FromRedisValue, ScriptInvocation};
+use reply::{Page, Pruned, Size};
+use scripts::Scripts;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use redis;
+pub use server::{ClockShift, RedisOptions, Server};
+
+/// The most entries or failures that one script takes on, so that other clients of the server do
+/// not wait for long. Measured in the README.
+const PAGE: usize = 500;
+
+/// The most failures or ids that one script takes.
+const BATCH: usize = 1000;
+
+/// A hundred years in microseconds: the longest lease and age. Scores are exact up to it.
+const LONGEST: u64 = 100 * 365 * 24 * 3600 * 1_000_000;
+
+/// A dead-letter heap in five keys of a Redis server. Clones share the connection.
+///
+/// # Cancel safety
+///
+/// Each page of 500 entries is one script, which is applied whole or not at all. A call whose
+/// future is dropped was applied up to some page; what a dropped drain took out is gone.
+#[derive(Clone, Debug)]
+pub struct RedisDlqHeap {
+    link: Arc<Link>,
+    keys: Keys,
+    scripts: Arc<Scripts>,
+    shift: ClockShift,
+    /// How many members were told of last as set aside, so that they are not told of at each call.
+    aside: Arc<AtomicU64>,
+}
+
+impl RedisDlqHeap {
+    /// Opens the heap that is called `namespace`: 1 to 255 bytes without `{` and `}`. Programs
+    /// share a heap by its name; two applications need two.
+    ///
+    /// Warns through `tracing` if the server may evict the heap's keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace, a login or a server that
+    /// cannot do; [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
+    pub async fn open(server: impl Into<Server>, namespace: &str) -> Result<Self, OutboxError> {
+        Self::open_with(server, namespace, RedisOptions::default()).await
+    }
+
+    /// As [`open`](Self::open), with other timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        server: impl Into<Server>,
+        namespace: &str,
+        options: RedisOptions,
+    ) -> Result<Self, OutboxError> {
+        let heap = Self {
+            keys: Keys::new(namespace)?,
+            link: Arc::new(Link::new(server.into(), options)),
+            scripts: Arc::default(),
+            shift: ClockShift::default(),
+            aside: Arc::default(),
+        };
+        if let Some(policy) = heap.eviction_policy().await? {
+            tracing::warn!(
+                policy,
+                keys = %heap.keys,
+                "the server may evict the heap's keys, and counts would start again: \
+                 set maxmemory-policy to noeviction or to one of volatile-*"
+            );
+        }
+        Ok(heap)
+    }
+
+    /// The `maxmemory-policy` of the server, if it lets the heap's keys be evicted: one of
+    /// `allkeys-*`, with a limit to the memory. The heap's keys never expire, so `volatile-*` does
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn eviction_policy(&self) -> Result<Option<String>, OutboxError> {
+        let mut memory = self.scripts.memory.prepare_invoke();
+        memory.key(self.keys.all());
+        let told: String = self.link.run("memory", &memory).await?;
+        Ok(reply::evicting(&told))
+    }
+
+    /// Moves the heap's clock on, for tests: leases run out and entries grow old without waiting.
+    #[must_use]
+    pub fn with_clock_shift(mut self, shift: ClockShift) -> Self {
+        self.shift = shift;
+        self
+    }
+
+    /// A call of a script that begins as all do.
+    fn call<'s>(&self, script: &'s redis::Script) -> ScriptInvocation<'s> {
+        let mut call = script.prepare_invoke();
+        call.key(self.keys.all()).arg(self.shift.micros());
+        call
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, OutboxError> {
+        self.link.run(operation, call).await
+    }
+
+    /// Asks for page after page, up to `limit` entries. `page` prepares a call for at most so many.
+    ///
+    /// What earlier pages gave up is not lost to an error of a later one: it is returned, and the
+    /// rest is for the next call.
+    async fn pages<'s>(
+        &self,
+        operation: &'static str,
+        limit: usize,
+        page: impl Fn(usize) -> ScriptInvocation<'s>,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let mut entries = Vec::new();
+        let mut passed = (String::new(), String::new());
+        while entries.len() < limit {
+            let mut call = page(PAGE.min(limit - entries.len()));
+            call.arg(&passed.0).arg(&passed.1);
+            let page: Page = match self.run(operation, &call).await {
+                Ok(page) => page,
+                Err(error) if entries.is_empty() => return Err(error),
+                Err(error) => {
+                    let (error, given) = (error.report(), entries.len());
+                    tracing::warn!(error, given, "gave up only a part of the entries");
+                    break;
+                }
+            };
+            self.tell_of_aside(page.aside);
+            entries.extend(page.entries);
+            if !page.more {
+                break;
+            }
+            passed = page.passed;
+        }
+        Ok(entries)
+    }
+
+    fn tell_of_aside(&self, count: u64) {
+        if self.aside.swap(count, Ordering::Relaxed) != count && count > 0 {
+            let key = self.keys.aside();
+            tracing::warn!(key, count, "members that are no entries are set aside");
+        }
+    }
+}
+
+#[async_trait]
+impl DlqHeap for RedisDlqHeap {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        self.record_failures(&[FailedAttempt::new(id)]).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        self.forget(&[id]).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        let page = |page| {
+            let mut drain = self.call(&self.scripts.drain);
+            drain.arg(threshold.max(1)).arg(page);
+            drain
+        };
+        self.pages("drain", usize::MAX, page).await
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        for part in failures.chunks(BATCH) {
+            let mut record = self.call(&self.scripts.record);
+            for failure in part {
+                // A text is stored behind a space.
+                let text = failure.error.as_ref().map(ErrorText::as_str);
+                let text = text.map_or_else(String::new, |text| format!(" {text}"));
+                record.arg(failure.id.to_string()).arg(text);
+            }
+            self.run::<()>("record", &record).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        for part in ids.chunks(BATCH) {
+            let mut forget = self.call(&self.scripts.forget);
+            for id in part {
+                forget.arg(id.to_string());
+            }
+            self.run::<()>("forget", &forget).await?;
+        }
+        Ok(())
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let page = |most| {
+            let mut call = self.call(&self.scripts.lease);
+            call.arg(threshold.max(1)).arg(PAGE).arg(most);
+            call.arg(micros(lease));
+            call
+        };
+        self.pages("lease", limit, page).await
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        let size: Size = self.run("size", &self.call(&self.scripts.size)).await?;
+        Ok(Some(HeapSize::new(size.entries, size.oldest)))
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let (mut count, mut passed) = (0, (String::new(), String::new()));
+        while count < limit {
+            let mut prune = self.call(&self.scripts.prune);
+            prune.arg(micros(age)).arg(PAGE).arg(limit - count);
+            prune.arg(&passed.0).arg(&passed.1);
+            let pruned: Pruned = self.run("prune", &prune).await?;
+            count += pruned.count;
+            if !pruned.more {
+                break;
+            }
+            passed = pruned.passed;
+        }
+        Ok(count)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).map_or(LONGEST, |micros| micros.min(LONGEST))
+}

@@ -1,0 +1,115 @@
+-- What every script begins with: the keys, the time, and what is no entry.
+--
+-- counts   sorted set  event id -> its failures, 1 to 4294967295
+-- turns    sorted set  event id -> since when it may be leased: its first failure, or the end of
+--                      its latest lease
+-- first    sorted set  event id -> its first failure
+-- details  hash        event id -> its last failure, then a space and the latest error if any
+-- aside    sorted set  what was found among these and is no entry -> its score
+--
+-- Times are microseconds of the server's clock. A script is atomic: Redis runs nothing beside it.
+local counts, turns, first, details, aside = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+
+-- A script that fails half-way is not undone, so what would fail it is looked for before.
+for place, key in ipairs(KEYS) do
+    local kind, found = key == details and 'hash' or 'zset', redis.call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then
+        return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
+    end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2] + ARGV[1]
+
+local hex = '[0-9a-f]'
+local uuid = '^' .. hex:rep(8) .. ('%-' .. hex:rep(4)):rep(3) .. '%-' .. hex:rep(12) .. '$'
+
+local function is_id(member)
+    return #member == 36 and member:find(uuid) ~= nil
+end
+
+local function is_count(score)
+    local count = tonumber(score)
+    return count ~= nil and count >= 1 and count <= 4294967295 and count % 1 == 0
+end
+
+-- Of many members at once; never more than a page, as the stack of Lua is small.
+local function scores(key, members)
+    return #members > 0 and redis.call('ZMSCORE', key, unpack(members)) or {}
+end
+
+local function texts(ids)
+    return #ids > 0 and redis.call('HMGET', details, unpack(ids)) or {}
+end
+
+local function remove(ids)
+    if #ids == 0 then return end
+    redis.call('ZREM', counts, unpack(ids))
+    redis.call('ZREM', turns, unpack(ids))
+    redis.call('ZREM', first, unpack(ids))
+    redis.call('HDEL', details, unpack(ids))
+end
+
+-- Takes a member that is no entry out of the way, and keeps it for a person.
+local function set_aside(member, score)
+    remove({member})
+    redis.call('ZADD', aside, score, member)
+end
+
+-- A member of another key that has no count: left over by us, or foreign.
+local function tidy(member, score)
+    if is_id(member) then remove({member}) else set_aside(member, score) end
+end
+
+-- Sets aside what a range of good counts does not show, a hundred at a time.
+local function sweep()
+    for _, range in ipairs({{'-inf', '(1'}, {'(4294967295', '+inf'}}) do
+        local bad = redis.call('ZRANGEBYSCORE', counts, range[1], range[2],
+            'WITHSCORES', 'LIMIT', 0, 100)
+        for i = 1, #bad, 2 do set_aside(bad[i], bad[i + 1]) end
+    end
+end
+
+-- The entries among members with their counts, as they come from `counts`; the others are set aside.
+local function entries_among(found)
+    local ids, count_of = {}, {}
+    for i = 1, #found, 2 do
+        local id, count = found[i], found[i + 1]
+        if is_id(id) and is_count(count) then
+            ids[#ids + 1], count_of[id] = id, count
+        else
+            set_aside(id, count)
+        end
+    end
+    return ids, count_of
+end
+
+-- The turn of each id, or false if it is leased. A turn at the first failure is no lease, even if
+-- the clock has gone back since.
+local function free_turns(ids)
+    local found = scores(turns, ids)
+    for i, id in ipairs(ids) do
+        local turn = tonumber(found[i] or 0)
+        local leased = turn > now and found[i] ~= redis.call('ZSCORE', first, id)
+        found[i] = not leased and turn
+    end
+    return found
+end
+
+-- The place in a sorted set behind a member that had this score when it was passed, else `start`.
+local function behind(key, member, score, start)
+    if member ~= '' and redis.call('ZSCORE', key, member) == score then
+        return redis.call('ZRANK', key, member) + 1
+    end
+    return start
+end
+
+-- Entries as they are answered: id, count, first failure, details.
+local function answer(ids, count_of)
+    local since, text, entries = scores(first, ids), texts(ids), {}
+    for i, id in ipairs(ids) do
+        entries[i] = {id, tonumber(count_of[id]), since[i], text[i]}
+    end
+    return entries
+end
+

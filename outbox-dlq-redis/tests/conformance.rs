@@ -1,0 +1,192 @@
+//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, and on a cluster.
+//! Each handle has a connection of its own.
+
+use async_trait::async_trait;
+use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
+use outbox_dlq_redis::redis::cluster::ClusterClient;
+use outbox_dlq_redis::redis::{Client, ConnectionLike, cmd};
+use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use test_servers::Kind;
+use uuid::Uuid;
+
+/// Namespaces that begin with an id of the case. All their keys go with it.
+struct Fixture {
+    kind: Kind,
+    url: String,
+    case: String,
+    namespace: &'static str,
+    opened: Mutex<BTreeSet<String>>,
+    shift: ClockShift,
+}
+
+impl Fixture {
+    fn new(kind: Kind, namespace: &'static str) -> Self {
+        Self {
+            kind,
+            url: test_servers::url(kind).unwrap_or_else(|error| panic!("{error}")),
+            case: Uuid::new_v4().to_string(),
+            namespace,
+            opened: Mutex::default(),
+            shift: ClockShift::default(),
+        }
+    }
+
+    async fn open(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
+        let server = match self.kind {
+            Kind::RedisCluster => Server::from_url(&self.url.replace("redis:", "redis+cluster:")),
+            _ => Server::from_url(&self.url),
+        };
+        let namespace = format!("{}{name}", self.case);
+        let heap = RedisDlqHeap::open(server?, &namespace).await?;
+        self.opened.lock().expect("no panic").insert(namespace);
+        Ok(Arc::new(heap.with_clock_shift(self.shift.clone())))
+    }
+
+    fn connect(&self) -> Box<dyn ConnectionLike> {
+        if self.kind == Kind::RedisCluster {
+            let client = ClusterClient::new([&*self.url]).expect("a URL");
+            return Box::new(client.get_connection().expect("connected"));
+        }
+        let client = Client::open(&*self.url).expect("a URL");
+        Box::new(client.get_connection().expect("connected"))
+    }
+
+    fn key(&self, name: &str) -> String {
+        key(&format!("{}{}", self.case, self.namespace), name)
+    }
+
+    fn plant_member(&self, key: &str, member: &str, score: &str) {
+        let mut add = cmd("ZADD");
+        add.arg(&[&self.key(key), score, member]);
+        add.exec(&mut *self.connect()).expect("planted");
+    }
+
+    fn plant_details(&self, id: EventId, details: &[u8]) {
+        let mut set = cmd("HSET");
+        set.arg(self.key("details"))
+            .arg(id.to_string())
+            .arg(details);
+        set.exec(&mut *self.connect()).expect("planted");
+    }
+}
+
+fn key(namespace: &str, name: &str) -> String {
+    format!("outbox-dlq:{{{namespace}}}:{name}")
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "the keys of the failed case begin with {}",
+                key(&self.case, "")
+            );
+            return;
+        }
+        let mut connection = self.connect();
+        for namespace in &*self.opened.lock().expect("no panic") {
+            let names = ["counts", "turns", "first", "details", "aside"];
+            let keys = names.map(|name| key(namespace, name));
+            cmd("UNLINK")
+                .arg(&keys)
+                .exec(&mut *connection)
+                .expect("deleted");
+        }
+    }
+}
+
+#[async_trait]
+impl HeapFixture for Fixture {
+    async fn handle(&self) -> Arc<dyn DlqHeap> {
+        self.open(self.namespace).await.expect("opened")
+    }
+
+    async fn neighbour(&self) -> Arc<dyn DlqHeap> {
+        let neighbour = format!("{}:counts", self.namespace);
+        self.open(&neighbour).await.expect("opened")
+    }
+
+    async fn elapse(&self, time: Duration) {
+        self.shift.advance(time);
+    }
+
+    async fn plant(&self, entry: DlqEntry) {
+        let micros = |time: SystemTime| {
+            let time = time.duration_since(SystemTime::UNIX_EPOCH);
+            time.expect("after 1970").as_micros().to_string()
+        };
+        let (id, first) = (entry.id.to_string(), micros(entry.first_failed_at));
+        self.plant_member("counts", &id, &entry.failure_count.to_string());
+        self.plant_member("turns", &id, &first);
+        self.plant_member("first", &id, &first);
+        self.plant_details(entry.id, micros(entry.last_failed_at).as_bytes());
+    }
+}
+
+#[async_trait]
+impl NamedFixture for Fixture {
+    async fn named(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
+        self.open(name).await
+    }
+}
+
+#[async_trait]
+impl CorruptFixture for Fixture {
+    async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
+        let plant = |key, member: &str, score| self.plant_member(key, member, score);
+        let new = || EventId::new().to_string();
+        plant("counts", &id.to_string(), "-1");
+        for count in ["0", "2.5", "4294967296", "1e300", "-inf", "+inf"] {
+            plant("counts", &new(), count);
+        }
+        plant("counts", "", "7");
+        plant("counts", &new()[1..], "7");
+        plant("counts", &new().to_uppercase(), "7");
+        plant("counts", &format!("{}\n", new()), "7");
+        plant("turns", "a stranger", "1");
+        plant("turns", &new(), "1");
+        plant("first", "a stranger", "1");
+        let whole: Vec<EventId> = (0..3).map(|_| EventId::new()).collect();
+        for id in &whole {
+            plant("counts", &id.to_string(), "1");
+        }
+        self.plant_details(whole[0], b"17 not UTF-8: \xff");
+        self.plant_details(whole[1], b"no time");
+        whole
+    }
+}
+
+outbox_conformance::dlq_heap_suite!(
+    plain_namespace,
+    Fixture::new(Kind::Redis, "heap"),
+    counting,
+    races,
+    leases,
+    durability,
+    names,
+    corruption,
+);
+outbox_conformance::dlq_heap_suite!(
+    odd_namespace,
+    Fixture::new(Kind::Redis, " \"héap\" o'clock:*?[a-z]\\ 100 %"),
+    counting,
+    races,
+    leases,
+    durability,
+    names,
+    corruption,
+);
+outbox_conformance::dlq_heap_suite!(
+    cluster,
+    Fixture::new(Kind::RedisCluster, "heap"),
+    counting,
+    races,
+    leases,
+    durability,
+    names,
+    corruption,
+);

@@ -1,0 +1,272 @@
+//! Outages, logins, rights, keys that are not ours, and what comes after.
+
+use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
+use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
+use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
+use std::net::TcpListener;
+use std::time::Duration;
+use test_servers::{Server as Started, search_path};
+
+const LEASE: Duration = Duration::from_secs(60);
+const KEYS: [&str; 5] = ["counts", "turns", "first", "details", "aside"];
+
+/// A Redis of the test's own, which it may stop.
+struct Redis {
+    port: u16,
+    started: Option<Started>,
+}
+
+impl Redis {
+    fn start(settings: &[&str]) -> Self {
+        let started = Started::start_redis(&search_path(), None, settings).expect("started");
+        let port = started.url().trim_end_matches('/').rsplit(':').next();
+        let port = port.and_then(|port| port.parse().ok()).expect("a port");
+        Self {
+            port,
+            started: Some(started),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    fn stop(&mut self) {
+        self.started = None;
+    }
+
+    fn start_again(&mut self, settings: &[&str]) {
+        let started = Started::start_redis(&search_path(), Some(self.port), settings);
+        self.started = Some(started.expect("started"));
+    }
+
+    fn connect(&self) -> Connection {
+        let client = Client::open(self.url()).expect("a URL");
+        client.get_connection().expect("connected")
+    }
+
+    fn tell(&self, command: &[&str]) {
+        let (name, rest) = command.split_first().expect("a command");
+        let told = cmd(name).arg(rest).exec(&mut self.connect());
+        told.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    }
+
+    async fn open(&self) -> RedisDlqHeap {
+        open(&self.url())
+            .await
+            .unwrap_or_else(|error| panic!("{}", error.report()))
+    }
+}
+
+async fn open(url: &str) -> Result<RedisDlqHeap, OutboxError> {
+    RedisDlqHeap::open(Server::from_url(url)?, "shop").await
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
+    let error = result.err().expect("refused");
+    assert_eq!(error.kind(), kind, "{}", error.report());
+    error.report()
+}
+
+fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+/// Each method, and the kind of its error; none if it succeeds.
+async fn every_method(heap: &RedisDlqHeap) -> [Option<ErrorKind>; 8] {
+    let id = EventId::new();
+    [
+        kind(heap.record_failure(id).await),
+        kind(heap.record_failures(&[FailedAttempt::new(id)]).await),
+        kind(heap.lease_exceeded(2, 1, LEASE).await),
+        kind(heap.size().await),
+        kind(heap.prune(LEASE, 10).await),
+        kind(heap.record_success(id).await),
+        kind(heap.forget(&[id]).await),
+        kind(heap.drain_exceeded(1).await),
+    ]
+}
+
+const ALL_WELL: [Option<ErrorKind>; 8] = [None; 8];
+const ALL_UNAVAILABLE: [Option<ErrorKind>; 8] = [Some(ErrorKind::Unavailable); 8];
+const ALL_INVALID: [Option<ErrorKind>; 8] = [Some(ErrorKind::Invalid); 8];
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_unavailable_and_the_handle_works_again_when_it_is_back() {
+    let mut redis = Redis::start(&[]);
+    let (heap, id) = (redis.open().await, EventId::new());
+    heap.record_failure(id).await.expect("recorded");
+    redis.stop();
+    assert_eq!(every_method(&heap).await, ALL_UNAVAILABLE);
+    refused(open(&redis.url()).await, ErrorKind::Unavailable);
+    redis.start_again(&[]);
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+    heap.record_failure(id).await.expect("recorded");
+    let count = heap.drain_exceeded(1).await.expect("drained")[0].failure_count;
+    assert_eq!(count, 1, "a server that keeps nothing starts again");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_killed_costs_one_call_and_no_count() {
+    let redis = Redis::start(&[]);
+    let (heap, id) = (redis.open().await, EventId::new());
+    for _ in 0..5 {
+        heap.record_failure(id).await.expect("recorded");
+        redis.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        refused(heap.size().await, ErrorKind::Unavailable);
+    }
+    let drained = heap.drain_exceeded(1).await.expect("drained");
+    assert_eq!(drained[0].failure_count, 5);
+}
+
+#[tokio::test]
+async fn a_script_cache_that_is_flushed_is_filled_again() {
+    let redis = Redis::start(&[]);
+    let heap = redis.open().await;
+    for _ in 0..3 {
+        redis.tell(&["SCRIPT", "FLUSH"]);
+        assert_eq!(every_method(&heap).await, ALL_WELL);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_unavailable_until_it_is_a_master() {
+    let master = Redis::start(&[]);
+    let redis = Redis::start(&[]);
+    let heap = redis.open().await;
+    redis.tell(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    let text = refused(
+        heap.record_failure(EventId::new()).await,
+        ErrorKind::Unavailable,
+    );
+    assert!(text.to_lowercase().contains("readonly"), "{text}");
+    let text = refused(heap.forget(&[EventId::new()]).await, ErrorKind::Unavailable);
+    assert!(text.to_lowercase().contains("readonly"), "{text}");
+    redis.tell(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_the_callers_and_is_not_told() {
+    let redis = Redis::start(&[]);
+    let heap = redis.open().await;
+    redis.tell(&["CONFIG", "SET", "requirepass", "secret"]);
+    for url in [
+        format!("redis://:guess@127.0.0.1:{}/", redis.port),
+        redis.url(),
+    ] {
+        let text = refused(open(&url).await, ErrorKind::Invalid);
+        assert!(!text.contains("guess"), "{text}");
+    }
+    // A connection that has logged in stays, a new one does not come about.
+    let mut admin = Client::open(format!("redis://:secret@127.0.0.1:{}/", redis.port))
+        .and_then(|client| client.get_connection())
+        .expect("connected");
+    cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal"])
+        .exec(&mut admin)
+        .expect("killed");
+    refused(heap.size().await, ErrorKind::Unavailable);
+    assert_eq!(every_method(&heap).await, ALL_INVALID);
+    cmd("CONFIG")
+        .arg(&["SET", "requirepass", ""])
+        .exec(&mut admin)
+        .expect("set");
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
+    let redis = Redis::start(&[]);
+    let heap = redis.open().await;
+    for name in KEYS {
+        let (one, two) = (EventId::new(), EventId::new());
+        heap.record_failure(one).await.expect("recorded");
+        let key = format!("outbox-dlq:{{shop}}:{name}");
+        let mut connection = redis.connect();
+        let aside = format!("{key}.aside");
+        let _: Result<(), _> = connection.rename(&key, &aside);
+        connection
+            .set::<_, _, ()>(&key, "an application's")
+            .expect("set");
+        let kinds = every_method(&heap).await;
+        assert_eq!(kinds, [Some(ErrorKind::Corrupt); 8], "{name}");
+        let batch = [FailedAttempt::new(one), FailedAttempt::new(two)];
+        let text = refused(heap.record_failures(&batch).await, ErrorKind::Corrupt);
+        assert!(text.contains(&key), "{text}");
+        let kept: String = connection.get(&key).expect("got");
+        assert_eq!(kept, "an application's");
+        connection.del::<_, ()>(&key).expect("deleted");
+        let _: Result<(), _> = connection.rename(&aside, &key);
+        let drained = heap.drain_exceeded(1).await.expect("drained");
+        let counts: Vec<_> = drained
+            .iter()
+            .map(|entry| (entry.id, entry.failure_count))
+            .collect();
+        assert_eq!(counts, [(one, 1)], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_memory_refuses_failures_and_lets_entries_leave() {
+    let redis = Redis::start(&[]);
+    let (heap, id) = (redis.open().await, EventId::new());
+    heap.record_failures(&[FailedAttempt::new(id), FailedAttempt::new(EventId::new())])
+        .await
+        .expect("recorded");
+    redis.tell(&["CONFIG", "SET", "maxmemory", "1"]);
+    let batch = [FailedAttempt::new(EventId::new()), FailedAttempt::new(id)];
+    let text = refused(heap.record_failures(&batch).await, ErrorKind::Unavailable);
+    assert!(text.contains("OOM"), "{text}");
+    heap.forget(&[id]).await.expect("forgotten");
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained").len(), 1);
+    redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_is_unavailable_within_the_timeout() {
+    let redis = Redis::start(&[]);
+    let options = RedisOptions::default().call_timeout(Duration::from_millis(300));
+    let server = || Server::from_url(&redis.url()).expect("a URL");
+    let heap = RedisDlqHeap::open_with(server(), "shop", options.clone()).await;
+    let heap = heap.expect("opened");
+    redis.tell(&["CLIENT", "PAUSE", "3600000", "WRITE"]);
+    let text = refused(heap.size().await, ErrorKind::Unavailable);
+    assert!(text.contains("300ms"), "{text}");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let silent = format!("redis://{}/", silent.local_addr().expect("an address"));
+    let server = Server::from_url(&silent).expect("a URL");
+    let opened = RedisDlqHeap::open_with(server, "shop", options).await;
+    refused(opened, ErrorKind::Unavailable);
+    redis.tell(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+}
+
+#[tokio::test]
+async fn the_rights_that_are_documented_are_enough() {
+    let redis = Redis::start(&[]);
+    let readme = include_str!("../README.md");
+    let rights = readme.split('`').find(|part| part.starts_with("+evalsha"));
+    let user = "ACL SETUSER relay on >secret ~outbox-dlq:* -@all";
+    let user = format!("{user} {}", rights.expect("the rights"));
+    redis.tell(&user.split_whitespace().collect::<Vec<_>>());
+    let url = format!("redis://relay:secret@127.0.0.1:{}/", redis.port);
+    let heap = open(&url)
+        .await
+        .unwrap_or_else(|error| panic!("{}", error.report()));
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+    redis.tell(&["ACL", "SETUSER", "relay", "resetkeys", "~shop:*"]);
+    assert_eq!(every_method(&heap).await, ALL_INVALID);
+}
+
+#[tokio::test]
+async fn a_policy_that_evicts_our_keys_is_told() {
+    let redis = Redis::start(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
+    let heap = redis.open().await;
+    let policy = heap.eviction_policy().await.expect("told");
+    assert_eq!(policy.as_deref(), Some("allkeys-lru"));
+    redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    assert_eq!(heap.eviction_policy().await.expect("told"), None);
+}

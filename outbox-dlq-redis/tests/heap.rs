@@ -1,0 +1,326 @@
+//! What the suite cannot see: pages, cut replies, keys that were lost, the server's clock.
+
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
+use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
+use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+use test_servers::{Kind, url};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+
+const LEASE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A heap of the test's own, whose keys go with it.
+struct Heap {
+    heap: RedisDlqHeap,
+    shift: ClockShift,
+    namespace: String,
+}
+
+impl Heap {
+    async fn open() -> Self {
+        Self::open_at(&server()).await
+    }
+
+    async fn open_at(url: &str) -> Self {
+        let (shift, namespace) = (ClockShift::default(), EventId::new().to_string());
+        let server = Server::from_url(url).expect("a URL");
+        let heap = RedisDlqHeap::open(server, &namespace)
+            .await
+            .expect("opened");
+        Self {
+            heap: heap.with_clock_shift(shift.clone()),
+            shift,
+            namespace,
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("outbox-dlq:{{{}}}:{name}", self.namespace)
+    }
+
+    /// Records one failure each of so many new events, and goes on in time.
+    async fn fail(&self, count: usize, times: usize) -> HashSet<EventId> {
+        let ids: HashSet<EventId> = (0..count).map(|_| EventId::new()).collect();
+        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+        for _ in 0..times {
+            self.heap
+                .record_failures(&failures)
+                .await
+                .expect("recorded");
+        }
+        self.shift.advance(SECOND);
+        ids
+    }
+
+    async fn lease(&self, threshold: u32, limit: usize) -> HashSet<EventId> {
+        let leased = self.heap.lease_exceeded(threshold, limit, LEASE).await;
+        ids(&leased.expect("leased"))
+    }
+
+    async fn drain(&self, threshold: u32) -> HashSet<EventId> {
+        ids(&self.heap.drain_exceeded(threshold).await.expect("drained"))
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        let names = ["counts", "turns", "first", "details", "aside"];
+        let keys = names.map(|name| self.key(name));
+        connect().del::<_, ()>(&keys).expect("deleted");
+    }
+}
+
+fn ids(entries: &[DlqEntry]) -> HashSet<EventId> {
+    let ids: HashSet<EventId> = entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids.len(), entries.len(), "an entry twice");
+    ids
+}
+
+fn server() -> String {
+    url(Kind::Redis).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn connect() -> Connection {
+    let client = Client::open(server()).expect("a URL");
+    client.get_connection().expect("connected")
+}
+
+#[tokio::test]
+async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshold() {
+    let heap = Heap::open().await;
+    heap.fail(1_200, 1).await;
+    let oldest = heap.fail(600, 2).await;
+    heap.fail(1_200, 1).await;
+    let newest = heap.fail(300, 2).await;
+    assert_eq!(heap.lease(2, 600).await, oldest);
+    assert_eq!(heap.lease(2, usize::MAX).await, newest);
+    assert!(heap.lease(2, 1).await.is_empty());
+    heap.shift.advance(LEASE);
+    // Those whose leases ran out come behind those that were never leased.
+    let waiting = heap.fail(700, 2).await;
+    heap.shift.advance(LEASE);
+    assert_eq!(
+        heap.lease(2, 900).await,
+        oldest.union(&newest).copied().collect()
+    );
+    assert_eq!(heap.lease(2, 900).await, waiting);
+    assert_eq!(heap.drain(1).await.len(), 2_400);
+}
+
+#[tokio::test]
+async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
+    let heap = Heap::open().await;
+    let all = heap.fail(2_000, 1).await;
+    let leased = heap.lease(1, 1_300).await;
+    assert_eq!(leased.len(), 1_300);
+    assert_eq!(
+        heap.drain(1).await,
+        all.difference(&leased).copied().collect()
+    );
+    assert!(heap.drain(1).await.is_empty());
+    heap.shift.advance(LEASE);
+    assert_eq!(heap.drain(1).await, leased);
+}
+
+#[tokio::test]
+async fn old_entries_are_pruned_behind_many_that_still_fail() {
+    let heap = Heap::open().await;
+    let failing = heap.fail(1_200, 1).await;
+    heap.fail(1_200, 1).await;
+    heap.shift.advance(LEASE);
+    let failures: Vec<_> = failing.iter().map(|id| FailedAttempt::new(*id)).collect();
+    heap.heap
+        .record_failures(&failures)
+        .await
+        .expect("recorded");
+    assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 700);
+    assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 500);
+    assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 0);
+    assert_eq!(heap.drain(1).await, failing);
+    let left: [u64; 3] = ["turns", "first", "details"].map(|name| {
+        let card = if name == "details" { "HLEN" } else { "ZCARD" };
+        cmd(card)
+            .arg(heap.key(name))
+            .query(&mut connect())
+            .expect("asked")
+    });
+    assert_eq!(left, [0; 3], "something leaks");
+}
+
+#[tokio::test]
+async fn times_are_the_servers() {
+    let heap = Heap::open().await;
+    let time = || {
+        let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut connect()).expect("asked");
+        SystemTime::UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + micros)
+    };
+    let before = time();
+    heap.heap
+        .record_failure(EventId::new())
+        .await
+        .expect("recorded");
+    let after = time();
+    let oldest = heap
+        .heap
+        .size()
+        .await
+        .expect("told")
+        .and_then(|size| size.oldest);
+    let entry = &heap.heap.drain_exceeded(1).await.expect("drained")[0];
+    assert!(before <= entry.first_failed_at && entry.last_failed_at <= after);
+    assert_eq!(oldest, Some(entry.first_failed_at));
+}
+
+#[tokio::test]
+async fn a_lease_and_an_age_may_be_endless() {
+    let heap = Heap::open().await;
+    heap.fail(1, 1).await;
+    assert_eq!(
+        heap.heap
+            .prune(Duration::MAX, usize::MAX)
+            .await
+            .expect("pruned"),
+        0
+    );
+    let leased = heap.heap.lease_exceeded(1, usize::MAX, Duration::MAX).await;
+    assert_eq!(leased.expect("leased").len(), 1);
+    heap.shift
+        .advance(Duration::from_secs(50 * 365 * 24 * 3600));
+    assert!(heap.drain(1).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_member_that_is_no_entry_is_kept_for_a_person() {
+    let heap = Heap::open().await;
+    let mut connection = connect();
+    let add = |connection: &mut Connection, member: &str, score: f64| {
+        connection
+            .zadd::<_, _, _, ()>(heap.key("counts"), member, score)
+            .expect("planted");
+    };
+    add(&mut connection, "an application's", 7.0);
+    add(&mut connection, "another's", -7.5);
+    let valid = heap.fail(1, 1).await;
+    assert_eq!(heap.drain(1).await, valid);
+    let aside: Vec<(String, f64)> = connection
+        .zrange_withscores(heap.key("aside"), 0, -1)
+        .expect("asked");
+    assert_eq!(
+        aside,
+        [
+            ("another's".to_owned(), -7.5),
+            ("an application's".to_owned(), 7.0)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_heap_that_lost_one_of_its_keys_goes_on() {
+    for lost in ["counts", "turns", "first", "details"] {
+        let heap = Heap::open().await;
+        let all = heap.fail(700, 1).await;
+        assert_eq!(heap.lease(1, 1).await.len(), 1);
+        connect().del::<_, ()>(heap.key(lost)).expect("deleted");
+        let failures: Vec<_> = all.iter().map(|id| FailedAttempt::new(*id)).collect();
+        heap.heap
+            .record_failures(&failures)
+            .await
+            .expect("recorded");
+        let count = if lost == "counts" { 1 } else { 2 };
+        let hidden = usize::from(lost == "first" || lost == "details");
+        assert_eq!(
+            heap.lease(count, 700).await.len(),
+            700 - hidden,
+            "without {lost}"
+        );
+        let size = heap.heap.size().await.expect("told").expect("a size");
+        assert_eq!((size.entries, size.oldest.is_some()), (700, true));
+        heap.shift.advance(LEASE * 2);
+        assert_eq!(heap.heap.prune(LEASE, 1_000).await.expect("pruned"), 700);
+    }
+}
+
+/// A way to the server that is cut when it has brought so many bytes back.
+async fn cut_after(bytes: Arc<AtomicU64>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("redis://{}/", listener.local_addr().expect("an address"));
+    let server = server();
+    let server = server
+        .trim_start_matches("redis://")
+        .trim_end_matches('/')
+        .to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.expect("connected");
+            let bytes = Arc::clone(&bytes);
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let there = copy(&mut from_client, &mut to_server);
+                let back = async {
+                    let mut byte = [0];
+                    while from_server.read_exact(&mut byte).await.is_ok() {
+                        let left = bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                            left.checked_sub(1)
+                        });
+                        if left.is_err() || to_client.write_all(&byte).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                tokio::select! { _ = there => {}, () = back => {} }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
+    let left = Arc::new(AtomicU64::new(u64::MAX));
+    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let id = EventId::new();
+    heap.heap.record_failure(id).await.expect("recorded");
+    let mut counted = 1;
+    for bytes in 0.. {
+        left.store(bytes, Ordering::SeqCst);
+        let cut = heap.heap.record_failure(id).await;
+        left.store(u64::MAX, Ordering::SeqCst);
+        let count: u32 = connect()
+            .zscore(heap.key("counts"), id.to_string())
+            .expect("asked");
+        assert!(
+            count == counted || count == counted + 1,
+            "{count} after {counted}"
+        );
+        if cut.is_ok() {
+            assert_eq!(count, counted + 1);
+            return;
+        }
+        counted = count;
+        heap.heap.size().await.expect("the next call works");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_is_cut_on_a_later_page_returns_what_it_has() {
+    let left = Arc::new(AtomicU64::new(u64::MAX));
+    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let all = heap.fail(1_300, 1).await;
+    // More than one page of about 90 bytes an entry, less than two.
+    left.store(70_000, Ordering::SeqCst);
+    let first = heap.drain(1).await;
+    left.store(u64::MAX, Ordering::SeqCst);
+    let rest = heap.drain(1).await;
+    assert_eq!(
+        (first.len(), rest.len()),
+        (500, 300),
+        "of 1,300, one page was lost"
+    );
+    assert!(first.is_disjoint(&rest) && first.union(&rest).all(|id| all.contains(id)));
+}
