@@ -76,7 +76,7 @@ async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64
     for _ in 0..TURNS {
         let now = SystemTime::now();
         let entry = |seed: &mut u64| {
-            let id = ids[usize::try_from(random(seed)).unwrap() % ids.len()];
+            let id = ids[usize::try_from(random(seed)).expect("31 bits") % ids.len()];
             DlqEntry::new(id, 3, now, now)
         };
         let entries: Vec<DlqEntry> = (0..4).map(|_| entry(&mut seed)).collect();
