@@ -177,6 +177,23 @@ async fn times_are_the_servers() {
 }
 
 #[tokio::test]
+async fn a_clock_that_went_back_does_not_move_the_last_failure() {
+    let heap = Heap::open().await;
+    let server = Server::from_url(&server()).expect("a URL");
+    let behind = RedisDlqHeap::open(server, &heap.namespace).await;
+    let (behind, id) = (behind.expect("opened"), EventId::new());
+    behind.record_failure(id).await.expect("recorded");
+    heap.shift.advance(LEASE);
+    heap.heap.record_failure(id).await.expect("recorded");
+    behind.record_failure(id).await.expect("recorded");
+    let entry = &behind.drain_exceeded(3).await.expect("drained")[0];
+    assert!(
+        entry.last_failed_at >= entry.first_failed_at + LEASE,
+        "{entry:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_lease_and_an_age_may_be_endless() {
     let heap = Heap::open().await;
     heap.fail(1, 1).await;
