@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     #[cfg(feature = "sentinel")]
     Sentinel(Box<redis::sentinel::SentinelClient>),
     #[cfg(feature = "cluster")]
-    Cluster(redis::cluster::ClusterClient),
+    Cluster(Box<redis::cluster::ClusterClient>),
 }
 
 impl Server {
@@ -117,7 +117,7 @@ impl From<redis::sentinel::SentinelClient> for Server {
 #[cfg(feature = "cluster")]
 impl From<redis::cluster::ClusterClient> for Server {
     fn from(client: redis::cluster::ClusterClient) -> Self {
-        Self(Kind::Cluster(client))
+        Self(Kind::Cluster(Box::new(client)))
     }
 }
 
