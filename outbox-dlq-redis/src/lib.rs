@@ -28,9 +28,6 @@ const PAGE: usize = 500;
 /// The most failures or ids that one script takes.
 const BATCH: usize = 1000;
 
-/// A hundred years in microseconds: the longest lease and age. Scores are exact up to it.
-const LONGEST: u64 = 100 * 365 * 24 * 3600 * 1_000_000;
-
 /// A dead-letter heap in five keys of a Redis server. Clones share the connection.
 ///
 /// # Cancel safety
@@ -249,5 +246,5 @@ impl DlqHeap for RedisDlqHeap {
 }
 
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).map_or(LONGEST, |micros| micros.min(LONGEST))
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,6 +1,6 @@
 //! What the suite cannot see: pages, cut replies, keys that were lost, the server's clock.
 
-use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize};
 use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
 use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
 use std::collections::HashSet;
@@ -55,6 +55,14 @@ impl Heap {
         }
         self.shift.advance(SECOND);
         ids
+    }
+
+    /// The sizes of the keys beside that of counts.
+    fn left(&self) -> [u64; 3] {
+        [("ZCARD", "turns"), ("ZCARD", "first"), ("HLEN", "details")].map(|(size, name)| {
+            let size = cmd(size).arg(self.key(name)).query(&mut connect());
+            size.expect("asked")
+        })
     }
 
     async fn lease(&self, threshold: u32, limit: usize) -> HashSet<EventId> {
@@ -142,14 +150,7 @@ async fn old_entries_are_pruned_behind_many_that_still_fail() {
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 500);
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 0);
     assert_eq!(heap.drain(1).await, failing);
-    let left: [u64; 3] = ["turns", "first", "details"].map(|name| {
-        let card = if name == "details" { "HLEN" } else { "ZCARD" };
-        cmd(card)
-            .arg(heap.key(name))
-            .query(&mut connect())
-            .expect("asked")
-    });
-    assert_eq!(left, [0; 3], "something leaks");
+    assert_eq!(heap.left(), [0; 3], "something leaks");
 }
 
 #[tokio::test]
@@ -191,6 +192,25 @@ async fn a_clock_that_went_back_does_not_move_the_last_failure() {
         entry.last_failed_at >= entry.first_failed_at + LEASE,
         "{entry:?}"
     );
+    heap.heap.record_failure(id).await.expect("recorded");
+    connect()
+        .del::<_, ()>(heap.key("details"))
+        .expect("deleted");
+    behind.record_failure(id).await.expect("recorded");
+    let entry = &behind.drain_exceeded(2).await.expect("drained")[0];
+    assert_eq!(entry.last_failed_at, entry.first_failed_at);
+}
+
+#[tokio::test]
+async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
+    let heap = Heap::open().await;
+    heap.fail(700, 1).await;
+    connect().del::<_, ()>(heap.key("counts")).expect("deleted");
+    let size = heap.heap.size().await.expect("told");
+    assert_eq!(size, Some(HeapSize::default()));
+    heap.shift.advance(LEASE);
+    assert_eq!(heap.heap.prune(LEASE, 1_000).await.expect("pruned"), 0);
+    assert_eq!(heap.left(), [0; 3]);
 }
 
 #[tokio::test]
