@@ -15,13 +15,13 @@ const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A heap of the test's own, whose keys go with it.
-struct Heap {
+struct Fixture {
     heap: RedisDlqHeap,
     shift: ClockShift,
     namespace: String,
 }
 
-impl Heap {
+impl Fixture {
     async fn open() -> Self {
         Self::open_at(&server()).await
     }
@@ -75,7 +75,7 @@ impl Heap {
     }
 }
 
-impl Drop for Heap {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let names = ["counts", "turns", "first", "details", "aside"];
         let keys = names.map(|name| self.key(name));
@@ -100,7 +100,7 @@ fn connect() -> Connection {
 
 #[tokio::test]
 async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshold() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     heap.fail(1_200, 1).await;
     let oldest = heap.fail(600, 2).await;
     heap.fail(1_200, 1).await;
@@ -122,7 +122,7 @@ async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshol
 
 #[tokio::test]
 async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let all = heap.fail(2_000, 1).await;
     let leased = heap.lease(1, 1_300).await;
     assert_eq!(leased.len(), 1_300);
@@ -137,7 +137,7 @@ async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
 
 #[tokio::test]
 async fn old_entries_are_pruned_behind_many_that_still_fail() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let failing = heap.fail(1_200, 1).await;
     heap.fail(1_200, 1).await;
     heap.shift.advance(LEASE);
@@ -155,7 +155,7 @@ async fn old_entries_are_pruned_behind_many_that_still_fail() {
 
 #[tokio::test]
 async fn times_are_the_servers() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let time = || {
         let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut connect()).expect("asked");
         SystemTime::UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + micros)
@@ -179,7 +179,7 @@ async fn times_are_the_servers() {
 
 #[tokio::test]
 async fn a_clock_that_went_back_does_not_move_the_last_failure() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let server = Server::from_url(&server()).expect("a URL");
     let behind = RedisDlqHeap::open(server, &heap.namespace).await;
     let (behind, id) = (behind.expect("opened"), EventId::new());
@@ -203,7 +203,7 @@ async fn a_clock_that_went_back_does_not_move_the_last_failure() {
 
 #[tokio::test]
 async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     heap.fail(700, 1).await;
     connect().del::<_, ()>(heap.key("counts")).expect("deleted");
     let size = heap.heap.size().await.expect("told");
@@ -215,7 +215,7 @@ async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
 
 #[tokio::test]
 async fn a_lease_and_an_age_may_be_endless() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     heap.fail(1, 1).await;
     assert_eq!(
         heap.heap
@@ -233,7 +233,7 @@ async fn a_lease_and_an_age_may_be_endless() {
 
 #[tokio::test]
 async fn a_member_that_is_no_entry_is_kept_for_a_person() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let mut connection = connect();
     let add = |connection: &mut Connection, member: &str, score: f64| {
         connection
@@ -259,7 +259,7 @@ async fn a_member_that_is_no_entry_is_kept_for_a_person() {
 #[tokio::test]
 async fn a_heap_that_lost_one_of_its_keys_goes_on() {
     for lost in ["counts", "turns", "first", "details"] {
-        let heap = Heap::open().await;
+        let heap = Fixture::open().await;
         let all = heap.fail(700, 1).await;
         assert_eq!(heap.lease(1, 1).await.len(), 1);
         connect().del::<_, ()>(heap.key(lost)).expect("deleted");
@@ -320,7 +320,7 @@ async fn cut_after(bytes: Arc<AtomicU64>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
-    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let id = EventId::new();
     heap.heap.record_failure(id).await.expect("recorded");
     let mut counted = 1;
@@ -347,7 +347,7 @@ async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_that_is_cut_on_a_later_page_returns_what_it_has() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
-    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let all = heap.fail(1_300, 1).await;
     // More than one page of about 90 bytes an entry, less than two.
     left.store(70_000, Ordering::SeqCst);

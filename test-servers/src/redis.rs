@@ -4,7 +4,7 @@ use crate::installed::{PATIENCE, PAUSE, Plan, Started, free_port, launch};
 use crate::{Error, Kind};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// Redis's own socket in its folder.
@@ -79,7 +79,7 @@ fn free_cluster_port() -> Result<u16, Error> {
     }
 }
 
-fn is_whole(folder: &PathBuf) -> bool {
+fn is_whole(folder: &Path) -> bool {
     let size = format!("cluster_size:{MASTERS}\r");
     let is_whole = |info: String| info.contains("cluster_state:ok") && info.contains(&size);
     ask(folder, "CLUSTER INFO").is_ok_and(is_whole)
