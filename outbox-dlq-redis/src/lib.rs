@@ -23,7 +23,7 @@ pub use server::{ClockShift, RedisOptions, Server};
 
 /// The most entries that one script gives up, so that other clients of the server do not wait for
 /// long. Measured in the README.
-const PAGE: usize = 250;
+const PAGE: usize = 100;
 
 /// The most failures or ids that one script takes.
 const BATCH: usize = 1000;
@@ -32,7 +32,7 @@ const BATCH: usize = 1000;
 ///
 /// # Cancel safety
 ///
-/// Each page of 250 entries is one script, which is applied whole or not at all. A call whose
+/// Each page of 100 entries is one script, which is applied whole or not at all. A call whose
 /// future is dropped was applied up to some page; what a dropped drain took out is gone.
 #[derive(Clone, Debug)]
 pub struct RedisDlqHeap {

@@ -349,14 +349,14 @@ async fn a_drain_that_is_cut_on_a_later_page_returns_what_it_has() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let all = heap.fail(1_300, 1).await;
-    // More than two pages of about 95 bytes an entry, less than three.
+    // More than six pages of about 97 bytes an entry, less than seven.
     left.store(60_000, Ordering::SeqCst);
     let first = heap.drain(1).await;
     left.store(u64::MAX, Ordering::SeqCst);
     let rest = heap.drain(1).await;
     assert_eq!(
         (first.len(), rest.len()),
-        (500, 550),
+        (600, 600),
         "of 1,300, one page was lost"
     );
     assert!(first.is_disjoint(&rest) && first.union(&rest).all(|id| all.contains(id)));
