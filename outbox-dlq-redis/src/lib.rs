@@ -21,21 +21,18 @@ use std::time::Duration;
 pub use redis;
 pub use server::{ClockShift, RedisOptions, Server};
 
-/// The most entries or failures that one script takes on, so that other clients of the server do
-/// not wait for long. Measured in the README.
-const PAGE: usize = 500;
+/// The most entries that one script gives up, so that other clients of the server do not wait for
+/// long. Measured in the README.
+const PAGE: usize = 100;
 
 /// The most failures or ids that one script takes.
 const BATCH: usize = 1000;
-
-/// A hundred years in microseconds: the longest lease and age. Scores are exact up to it.
-const LONGEST: u64 = 100 * 365 * 24 * 3600 * 1_000_000;
 
 /// A dead-letter heap in five keys of a Redis server. Clones share the connection.
 ///
 /// # Cancel safety
 ///
-/// Each page of 500 entries is one script, which is applied whole or not at all. A call whose
+/// Each page of 100 entries is one script, which is applied whole or not at all. A call whose
 /// future is dropped was applied up to some page; what a dropped drain took out is gone.
 #[derive(Clone, Debug)]
 pub struct RedisDlqHeap {
@@ -249,5 +246,5 @@ impl DlqHeap for RedisDlqHeap {
 }
 
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).map_or(LONGEST, |micros| micros.min(LONGEST))
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct Server(pub(crate) Kind);
 
 pub(crate) enum Kind {
-    Single(Client),
+    Single(Box<Client>),
     #[cfg(feature = "sentinel")]
     Sentinel(Box<redis::sentinel::SentinelClient>),
     #[cfg(feature = "cluster")]
@@ -72,7 +72,7 @@ fn sentinel(encrypted: bool, rest: &str) -> RedisResult<Server> {
     let (login, place) = split_login(rest);
     let mut parts = place.split('/');
     let hosts = parts.next().unwrap_or_default();
-    let name = parts.next().unwrap_or_default();
+    let name = parts.next().unwrap_or_default().to_owned();
     let database = parts.next().unwrap_or_default();
     let scheme = if encrypted { "rediss" } else { "redis" };
     // The host does not matter here: the sentinels tell it.
@@ -84,8 +84,7 @@ fn sentinel(encrypted: bool, rest: &str) -> RedisResult<Server> {
     }
     let sentinels = hosts.split(',').map(|host| format!("{scheme}://{host}"));
     let master = SentinelServerType::Master;
-    SentinelClient::build(sentinels.collect(), name.to_owned(), Some(node), master)
-        .map(Server::from)
+    SentinelClient::build(sentinels.collect(), name, Some(node), master).map(Server::from)
 }
 
 impl fmt::Debug for Server {
@@ -102,7 +101,7 @@ impl fmt::Debug for Server {
 
 impl From<Client> for Server {
     fn from(client: Client) -> Self {
-        Self(Kind::Single(client))
+        Self(Kind::Single(Box::new(client)))
     }
 }
 

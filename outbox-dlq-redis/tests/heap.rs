@@ -1,6 +1,6 @@
 //! What the suite cannot see: pages, cut replies, keys that were lost, the server's clock.
 
-use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize};
 use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
 use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
 use std::collections::HashSet;
@@ -15,13 +15,13 @@ const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A heap of the test's own, whose keys go with it.
-struct Heap {
+struct Fixture {
     heap: RedisDlqHeap,
     shift: ClockShift,
     namespace: String,
 }
 
-impl Heap {
+impl Fixture {
     async fn open() -> Self {
         Self::open_at(&server()).await
     }
@@ -57,6 +57,14 @@ impl Heap {
         ids
     }
 
+    /// The sizes of the keys beside that of counts.
+    fn left(&self) -> [u64; 3] {
+        [("ZCARD", "turns"), ("ZCARD", "first"), ("HLEN", "details")].map(|(size, name)| {
+            let size = cmd(size).arg(self.key(name)).query(&mut connect());
+            size.expect("asked")
+        })
+    }
+
     async fn lease(&self, threshold: u32, limit: usize) -> HashSet<EventId> {
         let leased = self.heap.lease_exceeded(threshold, limit, LEASE).await;
         ids(&leased.expect("leased"))
@@ -67,7 +75,7 @@ impl Heap {
     }
 }
 
-impl Drop for Heap {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let names = ["counts", "turns", "first", "details", "aside"];
         let keys = names.map(|name| self.key(name));
@@ -92,7 +100,7 @@ fn connect() -> Connection {
 
 #[tokio::test]
 async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshold() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     heap.fail(1_200, 1).await;
     let oldest = heap.fail(600, 2).await;
     heap.fail(1_200, 1).await;
@@ -114,7 +122,7 @@ async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshol
 
 #[tokio::test]
 async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let all = heap.fail(2_000, 1).await;
     let leased = heap.lease(1, 1_300).await;
     assert_eq!(leased.len(), 1_300);
@@ -129,7 +137,7 @@ async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
 
 #[tokio::test]
 async fn old_entries_are_pruned_behind_many_that_still_fail() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let failing = heap.fail(1_200, 1).await;
     heap.fail(1_200, 1).await;
     heap.shift.advance(LEASE);
@@ -142,19 +150,12 @@ async fn old_entries_are_pruned_behind_many_that_still_fail() {
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 500);
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 0);
     assert_eq!(heap.drain(1).await, failing);
-    let left: [u64; 3] = ["turns", "first", "details"].map(|name| {
-        let card = if name == "details" { "HLEN" } else { "ZCARD" };
-        cmd(card)
-            .arg(heap.key(name))
-            .query(&mut connect())
-            .expect("asked")
-    });
-    assert_eq!(left, [0; 3], "something leaks");
+    assert_eq!(heap.left(), [0; 3], "something leaks");
 }
 
 #[tokio::test]
 async fn times_are_the_servers() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let time = || {
         let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut connect()).expect("asked");
         SystemTime::UNIX_EPOCH + Duration::from_micros(seconds * 1_000_000 + micros)
@@ -178,7 +179,7 @@ async fn times_are_the_servers() {
 
 #[tokio::test]
 async fn a_clock_that_went_back_does_not_move_the_last_failure() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let server = Server::from_url(&server()).expect("a URL");
     let behind = RedisDlqHeap::open(server, &heap.namespace).await;
     let (behind, id) = (behind.expect("opened"), EventId::new());
@@ -191,11 +192,30 @@ async fn a_clock_that_went_back_does_not_move_the_last_failure() {
         entry.last_failed_at >= entry.first_failed_at + LEASE,
         "{entry:?}"
     );
+    heap.heap.record_failure(id).await.expect("recorded");
+    connect()
+        .del::<_, ()>(heap.key("details"))
+        .expect("deleted");
+    behind.record_failure(id).await.expect("recorded");
+    let entry = &behind.drain_exceeded(2).await.expect("drained")[0];
+    assert_eq!(entry.last_failed_at, entry.first_failed_at);
+}
+
+#[tokio::test]
+async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
+    let heap = Fixture::open().await;
+    heap.fail(700, 1).await;
+    connect().del::<_, ()>(heap.key("counts")).expect("deleted");
+    let size = heap.heap.size().await.expect("told");
+    assert_eq!(size, Some(HeapSize::default()));
+    heap.shift.advance(LEASE);
+    assert_eq!(heap.heap.prune(LEASE, 1_000).await.expect("pruned"), 0);
+    assert_eq!(heap.left(), [0; 3]);
 }
 
 #[tokio::test]
 async fn a_lease_and_an_age_may_be_endless() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     heap.fail(1, 1).await;
     assert_eq!(
         heap.heap
@@ -213,7 +233,7 @@ async fn a_lease_and_an_age_may_be_endless() {
 
 #[tokio::test]
 async fn a_member_that_is_no_entry_is_kept_for_a_person() {
-    let heap = Heap::open().await;
+    let heap = Fixture::open().await;
     let mut connection = connect();
     let add = |connection: &mut Connection, member: &str, score: f64| {
         connection
@@ -239,7 +259,7 @@ async fn a_member_that_is_no_entry_is_kept_for_a_person() {
 #[tokio::test]
 async fn a_heap_that_lost_one_of_its_keys_goes_on() {
     for lost in ["counts", "turns", "first", "details"] {
-        let heap = Heap::open().await;
+        let heap = Fixture::open().await;
         let all = heap.fail(700, 1).await;
         assert_eq!(heap.lease(1, 1).await.len(), 1);
         connect().del::<_, ()>(heap.key(lost)).expect("deleted");
@@ -300,7 +320,7 @@ async fn cut_after(bytes: Arc<AtomicU64>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
-    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let id = EventId::new();
     heap.heap.record_failure(id).await.expect("recorded");
     let mut counted = 1;
@@ -327,16 +347,16 @@ async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_that_is_cut_on_a_later_page_returns_what_it_has() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
-    let heap = Heap::open_at(&cut_after(Arc::clone(&left)).await).await;
+    let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let all = heap.fail(1_300, 1).await;
-    // More than one page of about 90 bytes an entry, less than two.
-    left.store(70_000, Ordering::SeqCst);
+    // More than six pages of about 97 bytes an entry, less than seven.
+    left.store(60_000, Ordering::SeqCst);
     let first = heap.drain(1).await;
     left.store(u64::MAX, Ordering::SeqCst);
     let rest = heap.drain(1).await;
     assert_eq!(
         (first.len(), rest.len()),
-        (500, 300),
+        (600, 600),
         "of 1,300, one page was lost"
     );
     assert!(first.is_disjoint(&rest) && first.union(&rest).all(|id| all.contains(id)));

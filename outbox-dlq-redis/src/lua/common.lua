@@ -21,11 +21,11 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2] + ARGV[1]
 
-local hex = '[0-9a-f]'
+local hex = '%x'
 local uuid = '^' .. hex:rep(8) .. ('%-' .. hex:rep(4)):rep(3) .. '%-' .. hex:rep(12) .. '$'
 
 local function is_id(member)
-    return #member == 36 and member:find(uuid) ~= nil
+    return member:find(uuid) ~= nil and member:lower() == member
 end
 
 local function is_count(score)

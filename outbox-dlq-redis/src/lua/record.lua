@@ -11,30 +11,39 @@ for i = 2, #ARGV, 2 do
     if text ~= '' then latest[id] = text end
 end
 
-local before, text, stamp = scores(counts, ids), texts(ids), string.format('%.0f', now)
+local stamp = string.format('%.0f', now)
 local counted, fresh, known, described = {}, {}, {}, {}
-for i, id in ipairs(ids) do
-    local count, last, told = before[i], nil, nil
+for i, count in ipairs(scores(counts, ids)) do
+    local id = ids[i]
     if count and not is_count(count) then
         set_aside(id, count)
         count = nil
     end
-    if count and text[i] then
-        last, told = text[i]:match('^%d+'), text[i]:match(' .*$')
+    if count then
+        known[#known + 1] = id
+    else
+        fresh[#fresh + 1], fresh[#fresh + 2] = now, id
+        described[#described + 1], described[#described + 2] = id, stamp .. (latest[id] or '')
     end
-    local group = count and known or fresh
-    group[#group + 1], group[#group + 2] = now, id
     counted[2 * i - 1] = math.min((tonumber(count) or 0) + times[id], 4294967295)
     counted[2 * i] = id
+end
+for i, text in ipairs(texts(known)) do
+    local id, last, told = known[i], stamp, latest[known[i]]
+    local gap = text and text:find(' ', 1, true)
     -- A clock that went back does not move the last failure.
-    if not last or tonumber(last) < now then last = stamp end
-    described[2 * i - 1], described[2 * i] = id, last .. (latest[id] or told or '')
+    local before = text and text:sub(1, (gap or 0) - 1)
+    if (tonumber(before) or 0) > now then last = before end
+    described[#described + 1] = id
+    described[#described + 1] = last .. (told or gap and text:sub(gap) or '')
 end
 
 redis.call('ZADD', counts, unpack(counted))
 redis.call('HSET', details, unpack(described))
 for _, key in ipairs({turns, first}) do
     if #fresh > 0 then redis.call('ZADD', key, unpack(fresh)) end
-    -- If another program or an eviction took one of the keys, the entry is mended here.
-    if #known > 0 then redis.call('ZADD', key, 'NX', unpack(known)) end
+    -- If another program or an eviction took one of the keys, the entries are mended here.
+    if redis.call('ZCARD', key) < redis.call('ZCARD', counts) then
+        for _, id in ipairs(known) do redis.call('ZADD', key, 'NX', now, id) end
+    end
 end
