@@ -3,7 +3,7 @@
 use crate::draft::{Draft, LogRead, Row};
 use crate::memory::{LANES, Seen};
 use crate::{PostgresOutbox, row};
-use outbox_core::{Claim, ClaimToken, OutboxError};
+use outbox_core::{Claim, ClaimToken, ErrorKind, OutboxError};
 use outbox_driver_postgres::{PgUuid, interval, postgres_error};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -93,7 +93,8 @@ impl Claiming<'_> {
     async fn suspect(&mut self) -> Result<bool, OutboxError> {
         let query = sqlx::query(self.outbox.statements.claim_suspect.clone())
             .bind(PgUuid(*self.token.as_uuid()))
-            .bind(interval(self.lease));
+            .bind(interval(self.lease))
+            .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
         let rows = waiting_rows(&rows)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
@@ -108,7 +109,8 @@ impl Claiming<'_> {
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(number(limit))
             .bind(interval(self.lease))
-            .bind(number(LANES));
+            .bind(number(LANES))
+            .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
         let rows = waiting_rows(&rows)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
@@ -138,16 +140,17 @@ impl Claiming<'_> {
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(number(limit))
             .bind(interval(self.lease))
-            .bind(number(lanes));
+            .bind(number(lanes))
+            .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
         let read = log_read(&rows)?;
         let filled = read.rows.len() >= limit;
         let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
         let blocked = self.blocked(&read).await?;
         let holds = self.outbox.holds_keys;
-        let free = self.draft.add_log(read, limit, blocked, holds);
-        if !free.is_empty() {
-            self.free(&free).await?;
+        let less = self.draft.add_log(read, limit, blocked, holds);
+        if !less.is_empty() {
+            self.trim(&less).await?;
         }
         Ok(filled.then_some(enough))
     }
@@ -172,10 +175,15 @@ impl Claiming<'_> {
             .map_err(postgres_error(CLAIM))
     }
 
-    async fn free(&self, lanes: &[i16]) -> Result<(), OutboxError> {
-        let query = sqlx::query(self.outbox.statements.free_lanes.clone())
+    async fn trim(&self, less: &[(i16, usize)]) -> Result<(), OutboxError> {
+        let query = sqlx::query(self.outbox.statements.trim_lanes.clone())
             .bind(PgUuid(*self.token.as_uuid()))
-            .bind(lanes);
+            .bind(less.iter().map(|(lane, _)| *lane).collect::<Vec<_>>())
+            .bind(
+                less.iter()
+                    .map(|(_, took)| number(*took))
+                    .collect::<Vec<_>>(),
+            );
         self.outbox.driver.execute(CLAIM, query).await?;
         Ok(())
     }
@@ -190,9 +198,13 @@ impl Claiming<'_> {
         } = self;
         let given = std::mem::take(&mut draft.given);
         if given.is_empty() {
-            // Windows that ended, and events that wait behind others, are settled here.
+            // Windows that ended, and events that wait behind others, are settled here. If the lease
+            // is over already, another claim has them.
             if !draft.lanes.is_empty() {
-                outbox.settle_draft(token, &draft, &[]).await?;
+                match outbox.settle_draft(token, &draft, &[]).await {
+                    Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
+                    _ => {}
+                }
             }
             let seen = outbox.look().await?;
             if seen.0.has_work() {

@@ -78,14 +78,15 @@ impl Draft {
     }
 
     /// Adds rows of the log: the first `limit` of all lanes by their `seq`. In each lane one more
-    /// was read than that, if there is one. Returns the lanes of which nothing is taken.
+    /// was read than that, if there is one. Returns the lanes of which less is taken than was
+    /// leased, and how much.
     pub(crate) fn add_log(
         &mut self,
         mut read: LogRead,
         limit: usize,
         blocked: HashSet<String>,
         holds: bool,
-    ) -> Vec<i16> {
+    ) -> Vec<(i16, usize)> {
         self.closed.extend(blocked);
         read.rows.sort_unstable_by_key(|(seq, _)| *seq);
         let mut found: BTreeMap<i16, usize> = BTreeMap::new();
@@ -98,17 +99,17 @@ impl Draft {
             self.lanes.entry(row.lane).or_default().read_to = Some(seq);
             self.add(row, holds);
         }
-        let mut free = Vec::new();
+        let mut less = Vec::new();
         for lane in read.lanes {
             let found = found.get(&lane).copied().unwrap_or_default();
             let taken = taken.get(&lane).copied().unwrap_or_default();
             if taken == found {
                 self.lanes.entry(lane).or_default().ends = true;
-            } else if taken == 0 && !self.lanes.contains_key(&lane) {
-                free.push(lane);
+            } else if taken < limit {
+                less.push((lane, taken));
             }
         }
-        free
+        less
     }
 
     /// The places that the claim has among the events that wait.

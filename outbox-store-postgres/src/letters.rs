@@ -64,8 +64,8 @@ impl DeadLetters for PostgresOutbox {
 }
 
 impl PostgresOutbox {
-    /// Replays or purges. The lanes of letters that hold a key are locked first, as their keys may
-    /// go on.
+    /// Replays or purges. Where a letter held its key, the key may go on: then the lane is locked,
+    /// so that an event which begins to wait at this moment is seen here or sees the letter gone.
     async fn take_letters(
         &self,
         operation: &'static str,
@@ -77,25 +77,28 @@ impl PostgresOutbox {
         let statements = &*self.statements;
         self.driver
             .transaction(operation, async |connection: &mut PgConnection| {
-                let rows = filtered(&statements.holding_lanes, filter, limit)
-                    .fetch_all(&mut *connection)
-                    .await
-                    .map_err(&error)?;
-                let lanes: Vec<i16> = collect(operation, &rows, |row| row.try_get(0))?;
-                if !lanes.is_empty() {
-                    lock_lanes(connection, operation, statements, &lanes).await?;
-                }
                 let rows = filtered(statement, filter, limit)
                     .fetch_all(&mut *connection)
                     .await
                     .map_err(&error)?;
-                let keys: Vec<Option<String>> = collect(operation, &rows, |row| row.try_get(1))?;
-                let keys: BTreeSet<String> = keys.into_iter().flatten().collect();
-                promote(connection, operation, statements, &keys).await?;
+                let (mut lanes, mut keys) = (BTreeSet::new(), BTreeSet::new());
+                for (lane, key) in collect(operation, &rows, held_key)? {
+                    lanes.extend(key.is_some().then_some(lane));
+                    keys.extend(key);
+                }
+                if !keys.is_empty() {
+                    let lanes: Vec<i16> = lanes.into_iter().collect();
+                    lock_lanes(connection, operation, statements, &lanes).await?;
+                    promote(connection, operation, statements, &keys).await?;
+                }
                 collect(operation, &rows, |row| row::id(row, 0))
             })
             .await
     }
+}
+
+fn held_key(row: &PgRow) -> sqlx::Result<(i16, Option<String>)> {
+    Ok((row.try_get(1)?, row.try_get(2)?))
 }
 
 /// A statement with the filter as its first five parameters and the limit as the sixth.

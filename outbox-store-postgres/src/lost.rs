@@ -68,6 +68,7 @@ async fn park(
     let error = postgres_error(TAKE_BACK);
     let rows = sqlx::query(statements.take_back.clone())
         .bind(token)
+        .bind(lost.lanes.keys().copied().collect::<Vec<i16>>())
         .fetch_all(&mut *connection)
         .await
         .map_err(&error)?;

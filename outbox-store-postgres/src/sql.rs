@@ -31,8 +31,6 @@ statements! {
     clean_up_tokens
     find_entries
     find_lanes
-    free_lanes
-    holding_lanes
     letter_groups
     list_letters
     is_foreign
@@ -55,4 +53,5 @@ statements! {
     sleepers_gone
     suspect
     take_back
+    trim_lanes
 }

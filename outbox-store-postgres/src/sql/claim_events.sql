@@ -1,17 +1,20 @@
 -- S1, S2, S3: the next events of the log, of up to $4 lanes that no other claim holds.
--- $1 token, $2 limit for each lane, $3 lease, $4 lanes. One event more than the limit
--- tells that the window goes on behind them; a lane without an event has none left in its window. waiting: some of these may have to wait behind others.
+-- $1 token, $2 limit for each lane, $3 lease, $4 lanes, $5 how many lanes the claim has already.
+-- One event more than the limit tells that the window goes on behind them; a lane without an event
+-- has none left in its window. waiting: some of these may have to wait behind others.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- at the first row that was not seen before. A lane that another claim locks is left to it. So is
 -- one that was changed after the snapshot was taken (its turn is then another), as rows that its
--- window includes might be missing here.
+-- window includes might be missing here. A claim that has lost a lane meanwhile takes no other: its
+-- token would stand again for what it had read before.
 -- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
 WITH free AS MATERIALIZED (
     SELECT lane
     FROM outbox.outbox_lanes AS l
     WHERE (token IS NULL OR token = $1) AND reads = 0
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
            OR EXISTS (SELECT FROM outbox.outbox_events AS e
                       WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen))

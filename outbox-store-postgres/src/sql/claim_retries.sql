@@ -1,14 +1,15 @@
 -- S5, S6: events that are due again, with those that wait behind them, of up to $4 lanes that no
--- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes.
+-- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already.
 --
 -- One statement under the locks of its lanes; lanes that are locked or that were changed since the
--- snapshot are left out, as in claim_events.sql. A run of a key ends before an event that is not
+-- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of a key ends before an event that is not
 -- due yet, one that was in a lost claim (S7), and one that a letter holds (S9).
 WITH free AS MATERIALIZED (
     SELECT lane, coalesce(held, '{}') AS held
     FROM outbox.outbox_lanes AS l
     WHERE (token IS NULL OR token = $1)
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
                   WHERE r.lane = l.lane AND NOT r.suspect AND r.due_at <= now()
                     AND r.place <> ALL (coalesce(l.held, '{}')))

@@ -1,9 +1,11 @@
--- S7: one event that was in a claim whose worker was lost, alone. $1 token, $2 lease. As claim_retries.sql, for a single event.
+-- S7: one event that was in a claim whose worker was lost, alone. $1 token, $2 lease, $3 how many
+-- lanes the claim has already. As claim_retries.sql, for a single event.
 WITH free AS MATERIALIZED (
     SELECT lane
     FROM outbox.outbox_lanes AS l
     WHERE token IS NULL
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $3
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
                   WHERE r.lane = l.lane AND r.suspect AND r.due_at <= now())
     ORDER BY turn

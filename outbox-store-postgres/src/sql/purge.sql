@@ -11,6 +11,6 @@ WITH gone AS (
                        ORDER BY position
                        LIMIT $6
                        FOR UPDATE)
-    RETURNING position, id, CASE WHEN holds THEN ordering_key END AS held_key
+    RETURNING position, id, lane, CASE WHEN holds THEN ordering_key END AS held_key
 )
-SELECT id, held_key FROM gone ORDER BY position
+SELECT id, lane, held_key FROM gone ORDER BY position

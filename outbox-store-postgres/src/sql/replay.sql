@@ -38,4 +38,4 @@ again AS (
         idempotency_token = excluded.idempotency_token, created_at = excluded.created_at,
         available_at = excluded.available_at, replays = excluded.replays
 )
-SELECT id, CASE WHEN holds THEN ordering_key END AS held_key FROM gone ORDER BY position
+SELECT id, lane, CASE WHEN holds THEN ordering_key END AS held_key FROM gone ORDER BY position

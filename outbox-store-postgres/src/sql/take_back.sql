@@ -1,6 +1,6 @@
--- S7: the events that a lost claim had from the log wait from now on, suspect. $1 its token. The
--- caller holds the locks of its lanes, and ends the claim in the same transaction. Gives where they
--- stand, and how far the cursor goes.
+-- S7: the events that a lost claim had from the log wait from now on, suspect. $1 its token, $2 its
+-- lanes that the caller has locked (one that it took meanwhile has a lease of its own). The caller
+-- ends the claim in the same transaction. Gives where they stand, and how far the cursor goes.
 WITH rows AS MATERIALIZED (
     SELECT l.reads, e.*
     FROM outbox.outbox_lanes AS l
@@ -12,7 +12,7 @@ WITH rows AS MATERIALIZED (
         ORDER BY e.seq
         LIMIT l.reads
     ) AS e
-    WHERE l.token = $1 AND l.reads > 0
+    WHERE l.token = $1 AND l.lane = ANY ($2) AND l.reads > 0
 ),
 parked AS (
     INSERT INTO outbox.outbox_retries

@@ -29,6 +29,10 @@ impl Recorder {
         self.0.lock().expect("a lock").clone()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().expect("a lock").values().map(Vec::len).sum()
+    }
+
     /// Asserts that all of `expected` came, in the order of each key when what came again is left
     /// out, and nothing else. Returns how many came again.
     pub(crate) fn repeats(&self, expected: &Numbers) -> usize {

@@ -1,0 +1,200 @@
+//! Claims, settlements, quarantines, replays and purges at once: each event ends in one place.
+
+mod support;
+
+use outbox_conformance::store::StoreFixture;
+use outbox_core::{
+    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
+    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+};
+use outbox_store_postgres::PostgresOutbox;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use support::Own;
+use support::load::random;
+use tokio::sync::Barrier;
+
+const LEASE: Duration = Duration::from_secs(30);
+const ROUNDS: u64 = 3;
+const EVENTS: usize = 120;
+const TURNS: usize = 60;
+
+/// What a call was refused for: nothing but the loss of a lease is allowed.
+#[track_caller]
+fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) if error.kind() == ErrorKind::LeaseLost => None,
+        Err(error) => panic!("{}", error.report()),
+    }
+}
+
+fn outcome(seed: &mut u64) -> Outcome {
+    let delay = Duration::from_millis(random(seed) % 3);
+    match random(seed) % 10 {
+        0..3 => Outcome::Published,
+        3..6 => Outcome::Retry {
+            delay,
+            error: "refused".into(),
+        },
+        6..8 => Outcome::Dead {
+            reason: "never".into(),
+        },
+        _ => Outcome::Released { delay },
+    }
+}
+
+/// Claims and settles; one claim in eight is left to its lease. Returns what was published.
+async fn work(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
+    let mut published = Vec::new();
+    for _ in 0..TURNS {
+        let limit = 1 + (random(&mut seed) % 9) as usize;
+        let lease = Duration::from_millis(1 + random(&mut seed) % 40);
+        let claim = allowed(store.claim(limit, lease).await).expect("no lease yet");
+        if claim.events.is_empty() || random(&mut seed).is_multiple_of(8) {
+            continue;
+        }
+        let settlements: Vec<Settlement> = claim
+            .events
+            .iter()
+            .map(|one| Settlement::new(one.event.id, outcome(&mut seed)))
+            .collect();
+        if allowed(store.settle(claim.token, &settlements).await).is_some() {
+            let published_here = settlements
+                .iter()
+                .filter(|one| matches!(one.outcome, Outcome::Published));
+            published.extend(published_here.map(|one| one.id));
+        }
+    }
+    published
+}
+
+/// Quarantines a few at a time, in an order of its own.
+async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64) -> usize {
+    let mut moved = 0;
+    for _ in 0..TURNS {
+        let now = SystemTime::now();
+        let entry = |seed: &mut u64| {
+            let id = ids[random(seed) as usize % ids.len()];
+            DlqEntry::new(id, 3, now, now)
+        };
+        let entries: Vec<DlqEntry> = (0..4).map(|_| entry(&mut seed)).collect();
+        let outcomes = allowed(store.quarantine_events(&entries).await).expect("no lease");
+        let is_moved = |outcome: &&QuarantineOutcome| **outcome == QuarantineOutcome::Moved;
+        moved += outcomes.iter().filter(is_moved).count();
+    }
+    moved
+}
+
+/// Replays most letters and purges a few, which it returns.
+async fn operate(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
+    let (mut purged, all) = (Vec::new(), DeadLetterFilter::all());
+    for turn in 0..TURNS {
+        let limit = 1 + (random(&mut seed) % 5) as usize;
+        if turn % 6 == 0 {
+            let gone = store.purge(&all, 1).await;
+            purged.extend(allowed(gone).expect("no lease"));
+        } else {
+            allowed(store.replay(&all, limit).await).expect("no lease");
+        }
+        allowed(store.clean_up(20).await).expect("no lease");
+    }
+    purged
+}
+
+/// What is still in the outbox.
+async fn rest(own: &Own, store: &PostgresOutbox) -> Vec<EventId> {
+    let mut rest = Vec::new();
+    while store.backlog().await.expect("read").pending > 0 {
+        own.elapse(2 * LEASE).await;
+        let claim: Claim = store.claim(100, LEASE).await.expect("claimed");
+        let ids = claim.events.iter().map(|one| one.event.id);
+        let published: Vec<Settlement> = ids
+            .clone()
+            .map(|id| Settlement::new(id, Outcome::Published))
+            .collect();
+        rest.extend(ids);
+        store
+            .settle(claim.token, &published)
+            .await
+            .expect("settled");
+    }
+    rest
+}
+
+async fn letters(store: &PostgresOutbox) -> Vec<EventId> {
+    let all = DeadLetterFilter::all();
+    let letters = store.list(&all, None, 10 * EVENTS).await.expect("listed");
+    letters.iter().map(|letter| letter.event.id).collect()
+}
+
+async fn each_event_ends_in_one_place(hold: bool) {
+    let own = Own::in_schema("outbox");
+    let open = async || {
+        let store = own.open().await;
+        if hold { store.holding_keys() } else { store }
+    };
+    for round in 0..ROUNDS {
+        let events: Vec<Event> = (0..EVENTS)
+            .map(|n| match n % 4 {
+                0 => Event::new("raced", ""),
+                _ => Event::new("raced", "").ordering_key(format!("key {}", n % 23)),
+            })
+            .collect();
+        let ids: Arc<Vec<EventId>> = Arc::new(events.iter().map(|event| event.id).collect());
+        own.append(&events).await;
+        let barrier = Arc::new(Barrier::new(6));
+        let mut workers = Vec::new();
+        for worker in 0..3 {
+            let (store, barrier) = (open().await, Arc::clone(&barrier));
+            workers.push(tokio::spawn(async move {
+                barrier.wait().await;
+                work(store, 100 * round + worker).await
+            }));
+        }
+        let mut movers = Vec::new();
+        for mover in 0..2 {
+            let (store, barrier, ids) = (open().await, Arc::clone(&barrier), Arc::clone(&ids));
+            movers.push(tokio::spawn(async move {
+                barrier.wait().await;
+                quarantine(store, ids, 100 * round + 50 + mover).await
+            }));
+        }
+        let store = open().await;
+        barrier.wait().await;
+        let mut found = operate(store.clone(), 100 * round + 99).await;
+        for worker in workers {
+            found.extend(worker.await.expect("worked"));
+        }
+        let mut moved = 0;
+        for mover in movers {
+            moved += mover.await.expect("moved");
+        }
+        assert!(moved > 0, "nothing was quarantined in round {round}");
+        found.extend(letters(&store).await);
+        while !store
+            .purge(&DeadLetterFilter::all(), 100)
+            .await
+            .expect("purged")
+            .is_empty()
+        {}
+        found.extend(rest(&own, &store).await);
+        let mut places: HashMap<EventId, usize> = ids.iter().map(|id| (*id, 0)).collect();
+        for id in &found {
+            *places.get_mut(id).expect("an event of this round") += 1;
+        }
+        places.retain(|_, places| *places != 1);
+        assert_eq!(places, HashMap::new(), "in round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_event_ends_in_one_place_whoever_moves_it() {
+    each_event_ends_in_one_place(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_event_ends_in_one_place_where_letters_hold_their_keys() {
+    each_event_ends_in_one_place(true).await;
+}

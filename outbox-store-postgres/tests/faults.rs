@@ -1,0 +1,191 @@
+//! Connections that are cut, a server that is killed, workers that are lost and callers that go
+//! away, all under load.
+
+mod support;
+
+use outbox_conformance::store::StoreFixture;
+use outbox_core::{Claim, ErrorKind, Event, EventId, OutboxProcessor, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresOutbox;
+use outbox_store_postgres::sqlx::{Connection, Executor};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use support::load::{BATCH, Recorder, Workers, committed, prepare, start_writers};
+use support::{Own, each};
+use test_servers::postgres::given_up_after;
+use test_servers::{Kind, Server, search_path};
+use tokio::sync::Barrier;
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_secs(30);
+const WORKERS: usize = 3;
+
+/// Ends about half of the connections, whatever they are doing.
+const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()
+                     AND random() < 0.5";
+
+fn are_done(writers: &[JoinHandle<()>]) -> bool {
+    writers.iter().all(JoinHandle::is_finished)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
+    let own = Arc::new(Own::in_schema("outbox"));
+    prepare(&own).await;
+    let recorder = Arc::new(Recorder::default());
+    let workers = Workers::start(&own, &recorder, WORKERS).await;
+    let mut knife = own.connect().await;
+    let (writers, mut cuts) = (start_writers(&own, 80), 0);
+    while !are_done(&writers) {
+        knife.execute(CUT).await.expect("cut");
+        cuts += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    knife.close().await.expect("closed");
+    own.drained().await;
+    workers.stop().await;
+    let repeats = recorder.repeats(&committed(&own).await);
+    println!("{cuts} cuts, {repeats} events came again");
+    assert!(cuts >= 20, "only {cuts} cuts");
+    // A cut costs what each worker has in its hands, twice if it comes again alone.
+    assert!(repeats <= cuts * WORKERS * BATCH * 2, "{repeats} of {cuts}");
+    assert_eq!(
+        own.open().await.backlog().await.expect("read").dead_letters,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() {
+    const KILLS: usize = 5;
+    let mut server = Server::start(Kind::Postgres, &search_path()).expect("a server");
+    let own = Arc::new(Own::on(server.url(), "outbox"));
+    prepare(&own).await;
+    let recorder = Arc::new(Recorder::default());
+    let workers = Workers::start(&own, &recorder, WORKERS).await;
+    let writers = start_writers(&own, 200);
+    for kill in 0..KILLS {
+        // Load first, which the next kill then meets.
+        let before = recorder.count();
+        while recorder.count() < before + 100 {
+            assert!(!are_done(&writers), "no load was left for kill {kill}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        server = tokio::task::spawn_blocking(move || {
+            server.kill().expect("killed");
+            server.restart().expect("started again");
+            server
+        })
+        .await
+        .expect("a server");
+    }
+    for writer in writers {
+        writer.await.expect("written");
+    }
+    own.drained().await;
+    workers.stop().await;
+    let repeats = recorder.repeats(&committed(&own).await);
+    println!("{KILLS} kills, {repeats} events came again");
+    assert_eq!(
+        own.open().await.backlog().await.expect("read").dead_letters,
+        0
+    );
+}
+
+async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
+    store.claim(limit, LEASE).await.expect("claimed")
+}
+
+fn ids(claim: &Claim) -> BTreeSet<EventId> {
+    claim.events.iter().map(|one| one.event.id).collect()
+}
+
+/// A claim that spans many lanes, late: its worker settles while another takes it over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
+    const ROUNDS: u64 = 40;
+    let own = Own::in_schema("outbox");
+    let (late, other) = (own.open().await, own.open().await);
+    let (mut settled, mut lost) = (0, 0);
+    for round in 0..ROUNDS {
+        let events: Vec<Event> = (0..6).map(|_| Event::new("late", "")).collect();
+        own.append(&events).await;
+        let held = claim(&late, 10).await;
+        assert_eq!(held.events.len(), 6, "in round {round}");
+        own.elapse(2 * LEASE).await;
+        let (barrier, outcome) = (Barrier::new(2), each(&held, &Outcome::Published));
+        let settle = async {
+            barrier.wait().await;
+            // The takeover has more to say to the server: each may be first.
+            tokio::time::sleep(Duration::from_millis(round % 8)).await;
+            late.settle(held.token, &outcome).await
+        };
+        let take_over = async {
+            barrier.wait().await;
+            claim(&other, 10).await
+        };
+        let (settlement, mut taken) = tokio::join!(settle, take_over);
+        let mut again = BTreeSet::new();
+        while !taken.events.is_empty() {
+            again.extend(ids(&taken));
+            let published = each(&taken, &Outcome::Published);
+            other
+                .settle(taken.token, &published)
+                .await
+                .expect("settled");
+            taken = claim(&other, 10).await;
+        }
+        match settlement {
+            Ok(()) => {
+                settled += 1;
+                assert_eq!(again, BTreeSet::new());
+            }
+            Err(error) => {
+                lost += 1;
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+                assert_eq!(again, ids(&held));
+            }
+        }
+    }
+    println!("{settled} settled, {lost} taken over");
+    assert!(settled > 0 && lost > 0, "one was always first");
+}
+
+/// A caller that goes away at each await point of a pass in turn; another worker goes on.
+#[tokio::test]
+async fn a_pass_that_is_given_up_anywhere_loses_nothing_and_keeps_the_order() {
+    const MOST: usize = 200;
+    let own = Own::in_schema("outbox");
+    let recorder = Arc::new(Recorder::default());
+    let (mut numbers, mut next) = (Vec::new(), 1..);
+    for polls in 0.. {
+        assert!(polls < MOST, "a pass has more than {MOST} await points");
+        let fresh: Vec<u64> = next.by_ref().take(3).collect();
+        let event = |n: &u64| Event::new("given up", n.to_string()).ordering_key("k");
+        own.append(&fresh.iter().map(event).collect::<Vec<_>>())
+            .await;
+        numbers.extend(fresh);
+        let store = Arc::new(own.open().await);
+        let mut pass = OutboxProcessor::new(store, recorder.clone());
+        let end = given_up_after(polls, pass.process_pending_events()).await;
+        own.elapse(2 * LEASE).await;
+        let store = Arc::new(own.open().await);
+        let mut pass = OutboxProcessor::new(store.clone(), recorder.clone());
+        while store.backlog().await.expect("read").pending > 0 {
+            pass.process_pending_events().await.expect("a pass");
+        }
+        if let Some(report) = end {
+            assert_eq!(report.expect("a pass").published, 3);
+            break;
+        }
+    }
+    let given_up = numbers.len() / 3 - 1;
+    let repeats = recorder.repeats(&[("k".to_owned(), numbers)].into());
+    println!("{given_up} passes were given up, {repeats} events came again");
+    assert!(
+        repeats > 0,
+        "no pass was given up between publish and settlement"
+    );
+    assert!(repeats <= 3 * given_up, "{repeats} of {given_up}");
+}
