@@ -168,3 +168,6 @@ END $outbox$;
 
 CREATE TRIGGER outbox_events_wake AFTER INSERT ON outbox.outbox_events
 FOR EACH STATEMENT EXECUTE FUNCTION outbox.outbox_wake();
+
+-- They run with their owner's rights: nobody puts them on a table of his own.
+REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_wake() FROM PUBLIC;

@@ -60,6 +60,10 @@ impl Own {
         format!("{server}/{}", self.database.name())
     }
 
+    pub(crate) fn name(&self) -> &str {
+        self.database.name()
+    }
+
     fn driver_options(&self) -> DriverOptions {
         DriverOptions::default().schema(self.schema.clone())
     }

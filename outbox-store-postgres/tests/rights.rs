@@ -1,0 +1,272 @@
+//! The grants of docs/postgres-schema.md: enough for each role, and none too many.
+
+mod support;
+
+use outbox_conformance::store::StoreFixture;
+use outbox_core::{
+    DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, OutboxError, OutboxStorage, Outcome,
+};
+use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
+use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
+use std::time::{Duration, SystemTime};
+use support::{Own, each};
+
+const LEASE: Duration = Duration::from_secs(30);
+const DOCUMENT: &str = include_str!("../docs/postgres-schema.md");
+
+/// A store, and the two roles of the document.
+struct Cast {
+    own: Own,
+    producer: String,
+    relay: String,
+}
+
+impl Cast {
+    async fn play() -> Self {
+        let own = Own::in_schema("outbox");
+        let role = |name| format!("{}_{name}", own.name());
+        let (producer, relay) = (role("producer"), role("relay"));
+        own.execute(&format!(
+            "CREATE ROLE {producer} LOGIN; CREATE ROLE {relay} LOGIN"
+        ))
+        .await;
+        let cast = Self {
+            own,
+            producer,
+            relay,
+        };
+        for grant in grants() {
+            cast.own.execute(&cast.renamed(&grant)).await;
+        }
+        cast
+    }
+
+    /// The statement for the roles of this test: those of a server are shared.
+    fn renamed(&self, grant: &str) -> String {
+        grant
+            .replace("TO producer", &format!("TO {}", self.producer))
+            .replace("TO relay", &format!("TO {}", self.relay))
+    }
+
+    async fn producer(&self) -> PgConnection {
+        let options = self.own.options().username(&self.producer);
+        options.connect().await.expect("connected")
+    }
+
+    fn pool(&self) -> PgPool {
+        let options = self.own.options().username(&self.relay);
+        PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy_with(options)
+    }
+
+    async fn close(self) {
+        for role in [&self.producer, &self.relay] {
+            self.own
+                .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+                .await;
+        }
+    }
+}
+
+/// The GRANT statements of the document.
+fn grants() -> Vec<String> {
+    let blocks = DOCUMENT.split("```sql\n").skip(1);
+    let sql: String = blocks
+        .filter_map(|block| block.split("```").next())
+        .collect();
+    let statements = sql.split(';').map(str::trim);
+    let grants = statements.filter(|statement| statement.starts_with("GRANT"));
+    grants.map(str::to_owned).collect()
+}
+
+/// The rights of the relay's role on tables, one by one: `SELECT`, `outbox.outbox_events`.
+fn table_rights() -> Vec<(String, String)> {
+    let mut rights = Vec::new();
+    for grant in grants().iter().filter(|grant| grant.ends_with("TO relay")) {
+        let grant = grant
+            .trim_start_matches("GRANT ")
+            .trim_end_matches(" TO relay");
+        let (names, table) = grant.split_once(" ON ").expect("a grant");
+        let names = names.split(", ").filter(|_| !table.starts_with("SCHEMA"));
+        rights.extend(names.map(|name| (name.to_owned(), table.to_owned())));
+    }
+    rights
+}
+
+async fn refused(connection: &mut PgConnection, sql: &'static str) {
+    let error = connection.execute(sql).await.expect_err(sql);
+    let error = error.as_database_error().expect("the server's").code();
+    assert!(
+        matches!(error.as_deref(), Some("42501" | "428C9")),
+        "{sql}: {error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_producer_appends_and_does_nothing_else() {
+    let cast = Cast::play().await;
+    let mut producer = cast.producer().await;
+    let event = Event::new("right", "")
+        .ordering_key("k")
+        .idempotency_token("once");
+    let append_one = append(
+        &mut producer,
+        cast.own.schema(),
+        std::slice::from_ref(&event),
+    );
+    append_one.await.expect("appended");
+    let insert = "INSERT INTO outbox.outbox_events (event_type, payload, idempotency_token)
+                  VALUES ('right', '', 'twice')";
+    producer.execute(insert).await.expect("inserted");
+    let error = producer.execute(insert).await.expect_err("a taken token");
+    assert!(
+        error
+            .as_database_error()
+            .expect("the server's")
+            .is_unique_violation()
+    );
+    // A worker that sleeps is told by rights that the producer lacks.
+    let sleeps = "INSERT INTO outbox.outbox_sleepers VALUES (gen_random_uuid(), 'infinity')";
+    cast.own.execute(sleeps).await;
+    let plain = "INSERT INTO outbox.outbox_events (event_type, payload) VALUES ('right', '')";
+    producer.execute(plain).await.expect("inserted");
+
+    for sql in [
+        "SELECT FROM outbox.outbox_events",
+        "INSERT INTO outbox.outbox_events (event_type, payload) VALUES ('a', '') RETURNING seq",
+        "INSERT INTO outbox.outbox_events (event_type, payload, seq) OVERRIDING SYSTEM VALUE
+         VALUES ('a', '', 1)",
+        "INSERT INTO outbox.outbox_events (event_type, payload, xid) VALUES ('a', '', '7')",
+        "INSERT INTO outbox.outbox_events (event_type, payload, lane) VALUES ('a', '', 1)",
+        "INSERT INTO outbox.outbox_events (event_type, payload, replays) VALUES ('a', '', 1)",
+        "UPDATE outbox.outbox_events SET payload = ''",
+        "DELETE FROM outbox.outbox_events",
+        "SELECT FROM outbox.outbox_tokens",
+        "INSERT INTO outbox.outbox_tokens VALUES ('forged', gen_random_uuid())",
+        "UPDATE outbox.outbox_lanes SET position = 0",
+        "DELETE FROM outbox.outbox_dead_letters",
+        "CREATE TEMPORARY TABLE mine AS SELECT gen_random_uuid() AS id, ''::text AS idempotency_token;
+         CREATE TRIGGER forge AFTER INSERT ON mine
+         FOR EACH ROW EXECUTE FUNCTION outbox.outbox_take_token()",
+    ] {
+        refused(&mut producer, sql).await;
+    }
+    cast.close().await;
+}
+
+/// Back to an empty store.
+const TIDY: &str = "
+TRUNCATE outbox.outbox_events, outbox.outbox_tokens, outbox.outbox_retries,
+         outbox.outbox_dead_letters, outbox.outbox_sleepers;
+UPDATE outbox.outbox_lanes
+SET token = NULL, leased_until = NULL, reads = 0, held = NULL, seen = '1:1:', window_end = NULL,
+    turn = pg_current_xact_id()";
+
+/// All that a relay and an operator do. The superuser prepares what takes another's hand.
+async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
+    let old = "UPDATE outbox.outbox_tokens SET created_at = '2000-01-01';
+               INSERT INTO outbox.outbox_sleepers VALUES (gen_random_uuid(), '2000-01-01')";
+    cast.own.execute(old).await;
+    if foreign {
+        let other = "UPDATE outbox.outbox_origin SET system_identifier = 1";
+        cast.own.execute(other).await;
+    }
+    let outbox = PostgresOutbox::open(cast.pool(), DriverOptions::default()).await?;
+    let events: Vec<Event> = ["published", "retried", "dead", "found", "lost"]
+        .iter()
+        .map(|name| Event::new(*name, "").idempotency_token(format!("{name} {foreign}")))
+        .collect();
+    cast.own.append(&events).await;
+    let claim = outbox.claim(10, LEASE).await?;
+    let mut settlements = each(&claim, &Outcome::Published);
+    for (event, settlement) in claim.events.iter().zip(&mut settlements) {
+        settlement.outcome = match &*event.event.event_type {
+            "retried" => Outcome::Retry {
+                delay: Duration::ZERO,
+                error: "refused".into(),
+            },
+            "dead" => Outcome::Dead {
+                reason: "never".into(),
+            },
+            "found" => Outcome::Released {
+                delay: Duration::ZERO,
+            },
+            _ => Outcome::Published,
+        };
+    }
+    outbox.settle(claim.token, &settlements).await?;
+    let again = outbox.claim(10, LEASE).await?;
+    outbox
+        .settle(again.token, &each(&again, &Outcome::Published))
+        .await?;
+    let unread = Event::new("unread", "");
+    cast.own.append(std::slice::from_ref(&unread)).await;
+    let now = SystemTime::now();
+    let entries = [DlqEntry::new(unread.id, 1, now, now)];
+    outbox.quarantine_events(&entries).await?;
+    outbox.replay(&DeadLetterFilter::all(), 10).await?;
+    // A claim that is lost, then tried alone, then dead and gone.
+    outbox.claim(10, LEASE).await?;
+    cast.own.elapse(2 * LEASE).await;
+    loop {
+        let alone = outbox.claim(10, LEASE).await?;
+        if alone.events.is_empty() {
+            break;
+        }
+        let reason = "never".into();
+        let dead = each(&alone, &Outcome::Dead { reason });
+        outbox.settle(alone.token, &dead).await?;
+    }
+    outbox.purge(&DeadLetterFilter::all(), 10).await?;
+    while outbox.clean_up(100).await? > 0 {}
+    outbox.statistics(&DeadLetterFilter::all(), 10).await?;
+    outbox.backlog().await?;
+    // It says that it sleeps once it listens.
+    let asleep = "SELECT FROM outbox.outbox_sleepers WHERE until > now()";
+    let mut connection = cast.own.connect().await;
+    while connection
+        .fetch_optional(asleep)
+        .await
+        .expect("read")
+        .is_none()
+    {
+        outbox.wait_for_work(Duration::from_millis(100)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_needs_each_of_its_rights_and_no_other() {
+    let cast = Cast::play().await;
+    for foreign in [false, true] {
+        do_everything(&cast, foreign).await.expect("all is granted");
+    }
+    cast.own
+        .execute("TRUNCATE outbox.outbox_events, outbox.outbox_tokens")
+        .await;
+    let rights = table_rights();
+    assert!(rights.len() > 20, "{rights:?}");
+    for (right, table) in rights {
+        let revoke = format!("REVOKE {right} ON {table} FROM {}", cast.relay);
+        cast.own.execute(&revoke).await;
+        let error = do_everything(&cast, true).await.expect_err(&revoke);
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Invalid,
+            "{revoke}: {}",
+            error.report()
+        );
+        let name = table.trim_start_matches("outbox.");
+        assert!(
+            error.report().contains(name),
+            "{revoke}: {}",
+            error.report()
+        );
+        let grant = format!("GRANT {right} ON {table} TO {}", cast.relay);
+        cast.own.execute(&grant).await;
+        cast.own.execute(TIDY).await;
+    }
+    cast.close().await;
+}
