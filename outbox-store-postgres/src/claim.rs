@@ -213,9 +213,11 @@ impl Claiming<'_> {
             outbox.memory.claimed(Some(seen));
             return Ok(Some(Claim::empty()));
         }
-        outbox.memory.claimed(None);
+        let is_busy = outbox.memory.claimed(None);
         outbox.memory.remember(token, draft);
-        outbox.bell.wake(outbox).await;
+        if is_busy {
+            outbox.bell.wake(outbox).await;
+        }
         Ok(Some(Claim::new(token, given)))
     }
 }

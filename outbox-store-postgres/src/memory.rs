@@ -52,7 +52,9 @@ struct Inner {
     turn: bool,
     looked: Option<Instant>,
     outlook: Outlook,
-    /// The last claim found nothing, and this is what it saw.
+    /// Whether the last claim found something.
+    found: bool,
+    /// Nothing was found since, and this is what was seen.
     idle: bool,
     answer: Option<Seen>,
     /// Up to where each lane is cleaned up.
@@ -68,6 +70,7 @@ impl Default for Inner {
             turn: false,
             looked: None,
             outlook: Outlook::default(),
+            found: false,
             idle: true,
             answer: None,
             cleaned: [0; LANES],
@@ -138,17 +141,22 @@ impl Memory {
         self.lock().lanes = lanes.clamp(1, LANES);
     }
 
-    /// What a claim came to: `answer` is what it saw if it found nothing.
-    pub(crate) fn claimed(&self, answer: Option<Seen>) {
+    /// What a claim came to: `answer` is what it saw if it found nothing. Returns whether the
+    /// worker is busy: the claim before found something too.
+    pub(crate) fn claimed(&self, answer: Option<Seen>) -> bool {
         let mut inner = self.lock();
+        let before = std::mem::replace(&mut inner.found, answer.is_none());
         inner.idle = answer.is_some();
         inner.answer = answer;
+        before
     }
 
     /// Keeps what was seen by a wait: the next claim need not look again.
     pub(crate) fn will_find(&self, outlook: Outlook) {
         self.saw(outlook);
-        self.claimed(None);
+        let mut inner = self.lock();
+        inner.idle = false;
+        inner.answer = None;
     }
 
     /// What the last claim saw, once.

@@ -51,16 +51,17 @@ impl OutboxStorage for PostgresOutbox {
         loop {
             // From here a commit is heard, so what is looked for next cannot be missed.
             let rung = self.bell.listen(self).await?;
+            let rest = at_most.saturating_sub(start.elapsed());
+            if rest.is_zero() {
+                // The claim that follows looks.
+                return Ok(());
+            }
             let outlook = match self.memory.take_answer() {
                 Some((outlook, mark)) if rung.is_quiet_since(mark) => outlook,
                 _ => self.outlook().await?,
             };
-            let rest = at_most.saturating_sub(start.elapsed());
             if outlook.has_work() {
                 self.memory.will_find(outlook);
-                return Ok(());
-            }
-            if rest.is_zero() {
                 return Ok(());
             }
             let mut sleep = outlook.next_in.unwrap_or(rest).min(rest);

@@ -1,7 +1,8 @@
 //! The bell: how a sleeping worker hears of a commit.
 //!
 //! A trigger rings once per INSERT statement, with NOTIFY, and only while a worker's row in
-//! `outbox_sleepers` says that it sleeps: a NOTIFY makes commits wait for each other.
+//! `outbox_sleepers` says that it sleeps: a NOTIFY makes commits wait for each other. A worker that
+//! is woken for an event now and then stays in there, as each change would be a commit of its own.
 
 use crate::PostgresOutbox;
 use outbox_core::OutboxError;
@@ -123,7 +124,7 @@ impl Bell {
         until.is_some_and(|until| until > now + REST)
     }
 
-    /// Says that the worker is awake, if it said that it sleeps. That may fail: it is rung for then.
+    /// Says that a busy worker is awake, if it said that it sleeps. That may fail: it is rung for then.
     pub(crate) async fn wake(&self, outbox: &PostgresOutbox) {
         if self.state().asleep_until.take().is_some() {
             let _ = self.say(outbox, Duration::ZERO).await;

@@ -11,7 +11,9 @@ use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
 };
 use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
-use outbox_store_postgres::sqlx::{self, ConnectOptions, Executor, PgConnection, PgPool};
+use outbox_store_postgres::sqlx::{
+    self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
+};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -79,6 +81,13 @@ impl Own {
 
     pub(crate) async fn try_connect(&self) -> sqlx::Result<PgConnection> {
         self.options().connect().await
+    }
+
+    /// A connection to another database of the server.
+    pub(crate) async fn connect_elsewhere(&self) -> PgConnection {
+        PgConnection::connect(&self.server)
+            .await
+            .expect("connected")
     }
 
     pub(crate) fn options(&self) -> PgConnectOptions {

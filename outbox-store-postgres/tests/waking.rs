@@ -1,0 +1,195 @@
+//! How a sleeping worker hears of a commit, and what it costs everybody while nothing happens.
+
+mod support;
+
+use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_store_postgres::sqlx::postgres::PgListener;
+use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Own, each};
+use tokio::task::JoinHandle;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Longer than any test: who wakes was woken.
+const LONG: Duration = Duration::from_secs(600);
+
+/// What is soon on a machine that does other things too.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn number(connection: &mut PgConnection, sql: &'static str) -> i64 {
+    connection.fetch_one(sql).await.expect("read").get(0)
+}
+
+/// Returns once the worker's row says that it sleeps.
+async fn asleep(connection: &mut PgConnection) {
+    let asleep = "SELECT count(*) FROM outbox.outbox_sleepers WHERE until > now()";
+    while number(connection, asleep).await == 0 {}
+}
+
+fn sleep(store: &Arc<PostgresOutbox>) -> JoinHandle<()> {
+    let store = Arc::clone(store);
+    tokio::spawn(async move { store.wait_for_work(LONG).await.expect("waited") })
+}
+
+async fn wakes(sleeper: JoinHandle<()>) {
+    let woken = tokio::time::timeout(SOON, sleeper).await;
+    woken.expect("woken soon").expect("well");
+}
+
+async fn publish(store: &PostgresOutbox) -> usize {
+    let claim = store.claim(10, LEASE).await.expect("claimed");
+    if !claim.events.is_empty() {
+        let published = each(&claim, &Outcome::Published);
+        store
+            .settle(claim.token, &published)
+            .await
+            .expect("settled");
+    }
+    claim.events.len()
+}
+
+async fn append_one(own: &Own) {
+    own.append(&[Event::new("woken", "")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_wakes_a_worker_that_sleeps_also_after_its_connection_was_cut() {
+    let own = Own::in_schema("outbox");
+    let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
+    let sleeper = sleep(&store);
+    asleep(&mut connection).await;
+    append_one(&own).await;
+    wakes(sleeper).await;
+    assert_eq!(publish(&store).await, 1);
+
+    let sleeper = sleep(&store);
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE query LIKE 'LISTEN%' AND datname = current_database()";
+    while number(&mut connection, cut).await == 0 {}
+    append_one(&own).await;
+    wakes(sleeper).await;
+    assert_eq!(publish(&store).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_listening_wakes_and_leaves_no_trace() {
+    let own = Own::in_schema("outbox");
+    let store = Arc::new(own.open().await.without_listening());
+    let sleeper = sleep(&store);
+    append_one(&own).await;
+    wakes(sleeper).await;
+    assert_eq!(publish(&store).await, 1);
+    let mut connection = own.connect().await;
+    let traces = "SELECT (SELECT count(*) FROM outbox.outbox_sleepers)
+                       + (SELECT count(*) FROM pg_stat_activity
+                          WHERE query LIKE 'LISTEN%' AND datname = current_database())";
+    assert_eq!(number(&mut connection, traces).await, 0);
+}
+
+/// The notifications that were sent since the listener came, and one of the test's own.
+async fn rings(own: &Own, listener: &mut PgListener) -> usize {
+    own.execute(
+        "DO $$ BEGIN
+             PERFORM pg_notify('outbox_' || 'outbox.outbox_events'::regclass::oid, 'end');
+         END $$",
+    )
+    .await;
+    let mut rings = 0;
+    while listener.recv().await.expect("heard").payload() != "end" {
+        rings += 1;
+    }
+    rings
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_ring_while_a_worker_sleeps_and_not_while_it_is_busy() {
+    let own = Own::in_schema("outbox");
+    let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
+    let channel = connection
+        .fetch_one("SELECT 'outbox_' || 'outbox.outbox_events'::regclass::oid")
+        .await
+        .expect("read");
+    let mut listener = PgListener::connect_with(&own.pool())
+        .await
+        .expect("connected");
+    let channel: &str = channel.get(0);
+    listener.listen(channel).await.expect("heard");
+    for _ in 0..5 {
+        append_one(&own).await;
+    }
+    assert_eq!(rings(&own, &mut listener).await, 0, "nobody sleeps");
+
+    while publish(&store).await > 0 {}
+    let sleeper = sleep(&store);
+    asleep(&mut connection).await;
+    append_one(&own).await;
+    wakes(sleeper).await;
+    assert_eq!(rings(&own, &mut listener).await, 1);
+
+    // From its second claim in a row on a worker is busy.
+    for round in 0..10 {
+        assert_eq!(publish(&store).await, 1);
+        append_one(&own).await;
+        let expected = usize::from(round == 0);
+        assert_eq!(
+            rings(&own, &mut listener).await,
+            expected,
+            "in round {round}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_now_and_then_writes_nothing_of_the_worker() {
+    let own = Own::in_schema("outbox");
+    let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
+    let sleeper = sleep(&store);
+    asleep(&mut connection).await;
+    let version = "SELECT xmin::text::bigint FROM outbox.outbox_sleepers";
+    let before = number(&mut connection, version).await;
+    append_one(&own).await;
+    wakes(sleeper).await;
+    for _ in 0..5 {
+        assert_eq!(publish(&store).await, 1);
+        assert_eq!(publish(&store).await, 0);
+        let sleeper = sleep(&store);
+        append_one(&own).await;
+        wakes(sleeper).await;
+    }
+    assert_eq!(number(&mut connection, version).await, before);
+}
+
+/// The transactions in a database whose idle worker has made so many passes.
+async fn transactions(passes: u32) -> i64 {
+    let own = Own::in_schema("outbox");
+    let pool = own.pool();
+    let store = PostgresOutbox::open(pool.clone(), DriverOptions::default()).await;
+    let store = store.expect("opened");
+    for _ in 0..passes {
+        assert_eq!(publish(&store).await, 0);
+        let waited = store.wait_for_work(Duration::from_millis(20)).await;
+        waited.expect("waited");
+    }
+    drop(store);
+    pool.close().await;
+    // They are counted for sure once their connections have ended.
+    let committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = $1
+                     AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)";
+    let mut elsewhere = own.connect_elsewhere().await;
+    loop {
+        let query = sqlx::query_scalar(committed).bind(own.name());
+        if let Some(count) = query.fetch_optional(&mut elsewhere).await.expect("read") {
+            return count;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_pass_costs_one_statement() {
+    let (few, many) = tokio::join!(transactions(10), transactions(110));
+    let each = many - few;
+    assert!(each <= 110, "{each} transactions for 100 passes");
+}
