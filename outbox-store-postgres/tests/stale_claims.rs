@@ -213,3 +213,18 @@ async fn a_claim_that_lost_one_of_its_lanes_settles_none() {
     let all = others.iter().map(|other| other.id).chain([event]);
     assert_eq!(published, all.collect());
 }
+
+#[tokio::test]
+async fn a_settlement_that_lacks_one_of_its_lanes_moves_no_cursor() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    let events: Vec<Event> = (0..8).map(|_| Event::new("stale", "")).collect();
+    own.append(&events).await;
+    let claim = store.claim(10, LEASE).await.expect("claimed");
+    assert_eq!(claim.events.len(), 8);
+    let other = "UPDATE outbox.outbox_lanes SET token = gen_random_uuid()
+                 WHERE lane = (SELECT max(lane) FROM outbox.outbox_lanes WHERE token IS NOT NULL)";
+    own.execute(other).await;
+    assert!(is_lost(&store, &claim).await);
+    assert_eq!(store.backlog().await.expect("read").pending, 8);
+}
