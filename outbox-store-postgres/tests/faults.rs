@@ -146,7 +146,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
         let settle = async {
             barrier.wait().await;
             // The takeover has more to say to the server: each may be first.
-            tokio::time::sleep(Duration::from_millis(round % 8 * 4)).await;
+            tokio::time::sleep(Duration::from_millis(round % 2 * round)).await;
             late.settle(held.token, &outcome).await
         };
         let take_over = async {
