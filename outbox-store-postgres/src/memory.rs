@@ -39,6 +39,28 @@ impl Outlook {
     }
 }
 
+/// How far a lane is cleaned up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cleaned {
+    /// The last row that was deleted: its transaction and its seq.
+    pub(crate) xid: i64,
+    pub(crate) seq: i64,
+    /// The oldest transaction that was open for the lane when this pass began.
+    open: i64,
+}
+
+impl Cleaned {
+    /// Nothing is left behind the last row: begins anew where transactions were open before, as they
+    /// may have committed since. While the oldest is the same there is no need to pass what was
+    /// deleted, of which the server can reclaim nothing yet.
+    pub(crate) fn begin_anew(&mut self, open: i64) {
+        if open > self.open {
+            (self.xid, self.seq) = (self.open, 0);
+            self.open = open;
+        }
+    }
+}
+
 /// What was seen, and the bell's mark from before.
 pub(crate) type Seen = (Outlook, Option<u64>);
 
@@ -62,8 +84,7 @@ struct Inner {
     /// Nothing was found since, and this is what was seen.
     idle: bool,
     answer: Option<Seen>,
-    /// Up to where each lane is cleaned up.
-    cleaned: [i64; LANES],
+    cleaned: [Cleaned; LANES],
 }
 
 impl Default for Inner {
@@ -79,7 +100,7 @@ impl Default for Inner {
             found: false,
             idle: true,
             answer: None,
-            cleaned: [0; LANES],
+            cleaned: [Cleaned::default(); LANES],
         }
     }
 }
@@ -178,12 +199,12 @@ impl Memory {
         self.lock().answer.take()
     }
 
-    pub(crate) fn cleaned(&self) -> [i64; LANES] {
+    pub(crate) fn cleaned(&self) -> [Cleaned; LANES] {
         self.lock().cleaned
     }
 
-    pub(crate) fn set_cleaned(&self, cleaned: [i64; LANES]) {
-        self.lock().cleaned = cleaned;
+    pub(crate) fn set_cleaned(&self, cleaned: &[Cleaned; LANES]) {
+        self.lock().cleaned = *cleaned;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

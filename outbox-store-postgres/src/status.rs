@@ -2,7 +2,7 @@
 
 use crate::PostgresOutbox;
 use crate::claim::number;
-use crate::memory::{LANES, Outlook};
+use crate::memory::{Cleaned, LANES, Outlook};
 use outbox_core::{Backlog, OutboxError};
 use outbox_driver_postgres::{PgTime, interval, postgres_error};
 use sqlx::Row as _;
@@ -57,29 +57,23 @@ impl PostgresOutbox {
 
     /// Deletes consumed rows of the log, then old tokens. Each lane goes on where it left off, so
     /// that rows which were deleted already, and cannot be reclaimed while an old transaction is
-    /// open, are not passed again and again; when nothing is left it begins anew.
+    /// open, are not passed again and again.
     pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {
         const CLEAN_UP: &str = "clean_up";
-        let error = postgres_error(CLEAN_UP);
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
-            .bind(cleaned.to_vec());
+            .bind(cleaned.map(|lane| lane.xid).to_vec())
+            .bind(cleaned.map(|lane| lane.seq).to_vec());
         let rows = self.driver.fetch(CLEAN_UP, query).await?;
         let mut removed = 0;
         for row in &rows {
-            let lane = row.try_get::<i16, _>(0).map_err(&error)?;
-            if let Some(reached) = cleaned.get_mut(usize::from(lane.unsigned_abs())) {
-                *reached = row.try_get(1).map_err(&error)?;
-            }
-            let count: i64 = row.try_get(2).map_err(&error)?;
-            removed += usize::try_from(count).unwrap_or_default();
+            removed += note(row, &mut cleaned).map_err(postgres_error(CLEAN_UP))?;
         }
+        self.memory.set_cleaned(&cleaned);
         if removed > 0 {
-            self.memory.set_cleaned(cleaned);
             return Ok(removed);
         }
-        self.memory.set_cleaned([0; LANES]);
         let query = sqlx::query(self.statements.clean_up_tokens.clone())
             .bind(interval(self.token_retention))
             .bind(number(limit));
@@ -88,4 +82,18 @@ impl PostgresOutbox {
         self.driver.execute(CLEAN_UP, query).await?;
         Ok(usize::try_from(tokens).unwrap_or_default())
     }
+}
+
+/// Notes how far a lane was cleaned up, and returns how many rows went.
+fn note(row: &PgRow, cleaned: &mut [Cleaned; LANES]) -> sqlx::Result<usize> {
+    let (lane, count): (i16, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let Some(lane) = cleaned.get_mut(usize::from(lane.unsigned_abs())) else {
+        return Ok(0);
+    };
+    if count == 0 {
+        lane.begin_anew(row.try_get(4)?);
+    } else {
+        (lane.xid, lane.seq) = (row.try_get(2)?, row.try_get(3)?);
+    }
+    Ok(usize::try_from(count).unwrap_or_default())
 }

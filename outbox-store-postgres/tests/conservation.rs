@@ -20,6 +20,10 @@ const ROUNDS: u64 = 3;
 const EVENTS: usize = 120;
 const TURNS: usize = 60;
 
+fn below(seed: &mut u64, limit: usize) -> usize {
+    usize::try_from(random(seed)).expect("31 bits") % limit
+}
+
 /// What a call was refused for: nothing but the loss of a lease is allowed.
 #[track_caller]
 fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
@@ -49,7 +53,7 @@ fn outcome(seed: &mut u64) -> Outcome {
 async fn work(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
     let mut published = Vec::new();
     for _ in 0..TURNS {
-        let limit = 1 + (random(&mut seed) % 9) as usize;
+        let limit = 1 + below(&mut seed, 9);
         let lease = Duration::from_millis(1 + random(&mut seed) % 40);
         let claim = allowed(store.claim(limit, lease).await).expect("no lease yet");
         if claim.events.is_empty() || random(&mut seed).is_multiple_of(8) {
@@ -76,7 +80,7 @@ async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64
     for _ in 0..TURNS {
         let now = SystemTime::now();
         let entry = |seed: &mut u64| {
-            let id = ids[usize::try_from(random(seed)).expect("31 bits") % ids.len()];
+            let id = ids[below(seed, ids.len())];
             DlqEntry::new(id, 3, now, now)
         };
         let entries: Vec<DlqEntry> = (0..4).map(|_| entry(&mut seed)).collect();
@@ -91,7 +95,7 @@ async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64
 async fn operate(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
     let (mut purged, all) = (Vec::new(), DeadLetterFilter::all());
     for turn in 0..TURNS {
-        let limit = 1 + (random(&mut seed) % 5) as usize;
+        let limit = 1 + below(&mut seed, 5);
         if turn % 6 == 0 {
             let gone = store.purge(&all, 1).await;
             purged.extend(allowed(gone).expect("no lease"));

@@ -101,6 +101,34 @@ fn ids(claim: &Claim) -> BTreeSet<EventId> {
     claim.events.iter().map(|one| one.event.id).collect()
 }
 
+#[tokio::test]
+async fn a_claim_has_no_more_of_its_lanes_than_its_events() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    let events: Vec<Event> = (0..64).map(|_| Event::new("many", "")).collect();
+    own.append(&events).await;
+    let lost = claim(&store, 10).await;
+    let backlog = store.backlog().await.expect("read");
+    assert_eq!((backlog.pending, backlog.in_flight), (64, 10));
+    own.elapse(2 * LEASE).await;
+    // Only what it had comes again alone.
+    let (mut alone, mut rest) = (BTreeSet::new(), 0);
+    loop {
+        let claim = claim(&store, 60).await;
+        match claim.events.len() {
+            0 => break,
+            1 => alone.extend(ids(&claim)),
+            count => rest += count,
+        }
+        let published = each(&claim, &Outcome::Published);
+        store
+            .settle(claim.token, &published)
+            .await
+            .expect("settled");
+    }
+    assert_eq!((alone, rest), (ids(&lost), 54));
+}
+
 /// A claim that spans many lanes, late: its worker settles while another takes it over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
@@ -118,7 +146,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
         let settle = async {
             barrier.wait().await;
             // The takeover has more to say to the server: each may be first.
-            tokio::time::sleep(Duration::from_millis(round % 8)).await;
+            tokio::time::sleep(Duration::from_millis(round % 2 * round)).await;
             late.settle(held.token, &outcome).await
         };
         let take_over = async {

@@ -2,12 +2,16 @@
 
 mod support;
 
-use outbox_core::Event;
-use outbox_store_postgres::append;
+use outbox_core::{Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{Executor, PgConnection};
+use outbox_store_postgres::{PostgresOutbox, append};
 use std::sync::Arc;
-use support::Own;
+use std::time::Duration;
 use support::load::{Recorder, Workers, committed, prepare, start_writers};
+use support::{Own, each};
+use test_servers::{Kind, Server, search_path};
+
+const LEASE: Duration = Duration::from_secs(30);
 
 /// A transaction that has written an event and stays open.
 async fn never_ending(own: &Own) -> PgConnection {
@@ -36,4 +40,53 @@ async fn late_commits_are_neither_missed_nor_repeated_and_keep_their_order() {
     assert!(expected.values().map(Vec::len).sum::<usize>() > 500);
     assert_eq!(recorder.published(), expected);
     drop(open);
+}
+
+async fn publish_all(store: &PostgresOutbox) -> usize {
+    let mut count = 0;
+    loop {
+        let claim = store.claim(10, LEASE).await.expect("claimed");
+        if claim.events.is_empty() {
+            return count;
+        }
+        let published = each(&claim, &Outcome::Published);
+        store
+            .settle(claim.token, &published)
+            .await
+            .expect("settled");
+        count += claim.events.len();
+    }
+}
+
+async fn clean_up(store: &PostgresOutbox) -> usize {
+    let mut removed = 0;
+    loop {
+        match store.clean_up(20).await.expect("cleaned up") {
+            0 => return removed,
+            count => removed += count,
+        }
+    }
+}
+
+/// On a server of its own, as the oldest open transaction is that of the whole cluster.
+#[tokio::test]
+async fn what_is_consumed_is_cleaned_up_also_if_it_was_committed_late() {
+    let server = Server::start(Kind::Postgres, &search_path()).expect("a server");
+    let own = Own::on(server.url(), "outbox");
+    let store = own.open().await;
+    let events = || -> Vec<Event> { (0..50).map(|_| Event::new("late", "")).collect() };
+    let mut late = never_ending(&own).await;
+    for _ in 0..2 {
+        own.append(&events()).await;
+        assert_eq!(publish_all(&store).await, 50);
+        assert_eq!(clean_up(&store).await, 50);
+    }
+    late.execute("COMMIT").await.expect("committed");
+    assert_eq!(publish_all(&store).await, 1);
+    own.append(&events()).await;
+    // The window of the late one has ended once the lanes were read again.
+    assert_eq!(publish_all(&store).await, 50);
+    let other = own.open().await;
+    assert_eq!(clean_up(&store).await + clean_up(&store).await, 51);
+    assert_eq!(clean_up(&other).await, 0);
 }

@@ -6,21 +6,30 @@
 mod support;
 
 use outbox_conformance::store::StoreFixture;
-use outbox_core::{Claim, Event, EventId, OutboxError, OutboxStorage, Outcome};
-use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection, Row};
+use outbox_core::{
+    Claim, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
+};
+use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
+use outbox_store_postgres::sqlx::{self, Connection, Executor, PgConnection, PgPool, Row};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox};
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 use support::{Own, each};
 use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(30);
+
+/// The gate of the statement that claims what waits, and of the one that claims from the log.
+const WAITING: i64 = 1;
+const LOG: i64 = 2;
 
 /// What a claim looks with, but only in a claim's statement: no other has a list of free lanes.
 const PAUSING: &str = "
 CREATE SCHEMA pausing;
 CREATE FUNCTION pausing.wait() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     IF current_query() LIKE '%free AS MATERIALIZED%' THEN
-        PERFORM pg_advisory_xact_lock_shared(1);
+        PERFORM pg_advisory_xact_lock_shared(
+            CASE WHEN current_query() LIKE '%outbox_retries AS r%' THEN 1 ELSE 2 END);
     END IF;
 END $$;
 CREATE FUNCTION pausing.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN
@@ -35,6 +44,8 @@ END $$";
 /// A store with a handle whose claims can be held up, and one whose cannot.
 struct Stage {
     own: Own,
+    /// Of the slow handle: a single connection, so that one can come between its statements.
+    pool: PgPool,
     slow: PostgresOutbox,
     quick: PostgresOutbox,
 }
@@ -44,20 +55,25 @@ impl Stage {
         let own = Own::in_schema("outbox");
         own.execute(PAUSING).await;
         let path = "pausing, test_clock, pg_catalog, public";
-        let pool = own.pool();
-        pool.set_connect_options(own.options().options([("search_path", path)]));
-        let slow = PostgresOutbox::open(pool, DriverOptions::default()).await;
+        let options = own.options().options([("search_path", path)]);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(options);
+        let slow = PostgresOutbox::open(pool.clone(), DriverOptions::default()).await;
         Self {
+            pool,
             slow: slow.expect("opened"),
             quick: own.open().await,
             own,
         }
     }
 
-    /// Begins a claim, and returns when it has its snapshot and waits.
-    async fn begin(&self) -> (JoinHandle<Result<Claim, OutboxError>>, PgConnection) {
+    /// Begins a claim, and returns when it has its snapshot and waits at a gate.
+    async fn begin(&self, number: i64) -> (JoinHandle<Result<Claim, OutboxError>>, PgConnection) {
         let mut gate = self.own.connect().await;
-        gate.execute("SELECT pg_advisory_lock(1)")
+        sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(number)
+            .execute(&mut gate)
             .await
             .expect("closed");
         let slow = self.slow.clone();
@@ -69,6 +85,17 @@ impl Stage {
         (claim, gate)
     }
 
+    /// An event that is due again.
+    async fn retried(&self) -> EventId {
+        let event = keyed();
+        self.own.append(std::slice::from_ref(&event)).await;
+        let claim = self.quick.claim(1, LEASE).await.expect("claimed");
+        let (delay, error) = (Duration::from_secs(1), "refused".into());
+        settle(&self.quick, &claim, &Outcome::Retry { delay, error }).await;
+        self.own.elapse(2 * delay).await;
+        event.id
+    }
+
     /// Publishes what the quick handle can claim, up to `limit` events, in the meantime.
     async fn publish(&self, limit: usize) -> Vec<EventId> {
         let claim = self.quick.claim(limit, LEASE).await.expect("claimed");
@@ -77,9 +104,15 @@ impl Stage {
     }
 }
 
-async fn go_on(claim: JoinHandle<Result<Claim, OutboxError>>, gate: PgConnection) -> Vec<EventId> {
+async fn go_on(claim: JoinHandle<Result<Claim, OutboxError>>, gate: PgConnection) -> Claim {
     gate.close().await.expect("opened");
-    ids(&claim.await.expect("ended").expect("claimed"))
+    claim.await.expect("ended").expect("claimed")
+}
+
+async fn is_lost(store: &PostgresOutbox, claim: &Claim) -> bool {
+    let published = each(claim, &Outcome::Published);
+    let error = store.settle(claim.token, &published).await.err();
+    error.is_some_and(|error| error.kind() == ErrorKind::LeaseLost)
 }
 
 fn ids(claim: &Claim) -> Vec<EventId> {
@@ -100,26 +133,21 @@ async fn a_claim_that_looked_before_a_window_began_loses_none_of_it() {
     let stage = Stage::set().await;
     let (first, later) = (keyed(), [keyed(), keyed()]);
     stage.own.append(std::slice::from_ref(&first)).await;
-    let (claim, gate) = stage.begin().await;
+    let (claim, gate) = stage.begin(LOG).await;
     // The window of the quick handle has events that the waiting claim cannot see.
     stage.own.append(&later).await;
     assert_eq!(stage.publish(1).await, [first.id]);
-    assert_eq!(go_on(claim, gate).await, later.map(|event| event.id));
+    let claim = go_on(claim, gate).await;
+    assert_eq!(ids(&claim), later.map(|event| event.id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_saw_a_retry_before_it_was_published_does_not_get_it() {
     let stage = Stage::set().await;
-    let event = keyed();
-    stage.own.append(std::slice::from_ref(&event)).await;
-    let claim = stage.quick.claim(1, LEASE).await.expect("claimed");
-    let delay = Duration::from_secs(1);
-    let error = "refused".into();
-    settle(&stage.quick, &claim, &Outcome::Retry { delay, error }).await;
-    stage.own.elapse(2 * delay).await;
-    let (claim, gate) = stage.begin().await;
-    assert_eq!(stage.publish(1).await, [event.id]);
-    assert_eq!(go_on(claim, gate).await, []);
+    let event = stage.retried().await;
+    let (claim, gate) = stage.begin(WAITING).await;
+    assert_eq!(stage.publish(1).await, [event]);
+    assert_eq!(ids(&go_on(claim, gate).await), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +160,71 @@ async fn a_claim_that_saw_a_suspect_before_it_was_published_does_not_get_it() {
     let suspect = stage.quick.claim(1, LEASE).await.expect("claimed");
     let delay = Duration::ZERO;
     settle(&stage.quick, &suspect, &Outcome::Released { delay }).await;
-    let (claim, gate) = stage.begin().await;
+    let (claim, gate) = stage.begin(WAITING).await;
     assert_eq!(stage.publish(1).await, [event.id]);
-    assert_eq!(go_on(claim, gate).await, []);
+    assert_eq!(ids(&go_on(claim, gate).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_lost_between_its_statements_takes_nothing_more() {
+    let stage = Stage::set().await;
+    let (event, successor) = (stage.retried().await, keyed());
+    stage.own.append(std::slice::from_ref(&successor)).await;
+    let (claim, gate) = stage.begin(WAITING).await;
+    // In the queue for the connection, before the next statement.
+    let mut between = Box::pin(stage.pool.acquire());
+    tokio::select! {
+        biased;
+        _ = &mut between => panic!("the claim has no connection"),
+        () = std::future::ready(()) => {}
+    }
+    gate.close().await.expect("opened");
+    let between = between.await.expect("acquired");
+    stage.own.elapse(2 * LEASE).await;
+    assert_eq!(stage.publish(10).await, [event]);
+    drop(between);
+    let claim = claim.await.expect("ended").expect("claimed");
+    assert_eq!(ids(&claim), [event]);
+    assert!(is_lost(&stage.slow, &claim).await);
+    assert_eq!(stage.publish(10).await, [successor.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_lost_one_of_its_lanes_settles_none() {
+    let stage = Stage::set().await;
+    let event = stage.retried().await;
+    let others: Vec<Event> = (0..8).map(|_| Event::new("stale", "")).collect();
+    stage.own.append(&others).await;
+    let (claim, gate) = stage.begin(LOG).await;
+    // Any quarantine takes lost claims back.
+    stage.own.elapse(2 * LEASE).await;
+    let now = SystemTime::now();
+    let unknown = DlqEntry::new(EventId::new(), 1, now, now);
+    let moved = stage.quick.quarantine_events(&[unknown]).await;
+    moved.expect("nothing to move");
+    let claim = go_on(claim, gate).await;
+    assert!(claim.events.len() > 1, "it took no other lane");
+    assert!(is_lost(&stage.slow, &claim).await);
+    stage.own.elapse(2 * LEASE).await;
+    let mut published = BTreeSet::new();
+    while stage.quick.backlog().await.expect("read").pending > 0 {
+        published.extend(stage.publish(10).await);
+    }
+    let all = others.iter().map(|other| other.id).chain([event]);
+    assert_eq!(published, all.collect());
+}
+
+#[tokio::test]
+async fn a_settlement_that_lacks_one_of_its_lanes_moves_no_cursor() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    let events: Vec<Event> = (0..8).map(|_| Event::new("stale", "")).collect();
+    own.append(&events).await;
+    let claim = store.claim(10, LEASE).await.expect("claimed");
+    assert_eq!(claim.events.len(), 8);
+    let other = "UPDATE outbox.outbox_lanes SET token = gen_random_uuid()
+                 WHERE lane = (SELECT max(lane) FROM outbox.outbox_lanes WHERE token IS NOT NULL)";
+    own.execute(other).await;
+    assert!(is_lost(&store, &claim).await);
+    assert_eq!(store.backlog().await.expect("read").pending, 8);
 }
