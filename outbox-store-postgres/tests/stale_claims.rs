@@ -19,9 +19,11 @@ use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The gate of the statement that claims what waits, and of the one that claims from the log.
+/// The gate of the statement that claims what waits, of the one that claims from the log, and of the
+/// one that goes on with a window of the log.
 const WAITING: i64 = 1;
 const LOG: i64 = 2;
+const NEXT: i64 = 3;
 
 /// What a claim looks with, but only in a claim's statement: no other has a list of free lanes.
 const PAUSING: &str = "
@@ -39,7 +41,14 @@ END $$;
 CREATE FUNCTION pausing.pg_snapshot_xmax(pg_snapshot) RETURNS xid8 LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pausing.wait();
     RETURN pg_catalog.pg_snapshot_xmax($1);
-END $$";
+END $$;
+CREATE FUNCTION pausing.same_turn(xid8, xid8) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    IF current_query() LIKE '%for a backlog%' THEN
+        PERFORM pg_advisory_xact_lock_shared(3);
+    END IF;
+    RETURN pg_catalog.xid8eq($1, $2);
+END $$;
+CREATE OPERATOR pausing.= (LEFTARG = xid8, RIGHTARG = xid8, FUNCTION = pausing.same_turn)";
 
 /// A store with a handle whose claims can be held up, and one whose cannot.
 struct Stage {
@@ -139,6 +148,21 @@ async fn a_claim_that_looked_before_a_window_began_loses_none_of_it() {
     assert_eq!(stage.publish(1).await, [first.id]);
     let claim = go_on(claim, gate).await;
     assert_eq!(ids(&claim), later.map(|event| event.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_goes_on_with_a_window_that_has_ended_meanwhile_loses_nothing() {
+    let stage = Stage::set().await;
+    let (events, later) = ([keyed(), keyed(), keyed()], [keyed(), keyed()]);
+    stage.own.append(&events).await;
+    // Of a single lane there is more: the next claim goes on with its window.
+    let first = stage.slow.claim(1, LEASE).await.expect("claimed");
+    settle(&stage.slow, &first, &Outcome::Published).await;
+    let (claim, gate) = stage.begin(NEXT).await;
+    assert_eq!(stage.publish(10).await, [events[1].id, events[2].id]);
+    stage.own.append(&later).await;
+    assert_eq!(stage.publish(1).await, [later[0].id]);
+    assert_eq!(ids(&go_on(claim, gate).await), [later[1].id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
