@@ -119,6 +119,22 @@ impl Driver {
         .map_err(postgres_error(operation))
     }
 
+    /// Runs one statement that always has a row, and reads its first.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute); [`ErrorKind::Corrupt`] if there is no row, or `read` fails.
+    pub async fn fetch_one<T>(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Postgres, PgArguments>,
+        read: impl FnOnce(&PgRow) -> sqlx::Result<T>,
+    ) -> Result<T, OutboxError> {
+        let rows = self.fetch(operation, query).await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        row.and_then(read).map_err(postgres_error(operation))
+    }
+
     /// Runs `work` in a transaction (READ COMMITTED) and answers once it is committed.
     ///
     /// If `work` errs, or a statement in it failed and `work` went on, all of it is rolled back.

@@ -1,6 +1,6 @@
 //! One claim: what is due again, and fresh events.
 
-use crate::draft::{Draft, LogRead, Row};
+use crate::draft::{Draft, LogRead};
 use crate::memory::{LANES, Seen};
 use crate::{PostgresOutbox, row};
 use outbox_core::{Claim, ClaimToken, ErrorKind, OutboxError};
@@ -40,8 +40,10 @@ impl PostgresOutbox {
                 draft: Draft::default(),
             };
             let filled = claiming.fill().await;
-            if claiming.draft.given.is_empty() {
-                filled?;
+            match filled {
+                Err(error) if claiming.draft.given.is_empty() => return Err(error),
+                Err(error) => tracing::debug!(error = error.report(), "a claim took a part only"),
+                Ok(()) => {}
             }
             if let Some(claim) = claiming.finish().await? {
                 return Ok(claim);
@@ -96,7 +98,7 @@ impl Claiming<'_> {
             .bind(interval(self.lease))
             .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        let rows = waiting_rows(&rows)?;
+        let rows = row::collect(CLAIM, &rows, row::waiting_row)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
         Ok(!self.draft.held.is_empty())
     }
@@ -112,7 +114,7 @@ impl Claiming<'_> {
             .bind(number(LANES))
             .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        let rows = waiting_rows(&rows)?;
+        let rows = row::collect(CLAIM, &rows, row::waiting_row)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
         Ok(())
     }
@@ -184,10 +186,7 @@ impl Claiming<'_> {
             .bind(keys.into_iter().collect::<Vec<_>>())
             .bind(self.draft.waiting_places());
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        rows.iter()
-            .map(|row| row.try_get(0))
-            .collect::<sqlx::Result<_>>()
-            .map_err(postgres_error(CLAIM))
+        row::collect(CLAIM, &rows, |row| row.try_get(0))
     }
 
     async fn trim(&self, less: &[(i16, usize)]) -> Result<(), OutboxError> {
@@ -235,13 +234,6 @@ impl Claiming<'_> {
         }
         Ok(Some(Claim::new(token, given)))
     }
-}
-
-fn waiting_rows(rows: &[PgRow]) -> Result<Vec<Row>, OutboxError> {
-    rows.iter()
-        .map(row::waiting_row)
-        .collect::<sqlx::Result<_>>()
-        .map_err(postgres_error(CLAIM))
 }
 
 fn log_read(rows: &[PgRow]) -> Result<LogRead, OutboxError> {

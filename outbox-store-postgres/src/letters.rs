@@ -25,7 +25,7 @@ impl DeadLetters for PostgresOutbox {
         let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
         let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
         let rows = self.driver.fetch(LIST, query).await?;
-        collect(LIST, &rows, row::letter)
+        row::collect(LIST, &rows, row::letter)
     }
 
     async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
@@ -59,7 +59,7 @@ impl DeadLetters for PostgresOutbox {
         const STATISTICS: &str = "statistics";
         let query = filtered(&self.statements.letter_groups, filter, limit);
         let rows = self.driver.fetch(STATISTICS, query).await?;
-        collect(STATISTICS, &rows, group)
+        row::collect(STATISTICS, &rows, group)
     }
 }
 
@@ -82,7 +82,7 @@ impl PostgresOutbox {
                     .await
                     .map_err(&error)?;
                 let (mut lanes, mut keys) = (BTreeSet::new(), BTreeSet::new());
-                for (lane, key) in collect(operation, &rows, held_key)? {
+                for (lane, key) in row::collect::<_, Vec<_>>(operation, &rows, held_key)? {
                     lanes.extend(key.is_some().then_some(lane));
                     keys.extend(key);
                 }
@@ -91,7 +91,7 @@ impl PostgresOutbox {
                     lock_lanes(connection, operation, statements, &lanes).await?;
                     promote(connection, operation, statements, &keys).await?;
                 }
-                collect(operation, &rows, |row| row::id(row, 0))
+                row::collect(operation, &rows, |row| row::id(row, 0))
             })
             .await
     }
@@ -119,17 +119,6 @@ fn filtered<'q>(
         .bind(filter.error_contains.clone())
         .bind(filter.before.map(PgTime))
         .bind(i64::from(number(limit)))
-}
-
-fn collect<T>(
-    operation: &'static str,
-    rows: &[PgRow],
-    read: impl Fn(&PgRow) -> sqlx::Result<T>,
-) -> Result<Vec<T>, OutboxError> {
-    rows.iter()
-        .map(read)
-        .collect::<sqlx::Result<_>>()
-        .map_err(postgres_error(operation))
 }
 
 fn group(row: &PgRow) -> sqlx::Result<DeadLetterGroup> {

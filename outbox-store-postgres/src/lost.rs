@@ -2,9 +2,9 @@
 
 use crate::PostgresOutbox;
 use crate::draft::Reach;
-use crate::settle::{promote, run};
+use crate::settle::{close, promote, run};
 use crate::sql::Statements;
-use outbox_core::OutboxError;
+use outbox_core::{ClaimToken, OutboxError};
 use outbox_driver_postgres::{PgUuid, postgres_error};
 use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ const TAKE_BACK: &str = "take back a lost claim";
 /// What a lost claim had.
 #[derive(Default)]
 struct Lost {
-    token: Option<PgUuid>,
+    token: Option<ClaimToken>,
     lanes: BTreeMap<i16, Reach>,
     /// Places of those that waited.
     held: Vec<i64>,
@@ -33,7 +33,8 @@ impl PostgresOutbox {
                     return Ok(false);
                 };
                 park(connection, statements, token, &mut lost).await?;
-                end(connection, statements, token, &lost).await?;
+                let query = close(statements, token, &lost.lanes, false);
+                run(connection, TAKE_BACK, query).await?;
                 promote(connection, TAKE_BACK, statements, &lost.keys).await?;
                 Ok(true)
             })
@@ -51,7 +52,8 @@ async fn lock(connection: &mut PgConnection, statements: &Statements) -> Result<
     for row in &rows {
         let lane = row.try_get(0).map_err(&error)?;
         lost.lanes.insert(lane, Reach::default());
-        lost.token = Some(row.try_get(1).map_err(&error)?);
+        let PgUuid(token) = row.try_get(1).map_err(&error)?;
+        lost.token = Some(token.into());
         let held: Vec<i64> = row.try_get(2).map_err(&error)?;
         lost.held.extend(held);
     }
@@ -62,12 +64,12 @@ async fn lock(connection: &mut PgConnection, statements: &Statements) -> Result<
 async fn park(
     connection: &mut PgConnection,
     statements: &Statements,
-    token: PgUuid,
+    token: ClaimToken,
     lost: &mut Lost,
 ) -> Result<(), OutboxError> {
     let error = postgres_error(TAKE_BACK);
     let rows = sqlx::query(statements.take_back.clone())
-        .bind(token)
+        .bind(PgUuid(*token.as_uuid()))
         .bind(lost.lanes.keys().copied().collect::<Vec<i16>>())
         .fetch_all(&mut *connection)
         .await
@@ -84,23 +86,6 @@ async fn park(
     let query = sqlx::query(statements.suspect.clone())
         .bind(&lost.held)
         .bind(lost.held.len() == 1);
-    run(connection, TAKE_BACK, query).await?;
-    Ok(())
-}
-
-async fn end(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    token: PgUuid,
-    lost: &Lost,
-) -> Result<(), OutboxError> {
-    let reaches = || lost.lanes.values();
-    let query = sqlx::query(statements.settle_lanes.clone())
-        .bind(token)
-        .bind(lost.lanes.keys().copied().collect::<Vec<i16>>())
-        .bind(reaches().map(|reach| reach.read_to).collect::<Vec<_>>())
-        .bind(reaches().map(|reach| reach.ends).collect::<Vec<_>>())
-        .bind(false);
     run(connection, TAKE_BACK, query).await?;
     Ok(())
 }

@@ -16,11 +16,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Reads a restored log from its first row. A transaction number of the old cluster can come again
 /// in this one, so a stored snapshot would tell nonsense: events would be skipped.
 pub(crate) async fn adopt(driver: &Driver, statements: &Statements) -> Result<(), OutboxError> {
-    let rows = driver
-        .fetch(OPEN, sqlx::query(statements.is_foreign.clone()))
-        .await?;
-    let is_foreign = rows.first().map(|row| row.try_get(0)).transpose();
-    if is_foreign.map_err(postgres_error(OPEN))? == Some(false) {
+    let query = sqlx::query(statements.is_foreign.clone());
+    if !driver.fetch_one(OPEN, query, |row| row.try_get(0)).await? {
         return Ok(());
     }
     driver

@@ -2,8 +2,8 @@
 //! list shows what can be shown of any row.
 
 use crate::draft::{Place, Row};
-use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers};
-use outbox_driver_postgres::{PgTime, PgUuid};
+use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers, OutboxError};
+use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
 use serde_json::value::RawValue;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -59,6 +59,18 @@ pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     letter.last_failed_at = row.try_get::<PgTime, _>(13)?.0;
     letter.replays = count(i64::from(row.try_get::<i32, _>(15)?));
     Ok(letter)
+}
+
+/// Reads each row.
+pub(crate) fn collect<T, C: FromIterator<T>>(
+    operation: &'static str,
+    rows: &[PgRow],
+    read: impl Fn(&PgRow) -> sqlx::Result<T>,
+) -> Result<C, OutboxError> {
+    rows.iter()
+        .map(read)
+        .collect::<sqlx::Result<C>>()
+        .map_err(postgres_error(operation))
 }
 
 pub(crate) fn id(row: &PgRow, at: usize) -> sqlx::Result<EventId> {

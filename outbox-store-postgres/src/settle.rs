@@ -91,7 +91,7 @@ async fn apply(
 }
 
 /// S4: ends the claim in its lanes.
-fn close<'q>(
+pub(crate) fn close<'q>(
     statements: &Statements,
     token: ClaimToken,
     lanes: &BTreeMap<i16, Reach>,
@@ -141,7 +141,6 @@ pub(crate) async fn park(
     if park.is_empty() {
         return Ok(HashMap::new());
     }
-    let error = postgres_error(operation);
     let delays = park.iter().map(|park| park.delay.map(interval));
     let rows = sqlx::query(statements.park_events.clone())
         .bind(park.iter().map(|park| park.lane).collect::<Vec<_>>())
@@ -154,11 +153,10 @@ pub(crate) async fn park(
         )
         .fetch_all(connection)
         .await
-        .map_err(&error)?;
-    rows.iter()
-        .map(|row| Ok((row::id(row, 1)?, row.try_get(0)?)))
-        .collect::<sqlx::Result<_>>()
-        .map_err(error)
+        .map_err(postgres_error(operation))?;
+    row::collect(operation, &rows, |row| {
+        Ok((row::id(row, 1)?, row.try_get(0)?))
+    })
 }
 
 fn park_again<'q>(statements: &Statements, again: &[Again]) -> Query<'q, Postgres, PgArguments> {

@@ -17,7 +17,6 @@ impl PostgresOutbox {
     pub(crate) async fn outlook(&self) -> Result<Outlook, OutboxError> {
         const LOOK: &str = "look for work";
         let query = sqlx::query(self.statements.outlook.clone());
-        let rows = self.driver.fetch(LOOK, query).await?;
         let read = |row: &PgRow| -> sqlx::Result<Outlook> {
             let next_in: Option<i64> = row.try_get(4)?;
             Ok(Outlook {
@@ -30,14 +29,12 @@ impl PostgresOutbox {
                 }),
             })
         };
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
-        row.and_then(read).map_err(postgres_error(LOOK))
+        self.driver.fetch_one(LOOK, query, read).await
     }
 
     pub(crate) async fn waiting(&self) -> Result<Backlog, OutboxError> {
         const BACKLOG: &str = "backlog";
         let query = sqlx::query(self.statements.backlog.clone()).bind(COUNTED);
-        let rows = self.driver.fetch(BACKLOG, query).await?;
         let read = |row: &PgRow| -> sqlx::Result<Backlog> {
             let count = |at| {
                 row.try_get(at)
@@ -51,8 +48,7 @@ impl PostgresOutbox {
             backlog.dead_letters = count(4)?;
             Ok(backlog)
         };
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
-        row.and_then(read).map_err(postgres_error(BACKLOG))
+        self.driver.fetch_one(BACKLOG, query, read).await
     }
 
     /// Deletes consumed rows of the log, then old tokens. Each lane goes on where it left off, so

@@ -6,9 +6,9 @@
 
 use crate::PostgresOutbox;
 use outbox_core::OutboxError;
-use outbox_driver_postgres::{Driver, PgUuid, interval, postgres_error};
-use sqlx::PgPool;
+use outbox_driver_postgres::{Driver, PgUuid, interval};
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{PgPool, Row as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -79,13 +79,9 @@ impl Bell {
     /// The bell of the outbox in the driver's schema. The channel is of its table.
     pub(crate) async fn new(driver: &Driver) -> Result<Self, OutboxError> {
         const OPEN: &str = "open";
-        let query = sqlx::query("SELECT 'outbox_' || $1::regclass::oid");
         let table = format!("{}.outbox_events", driver.schema().quoted());
-        let rows = driver.fetch(OPEN, query.bind(table)).await?;
-        let channel = rows.first().ok_or(sqlx::Error::RowNotFound);
-        let channel = channel
-            .and_then(|row| sqlx::Row::try_get(row, 0))
-            .map_err(postgres_error(OPEN))?;
+        let query = sqlx::query(include_str!("sql/channel.sql")).bind(table);
+        let channel = driver.fetch_one(OPEN, query, |row| row.try_get(0)).await?;
         Ok(Self::on(Some(channel)))
     }
 

@@ -2,8 +2,9 @@
 -- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already.
 --
 -- One statement under the locks of its lanes; lanes that are locked or that were changed since the
--- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of a key ends before an event that is not
--- due yet, one that was in a lost claim (S7), and one that a letter holds (S9).
+-- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of
+-- a key ends before an event that is not due yet, one that was in a lost claim (S7), and one that a
+-- letter holds (S9).
 WITH free AS MATERIALIZED (
     SELECT lane, coalesce(held, '{}') AS held
     FROM outbox.outbox_lanes AS l
