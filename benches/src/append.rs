@@ -3,14 +3,15 @@
 use crate::server::Postgres;
 use crate::{Failure, median, ours};
 use outbox_core::Event;
-use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
+use outbox_driver_postgres::{PgTime, PgUuid};
+use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Barrier;
 
 /// Transactions of each kind are interleaved, so that both meet the same machine.
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 21;
 
 /// A table as an application would make it for the same columns.
 const BARE: &str = "
@@ -20,16 +21,25 @@ const BARE: &str = "
         idempotency_token text, created_at timestamptz NOT NULL, available_at timestamptz
     )";
 
-/// Its INSERT, as wide as the outbox's, with texts that the server casts.
+/// Its INSERT, of the same bytes.
 const INSERT: &str = "
     INSERT INTO bare
-    SELECT id::uuid, 'order.placed', payload, 'application/json', '{}', key, NULL, now(), NULL
-    FROM unnest($1::text[], $2::bytea[], $3::text[]) AS e (id, payload, key)";
+    SELECT id, event_type, payload, content_type, headers::json, key, token, created_at, available_at
+    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[],
+                $7::text[], $8::timestamptz[], $9::timestamptz[])
+         AS e (id, event_type, payload, content_type, headers, key, token, created_at,
+               available_at)";
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let postgres = Postgres::start().await?;
     PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
     postgres.pool.execute(BARE).await?;
+    // As an application's server is set: a commit waits for the disk.
+    for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+        let set = format!("ALTER SYSTEM SET {setting} = on");
+        postgres.pool.execute(sqlx::AssertSqlSafe(set)).await?;
+    }
+    postgres.pool.execute("SELECT pg_reload_conf()").await?;
     for size in [1, 10, 1000] {
         let transactions = 2000 / size.min(100);
         let (mut bare, mut ours) = (Vec::new(), Vec::new());
@@ -77,13 +87,19 @@ async fn time(
 }
 
 async fn insert(connection: &mut PgConnection, events: &[Event]) -> Result<(), Failure> {
-    let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-    let payloads: Vec<&[u8]> = events.iter().map(|event| &event.payload[..]).collect();
-    let keys: Vec<&str> = events
-        .iter()
-        .filter_map(|event| event.ordering_key.as_deref())
-        .collect();
-    let query = sqlx::query(INSERT).bind(ids).bind(payloads).bind(keys);
+    fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
+        events.iter().map(column).collect()
+    }
+    let query = sqlx::query(INSERT)
+        .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
+        .bind(each(events, |event| event.event_type.as_str()))
+        .bind(each(events, |event| &event.payload[..]))
+        .bind(each(events, |event| event.content_type.as_str()))
+        .bind(each(events, |_| "{}"))
+        .bind(each(events, |event| event.ordering_key.as_deref()))
+        .bind(each(events, |event| event.idempotency_token.as_deref()))
+        .bind(each(events, |event| PgTime(event.created_at)))
+        .bind(each(events, |event| event.available_at.map(PgTime)));
     query.execute(connection).await?;
     Ok(())
 }
@@ -92,9 +108,12 @@ async fn insert(connection: &mut PgConnection, events: &[Event]) -> Result<(), F
 async fn notify(postgres: &Postgres) -> Result<(), Failure> {
     const PRODUCERS: usize = 8;
     let mut ratios = Vec::new();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let mut times = Vec::new();
-        for state in ["ENABLE", "DISABLE"] {
+        // By turns the one or the other is first.
+        let mut states = ["ENABLE", "DISABLE"];
+        states.rotate_left(round % 2);
+        for state in states {
             let toggle =
                 format!("ALTER TABLE outbox.outbox_events {state} TRIGGER outbox_events_wake");
             postgres.pool.execute(sqlx::AssertSqlSafe(toggle)).await?;
@@ -108,14 +127,11 @@ async fn notify(postgres: &Postgres) -> Result<(), Failure> {
             }
             times.push(start.elapsed().as_secs_f64());
         }
+        times.rotate_left(round % 2);
         ratios.push(times[0] / times[1]);
     }
-    let slept = sqlx::query("SELECT count(*) FROM outbox.outbox_sleepers")
-        .fetch_one(&postgres.pool)
-        .await?;
     println!(
-        "{PRODUCERS} producers at once, {} workers asleep: with the wake-up {:.3} of the time without",
-        slept.get::<i64, _>(0),
+        "{PRODUCERS} producers at once, nobody asleep: with the wake-up {:.3} of the time without",
         median(ratios)
     );
     Ok(())
@@ -123,7 +139,7 @@ async fn notify(postgres: &Postgres) -> Result<(), Failure> {
 
 async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>) -> Result<(), sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    let events: Vec<Event> = (0..200).map(ours::event).collect();
+    let events: Vec<Event> = (0..500).map(ours::event).collect();
     barrier.wait().await;
     for event in events {
         append(&mut connection, &Schema::default(), &[event])

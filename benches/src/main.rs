@@ -3,6 +3,7 @@
 //! ```console
 //! $ cargo run --release -- drain [EVENTS]     # a backlog, through a transport that does nothing
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
+//! $ cargo run --release -- held [EVENTS]      # an hour's inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, while nothing else happens
 //! ```
 //!
@@ -12,6 +13,7 @@
 mod append;
 mod delay;
 mod drain;
+mod held;
 mod ours;
 mod peer;
 mod server;
@@ -26,9 +28,15 @@ async fn main() -> Result<(), Failure> {
             let events = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
             drain::run(events).await
         }
+        Some("held") => {
+            let events = arguments
+                .next()
+                .map_or(Ok(3_600_000), |text| text.parse())?;
+            held::run(events).await
+        }
         Some("append") => append::run().await,
         Some("delay") => delay::run().await,
-        _ => Err("say which: drain [EVENTS], append, delay".into()),
+        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay".into()),
     }
 }
 

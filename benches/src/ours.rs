@@ -3,7 +3,9 @@
 use crate::Failure;
 use crate::server::Postgres;
 use async_trait::async_trait;
-use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport};
+use outbox_core::{
+    Event, OutboxConfig, OutboxProcessor, OutboxStorage as _, PublishError, Transport,
+};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
@@ -56,4 +58,11 @@ pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
         }
         published += report.published;
     }
+}
+
+/// As the relay does between its passes.
+pub(crate) async fn clean_up(postgres: &Postgres) -> Result<(), Failure> {
+    let store = PostgresOutbox::open(postgres.pool.clone(), DriverOptions::default()).await?;
+    while store.clean_up(1000).await? > 0 {}
+    Ok(())
 }

@@ -3,7 +3,9 @@
 
 -- A log: rows are inserted, read and, once they are consumed, cleaned up; never updated.
 -- lane: events of one ordering key share a lane, and a claim reads a lane as a whole.
--- xid: tells with a snapshot whether the row had been committed when the snapshot was taken.
+-- xid: tells with a snapshot whether the row had been committed when the snapshot was taken. It stands
+-- before seq, so a transaction has its number before its rows have theirs, and the sequence gives them
+-- one by one: one that got its number after a row could be seen has only rows of a greater seq.
 CREATE TABLE outbox.outbox_events (
     xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq               bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -18,14 +20,12 @@ CREATE TABLE outbox.outbox_events (
     content_type      text        NOT NULL DEFAULT 'application/json',
     ordering_key      text,
     idempotency_token text,
-    headers           json        NOT NULL DEFAULT '{}' CHECK (json_typeof(headers) = 'object'),
+    headers           json        CHECK (json_typeof(headers) = 'object'),
     payload           bytea       NOT NULL
 );
 
--- A window is read in the order of its rows.
+-- A window is read in the order of its rows. An insert pays for each index: there is no other.
 CREATE INDEX outbox_events_in_order ON outbox.outbox_events (lane, seq);
--- Where a window begins.
-CREATE INDEX outbox_events_by_transaction ON outbox.outbox_events (lane, xid, seq);
 
 -- Consumed rows go soon and new ones come: plan and clean up by what is there now.
 ALTER TABLE outbox.outbox_events SET (autovacuum_vacuum_scale_factor = 0,
@@ -41,8 +41,10 @@ CREATE TABLE outbox.outbox_tokens (
 
 CREATE INDEX outbox_tokens_by_age ON outbox.outbox_tokens (created_at);
 
--- How far each lane was taken up. All that seen sees is taken up. window_end is set while a window
--- is read: the rows that it sees and seen does not, of which those up to position are taken up.
+-- How far each lane was taken up. All that seen sees is taken up; top is the last row of it.
+-- window_end is set while a window is read: the rows that it sees and seen does not, of which those
+-- up to position are taken up. seen_xid and window_xid are the transactions that took the snapshots:
+-- greater numbers were given later. (That a snapshot ends before a number does not tell so.)
 -- token, leased_until, reads and held are of the claim that holds the lane: it has the next rows of
 -- the window, as many as it reads, and the rows of outbox_retries whose places are held. turn
 -- is the transaction that changed the row: the lane that was used longest ago is the next, and a
@@ -52,14 +54,40 @@ CREATE TABLE outbox.outbox_lanes (
     reads        integer     NOT NULL DEFAULT 0,
     turn         xid8        NOT NULL DEFAULT '0',
     position     bigint      NOT NULL DEFAULT 0,
+    top          bigint      NOT NULL DEFAULT 0,
     leased_until timestamptz,
     token        uuid,
+    seen_xid     xid8        NOT NULL DEFAULT '0',
+    window_xid   xid8,
     seen         pg_snapshot NOT NULL DEFAULT '1:1:',
     window_end   pg_snapshot,
     held         bigint[]
 ) WITH (fillfactor = 10);
 
 INSERT INTO outbox.outbox_lanes (lane) SELECT generate_series(0, 15);
+
+-- All rows of the transaction xid, and of those that began after it, come after seq.
+CREATE TABLE outbox.outbox_marks (
+    xid xid8   PRIMARY KEY,
+    seq bigint NOT NULL
+);
+
+-- The lanes, and where the rows begin that a lane has not taken up: after its top; or, if one of the
+-- transactions that were open when seen was taken may have ended since, after the mark of the oldest.
+CREATE VIEW outbox.outbox_unread AS
+SELECT l.*,
+       CASE WHEN late.xid IS NULL THEN l.top
+            ELSE least(l.top, coalesce((SELECT m.seq FROM outbox.outbox_marks AS m
+                                        WHERE m.xid <= late.xid ORDER BY m.xid DESC LIMIT 1), 0))
+       END AS begin
+FROM outbox.outbox_lanes AS l
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT open FROM pg_snapshot_xip(l.seen) AS open
+                     WHERE pg_visible_in_snapshot(open, pg_current_snapshot())
+                     ORDER BY open LIMIT 1),
+                    CASE WHEN pg_snapshot_xmax(l.seen) < l.seen_xid
+                         THEN pg_snapshot_xmax(l.seen) END) AS xid
+) AS late;
 
 -- The cluster whose transactions the snapshots tell of. In another one, where a dump was restored,
 -- they mean nothing.
@@ -89,7 +117,7 @@ CREATE TABLE outbox.outbox_retries (
     content_type      text        NOT NULL,
     ordering_key      text,
     idempotency_token text,
-    headers           json        NOT NULL,
+    headers           json,
     payload           bytea       NOT NULL
 );
 
@@ -120,7 +148,7 @@ CREATE TABLE outbox.outbox_dead_letters (
     ordering_key      text,
     idempotency_token text,
     last_error        text,
-    headers           json        NOT NULL,
+    headers           json,
     payload           bytea       NOT NULL
 );
 
@@ -128,11 +156,10 @@ CREATE TABLE outbox.outbox_dead_letters (
 CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters (ordering_key, place)
     WHERE holds;
 
--- The workers that have nothing to do and want to be told of new events.
-CREATE TABLE outbox.outbox_sleepers (
-    worker uuid        PRIMARY KEY,
-    until  timestamptz NOT NULL
-) WITH (fillfactor = 10);
+-- Until when new events are told with NOTIFY, in seconds since 1970, as a worker sleeps. The number is
+-- no row: it takes effect at once for every transaction, and a look at it costs next to nothing.
+CREATE SEQUENCE outbox.outbox_alarm;
+GRANT SELECT ON SEQUENCE outbox.outbox_alarm TO PUBLIC;
 
 -- The same event may keep its token (a replay); another event is refused. The insert waits for a
 -- transaction that is about to take the same token.
@@ -155,19 +182,94 @@ CREATE TRIGGER outbox_events_token AFTER INSERT ON outbox.outbox_events
 FOR EACH ROW WHEN (NEW.idempotency_token IS NOT NULL)
 EXECUTE FUNCTION outbox.outbox_take_token();
 
--- Once per statement, and nothing but a look at a table of a few rows while the workers are busy:
--- a NOTIFY makes commits wait for each other.
-CREATE FUNCTION outbox.outbox_wake() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
+-- Once per statement, and nothing but a look at the alarm while no worker sleeps: a NOTIFY makes commits
+-- wait for each other. The function is made here so that it has the name of the sequence in its text.
+DO $outbox$
+DECLARE
+    alarm text := (SELECT quote_literal(quote_ident(n.nspname) || '.' || quote_ident(c.relname))
+                   FROM pg_catalog.pg_class AS c
+                   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                   WHERE c.oid = (SELECT tableoid FROM outbox.outbox_alarm));
 BEGIN
-    IF EXISTS (SELECT FROM outbox.outbox_sleepers WHERE until > clock_timestamp()) THEN
-        PERFORM pg_notify('outbox_' || TG_RELID, '');
-    END IF;
-    RETURN NULL;
+    EXECUTE $function$
+        CREATE FUNCTION outbox.outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $wake$
+        BEGIN
+            IF pg_catalog.pg_sequence_last_value($function$ || alarm || $function$)
+               OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
+            THEN
+                PERFORM pg_catalog.pg_notify(pg_catalog.concat('outbox_', TG_RELID), '');
+            END IF;
+            RETURN NULL;
+        END $wake$ $function$;
 END $outbox$;
 
 CREATE TRIGGER outbox_events_wake AFTER INSERT ON outbox.outbox_events
 FOR EACH STATEMENT EXECUTE FUNCTION outbox.outbox_wake();
 
--- They run with their owner's rights: nobody puts them on a table of his own.
-REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_wake() FROM PUBLIC;
+-- While a transaction stays open, vacuum leaves all that was deleted and updated since. These two put
+-- what a table holds into an empty one: only a TRUNCATE gives the rest back. They wait for the table
+-- for a moment only, as others wait behind them, and fail then.
+CREATE FUNCTION outbox.outbox_renew_lanes() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms'
+AS $outbox$
+DECLARE
+    kept outbox.outbox_lanes[];
+BEGIN
+    LOCK TABLE outbox.outbox_lanes IN ACCESS EXCLUSIVE MODE;
+    kept := ARRAY(SELECT l FROM outbox.outbox_lanes AS l);
+    TRUNCATE outbox.outbox_lanes;
+    INSERT INTO outbox.outbox_lanes SELECT * FROM unnest(kept);
+    RETURN true;
+END $outbox$;
+
+-- No writer has rows in the table that has not committed: it would hold a lock. False, and nothing
+-- done, if more than a few rows are still to be read.
+CREATE FUNCTION outbox.outbox_renew_events() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms'
+AS $outbox$
+DECLARE
+    most CONSTANT integer := 1000;
+    most_bytes CONSTANT integer := 4000000;
+    locked boolean;
+    unread tid[];
+    kept outbox.outbox_events[];
+BEGIN
+    FOREACH locked IN ARRAY ARRAY[false, true] LOOP
+        IF locked THEN
+            LOCK TABLE outbox.outbox_events IN ACCESS EXCLUSIVE MODE;
+        END IF;
+        unread := ARRAY(
+            SELECT e.ctid
+            FROM outbox.outbox_unread AS l
+            CROSS JOIN LATERAL (
+                SELECT e.ctid
+                FROM outbox.outbox_events AS e
+                WHERE e.lane = l.lane AND e.seq > l.begin
+                  AND NOT pg_visible_in_snapshot(e.xid, l.seen)
+                  AND NOT (coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
+                           AND e.seq <= l.position)
+                LIMIT most + 1
+            ) AS e
+            LIMIT most + 1);
+        IF cardinality(unread) > most
+           OR (SELECT sum(octet_length(payload)) FROM outbox.outbox_events
+               WHERE ctid = ANY (unread)) > most_bytes THEN
+            RETURN false;
+        END IF;
+    END LOOP;
+    kept := ARRAY(SELECT e FROM outbox.outbox_events AS e WHERE ctid = ANY (unread));
+    TRUNCATE outbox.outbox_events;
+    INSERT INTO outbox.outbox_events
+           (xid, seq, id, created_at, available_at, replays, event_type, content_type, ordering_key,
+            idempotency_token, headers, payload)
+    OVERRIDING SYSTEM VALUE
+    SELECT xid, seq, id, created_at, available_at, replays, event_type, content_type, ordering_key,
+           idempotency_token, headers, payload
+    FROM unnest(kept);
+    RETURN true;
+END $outbox$;
+
+-- They run with their owner's rights: nobody puts the one on a table of his own, or holds up the
+-- producers with the others.
+REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_renew_lanes(),
+                       outbox.outbox_renew_events() FROM PUBLIC;

@@ -2,7 +2,9 @@
 
 use outbox_core::{ErrorKind, Event, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, Schema, postgres_error};
-use sqlx::{PgConnection, SqlStr};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, Postgres, SqlStr};
 
 const APPEND: &str = "append";
 
@@ -32,11 +34,45 @@ pub async fn append(
         return Ok(());
     }
     events.iter().try_for_each(check)?;
-    let headers: Vec<String> = events
+    let headers: Vec<Option<String>> = events
         .iter()
         .map(|event| headers_to_json(&event.headers))
         .collect::<Result<_, _>>()?;
-    sqlx::query(statement(schema))
+    let query = if let [event] = events {
+        one(schema, event, headers.into_iter().flatten().next())
+    } else {
+        many(schema, events, headers)
+    };
+    query
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(postgres_error(APPEND))
+}
+
+fn one<'e>(
+    schema: &Schema,
+    event: &'e Event,
+    headers: Option<String>,
+) -> Query<'e, Postgres, PgArguments> {
+    sqlx::query(in_schema(schema, include_str!("sql/append_one.sql")))
+        .bind(PgUuid(*event.id.as_uuid()))
+        .bind(event.event_type.as_str())
+        .bind(&event.payload[..])
+        .bind(event.content_type.as_str())
+        .bind(headers)
+        .bind(event.ordering_key.as_deref())
+        .bind(event.idempotency_token.as_deref())
+        .bind(PgTime(event.created_at))
+        .bind(event.available_at.map(PgTime))
+}
+
+fn many<'e>(
+    schema: &Schema,
+    events: &'e [Event],
+    headers: Vec<Option<String>>,
+) -> Query<'e, Postgres, PgArguments> {
+    sqlx::query(in_schema(schema, include_str!("sql/append.sql")))
         .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
         .bind(each(events, |event| event.event_type.as_str()))
         .bind(each(events, |event| &event.payload[..]))
@@ -46,18 +82,13 @@ pub async fn append(
         .bind(each(events, |event| event.idempotency_token.as_deref()))
         .bind(each(events, |event| PgTime(event.created_at)))
         .bind(each(events, |event| event.available_at.map(PgTime)))
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(postgres_error(APPEND))
 }
 
-fn statement(schema: &Schema) -> SqlStr {
-    const TEXT: &str = include_str!("sql/append.sql");
+fn in_schema(schema: &Schema, text: &'static str) -> SqlStr {
     if *schema == Schema::default() {
-        SqlStr::from_static(TEXT)
+        SqlStr::from_static(text)
     } else {
-        schema.sql(TEXT)
+        schema.sql(text)
     }
 }
 
@@ -89,12 +120,13 @@ fn check(event: &Event) -> Result<(), OutboxError> {
     Ok(())
 }
 
-/// Headers as the object of strings that the column holds.
-fn headers_to_json(headers: &Headers) -> Result<String, OutboxError> {
+/// Headers as the object of strings that the column holds; without any it is empty.
+fn headers_to_json(headers: &Headers) -> Result<Option<String>, OutboxError> {
     if headers.is_empty() {
-        return Ok("{}".to_owned());
+        return Ok(None);
     }
-    serde_json::to_string(headers).map_err(|error| {
+    let json = serde_json::to_string(headers).map_err(|error| {
         OutboxError::new(ErrorKind::Invalid, "postgres", APPEND).with_source(error)
-    })
+    })?;
+    Ok(Some(json))
 }

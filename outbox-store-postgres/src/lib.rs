@@ -17,6 +17,7 @@ mod memory;
 mod origin;
 mod plan;
 mod quarantine;
+mod renew;
 mod row;
 mod settle;
 mod sql;
@@ -51,10 +52,12 @@ const TABLES: &[&str] = &[
     "outbox_events",
     "outbox_tokens",
     "outbox_lanes",
+    "outbox_marks",
+    "outbox_unread",
     "outbox_origin",
     "outbox_retries",
     "outbox_dead_letters",
-    "outbox_sleepers",
+    "outbox_alarm",
 ];
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.

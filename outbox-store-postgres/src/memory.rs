@@ -15,6 +15,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Of so many claims of a backlog one looks into all lanes.
 const GO_ON: u32 = 8;
 
+/// After so many settlements one looks whether the lanes have grown.
+const SETTLEMENTS: u32 = 128;
+
+/// How long the log is left alone after it could not be renewed.
+const RENEWAL: Duration = Duration::from_secs(60);
+
 /// Claims that are remembered for their settlement. A worker has one or a few.
 const CLAIMS: usize = 1_000;
 
@@ -31,6 +37,8 @@ pub(crate) struct Outlook {
     pub(crate) lost: bool,
     /// Until something else is due.
     pub(crate) next_in: Option<Duration>,
+    /// The oldest transaction that is open.
+    pub(crate) oldest_open: i64,
 }
 
 impl Outlook {
@@ -42,21 +50,22 @@ impl Outlook {
 /// How far a lane is cleaned up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cleaned {
-    /// The last row that was deleted: its transaction and its seq.
-    pub(crate) xid: i64,
+    /// The last row that was looked at, by its seq.
     pub(crate) seq: i64,
-    /// The oldest transaction that was open for the lane when this pass began.
+    /// The oldest transaction that was open for the lane when this pass began, and where the rows
+    /// begin that it may bring.
     open: i64,
+    begin: i64,
 }
 
 impl Cleaned {
     /// Nothing is left behind the last row: begins anew where transactions were open before, as they
     /// may have committed since. While the oldest is the same there is no need to pass what was
     /// deleted, of which the server can reclaim nothing yet.
-    pub(crate) fn begin_anew(&mut self, open: i64) {
+    pub(crate) fn begin_anew(&mut self, open: i64, begin: i64) {
         if open > self.open {
-            (self.xid, self.seq) = (self.open, 0);
-            self.open = open;
+            self.seq = self.begin;
+            (self.open, self.begin) = (open, begin);
         }
     }
 }
@@ -85,6 +94,8 @@ struct Inner {
     idle: bool,
     answer: Option<Seen>,
     cleaned: [Cleaned; LANES],
+    settlements: u32,
+    spared: Option<Instant>,
 }
 
 impl Default for Inner {
@@ -101,6 +112,8 @@ impl Default for Inner {
             idle: true,
             answer: None,
             cleaned: [Cleaned::default(); LANES],
+            settlements: 0,
+            spared: None,
         }
     }
 }
@@ -205,6 +218,23 @@ impl Memory {
 
     pub(crate) fn set_cleaned(&self, cleaned: &[Cleaned; LANES]) {
         self.lock().cleaned = *cleaned;
+    }
+
+    /// Whether to look if the lanes have grown, after a settlement.
+    pub(crate) fn may_renew_lanes(&self) -> bool {
+        let mut inner = self.lock();
+        inner.settlements = (inner.settlements + 1) % SETTLEMENTS;
+        inner.settlements == 0
+    }
+
+    /// Whether to look if the log has grown.
+    pub(crate) fn may_renew_events(&self) -> bool {
+        let spared = self.lock().spared;
+        spared.is_none_or(|since| since.elapsed() > RENEWAL)
+    }
+
+    pub(crate) fn spare_events(&self) {
+        self.lock().spared = Some(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

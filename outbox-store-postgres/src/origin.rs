@@ -5,6 +5,7 @@ use crate::settle::{lock_lanes, run};
 use crate::sql::Statements;
 use outbox_core::OutboxError;
 use outbox_driver_postgres::{Driver, postgres_error};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use std::time::Duration;
 
@@ -17,7 +18,14 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// in this one, so a stored snapshot would tell nonsense: events would be skipped.
 pub(crate) async fn adopt(driver: &Driver, statements: &Statements) -> Result<(), OutboxError> {
     let query = sqlx::query(statements.is_foreign.clone());
-    if !driver.fetch_one(OPEN, query, |row| row.try_get(0)).await? {
+    let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    let (is_foreign, numbers): (bool, i64) = driver.fetch_one(OPEN, query, read).await?;
+    // S2: what a session keeps for later would come after greater ones that were read.
+    if numbers != 1 {
+        let what = "CACHE of the sequence outbox_events_seq_seq";
+        return Err(OutboxError::invalid("postgres", OPEN, what, numbers, "1"));
+    }
+    if !is_foreign {
         return Ok(());
     }
     driver
@@ -36,7 +44,9 @@ pub(crate) async fn adopt(driver: &Driver, statements: &Statements) -> Result<()
             for statement in [
                 &statements.rebase_events,
                 &statements.rebase_lanes,
+                &statements.rebase_marks,
                 &statements.rebase_origin,
+                &statements.rebase_sequence,
             ] {
                 run(connection, OPEN, sqlx::query(statement.clone())).await?;
             }

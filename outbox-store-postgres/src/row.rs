@@ -5,8 +5,8 @@ use crate::draft::{Place, Row};
 use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
 use serde_json::value::RawValue;
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
+use sqlx::{Row as _, ValueRef as _};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -101,11 +101,13 @@ fn read(
     .id(id(row, at).map_err(failed)?)
     .content_type(row.try_get::<String, _>(at + 3).map_err(failed)?);
     let json = row.try_get_raw(at + 4).map_err(failed)?;
-    event.headers = json
-        .as_str()
-        .map_err(|error| error.to_string())
-        .and_then(headers)
-        .map_err(|reason| ErrorText::new(&format!("cannot be read: {reason}")))?;
+    if !json.is_null() {
+        event.headers = json
+            .as_str()
+            .map_err(|error| error.to_string())
+            .and_then(headers)
+            .map_err(|reason| ErrorText::new(&format!("cannot be read: {reason}")))?;
+    }
     event.ordering_key = row.try_get(at + 5).map_err(failed)?;
     event.idempotency_token = row.try_get(at + 6).map_err(failed)?;
     event.created_at = time(row, at + 7)?.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -121,9 +123,6 @@ fn time(row: &PgRow, at: usize) -> Result<Option<SystemTime>, ErrorText> {
 
 /// A value that is not a string arrives as its JSON text: other languages insert numbers too.
 fn headers(json: &str) -> Result<Headers, String> {
-    if json == "{}" {
-        return Ok(Headers::new());
-    }
     let raw: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;
     raw.into_iter()

@@ -38,6 +38,7 @@ impl PostgresOutbox {
         if settled.as_ref().err().is_none_or(lost) {
             self.memory.forget(token);
         }
+        self.renew_lanes().await;
         settled
     }
 

@@ -29,6 +29,7 @@ statements! {
     claim_retries
     claim_suspect
     clean_up_events
+    clean_up_marks
     clean_up_tokens
     find_entries
     find_lanes
@@ -37,6 +38,7 @@ statements! {
     is_foreign
     lock_lanes
     lost_claim
+    next_transaction
     outlook
     park_again
     park_events
@@ -45,14 +47,17 @@ statements! {
     quarantine
     rebase_events
     rebase_lanes
+    rebase_marks
     rebase_origin
+    rebase_sequence
     remove_events
     remove_retries
+    renew_events
+    renew_lanes
     replay
+    set_alarm
     settle_lane
     settle_lanes
-    sleep
-    sleepers_gone
     suspect
     take_back
     trim_lanes

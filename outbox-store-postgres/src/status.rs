@@ -27,6 +27,7 @@ impl PostgresOutbox {
                 next_in: next_in.map(|micros| {
                     Duration::from_micros(u64::try_from(micros).unwrap_or_default().max(1))
                 }),
+                oldest_open: row.try_get(5)?,
             })
         };
         self.driver.fetch_one(LOOK, query, read).await
@@ -59,7 +60,6 @@ impl PostgresOutbox {
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
-            .bind(cleaned.map(|lane| lane.xid).to_vec())
             .bind(cleaned.map(|lane| lane.seq).to_vec());
         let rows = self.driver.fetch(CLEAN_UP, query).await?;
         let mut removed = 0;
@@ -74,8 +74,9 @@ impl PostgresOutbox {
             .bind(interval(self.token_retention))
             .bind(number(limit));
         let tokens = self.driver.execute(CLEAN_UP, query).await?;
-        let query = sqlx::query(self.statements.sleepers_gone.clone());
+        let query = sqlx::query(self.statements.clean_up_marks.clone());
         self.driver.execute(CLEAN_UP, query).await?;
+        self.renew_events().await;
         Ok(usize::try_from(tokens).unwrap_or_default())
     }
 }
@@ -86,10 +87,9 @@ fn note(row: &PgRow, cleaned: &mut [Cleaned; LANES]) -> sqlx::Result<usize> {
     let Some(lane) = cleaned.get_mut(usize::from(lane.unsigned_abs())) else {
         return Ok(0);
     };
-    if count == 0 {
-        lane.begin_anew(row.try_get(4)?);
-    } else {
-        (lane.xid, lane.seq) = (row.try_get(2)?, row.try_get(3)?);
+    match row.try_get(2)? {
+        Some(seq) => lane.seq = seq,
+        None => lane.begin_anew(row.try_get(3)?, row.try_get(4)?),
     }
     Ok(usize::try_from(count).unwrap_or_default())
 }

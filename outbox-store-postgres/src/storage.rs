@@ -44,7 +44,8 @@ impl OutboxStorage for PostgresOutbox {
     }
 
     /// Sleeps until a producer's commit rings, the next event is due, or a lease runs out. Without
-    /// a connection that listens it looks every 5 to 100 milliseconds.
+    /// a connection that listens it looks every 5 to 100 milliseconds; for what may commit unheard, as
+    /// it was appended before this worker fell asleep, it looks ever less often.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
         let start = Instant::now();
         let mut pause = SHORTEST_LOOK;
@@ -65,9 +66,12 @@ impl OutboxStorage for PostgresOutbox {
                 return Ok(());
             }
             let mut sleep = outlook.next_in.unwrap_or(rest).min(rest);
-            if !rung.is_listening() {
+            if !rung.hears(outlook.oldest_open) {
                 sleep = sleep.min(pause);
-                pause = (pause * 2).min(LONGEST_LOOK);
+                pause *= 2;
+                if !rung.is_listening() {
+                    pause = pause.min(LONGEST_LOOK);
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}

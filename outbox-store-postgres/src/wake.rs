@@ -1,24 +1,27 @@
 //! The bell: how a sleeping worker hears of a commit.
 //!
-//! A trigger rings once per INSERT statement, with NOTIFY, and only while a worker's row in
-//! `outbox_sleepers` says that it sleeps: a NOTIFY makes commits wait for each other. A worker that
-//! is woken for an event now and then stays in there, as each change would be a commit of its own.
+//! A trigger rings once per INSERT statement, with NOTIFY, and only while `outbox_alarm` says that
+//! workers sleep: a NOTIFY makes commits wait for each other. A worker that is woken for an event now
+//! and then lets the alarm stand, as each change is a write; one that is busy turns it off for all:
+//! it finds the events, and turns it on again before it sleeps. If it dies before, the others look
+//! when their wait ends.
 
 use crate::PostgresOutbox;
 use outbox_core::OutboxError;
-use outbox_driver_postgres::{Driver, PgUuid, interval};
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use outbox_driver_postgres::{Driver, interval};
+use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use uuid::Uuid;
 
-/// For how long a worker says that it sleeps.
+const WAIT: &str = "wait_for_work";
+
+/// For how long a worker sets the alarm.
 const SLEEP: Duration = Duration::from_secs(60);
 
-/// Said again when less than this is left of it.
+/// Set again when less than this is left of it.
 const REST: Duration = Duration::from_secs(30);
 
 /// How long the listener waits before it connects again.
@@ -27,7 +30,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Hears of commits through a connection of its own.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    worker: Uuid,
     channel: Option<String>,
     state: Mutex<State>,
     rings: watch::Sender<Ring>,
@@ -43,28 +45,39 @@ struct Ring {
 #[derive(Debug, Default)]
 struct State {
     task: Option<JoinHandle<()>>,
-    /// Until when the worker's row says that it sleeps.
+    /// Until when this worker set the alarm.
     asleep_until: Option<Instant>,
+    /// Transactions below this may have appended before it was set.
+    asleep_since: i64,
 }
 
 /// What can be heard from now on.
-pub(crate) struct Rung(watch::Receiver<Ring>);
+pub(crate) struct Rung {
+    rings: watch::Receiver<Ring>,
+    since: i64,
+}
 
 impl Rung {
-    /// Whether nothing rang since `mark` was taken, which was while the worker's row said that it
-    /// sleeps: what was seen after the mark is still good.
+    /// Whether nothing rang since `mark` was taken, which was while the alarm was set: what was seen
+    /// after the mark is still good.
     pub(crate) fn is_quiet_since(&self, mark: Option<u64>) -> bool {
-        let ring = *self.0.borrow();
+        let ring = *self.rings.borrow();
         ring.listening && mark == Some(ring.count)
     }
 
     pub(crate) fn is_listening(&self) -> bool {
-        self.0.borrow().listening
+        self.rings.borrow().listening
+    }
+
+    /// Whether a commit from now on is heard, if this is the oldest open transaction: older ones may
+    /// have appended while the alarm was not set.
+    pub(crate) fn hears(&self, oldest_open: i64) -> bool {
+        self.is_listening() && oldest_open >= self.since
     }
 
     /// Returns at the next ring, or when the connection came or went.
     pub(crate) async fn wait(mut self) {
-        if self.0.changed().await.is_err() {
+        if self.rings.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -87,24 +100,31 @@ impl Bell {
 
     fn on(channel: Option<String>) -> Self {
         Self {
-            worker: Uuid::new_v4(),
             channel,
             state: Mutex::default(),
             rings: watch::Sender::default(),
         }
     }
 
-    /// Says that the worker sleeps, if it does not say so yet.
+    /// Sets the alarm, unless this worker has set it already.
     pub(crate) async fn listen(&self, outbox: &PostgresOutbox) -> Result<Rung, OutboxError> {
-        let rung = Rung(self.rings.subscribe());
+        let mut rung = Rung {
+            rings: self.rings.subscribe(),
+            since: self.state().asleep_since,
+        };
         let Some(channel) = &self.channel else {
             return Ok(rung);
         };
         self.start(outbox.driver.pool(), channel);
         let now = Instant::now();
         if rung.is_listening() && !self.is_asleep(now) {
-            self.say(outbox, SLEEP).await?;
-            self.state().asleep_until = Some(now + SLEEP);
+            set(outbox, SLEEP).await?;
+            let query = sqlx::query(outbox.statements.next_transaction.clone());
+            let read = |row: &PgRow| row.try_get(0);
+            rung.since = outbox.driver.fetch_one(WAIT, query, read).await?;
+            let mut state = self.state();
+            state.asleep_since = rung.since;
+            state.asleep_until = Some(now + SLEEP);
         }
         Ok(rung)
     }
@@ -120,19 +140,11 @@ impl Bell {
         until.is_some_and(|until| until > now + REST)
     }
 
-    /// Says that a busy worker is awake, if it said that it sleeps. That may fail: it is rung for then.
+    /// Turns the alarm off for a busy worker that had set it. That may fail: it is rung for then.
     pub(crate) async fn wake(&self, outbox: &PostgresOutbox) {
         if self.state().asleep_until.take().is_some() {
-            let _ = self.say(outbox, Duration::ZERO).await;
+            let _ = set(outbox, Duration::ZERO).await;
         }
-    }
-
-    async fn say(&self, outbox: &PostgresOutbox, time: Duration) -> Result<(), OutboxError> {
-        let query = sqlx::query(outbox.statements.sleep.clone())
-            .bind(PgUuid(self.worker))
-            .bind(interval(time));
-        outbox.driver.execute("wait_for_work", query).await?;
-        Ok(())
     }
 
     fn start(&self, pool: &PgPool, channel: &str) {
@@ -146,6 +158,13 @@ impl Bell {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has new events ring for `time` from now.
+async fn set(outbox: &PostgresOutbox, time: Duration) -> Result<(), OutboxError> {
+    let query = sqlx::query(outbox.statements.set_alarm.clone()).bind(interval(time));
+    outbox.driver.execute(WAIT, query).await?;
+    Ok(())
 }
 
 impl Drop for Bell {

@@ -3,9 +3,11 @@
 mod support;
 
 use outbox_conformance::store::StoreFixture;
-use outbox_core::{Claim, DeadLetterFilter, DeadLetters, Event, EventId, OutboxStorage, Outcome};
+use outbox_core::{
+    Claim, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId, OutboxStorage, Outcome,
+};
 use outbox_store_postgres::sqlx::Executor;
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
@@ -181,4 +183,40 @@ async fn a_dump_in_a_cluster_with_fewer_transactions_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_in_a_cluster_with_more_transactions_loses_nothing() {
     nothing_is_lost_and_nothing_comes_again(0, AHEAD).await;
+}
+
+/// Some ways of moving a database copy the rows and not the sequences.
+#[tokio::test]
+async fn a_log_whose_sequence_stayed_behind_is_read_anew_and_goes_on() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    own.append(&keyed("read", 5)).await;
+    assert_eq!(publish_all(&store).await.len(), 5);
+    let (before, after) = (keyed("before", 1), keyed("after", 1));
+    own.execute("SELECT setval('outbox.outbox_events_seq_seq', 1)")
+        .await;
+    own.append(&before).await;
+    let store = own.open().await;
+    own.append(&after).await;
+    let published = publish_all(&store).await;
+    for event in [&before[0], &after[0]] {
+        assert!(published.contains(&event.id), "{published:?}");
+    }
+    own.append(&keyed("after that", 1)).await;
+    assert_eq!(publish_all(&store).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_sequence_that_gives_numbers_ahead_is_refused() {
+    let own = Own::in_schema("outbox");
+    own.execute("ALTER SEQUENCE outbox.outbox_events_seq_seq CACHE 20")
+        .await;
+    let opened = PostgresOutbox::open(own.pool(), DriverOptions::default()).await;
+    let error = opened.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let text = error.report();
+    assert!(
+        text.contains("outbox_events_seq_seq") && text.contains("20"),
+        "{text}"
+    );
 }

@@ -89,7 +89,7 @@ fn table_rights() -> Vec<(String, String)> {
             .trim_start_matches("GRANT ")
             .trim_end_matches(" TO relay");
         let (names, table) = grant.split_once(" ON ").expect("a grant");
-        let names = names.split(", ").filter(|_| !table.starts_with("SCHEMA"));
+        let names = names.split(", ").filter(|_| table.starts_with("outbox."));
         rights.extend(names.map(|name| (name.to_owned(), table.to_owned())));
     }
     rights
@@ -127,9 +127,10 @@ async fn a_producer_appends_and_does_nothing_else() {
             .expect("the server's")
             .is_unique_violation()
     );
-    // A worker that sleeps is told by rights that the producer lacks.
-    let sleeps = "INSERT INTO outbox.outbox_sleepers VALUES (gen_random_uuid(), 'infinity')";
-    cast.own.execute(sleeps).await;
+    // A worker that sleeps is told.
+    cast.own
+        .execute("SELECT setval('outbox.outbox_alarm', 100000000000)")
+        .await;
     let plain = "INSERT INTO outbox.outbox_events (event_type, payload) VALUES ('right', '')";
     producer.execute(plain).await.expect("inserted");
 
@@ -147,6 +148,8 @@ async fn a_producer_appends_and_does_nothing_else() {
         "INSERT INTO outbox.outbox_tokens VALUES ('forged', gen_random_uuid())",
         "UPDATE outbox.outbox_lanes SET position = 0",
         "DELETE FROM outbox.outbox_dead_letters",
+        "SELECT setval('outbox.outbox_alarm', 1)",
+        "SELECT last_value FROM outbox.outbox_events_seq_seq",
         "CREATE TEMPORARY TABLE mine AS SELECT gen_random_uuid() AS id, ''::text AS idempotency_token;
          CREATE TRIGGER forge AFTER INSERT ON mine
          FOR EACH ROW EXECUTE FUNCTION outbox.outbox_take_token()",
@@ -159,18 +162,20 @@ async fn a_producer_appends_and_does_nothing_else() {
 /// Back to an empty store.
 const TIDY: &str = "
 TRUNCATE outbox.outbox_events, outbox.outbox_tokens, outbox.outbox_retries,
-         outbox.outbox_dead_letters, outbox.outbox_sleepers;
+         outbox.outbox_dead_letters;
+SELECT setval('outbox.outbox_alarm', 1);
 UPDATE outbox.outbox_lanes
 SET token = NULL, leased_until = NULL, reads = 0, held = NULL, seen = '1:1:', window_end = NULL,
-    turn = pg_current_xact_id()";
+    seen_xid = '0', window_xid = NULL, position = 0, top = 0, turn = pg_current_xact_id()";
 
 /// All that a relay and an operator do. The superuser prepares what takes another's hand.
 async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
-    let old = "UPDATE outbox.outbox_tokens SET created_at = '2000-01-01';
-               INSERT INTO outbox.outbox_sleepers VALUES (gen_random_uuid(), '2000-01-01')";
+    let old = "UPDATE outbox.outbox_tokens SET created_at = '2000-01-01'";
     cast.own.execute(old).await;
     if foreign {
-        let other = "UPDATE outbox.outbox_origin SET system_identifier = 1";
+        cast.own.append(&[Event::new("foreign", "")]).await;
+        let other = "UPDATE outbox.outbox_origin SET system_identifier = 1;
+                     SELECT setval('outbox.outbox_events_seq_seq', 1)";
         cast.own.execute(other).await;
     }
     let outbox = PostgresOutbox::open(cast.pool(), DriverOptions::default()).await?;
@@ -223,8 +228,8 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     while outbox.clean_up(100).await? > 0 {}
     outbox.statistics(&DeadLetterFilter::all(), 10).await?;
     outbox.backlog().await?;
-    // It says that it sleeps once it listens.
-    let asleep = "SELECT FROM outbox.outbox_sleepers WHERE until > now()";
+    // It sets the alarm once it listens.
+    let asleep = "SELECT FROM outbox.outbox_alarm WHERE last_value > 1";
     let mut connection = cast.own.connect().await;
     while connection
         .fetch_optional(asleep)

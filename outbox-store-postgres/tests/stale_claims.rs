@@ -38,9 +38,10 @@ CREATE FUNCTION pausing.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pausing.wait();
     RETURN test_clock.now();
 END $$;
-CREATE FUNCTION pausing.pg_snapshot_xmax(pg_snapshot) RETURNS xid8 LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION pausing.pg_visible_in_snapshot(xid8, pg_snapshot)
+RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pausing.wait();
-    RETURN pg_catalog.pg_snapshot_xmax($1);
+    RETURN pg_catalog.pg_visible_in_snapshot($1, $2);
 END $$;
 CREATE FUNCTION pausing.same_turn(xid8, xid8) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
     IF current_query() LIKE '%for a backlog%' THEN

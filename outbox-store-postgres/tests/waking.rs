@@ -5,7 +5,7 @@ mod support;
 use outbox_core::{Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgListener;
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
@@ -23,10 +23,9 @@ async fn number(connection: &mut PgConnection, sql: &'static str) -> i64 {
     connection.fetch_one(sql).await.expect("read").get(0)
 }
 
-/// Returns once the worker's row says that it sleeps.
+/// Returns once the alarm is set.
 async fn asleep(connection: &mut PgConnection) {
-    let asleep = "SELECT count(*) FROM outbox.outbox_sleepers WHERE until > now()";
-    while number(connection, asleep).await == 0 {}
+    while number(connection, "SELECT last_value FROM outbox.outbox_alarm").await == 1 {}
 }
 
 fn sleep(store: &Arc<PostgresOutbox>) -> JoinHandle<()> {
@@ -74,6 +73,23 @@ async fn a_commit_wakes_a_worker_that_sleeps_also_after_its_connection_was_cut()
     assert_eq!(publish(&store).await, 1);
 }
 
+/// Its append came when nobody slept, so nothing rings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
+    let own = Own::in_schema("outbox");
+    let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
+    let mut producer = own.connect().await;
+    producer.execute("BEGIN").await.expect("begun");
+    let event = [Event::new("woken", "")];
+    let appended = append(&mut producer, own.schema(), &event).await;
+    appended.expect("appended");
+    let sleeper = sleep(&store);
+    asleep(&mut connection).await;
+    producer.execute("COMMIT").await.expect("committed");
+    wakes(sleeper).await;
+    assert_eq!(publish(&store).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_listening_wakes_and_leaves_no_trace() {
     let own = Own::in_schema("outbox");
@@ -83,7 +99,7 @@ async fn a_worker_without_listening_wakes_and_leaves_no_trace() {
     wakes(sleeper).await;
     assert_eq!(publish(&store).await, 1);
     let mut connection = own.connect().await;
-    let traces = "SELECT (SELECT count(*) FROM outbox.outbox_sleepers)
+    let traces = "SELECT (SELECT last_value - 1 FROM outbox.outbox_alarm)
                        + (SELECT count(*) FROM pg_stat_activity
                           WHERE query LIKE 'LISTEN%' AND datname = current_database())";
     assert_eq!(number(&mut connection, traces).await, 0);
@@ -148,7 +164,7 @@ async fn an_event_now_and_then_writes_nothing_of_the_worker() {
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let sleeper = sleep(&store);
     asleep(&mut connection).await;
-    let version = "SELECT xmin::text::bigint FROM outbox.outbox_sleepers";
+    let version = "SELECT last_value FROM outbox.outbox_alarm";
     let before = number(&mut connection, version).await;
     append_one(&own).await;
     wakes(sleeper).await;

@@ -2,6 +2,7 @@
 
 use crate::supervised::Supervised;
 use crate::{Error, Kind, find, redis};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -251,12 +252,11 @@ fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
     let mut command = as_postgres(folder)?;
     command.extend([text(&programs.join("postgres")), "-D".into(), text(&data)]);
     command.extend(["-p".into(), port.to_string(), "-k".into(), text(folder)]);
-    for setting in [
-        "listen_addresses=127.0.0.1",
-        "max_connections=300",
-        "fsync=off",
-        "full_page_writes=off",
-    ] {
+    // In the file, so that ALTER SYSTEM can change them.
+    let conf = data.join("postgresql.conf");
+    let mut conf = std::fs::OpenOptions::new().append(true).open(conf)?;
+    conf.write_all(b"fsync = off\nfull_page_writes = off\n")?;
+    for setting in ["listen_addresses=127.0.0.1", "max_connections=300"] {
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }
     Ok(Plan {

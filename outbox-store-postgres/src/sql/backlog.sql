@@ -12,21 +12,19 @@ FROM (
            sum(coalesce(cardinality(l.held), 0)) AS held,
            sum((SELECT count(*) FROM outbox.outbox_retries AS r
                 WHERE r.place = ANY (l.held) AND r.due_at IS NOT NULL)) AS due_held
-    FROM outbox.outbox_lanes AS l
+    FROM outbox.outbox_unread AS l
     CROSS JOIN LATERAL (
         SELECT count(*) AS unread,
                count(*) FILTER (WHERE pg_visible_in_snapshot(e.xid, l.window_end)) AS in_window,
                (SELECT first.created_at FROM outbox.outbox_events AS first
                 WHERE first.lane = l.lane AND first.seq = min(e.seq)) AS oldest
         FROM (
-            SELECT e.xid, e.seq
-            FROM (SELECT xid, seq FROM outbox.outbox_events
-                  WHERE lane = l.lane AND xid >= pg_snapshot_xmax(l.seen)
-                  UNION ALL
-                  SELECT xid, seq FROM outbox.outbox_events
-                  WHERE lane = l.lane AND xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))) AS e
-            WHERE NOT (coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
-                       AND e.seq <= l.position)
+            SELECT xid, seq
+            FROM outbox.outbox_events
+            WHERE lane = l.lane AND seq > l.begin
+              AND NOT pg_visible_in_snapshot(xid, l.seen)
+              AND NOT (coalesce(pg_visible_in_snapshot(xid, l.window_end), false)
+                       AND seq <= l.position)
             LIMIT $1
         ) AS e
     ) AS e

@@ -4,26 +4,34 @@
 -- has none left in its window. waiting: some of these may have to wait behind others.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
--- at the first row that was not seen before. A lane that another claim locks is left to it. So is
+-- where the rows do that were not seen before. Now and then that place is marked. A lane that another claim locks is left to it. So is
 -- one that was changed after the snapshot was taken (its turn is then another), as rows that its
 -- window includes might be missing here. A claim that has lost a lane meanwhile takes no other: its
 -- token would stand again for what it had read before.
 -- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
 WITH free AS MATERIALIZED (
-    SELECT lane
-    FROM outbox.outbox_lanes AS l
+    SELECT lane, begin
+    FROM outbox.outbox_unread AS l
     WHERE (token IS NULL OR token = $1) AND reads = 0
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
            OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                      WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen))
-           OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                      WHERE e.lane = l.lane
-                        AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))))
+                      WHERE e.lane = l.lane AND e.seq > l.begin
+                        AND NOT pg_visible_in_snapshot(e.xid, l.seen)))
     ORDER BY turn
     LIMIT $4
     FOR UPDATE SKIP LOCKED
+),
+marked AS (
+    INSERT INTO outbox.outbox_marks (xid, seq)
+    SELECT l.seen_xid, l.top
+    FROM outbox.outbox_lanes AS l JOIN free USING (lane)
+    WHERE l.top > coalesce((SELECT m.seq FROM outbox.outbox_marks AS m
+                            ORDER BY m.xid DESC LIMIT 1), 0) + 256
+    ORDER BY l.top DESC
+    LIMIT 1
+    ON CONFLICT (xid) DO NOTHING
 ),
 taken AS (
     UPDATE outbox.outbox_lanes AS l
@@ -32,15 +40,8 @@ taken AS (
         reads = $2,
         turn = pg_current_xact_id(),
         window_end = coalesce(window_end, pg_current_snapshot()),
-        position = CASE WHEN window_end IS NOT NULL THEN position ELSE (
-            SELECT min(e.seq) - 1 FROM (
-                SELECT e.seq FROM outbox.outbox_events AS e
-                WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen)
-                UNION ALL
-                SELECT e.seq FROM outbox.outbox_events AS e
-                WHERE e.lane = l.lane AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))
-            ) AS e
-        ) END
+        window_xid = coalesce(window_xid, pg_current_xact_id()),
+        position = CASE WHEN window_end IS NULL THEN free.begin ELSE position END
     FROM free
     WHERE l.lane = free.lane AND set_config('synchronous_commit', 'off', true) IS NOT NULL
     RETURNING l.lane, l.seen, l.window_end, l.position

@@ -1,6 +1,6 @@
--- Deletes consumed rows of the log, at most $1 in each lane, in the order of their transactions: those
--- after $2 and $3, a transaction and a seq for each lane. Gives how far it went, and the oldest
--- transaction that may yet bring rows of the lane.
+-- Deletes consumed rows of the log: looks at up to $1 rows of each lane, in their order, those after
+-- $2, a seq for each lane. Gives how many went, how far it looked, the oldest transaction that may
+-- yet bring rows of the lane, and where those begin.
 --
 -- What a window has that is being read stays until its end, so no call looks through what is unread.
 -- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
@@ -8,25 +8,24 @@
 WITH old AS MATERIALIZED (
     SELECT e.*
     FROM outbox.outbox_lanes AS l
-    JOIN unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS a (xid, seq, place)
-      ON a.place = l.lane + 1
+    JOIN unnest($2::bigint[]) WITH ORDINALITY AS a (seq, place) ON a.place = l.lane + 1
     CROSS JOIN LATERAL (
-        SELECT e.lane, e.xid, e.seq
+        SELECT e.lane, e.seq, pg_visible_in_snapshot(e.xid, l.seen) AS consumed
         FROM outbox.outbox_events AS e
-        WHERE e.lane = l.lane AND (e.xid, e.seq) > (a.xid::text::xid8, a.seq)
-          AND e.xid < pg_snapshot_xmax(l.seen) AND pg_visible_in_snapshot(e.xid, l.seen)
-        ORDER BY e.xid, e.seq
+        WHERE e.lane = l.lane AND e.seq > a.seq AND e.seq <= l.top
+        ORDER BY e.seq
         LIMIT $1
     ) AS e
 ),
 gone AS (
     DELETE FROM outbox.outbox_events AS e USING old
-    WHERE e.lane = old.lane AND e.seq = old.seq
-    RETURNING e.lane, e.seq, e.xid::text::bigint AS xid
+    WHERE e.lane = old.lane AND e.seq = old.seq AND old.consumed
+    RETURNING e.lane
 )
-SELECT l.lane, count(g.lane) AS count, max(g.xid) AS xid,
-       (array_agg(g.seq ORDER BY g.xid DESC, g.seq DESC))[1] AS seq,
-       pg_snapshot_xmin(l.seen)::text::bigint AS open
+SELECT l.lane,
+       (SELECT count(*) FROM gone AS g WHERE g.lane = l.lane) AS count,
+       (SELECT max(o.seq) FROM old AS o WHERE o.lane = l.lane) AS seq,
+       pg_snapshot_xmin(l.seen)::text::bigint AS open,
+       coalesce((SELECT m.seq FROM outbox.outbox_marks AS m
+                 WHERE m.xid <= pg_snapshot_xmin(l.seen) ORDER BY m.xid DESC LIMIT 1), 0) AS begin
 FROM outbox.outbox_lanes AS l
-LEFT JOIN gone AS g USING (lane)
-GROUP BY l.lane

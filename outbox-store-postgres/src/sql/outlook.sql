@@ -1,19 +1,19 @@
--- What a claim may find now, and in how many microseconds the next may become due.
+-- What a claim may find now, in how many microseconds the next may become due, and the oldest
+-- transaction that is open.
 SELECT EXISTS (
-           SELECT FROM outbox.outbox_lanes AS l
+           SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL
              AND (window_end IS NOT NULL
                   OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                             WHERE e.lane = l.lane AND e.xid >= pg_snapshot_xmax(l.seen))
-                  OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                             WHERE e.lane = l.lane
-                               AND e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(l.seen)))))
+                             WHERE e.lane = l.lane AND e.seq > l.begin
+                               AND NOT pg_visible_in_snapshot(e.xid, l.seen)))
        ) AS events,
        coalesce(min(n.due_at) FILTER (WHERE NOT n.suspect) <= now(), false) AS retries,
        coalesce(min(n.due_at) FILTER (WHERE n.suspect) <= now(), false) AS suspects,
        coalesce(min(n.leased_until) <= now(), false) AS lost,
        ceil(1000000 * extract(epoch FROM
-           least(min(n.due_at), min(n.leased_until)) - now()))::bigint AS next_in
+           least(min(n.due_at), min(n.leased_until)) - now()))::bigint AS next_in,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open
 FROM (
     SELECT NULL::timestamptz AS leased_until, r.due_at, r.suspect
     FROM outbox.outbox_lanes AS l

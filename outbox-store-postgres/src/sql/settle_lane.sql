@@ -4,5 +4,8 @@ UPDATE outbox.outbox_lanes
 SET token = NULL, leased_until = NULL, reads = 0, held = NULL, turn = pg_current_xact_id(),
     seen = CASE WHEN $4 THEN window_end ELSE seen END,
     window_end = CASE WHEN $4 THEN NULL ELSE window_end END,
+    seen_xid = CASE WHEN $4 THEN window_xid ELSE seen_xid END,
+    window_xid = CASE WHEN $4 THEN NULL ELSE window_xid END,
+    top = CASE WHEN $4 THEN greatest(top, $3, position) ELSE top END,
     position = coalesce($3, position)
 WHERE lane = $2 AND token = $1 AND set_config('synchronous_commit', 'off', true) IS NOT NULL

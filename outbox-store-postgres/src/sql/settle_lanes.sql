@@ -15,6 +15,9 @@ SET token = NULL, leased_until = NULL, reads = 0, held = NULL,
     turn = pg_current_xact_id(),
     seen = CASE WHEN c.ends THEN window_end ELSE seen END,
     window_end = CASE WHEN c.ends THEN NULL ELSE window_end END,
+    seen_xid = CASE WHEN c.ends THEN window_xid ELSE seen_xid END,
+    window_xid = CASE WHEN c.ends THEN NULL ELSE window_xid END,
+    top = CASE WHEN c.ends THEN greatest(top, c.read_to, position) ELSE top END,
     position = coalesce(c.read_to, position)
 FROM own AS c
 WHERE l.lane = c.lane

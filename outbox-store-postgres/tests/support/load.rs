@@ -44,8 +44,16 @@ impl Recorder {
             numbers.retain(|number| seen.insert(*number));
             repeats += all - numbers.len();
         }
-        assert_eq!(&first, expected);
+        assert_same(&first, expected);
         repeats
+    }
+}
+
+/// Asserts that the keys have the same numbers, and shows those of a key that has not.
+pub(crate) fn assert_same(published: &Numbers, expected: &Numbers) {
+    let keys: BTreeSet<_> = published.keys().chain(expected.keys()).collect();
+    for key in keys {
+        assert_eq!(published.get(key), expected.get(key), "{key}");
     }
 }
 

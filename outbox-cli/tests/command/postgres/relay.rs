@@ -38,7 +38,7 @@ fn a_relay_that_sleeps_is_woken_by_a_commit() {
     let shop = Shop::migrated();
     let relay = ["relay", "--to", "file:out.ndjson", "--poll-interval", "1h"];
     let mut relay = Running::start(shop.command(&relay));
-    let sleepers = "SELECT FROM outbox.outbox_sleepers WHERE until > clock_timestamp()";
+    let sleepers = "SELECT FROM outbox.outbox_alarm WHERE last_value > 1";
     until("a sleeper", || !shop.rows(sleepers).is_empty());
     let event = events("order.placed", 1).remove(0);
     shop.appended(std::slice::from_ref(&event));

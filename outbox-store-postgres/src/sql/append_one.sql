@@ -1,0 +1,5 @@
+-- An event of the caller's transaction: as append.sql, which takes longer to begin.
+INSERT INTO outbox.outbox_events
+       (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
+        created_at, available_at)
+VALUES ($1, $2, $3, $4, $5::text::json, $6, $7, $8, $9)

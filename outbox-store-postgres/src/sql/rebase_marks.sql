@@ -1,0 +1,2 @@
+-- Marks of transactions of another cluster.
+DELETE FROM outbox.outbox_marks
