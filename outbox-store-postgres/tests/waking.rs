@@ -85,6 +85,13 @@ async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
     appended.expect("appended");
     let sleeper = sleep(&store);
     asleep(&mut connection).await;
+    // It has looked since, in vain.
+    let looked = "SELECT count(*) FROM (
+                      SELECT state, query FROM pg_stat_activity
+                      WHERE datname = current_database() AND query LIKE '--%'
+                      ORDER BY query_start DESC LIMIT 1) AS last
+                  WHERE state = 'idle' AND query LIKE '-- What a claim may find now%'";
+    while number(&mut connection, looked).await == 0 {}
     producer.execute("COMMIT").await.expect("committed");
     wakes(sleeper).await;
     assert_eq!(publish(&store).await, 1);
