@@ -5,7 +5,8 @@ mod sqlite;
 
 use outbox_core::{Backlog, Event, EventId};
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -28,14 +29,41 @@ fn outbox(folder: &Path, store: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn relay(folder: &Path, store: &str, more: &[&str]) -> Child {
-    let batch = BATCH.to_string();
-    outbox(folder, store, &["relay", "--to", "file:events.ndjson"])
+/// How many relays work at once. They write to one file, in the order of their writes.
+#[derive(Clone, Copy)]
+enum Fleet {
+    One,
+    Three,
+}
+
+impl Fleet {
+    fn size(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Three => 3,
+        }
+    }
+
+    fn relay(self, folder: &Path, store: &str, more: &[&str]) -> Child {
+        let batch = BATCH.to_string();
+        let mut command = outbox(folder, store, &["relay"]);
+        match self {
+            Self::One => command.args(["--to", "file:events.ndjson"]),
+            Self::Three => {
+                let mut options = File::options();
+                let file = options.create(true).append(true);
+                let file = file.open(folder.join("events.ndjson"));
+                command
+                    .args(["--to", "stdout://"])
+                    .stdout(file.expect("a file"))
+            }
+        }
         .args(["--lease", "400ms", "--publish-timeout", "200ms"])
         .args(["--batch-size", &batch])
         .args(more)
         .spawn()
         .expect("the relay starts")
+    }
 }
 
 fn migrate(folder: &Path, store: &str) {
@@ -74,6 +102,8 @@ fn read(path: &Path) -> HashMap<EventId, usize> {
     let mut arrivals: HashMap<EventId, usize> = HashMap::new();
     let mut latest: HashMap<String, u64> = HashMap::new();
     for line in std::fs::read_to_string(path).expect("the file").lines() {
+        // The relay that writes after one that was killed within a line goes on in that line.
+        let line = &line[line.rfind("{\"id\":").expect("an event")..];
         let value: Value = serde_json::from_str(line).expect("a whole line");
         let id = value["id"].as_str().expect("an id").parse().expect("an id");
         let count = arrivals.entry(id).or_default();
@@ -88,9 +118,9 @@ fn read(path: &Path) -> HashMap<EventId, usize> {
     arrivals
 }
 
-/// Kills relays on the store at random moments while `append` fills it, then drains it. What is
-/// left in the store is for the caller to look at.
-fn kill(folder: &TempDir, store: &str, kills: usize, append: Append) {
+/// Kills relays on the store, one by one, at random moments while `append` fills it, then drains it.
+/// What is left in the store is for the caller to look at.
+fn kill(folder: &TempDir, store: &str, fleet: Fleet, kills: usize, append: Append) {
     let folder = folder.path();
     let stop = Arc::new(AtomicBool::new(false));
     let producer = {
@@ -98,17 +128,19 @@ fn kill(folder: &TempDir, store: &str, kills: usize, append: Append) {
         std::thread::spawn(move || produce(append, &stop))
     };
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let start = || fleet.relay(folder, store, &[]);
+    let mut relays: VecDeque<Child> = (1..fleet.size()).map(|_| start()).collect();
     for _ in 0..kills {
-        let mut child = relay(folder, store, &[]);
+        relays.push_back(start());
         // The moment of the kill is arbitrary; nothing that is asserted depends on it.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         std::thread::sleep(Duration::from_millis(20 + (seed >> 33) % 250));
-        child.kill().expect("killed");
-        child.wait().expect("reaped");
+        end(relays.pop_front().expect("a relay"));
     }
     stop.store(true, Ordering::SeqCst);
     let committed = producer.join().expect("the producer");
-    let drained = relay(folder, store, &["--drain"]).wait();
+    relays.into_iter().for_each(end);
+    let drained = fleet.relay(folder, store, &["--drain"]).wait();
     assert!(drained.expect("ended").success());
 
     let arrivals = read(&folder.join("events.ndjson"));
@@ -120,7 +152,13 @@ fn kill(folder: &TempDir, store: &str, kills: usize, append: Append) {
         committed.len()
     );
     // One kill repeats at most the claim that it interrupted.
+    let kills = kills + fleet.size() - 1;
     assert!(duplicates <= kills * BATCH, "{duplicates} duplicates");
+}
+
+fn end(mut relay: Child) {
+    relay.kill().expect("killed");
+    relay.wait().expect("reaped");
 }
 
 fn assert_empty(backlog: &Backlog) {

@@ -1,4 +1,4 @@
-use crate::{assert_empty, kill, migrate, runtime};
+use crate::{Fleet, assert_empty, kill, migrate, runtime};
 use outbox_core::{Event, OutboxStorage};
 use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
@@ -7,6 +7,15 @@ use test_servers::postgres::Database;
 
 #[test]
 fn a_relay_that_is_killed_twenty_times_on_postgresql_loses_nothing_and_keeps_the_order() {
+    killed(Fleet::One);
+}
+
+#[test]
+fn one_of_three_relays_that_is_killed_twenty_times_loses_nothing_and_keeps_the_order() {
+    killed(Fleet::Three);
+}
+
+fn killed(fleet: Fleet) {
     let folder = TempDir::new().expect("a folder");
     let database = runtime().block_on(Database::create());
     let url = database.url();
@@ -24,7 +33,7 @@ fn a_relay_that_is_killed_twenty_times_on_postgresql_loses_nothing_and_keeps_the
             connection.execute(end).await.expect("ended");
         });
     };
-    kill(&folder, &url, 20, Box::new(append));
+    kill(&folder, &url, fleet, 20, Box::new(append));
     runtime().block_on(async {
         let store = PostgresOutbox::open(database.pool(), DriverOptions::default())
             .await
