@@ -25,16 +25,25 @@ fn kind(error: &RedisError) -> ErrorKind {
             | Cause::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot),
             _,
         ) => ErrorKind::Invalid,
-        (Cause::Server(ServerErrorKind::ResponseError), _) if !is_full(error) => ErrorKind::Invalid,
+        (Cause::Server(ServerErrorKind::ResponseError), _) => told(error.detail()),
         // The network, a replica, a full memory, a failover: all may pass.
         _ => ErrorKind::Unavailable,
     }
 }
 
-/// The server has as many clients as it takes.
-fn is_full(error: &RedisError) -> bool {
-    let detail = error.detail().unwrap_or_default();
-    detail.contains("max number of clients")
+/// What a server means that has no code for it: it has as many clients as it takes, or, before
+/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`.
+fn told(detail: Option<&str>) -> ErrorKind {
+    let detail = detail.unwrap_or_default();
+    let behind = detail.rsplit_once(": -").map_or("", |(_, behind)| behind);
+    match behind.split(' ').next() {
+        Some("WRONGTYPE") => ErrorKind::Corrupt,
+        Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" | "CLUSTERDOWN") => {
+            ErrorKind::Unavailable
+        }
+        _ if detail.contains("max number of clients") => ErrorKind::Unavailable,
+        _ => ErrorKind::Invalid,
+    }
 }
 
 #[cfg(test)]
@@ -81,13 +90,17 @@ mod tests {
         ] {
             assert_eq!(kind(&(cause, "a test").into()), kind_of, "{cause:?}");
         }
-        let full = "ERR max number of clients reached".to_owned();
-        let error = (
-            Cause::Server(ServerErrorKind::ResponseError),
-            "an error",
-            full,
-        )
-            .into();
-        assert_eq!(kind(&error), ErrorKind::Unavailable);
+        for (detail, kind_of) in [
+            ("max number of clients reached", ErrorKind::Unavailable),
+            ("script: 156: -READONLY You can't", ErrorKind::Unavailable),
+            ("script: 156: -OOM command not", ErrorKind::Unavailable),
+            ("script: 156: -WRONGTYPE Operation", ErrorKind::Corrupt),
+            ("script: 156: -ERR syntax", ErrorKind::Invalid),
+            ("script: 156: attempt to index", ErrorKind::Invalid),
+        ] {
+            let cause = Cause::Server(ServerErrorKind::ResponseError);
+            let error = (cause, "an error", detail.to_owned()).into();
+            assert_eq!(kind(&error), kind_of, "{detail}");
+        }
     }
 }
