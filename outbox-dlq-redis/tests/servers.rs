@@ -137,7 +137,9 @@ fn a_url_that_cannot_do_is_refused_without_its_password() {
         "secret",
         "redis://me:secret@host:port/",
         "redis+sentinel://me:secret@host:port/shop",
+        "redis+sentinel://me:secret@host",
         "redis+cluster://me:secret@host:port",
+        "redis+cluster://me:secret@host/3",
         #[cfg(not(feature = "tls-rustls-ring-webpki"))]
         "rediss://me:secret@host/",
         #[cfg(not(feature = "tls-rustls-ring-webpki"))]
