@@ -132,7 +132,7 @@ impl RedisDlqHeap {
         self
     }
 
-    /// A call of a script that begins as all do.
+    /// A call of a script that asks for the time.
     fn call<'s>(&self, script: &'s redis::Script) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
         call.key(self.keys.all()).arg(self.shift.micros());
@@ -224,7 +224,8 @@ impl DlqHeap for RedisDlqHeap {
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         for part in ids.chunks(BATCH) {
-            let mut forget = self.call(&self.scripts.forget);
+            let mut forget = self.scripts.forget.prepare_invoke();
+            forget.key(self.keys.all());
             for id in part {
                 forget.arg(id.to_string());
             }
