@@ -11,6 +11,9 @@ pub(crate) fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> Out
 }
 
 fn kind(error: &RedisError) -> ErrorKind {
+    if is_of_a_certificate(error) {
+        return ErrorKind::Invalid;
+    }
     match (error.kind(), error.code().unwrap_or_default()) {
         // A key of ours that is not ours, or an answer that no script of ours gives.
         (_, "WRONGTYPE") | (Cause::UnexpectedReturnType, _) => ErrorKind::Corrupt,
@@ -29,6 +32,32 @@ fn kind(error: &RedisError) -> ErrorKind {
         // The network, a replica, a full memory, a failover: all may pass.
         _ => ErrorKind::Unavailable,
     }
+}
+
+/// A certificate that was refused: it will be again, until a person has seen to it.
+#[cfg(any(
+    feature = "tls-rustls-ring-native-roots",
+    feature = "tls-rustls-ring-webpki"
+))]
+fn is_of_a_certificate(error: &RedisError) -> bool {
+    use std::error::Error;
+    type Shared = std::sync::Arc<dyn Error + Send + Sync>;
+
+    // The driver keeps its source in an `Arc`, and tells that as the source.
+    let shared = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Shared>());
+    let io = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
+    let inner = io.and_then(|io| io.get_ref()?.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(not(any(
+    feature = "tls-rustls-ring-native-roots",
+    feature = "tls-rustls-ring-webpki"
+)))]
+fn is_of_a_certificate(_: &RedisError) -> bool {
+    false
 }
 
 /// What a server means that has no code for it: it has as many clients as it takes, or, before

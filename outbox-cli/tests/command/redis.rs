@@ -251,3 +251,27 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
     refused(folder, &store, 2, &["store", "only a heap", "sqlite:"]);
     assert!(!folder.join("shop.db").exists(), "the store was made");
 }
+
+#[test]
+fn a_server_is_reached_by_tls_if_its_certificate_is_known() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let redis = test_servers::tls::Redis::start().expect("started");
+    let status = ["migrate", "--store", SHOP, "--heap", redis.url()];
+    refused(
+        folder,
+        &status,
+        2,
+        &["heap", "127.0.0.1", "certificate", "UnknownIssuer"],
+    );
+    let mut known = command(folder, &status);
+    let output = known
+        .env("SSL_CERT_FILE", redis.authority())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
