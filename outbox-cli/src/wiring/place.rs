@@ -62,9 +62,9 @@ impl Role {
             "postgres" | "postgresql" => {
                 Database::parse(self, url).map(|database| Place::Postgres(Box::new(database)))
             }
-            other if redis::is_scheme(other) => {
-                Err(self.refused(format_args!("cannot be in Redis, where only a heap can be")))
-            }
+            other if redis::is_scheme(other) => Err(self.refused(format_args!(
+                "has the scheme {other:?} of Redis, where only a heap can be"
+            ))),
             other if is_scheme(other) => {
                 Err(self.refused(format_args!("has the unknown scheme {other:?}")))
             }
