@@ -1,19 +1,21 @@
-//! What the outbox on PostgreSQL costs, beside its peers, in one run.
+//! What the outbox on PostgreSQL and the heap on Redis cost, beside their peers, in one run.
 //!
 //! ```console
 //! $ cargo run --release -- drain [EVENTS]     # a backlog, through a transport that does nothing
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
 //! $ cargo run --release -- held [EVENTS]      # an hour's inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, while nothing else happens
+//! $ cargo run --release -- heap               # failures recorded and drained on Redis
 //! ```
 //!
-//! Each starts a PostgreSQL (and a Redis for the peer's heap) of its own from what is installed.
+//! Each starts a PostgreSQL, a Redis, or both, of its own from what is installed.
 //! Figures of one run compare; figures of two runs do not.
 
 mod append;
 mod delay;
 mod drain;
 mod held;
+mod heap;
 mod ours;
 mod peer;
 mod server;
@@ -36,7 +38,8 @@ async fn main() -> Result<(), Failure> {
         }
         Some("append") => append::run().await,
         Some("delay") => delay::run().await,
-        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay".into()),
+        Some("heap") => heap::run().await,
+        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay, heap".into()),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
     let config = options.settings.config_with(&file)?;
     let settings = options.settings.clone().or(&file);
     let store = wiring::open_store(&urls.store, settings.hold_keys.unwrap_or(false)).await?;
-    let heap = wiring::open_heap(&urls.heap).await?;
+    let heap = wiring::open_heap_for_relay(&urls.heap).await?;
     let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
     let relay = Relay::new(Arc::clone(&store.storage), outlet.transport)
         .dlq_heap(heap)

@@ -11,6 +11,9 @@ pub(crate) fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> Out
 }
 
 fn kind(error: &RedisError) -> ErrorKind {
+    if is_of_a_certificate(error) {
+        return ErrorKind::Invalid;
+    }
     match (error.kind(), error.code().unwrap_or_default()) {
         // A key of ours that is not ours, or an answer that no script of ours gives.
         (_, "WRONGTYPE") | (Cause::UnexpectedReturnType, _) => ErrorKind::Corrupt,
@@ -25,16 +28,51 @@ fn kind(error: &RedisError) -> ErrorKind {
             | Cause::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot),
             _,
         ) => ErrorKind::Invalid,
-        (Cause::Server(ServerErrorKind::ResponseError), _) if !is_full(error) => ErrorKind::Invalid,
+        (Cause::Server(ServerErrorKind::ResponseError), _) => told(error.detail()),
         // The network, a replica, a full memory, a failover: all may pass.
         _ => ErrorKind::Unavailable,
     }
 }
 
-/// The server has as many clients as it takes.
-fn is_full(error: &RedisError) -> bool {
-    let detail = error.detail().unwrap_or_default();
-    detail.contains("max number of clients")
+/// A certificate that was refused: it will be again, until a person has seen to it.
+#[cfg(any(
+    feature = "tls-rustls-ring-native-roots",
+    feature = "tls-rustls-ring-webpki"
+))]
+fn is_of_a_certificate(error: &RedisError) -> bool {
+    use std::error::Error;
+    type Shared = std::sync::Arc<dyn Error + Send + Sync>;
+
+    // The driver keeps its source in an `Arc`, and tells that as the source.
+    let shared = error
+        .source()
+        .and_then(|source| source.downcast_ref::<Shared>());
+    let io = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
+    let inner = io.and_then(|io| io.get_ref()?.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(not(any(
+    feature = "tls-rustls-ring-native-roots",
+    feature = "tls-rustls-ring-webpki"
+)))]
+fn is_of_a_certificate(_: &RedisError) -> bool {
+    false
+}
+
+/// What a server means that has no code for it: it has as many clients as it takes, or, before
+/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`.
+fn told(detail: Option<&str>) -> ErrorKind {
+    let detail = detail.unwrap_or_default();
+    let behind = detail.rsplit_once(": -").map_or("", |(_, behind)| behind);
+    match behind.split(' ').next() {
+        Some("WRONGTYPE") => ErrorKind::Corrupt,
+        Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" | "CLUSTERDOWN") => {
+            ErrorKind::Unavailable
+        }
+        _ if detail.contains("max number of clients") => ErrorKind::Unavailable,
+        _ => ErrorKind::Invalid,
+    }
 }
 
 #[cfg(test)]
@@ -81,13 +119,17 @@ mod tests {
         ] {
             assert_eq!(kind(&(cause, "a test").into()), kind_of, "{cause:?}");
         }
-        let full = "ERR max number of clients reached".to_owned();
-        let error = (
-            Cause::Server(ServerErrorKind::ResponseError),
-            "an error",
-            full,
-        )
-            .into();
-        assert_eq!(kind(&error), ErrorKind::Unavailable);
+        for (detail, kind_of) in [
+            ("max number of clients reached", ErrorKind::Unavailable),
+            ("script: 156: -READONLY You can't", ErrorKind::Unavailable),
+            ("script: 156: -OOM command not", ErrorKind::Unavailable),
+            ("script: 156: -WRONGTYPE Operation", ErrorKind::Corrupt),
+            ("script: 156: -ERR syntax", ErrorKind::Invalid),
+            ("script: 156: attempt to index", ErrorKind::Invalid),
+        ] {
+            let cause = Cause::Server(ServerErrorKind::ResponseError);
+            let error = (cause, "an error", detail.to_owned()).into();
+            assert_eq!(kind(&error), kind_of, "{detail}");
+        }
     }
 }

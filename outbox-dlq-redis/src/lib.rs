@@ -68,22 +68,47 @@ impl RedisDlqHeap {
         namespace: &str,
         options: RedisOptions,
     ) -> Result<Self, OutboxError> {
-        let heap = Self {
+        let heap = Self::with(server.into(), namespace, options)?;
+        heap.check().await?;
+        Ok(heap)
+    }
+
+    /// As [`open`](Self::open), but asks no server yet: for a program that must start while Redis
+    /// is away.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace.
+    pub fn lazy(server: impl Into<Server>, namespace: &str) -> Result<Self, OutboxError> {
+        Self::with(server.into(), namespace, RedisOptions::default())
+    }
+
+    fn with(server: Server, namespace: &str, options: RedisOptions) -> Result<Self, OutboxError> {
+        Ok(Self {
             keys: Keys::new(namespace)?,
-            link: Arc::new(Link::new(server.into(), options)),
+            link: Arc::new(Link::new(server, options)),
             scripts: Arc::default(),
             shift: ClockShift::default(),
             aside: Arc::default(),
-        };
-        if let Some(policy) = heap.eviction_policy().await? {
+        })
+    }
+
+    /// What [`open`](Self::open) asks the server: that it answers, and, with a warning, whether it
+    /// may evict the heap's keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn check(&self) -> Result<(), OutboxError> {
+        if let Some(policy) = self.eviction_policy().await? {
             tracing::warn!(
                 policy,
-                keys = %heap.keys,
+                keys = %self.keys,
                 "the server may evict the heap's keys, and counts would start again: \
                  set maxmemory-policy to noeviction or to one of volatile-*"
             );
         }
-        Ok(heap)
+        Ok(())
     }
 
     /// The `maxmemory-policy` of the server, if it lets the heap's keys be evicted: one of
@@ -96,7 +121,7 @@ impl RedisDlqHeap {
     pub async fn eviction_policy(&self) -> Result<Option<String>, OutboxError> {
         let mut memory = self.scripts.memory.prepare_invoke();
         memory.key(self.keys.all());
-        let told: String = self.link.run("memory", &memory).await?;
+        let told: String = self.link.run("check", &memory).await?;
         Ok(reply::evicting(&told))
     }
 
@@ -107,7 +132,7 @@ impl RedisDlqHeap {
         self
     }
 
-    /// A call of a script that begins as all do.
+    /// A call of a script that asks for the time.
     fn call<'s>(&self, script: &'s redis::Script) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
         call.key(self.keys.all()).arg(self.shift.micros());
@@ -199,7 +224,8 @@ impl DlqHeap for RedisDlqHeap {
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         for part in ids.chunks(BATCH) {
-            let mut forget = self.call(&self.scripts.forget);
+            let mut forget = self.scripts.forget.prepare_invoke();
+            forget.key(self.keys.all());
             for id in part {
                 forget.arg(id.to_string());
             }

@@ -1,12 +1,13 @@
-//! The scripts, each in a file of its own. What all of them begin with is in `common.lua`.
+//! The scripts, each in a file of its own. What all of them begin with is in `keys.lua`, and what
+//! those that read entries share, in `common.lua`.
 
 use redis::Script;
 
 macro_rules! script {
-    ($name:literal) => {
+    ($($name:literal),+) => {
         Script::new(concat!(
-            include_str!("lua/common.lua"),
-            include_str!(concat!("lua/", $name, ".lua"))
+            include_str!("lua/keys.lua"),
+            $(include_str!(concat!("lua/", $name, ".lua"))),+
         ))
     };
 }
@@ -25,12 +26,12 @@ pub(crate) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            record: script!("record"),
+            record: script!("common", "record"),
             forget: script!("forget"),
-            drain: script!("drain"),
-            lease: script!("lease"),
-            size: script!("size"),
-            prune: script!("prune"),
+            drain: script!("common", "drain"),
+            lease: script!("common", "lease"),
+            size: script!("common", "size"),
+            prune: script!("common", "prune"),
             memory: Script::new(include_str!("lua/memory.lua")),
         }
     }

@@ -47,7 +47,11 @@ impl Server {
             #[cfg(feature = "cluster")]
             Some((scheme @ ("redis+cluster" | "rediss+cluster"), rest)) => {
                 let scheme = scheme.trim_end_matches("+cluster");
-                let (login, hosts) = split_login(rest);
+                let (login, hosts) = split_login(rest.trim_end_matches('/'));
+                if hosts.contains('/') {
+                    let why = "a cluster has no databases, as in redis+cluster://host:6379";
+                    return Err((redis::ErrorKind::InvalidClientConfig, why).into());
+                }
                 let nodes = hosts
                     .split(',')
                     .map(|host| format!("{scheme}://{login}{host}"));
@@ -70,9 +74,13 @@ fn sentinel(encrypted: bool, rest: &str) -> RedisResult<Server> {
     use redis::{IntoConnectionInfo, TlsMode};
 
     let (login, place) = split_login(rest);
-    let mut parts = place.split('/');
+    let mut parts = place.splitn(3, '/');
     let hosts = parts.next().unwrap_or_default();
     let name = parts.next().unwrap_or_default().to_owned();
+    if name.is_empty() {
+        let why = "no name of a master, as in redis+sentinel://host/name";
+        return Err((redis::ErrorKind::InvalidClientConfig, why).into());
+    }
     let database = parts.next().unwrap_or_default();
     let scheme = if encrypted { "rediss" } else { "redis" };
     // The host does not matter here: the sentinels tell it.

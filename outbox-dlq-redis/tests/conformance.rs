@@ -1,13 +1,18 @@
-//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, and on a cluster.
+//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, on a cluster, and,
+//! with the feature, over TLS.
 //! Each handle has a connection of its own.
 
 use async_trait::async_trait;
 use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
+#[cfg(feature = "tls-rustls-ring-native-roots")]
+use outbox_dlq_redis::redis::TlsCertificates;
 use outbox_dlq_redis::redis::cluster::ClusterClient;
 use outbox_dlq_redis::redis::{Client, ConnectionLike, cmd};
 use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
 use std::collections::BTreeSet;
+#[cfg(feature = "tls-rustls-ring-native-roots")]
+use std::sync::LazyLock;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use test_servers::Kind;
@@ -16,6 +21,8 @@ use uuid::Uuid;
 /// Namespaces that begin with an id of the case. All their keys go with it.
 struct Fixture {
     kind: Kind,
+    /// Over TLS, this client and no other.
+    client: Option<Client>,
     url: String,
     case: String,
     namespace: &'static str,
@@ -27,6 +34,7 @@ impl Fixture {
     fn new(kind: Kind, namespace: &'static str) -> Self {
         Self {
             kind,
+            client: None,
             url: test_servers::url(kind).unwrap_or_else(|error| panic!("{error}")),
             case: Uuid::new_v4().to_string(),
             namespace,
@@ -35,10 +43,30 @@ impl Fixture {
         }
     }
 
+    /// On a server of this process that takes TLS alone.
+    #[cfg(feature = "tls-rustls-ring-native-roots")]
+    fn tls(namespace: &'static str) -> Self {
+        static REDIS: LazyLock<test_servers::tls::Redis> = LazyLock::new(|| {
+            test_servers::tls::Redis::start().unwrap_or_else(|error| panic!("{error}"))
+        });
+        let root = std::fs::read(REDIS.authority()).expect("read");
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(root),
+        };
+        let client = Client::build_with_tls(REDIS.url(), certificates).expect("a URL");
+        let mut fixture = Self::new(Kind::Redis, namespace);
+        fixture.client = Some(client);
+        fixture
+    }
+
     async fn open(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
-        let server = match self.kind {
-            Kind::RedisCluster => Server::from_url(&self.url.replace("redis:", "redis+cluster:")),
-            _ => Server::from_url(&self.url),
+        let server = match (&self.client, self.kind) {
+            (Some(client), _) => Ok(client.clone().into()),
+            (None, Kind::RedisCluster) => {
+                Server::from_url(&self.url.replace("redis:", "redis+cluster:"))
+            }
+            (None, _) => Server::from_url(&self.url),
         };
         let namespace = format!("{}{name}", self.case);
         let heap = RedisDlqHeap::open(server?, &namespace).await?;
@@ -51,7 +79,10 @@ impl Fixture {
             let client = ClusterClient::new([&*self.url]).expect("a URL");
             return Box::new(client.get_connection().expect("connected"));
         }
-        let client = Client::open(&*self.url).expect("a URL");
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => Client::open(&*self.url).expect("a URL"),
+        };
         Box::new(client.get_connection().expect("connected"))
     }
 
@@ -190,3 +221,5 @@ outbox_conformance::dlq_heap_suite!(
     names,
     corruption,
 );
+#[cfg(feature = "tls-rustls-ring-native-roots")]
+outbox_conformance::dlq_heap_suite!(tls, Fixture::tls("heap"), counting, races, leases);

@@ -137,14 +137,34 @@ fn a_url_that_cannot_do_is_refused_without_its_password() {
         "secret",
         "redis://me:secret@host:port/",
         "redis+sentinel://me:secret@host:port/shop",
+        "redis+sentinel://me:secret@host",
         "redis+cluster://me:secret@host:port",
-        #[cfg(not(feature = "tls-rustls-ring-webpki"))]
+        "redis+cluster://me:secret@host/3",
+        #[cfg(not(any(
+            feature = "tls-rustls-ring-native-roots",
+            feature = "tls-rustls-ring-webpki"
+        )))]
         "rediss://me:secret@host/",
-        #[cfg(not(feature = "tls-rustls-ring-webpki"))]
+        #[cfg(not(any(
+            feature = "tls-rustls-ring-native-roots",
+            feature = "tls-rustls-ring-webpki"
+        )))]
         "rediss+sentinel://me:secret@host/shop",
     ] {
         let error = Server::from_url(url).expect_err(url);
         assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
         assert!(!error.report().contains("secret"), "{}", error.report());
     }
+}
+
+#[cfg(feature = "tls-rustls-ring-native-roots")]
+#[tokio::test]
+async fn a_certificate_of_an_unknown_authority_is_refused_and_said_to_be() {
+    let redis = test_servers::tls::Redis::start().expect("started");
+    let server = Server::from_url(redis.url()).expect("a URL");
+    let error = RedisDlqHeap::open(server, "shop").await;
+    let error = error.expect_err("nobody knows the authority");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+    let told = error.report();
+    assert!(told.contains("certificate: UnknownIssuer"), "{told}");
 }

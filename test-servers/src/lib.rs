@@ -9,6 +9,8 @@ mod kind;
 pub mod postgres;
 mod redis;
 mod supervised;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use installed::{Server, search_path};
 pub use kind::Kind;
@@ -57,6 +59,10 @@ pub enum Error {
         /// The end of what it printed.
         log: String,
     },
+    /// A certificate cannot be made.
+    #[cfg(feature = "tls")]
+    #[error("cannot make a certificate")]
+    Certificate(#[from] rcgen::Error),
     /// A folder or a process cannot be made.
     #[error("cannot start a server")]
     Io(#[from] std::io::Error),

@@ -23,7 +23,8 @@ pub(crate) struct StoreOptions {
 pub(crate) struct UrlOptions {
     #[command(flatten)]
     store: StoreOptions,
-    /// Where failures are counted, if that is not the store: a URL as that of the store.
+    /// Where failures are counted, if that is not the store: a URL as that of the store, or one of
+    /// Redis, such as redis://cache.example/?namespace=outbox.
     #[arg(long, env = "OUTBOX_HEAP", hide_env_values = true)]
     heap: Option<String>,
 }

@@ -3,9 +3,10 @@
 mod outlet;
 mod place;
 mod postgres;
+mod redis;
 
 pub(crate) use outlet::{Destination, destination, outlet};
-pub(crate) use place::{HEAP, Place, STORE};
+pub(crate) use place::{Place, STORE};
 pub(crate) use postgres::{Database, with_schema};
 
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_sqlite::SqliteDlqHeap;
 use outbox_store_postgres::PostgresOutbox;
 use outbox_store_sqlite::SqliteOutbox;
+use place::{HEAP, HeapPlace, heap_place};
 use std::sync::Arc;
 
 /// Everything that lives behind a store's URL.
@@ -48,7 +50,22 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
 
 /// Opens a heap that was migrated before.
 pub(crate) async fn open_heap(url: &str) -> Result<Arc<dyn DlqHeap>, Failure> {
-    Ok(match HEAP.place(url)? {
+    match heap_place(url)? {
+        HeapPlace::Tables(place) => open_tables(place).await,
+        HeapPlace::Redis(namespace) => Ok(Arc::new(namespace.open().await?)),
+    }
+}
+
+/// Opens a heap for a relay: Redis need not answer yet, as delivery waits for no heap.
+pub(crate) async fn open_heap_for_relay(url: &str) -> Result<Arc<dyn DlqHeap>, Failure> {
+    match heap_place(url)? {
+        HeapPlace::Tables(place) => open_tables(place).await,
+        HeapPlace::Redis(namespace) => Ok(Arc::new(namespace.open_or_wait().await?)),
+    }
+}
+
+async fn open_tables(place: Place) -> Result<Arc<dyn DlqHeap>, Failure> {
+    Ok(match place {
         Place::Sqlite(path) => Arc::new(SqliteDlqHeap::open(path).await?),
         Place::Postgres(database) => {
             let pool = database.pool().await?;
@@ -68,12 +85,14 @@ pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
             drop(PostgresOutbox::migrate(pool, database.options()).await?);
         }
     }
-    match HEAP.place(&urls.heap)? {
-        Place::Sqlite(path) => drop(SqliteDlqHeap::migrate(path).await?),
-        Place::Postgres(database) => {
+    match heap_place(&urls.heap)? {
+        HeapPlace::Tables(Place::Sqlite(path)) => drop(SqliteDlqHeap::migrate(path).await?),
+        HeapPlace::Tables(Place::Postgres(database)) => {
             let pool = database.pool().await?;
             drop(PostgresDlqHeap::migrate_with(pool, database.options()).await?);
         }
+        // It has no tables, and answered above.
+        HeapPlace::Redis(_) => {}
     }
     Ok(())
 }
@@ -107,14 +126,14 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
             }
         }
     };
-    let heap = match HEAP.place(&urls.heap)? {
-        Place::Sqlite(path) => Component {
+    let heap = match heap_place(&urls.heap)? {
+        HeapPlace::Tables(Place::Sqlite(path)) => Component {
             role: HEAP.name(),
             package: "outbox-dlq-sqlite",
             applied: SqliteDlqHeap::applied_migrations(path)?,
             known: outbox_dlq_sqlite::MIGRATIONS.len(),
         },
-        Place::Postgres(database) => {
+        HeapPlace::Tables(Place::Postgres(database)) => {
             let pool = database.pool().await?;
             let applied = PostgresDlqHeap::applied_migrations(pool, database.options()).await?;
             Component {
@@ -122,6 +141,15 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
                 package: "outbox-dlq-postgres",
                 applied: Some(applied),
                 known: outbox_dlq_postgres::MIGRATIONS.len(),
+            }
+        }
+        HeapPlace::Redis(namespace) => {
+            namespace.open().await?;
+            Component {
+                role: HEAP.name(),
+                package: "outbox-dlq-redis",
+                applied: Some(0),
+                known: 0,
             }
         }
     };
@@ -134,9 +162,10 @@ pub(crate) fn scripts(urls: &Urls) -> Result<[String; 2], Failure> {
         Place::Sqlite(_) => outbox_store_sqlite::MIGRATIONS.join("\n"),
         Place::Postgres(database) => PostgresOutbox::script(database.schema()),
     };
-    let heap = match HEAP.place(&urls.heap)? {
-        Place::Sqlite(_) => outbox_dlq_sqlite::MIGRATIONS.join("\n"),
-        Place::Postgres(database) => PostgresDlqHeap::script(database.schema()),
+    let heap = match heap_place(&urls.heap)? {
+        HeapPlace::Tables(Place::Sqlite(_)) => outbox_dlq_sqlite::MIGRATIONS.join("\n"),
+        HeapPlace::Redis(_) => "-- The heap is in Redis, and needs no tables.".to_owned(),
+        HeapPlace::Tables(Place::Postgres(database)) => PostgresDlqHeap::script(database.schema()),
     };
     Ok([store, heap])
 }

@@ -1,14 +1,33 @@
 //! What a URL of the store or the heap names.
 
 use super::postgres::Database;
+use super::redis::{self, Namespace};
 use crate::failure::Failure;
 use std::fmt::Arguments;
 
-pub(crate) const STORE: Role = Role("store");
-pub(crate) const HEAP: Role = Role("heap");
+pub(crate) const STORE: Role = Role {
+    name: "store",
+    allowed: TABLES,
+};
+pub(crate) const HEAP: Role = Role {
+    name: "heap",
+    allowed: TABLES_OR_REDIS,
+};
 
-const ALLOWED: &str = "sqlite:PATH, such as sqlite:shop.db or sqlite:///var/lib/shop.db, \
-                       or postgres://USER@HOST/DATABASE, with ?schema=NAME unless it is outbox";
+/// What a URL of a store may be, and with an ending, that of a heap.
+macro_rules! allowed {
+    ($ending:literal) => {
+        concat!(
+            "sqlite:PATH, such as sqlite:shop.db or sqlite:///var/lib/shop.db, \
+             or postgres://USER@HOST/DATABASE, with ?schema=NAME unless it is outbox",
+            $ending
+        )
+    };
+}
+
+const TABLES: &str = allowed!("");
+const TABLES_OR_REDIS: &str =
+    allowed!(", or redis://USER@HOST, with ?namespace=NAME unless it is outbox");
 
 /// Where tables are.
 pub(crate) enum Place {
@@ -17,13 +36,22 @@ pub(crate) enum Place {
     Postgres(Box<Database>),
 }
 
+/// Where a heap is.
+pub(crate) enum HeapPlace {
+    Tables(Place),
+    Redis(Box<Namespace>),
+}
+
 /// What a URL is given for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Role(&'static str);
+pub(crate) struct Role {
+    name: &'static str,
+    allowed: &'static str,
+}
 
 impl Role {
     pub(crate) fn name(self) -> &'static str {
-        self.0
+        self.name
     }
 
     /// Reads the URL. No message tells a part of it that may hold a password.
@@ -34,6 +62,9 @@ impl Role {
             "postgres" | "postgresql" => {
                 Database::parse(self, url).map(|database| Place::Postgres(Box::new(database)))
             }
+            other if redis::is_scheme(other) => Err(self.refused(format_args!(
+                "has the scheme {other:?} of Redis, where only a heap can be"
+            ))),
             other if is_scheme(other) => {
                 Err(self.refused(format_args!("has the unknown scheme {other:?}")))
             }
@@ -51,8 +82,30 @@ impl Role {
         Ok(path.to_owned())
     }
 
+    /// Refuses a password that ends the host too early: it would be shown as a part of it.
+    pub(super) fn whole_login(self, url: &str) -> Result<(), Failure> {
+        let behind_scheme = url.split_once("://").map_or(url, |(_, behind)| behind);
+        match behind_scheme.find(['/', '?', '#']) {
+            Some(end) if behind_scheme[end..].contains('@') => Err(self.refused(format_args!(
+                "has an '@' behind its host: write '/' as %2F, '?' as %3F, '#' as %23 and '@' as \
+                 %40 where they are a part of a name or a password"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn refused(self, why: Arguments<'_>) -> Failure {
-        Failure::Input(format!("{} {why}; allowed: {ALLOWED}", self.0))
+        Failure::Input(format!("{} {why}; allowed: {}", self.name, self.allowed))
+    }
+}
+
+/// Where the heap of this URL is. No message tells a part of it that may hold a password.
+pub(crate) fn heap_place(url: &str) -> Result<HeapPlace, Failure> {
+    match url.split_once(':') {
+        Some((scheme, _)) if redis::is_scheme(scheme) => {
+            Namespace::parse(url).map(|namespace| HeapPlace::Redis(Box::new(namespace)))
+        }
+        _ => HEAP.place(url).map(HeapPlace::Tables),
     }
 }
 

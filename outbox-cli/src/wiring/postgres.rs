@@ -50,13 +50,7 @@ impl Database {
     /// Reads a URL whose scheme is known.
     pub(super) fn parse(role: Role, text: &str) -> Result<Self, Failure> {
         let refused = |why: &str| role.refused(format_args!("{why}"));
-        if has_at_behind_host(text) {
-            // A password that ends the host too early would be shown as a part of it.
-            return Err(refused(
-                "has an '@' behind its host: write '/' as %2F, '?' as %3F, '#' as %23 and '@' as \
-                 %40 where they are a part of a name or a password",
-            ));
-        }
+        role.whole_login(text)?;
         let mut url =
             Url::parse(text).map_err(|error| refused(&format!("is not a URL: {error}")))?;
         let (schema, parameters) = take_schema(role, &url)?;
@@ -146,12 +140,6 @@ pub(crate) fn with_schema(text: &str, schema: &str) -> String {
         }
         _ => text.to_owned(),
     }
-}
-
-fn has_at_behind_host(text: &str) -> bool {
-    let behind_scheme = text.split_once("://").map_or(text, |(_, behind)| behind);
-    let host_ends = behind_scheme.find(['/', '?', '#']);
-    host_ends.is_some_and(|end| behind_scheme[end..].contains('@'))
 }
 
 /// The schema, and the parameters that are sqlx's.

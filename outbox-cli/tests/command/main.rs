@@ -9,5 +9,6 @@ mod hold_keys;
 mod migrate;
 mod newcomer;
 mod postgres;
+mod redis;
 mod settings;
 mod support;

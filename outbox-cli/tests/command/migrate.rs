@@ -53,7 +53,7 @@ fn a_heap_that_is_refused_leaves_no_store_behind() {
     for heap in [
         "sqlite:heap.db",
         "sqlite:no/folder/heap.db",
-        "redis://localhost",
+        "mysql://localhost",
     ] {
         refused(
             folder,

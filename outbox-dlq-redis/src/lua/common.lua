@@ -1,28 +1,8 @@
--- What every script begins with: the keys, the time, and what is no entry.
---
--- counts   sorted set  event id -> its failures, 1 to 4294967295
--- turns    sorted set  event id -> since when it may be leased: its first failure, or the end of
---                      its latest lease
--- first    sorted set  event id -> its first failure
--- details  hash        event id -> its last failure, then a space and the latest error if any
--- aside    sorted set  what was found among these and is no entry -> its score
---
--- Times are microseconds of the server's clock. A script is atomic: Redis runs nothing beside it.
-local counts, turns, first, details, aside = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-
--- A script that fails half-way is not undone, so what would fail it is looked for before.
-for place, key in ipairs(KEYS) do
-    local kind, found = key == details and 'hash' or 'zset', redis.call('TYPE', key).ok
-    if found ~= kind and found ~= 'none' then
-        return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
-    end
-end
-
+-- The time, in microseconds of the server's clock, and what is no entry.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2] + ARGV[1]
 
-local hex = '%x'
-local uuid = '^' .. hex:rep(8) .. ('%-' .. hex:rep(4)):rep(3) .. '%-' .. hex:rep(12) .. '$'
+local uuid = '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$'
 
 local function is_id(member)
     return member:find(uuid) ~= nil and member:lower() == member
@@ -40,14 +20,6 @@ end
 
 local function texts(ids)
     return #ids > 0 and redis.call('HMGET', details, unpack(ids)) or {}
-end
-
-local function remove(ids)
-    if #ids == 0 then return end
-    redis.call('ZREM', counts, unpack(ids))
-    redis.call('ZREM', turns, unpack(ids))
-    redis.call('ZREM', first, unpack(ids))
-    redis.call('HDEL', details, unpack(ids))
 end
 
 -- Takes a member that is no entry out of the way, and keeps it for a person.

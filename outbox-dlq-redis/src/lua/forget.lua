@@ -1,4 +1,3 @@
--- H4, H7: no count of the ids and no lease; ARGV: clock, then at most 1,000 ids.
+-- H4, H7: no count of the ids and no lease; ARGV: at most 1,000 ids.
 -- Atomic: one script.
-table.remove(ARGV, 1)
 remove(ARGV)

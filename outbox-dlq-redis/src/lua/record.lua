@@ -40,10 +40,10 @@ end
 
 redis.call('ZADD', counts, unpack(counted))
 redis.call('HSET', details, unpack(described))
-for _, key in ipairs({turns, first}) do
-    if #fresh > 0 then redis.call('ZADD', key, unpack(fresh)) end
+for place = 2, 3 do
+    if #fresh > 0 then redis.call('ZADD', KEYS[place], unpack(fresh)) end
     -- If another program or an eviction took one of the keys, the entries are mended here.
-    if redis.call('ZCARD', key) < redis.call('ZCARD', counts) then
-        for _, id in ipairs(known) do redis.call('ZADD', key, 'NX', now, id) end
+    if sizes[place] < sizes[1] then
+        for _, id in ipairs(known) do redis.call('ZADD', KEYS[place], 'NX', now, id) end
     end
 end

@@ -1,0 +1,131 @@
+//! A namespace of a Redis server, of the master that sentinels name, or of a cluster.
+
+use super::place::HEAP;
+use crate::failure::Failure;
+use outbox_core::{ErrorKind, OutboxError};
+use outbox_dlq_redis::{RedisDlqHeap, Server};
+use url::form_urlencoded;
+
+const SCHEMES: &[&str] = &[
+    "redis",
+    "rediss",
+    "valkey",
+    "valkeys",
+    "redis+unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
+
+/// The parameter that is ours; the driver has none of this name.
+const NAMESPACE: &str = "namespace";
+
+/// As the schema of PostgreSQL.
+const DEFAULT: &str = "outbox";
+
+/// What the URL of a socket has no other place for. The driver would pass over others.
+const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
+
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    heap: RedisDlqHeap,
+    shown: String,
+}
+
+pub(super) fn is_scheme(scheme: &str) -> bool {
+    SCHEMES.contains(&scheme)
+}
+
+impl Namespace {
+    /// Reads a URL whose scheme is known, and asks no server.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        HEAP.whole_login(text)?;
+        if text.contains('#') {
+            return Err(HEAP.refused(format_args!("has a '#': write it as %23")));
+        }
+        let (address, query) = text.split_once('?').unwrap_or((text, ""));
+        let socket = address.starts_with("redis+unix:");
+        let (name, parameters) = take_namespace(query, if socket { OF_A_SOCKET } else { &[] })?;
+        let url = format!("{address}{parameters}");
+        let server = Server::from_url(&url)
+            .map_err(|error| HEAP.refused(format_args!("cannot be used: {}", error.report())))?;
+        let (scheme, behind) = address.split_once("://").unwrap_or(("redis", address));
+        let place = behind.rsplit('@').next().unwrap_or_default();
+        Ok(Self {
+            heap: RedisDlqHeap::lazy(server, &name)?,
+            shown: format!("{scheme}://{place}"),
+        })
+    }
+
+    /// The heap, after its server has answered.
+    pub(super) async fn open(self) -> Result<RedisDlqHeap, Failure> {
+        match self.heap.check().await {
+            Ok(()) => Ok(self.heap),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// The heap for a relay, whose delivery waits for no heap: a server that cannot be reached is
+    /// tried again by each call.
+    pub(super) async fn open_or_wait(self) -> Result<RedisDlqHeap, Failure> {
+        match self.heap.check().await {
+            Err(error) if error.kind() != ErrorKind::Unavailable => Err(self.failed(&error)),
+            Err(error) => {
+                let (server, error) = (self.shown, error.report());
+                tracing::warn!(
+                    server,
+                    error,
+                    "the heap cannot be reached: events are delivered, and failures are counted \
+                     when it is back"
+                );
+                Ok(self.heap)
+            }
+            Ok(()) => Ok(self.heap),
+        }
+    }
+
+    fn failed(&self, error: &OutboxError) -> Failure {
+        let text = format!("heap: cannot use {}: {}", self.shown, error.report());
+        match error.kind() {
+            ErrorKind::Invalid => Failure::Input(text),
+            _ => Failure::Failed(text),
+        }
+    }
+}
+
+/// The namespace, and the parameters that are the driver's as they stand in a URL.
+fn take_namespace(query: &str, allowed: &[&str]) -> Result<(String, String), Failure> {
+    let mut namespace = None;
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name == NAMESPACE {
+            // What stands in place of bytes that are not UTF-8.
+            if value.contains(char::REPLACEMENT_CHARACTER) {
+                let why = format_args!("has a namespace {value:?} that is not UTF-8");
+                return Err(HEAP.refused(why));
+            }
+            if namespace.replace(value.into_owned()).is_some() {
+                return Err(HEAP.refused(format_args!("names more than one namespace")));
+            }
+        } else if allowed.contains(&&*name) {
+            parameters.append_pair(&name, &value);
+        } else {
+            return Err(unknown(&name, allowed));
+        }
+    }
+    let parameters = match parameters.finish() {
+        none if none.is_empty() => none,
+        some => format!("?{some}"),
+    };
+    Ok((namespace.unwrap_or_else(|| DEFAULT.to_owned()), parameters))
+}
+
+/// Without the value, which may be a password.
+fn unknown(parameter: &str, allowed: &[&str]) -> Failure {
+    let role = HEAP.name();
+    let allowed = [&[NAMESPACE], allowed].concat().join(", ");
+    Failure::Input(format!(
+        "{role} has the unknown parameter {parameter:?}; allowed: {allowed}"
+    ))
+}
