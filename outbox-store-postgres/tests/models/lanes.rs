@@ -158,7 +158,7 @@ fn bit(event: usize) -> Set {
 impl Lanes {
     fn small(fault: Fault) -> Self {
         Self {
-            workers: soak(2, 3),
+            workers: 2,
             count: 2,
             events: &[(0, 0), (0, 0), (1, 1)],
             limit: 2,
