@@ -18,6 +18,8 @@ enum Fault {
     ForgetsFirst,
     /// The store moves an event that a worker has.
     MovesWhatIsBusy,
+    /// The store moves an event that is gone, as if it had kept a copy.
+    MovesWhatIsGone,
     /// A settlement does not look at the token.
     NoFence,
     /// A lease of the heap never runs out.
@@ -268,7 +270,8 @@ impl Quarantine {
     fn quarantine(&self, state: &mut State, replica: usize, answered: bool) {
         let begun = !state.replayed || state.attempts > 0;
         let fair = begun || self.fault == Fault::OldEntryCounts;
-        if matches!(state.place, Place::Waits | Place::Claimed { .. }) && fair {
+        let waits = matches!(state.place, Place::Waits | Place::Claimed { .. });
+        if fair && (waits || self.fault == Fault::MovesWhatIsGone) {
             if matches!(state.place, Place::Claimed { lapsed: false, .. }) {
                 state.wrong = Some(UNTOUCHED);
             }
@@ -445,6 +448,12 @@ fn forgetting_before_the_quarantine_is_found() {
 #[test]
 fn a_quarantine_of_a_busy_event_is_found() {
     breaks(Quarantine::small(Fault::MovesWhatIsBusy), UNTOUCHED);
+}
+
+#[test]
+fn a_quarantine_of_what_is_gone_is_found() {
+    breaks(Quarantine::small(Fault::MovesWhatIsGone), ONCE);
+    breaks(Quarantine::small(Fault::MovesWhatIsGone), GONE);
 }
 
 #[test]

@@ -21,6 +21,8 @@ enum Fault {
     LostIsSkipped,
     /// A take-over gives the lane back as it was, and parks nothing.
     LostIsReadAgain,
+    /// Nobody takes a lost claim back.
+    LostIsLeft,
     /// A settlement gives the lanes back in a step of its own, before what it changes.
     LanesGivenBackFirst,
     /// A take-over charges each event of the lost claim.
@@ -347,6 +349,7 @@ fn a_take_over_that_does_not_park_is_found() {
 #[test]
 fn lanes_given_back_before_the_settlement_are_found() {
     breaks(Lanes::small(Fault::LanesGivenBackFirst), EXCLUSIVE);
+    breaks(Lanes::small(Fault::LanesGivenBackFirst), TWICE);
 }
 
 #[test]
@@ -367,4 +370,9 @@ fn an_event_that_overtakes_its_key_is_found() {
 #[test]
 fn a_claim_that_goes_on_after_its_settlement_is_found() {
     breaks(Lanes::small(Fault::SettledClaimGoesOn), ENDED_ONCE);
+}
+
+#[test]
+fn a_lost_claim_that_is_left_is_found() {
+    breaks(Lanes::small(Fault::LostIsLeft), COMPLETE);
 }

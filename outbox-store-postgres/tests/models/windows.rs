@@ -19,6 +19,8 @@ enum Cursor {
     StaleSnapshots,
     /// A window begins where the one before ended.
     NeverBack,
+    /// The end of a window does not become the beginning of the next.
+    ReadAgain,
     /// By `seq` alone.
     BySeq,
     /// By `seq`, of transactions older than every open one.
@@ -130,7 +132,10 @@ impl Log {
     }
 
     fn begins(&self, state: &State) -> u8 {
-        let goes_back = matches!(self.cursor, Cursor::Windows | Cursor::StaleSnapshots);
+        let goes_back = !matches!(
+            self.cursor,
+            Cursor::NeverBack | Cursor::BySeq | Cursor::ByXmin
+        );
         if goes_back && state.window.is_none() {
             0
         } else {
@@ -155,7 +160,9 @@ impl Log {
         if rows.len() > 1 {
             state.window = Some(window);
         } else {
-            state.seen = window;
+            if self.cursor != Cursor::ReadAgain {
+                state.seen = window;
+            }
             state.window = None;
         }
         for other in state.workers.iter_mut().flatten() {
@@ -293,4 +300,9 @@ fn a_window_that_does_not_go_back_misses_a_late_commit() {
 #[test]
 fn a_snapshot_older_than_its_window_misses_a_row() {
     breaks(Log::small(Cursor::StaleSnapshots), MISSED);
+}
+
+#[test]
+fn a_window_that_is_read_again_is_found() {
+    breaks(Log::small(Cursor::ReadAgain), ORDER);
 }
