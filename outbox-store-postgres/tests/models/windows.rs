@@ -83,8 +83,8 @@ fn has(set: Set, transaction: usize) -> bool {
 impl Log {
     fn small(cursor: Cursor) -> Self {
         Self {
-            workers: 2,
-            keys: soak(&[0, 1, 0], &[0, 1, 0, 2]),
+            workers: soak(2, 3),
+            keys: &[0, 1, 0],
             cursor,
         }
     }

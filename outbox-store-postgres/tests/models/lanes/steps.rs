@@ -350,11 +350,8 @@ impl Lanes {
         }
         for (lane, it) in state.lanes.iter().enumerate() {
             match it.token {
-                Some(token) if it.lapsed => {
-                    if self.fault != Fault::LostIsLeft {
-                        actions.push(Action::TakeBack(token));
-                    }
-                }
+                Some(_) if it.lapsed && self.fault == Fault::LostIsLeft => {}
+                Some(token) if it.lapsed => actions.push(Action::TakeBack(token)),
                 Some(token) if state.faults > 0 || !Self::has_worker(state, token, lane) => {
                     actions.push(Action::Lapse(lane));
                 }
