@@ -1,0 +1,378 @@
+//! Claims of lanes: `claim_events.sql`, `claim_retries.sql`, `claim_suspect.sql`, `settle_lanes.sql`
+//! and the take-over of a lost claim (`lost.rs`).
+//!
+//! Each statement or transaction is one step, as the locks of its lanes make it one. A claim is put
+//! together by several. Events are in the log at first. A lease runs out by a step of its own, at
+//! any moment, so clocks that go on at any speed, stand or step are all among the runs. The windows
+//! have a model of their own; the delay of a retry is over as soon as a claim looks.
+
+mod steps;
+
+use crate::check::{breaks, holds, soak};
+use stateright::{Model, Property};
+
+/// What the protocol leaves out, to see that the model finds it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// A settlement does not look at the token.
+    NoFence,
+    /// A take-over moves the cursor and parks nothing.
+    LostIsSkipped,
+    /// A take-over gives the lane back as it was, and parks nothing.
+    LostIsReadAgain,
+    /// Nobody takes a lost claim back.
+    LostIsLeft,
+    /// A settlement gives the lanes back in a step of its own, before what it changes.
+    LanesGivenBackFirst,
+    /// A take-over charges each event of the lost claim.
+    AllAreBlamed,
+    /// A claim that lost a lane meanwhile goes on to take others.
+    LostClaimGoesOn,
+    /// A claim goes on after a settlement whose reply was lost.
+    SettledClaimGoesOn,
+    /// The log is read past events of the key that wait.
+    WaitingIsOvertaken,
+}
+
+/// Events as bits.
+type Set = u16;
+
+#[derive(Clone)]
+struct Lanes {
+    workers: usize,
+    count: usize,
+    /// Lane and key of each event, in the order of their commits.
+    events: &'static [(usize, u8)],
+    limit: usize,
+    /// Crashes, lost replies, and leases that run out under a worker that lives.
+    faults: u8,
+    /// Events that the broker refuses.
+    refusals: u8,
+    fault: Fault,
+}
+
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct Lane {
+    /// How many events of its log are taken up.
+    position: usize,
+    token: Option<u8>,
+    lapsed: bool,
+    /// How many events of the log the claim has.
+    reads: usize,
+    /// What the claim has of the events that wait.
+    held: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Waiting {
+    event: usize,
+    due: bool,
+    suspect: bool,
+    worker_lost: bool,
+}
+
+/// What a worker knows of its claim.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+struct Claim {
+    token: u8,
+    /// Its lanes, and how far it read their logs.
+    lanes: Vec<(usize, usize)>,
+    given: Vec<usize>,
+    behind: Vec<usize>,
+    waited: Set,
+    /// How many of the given events were offered to the broker.
+    tried: usize,
+    failed: Set,
+    /// It takes no more: it has a suspect, a statement failed, or its settlement began.
+    full: bool,
+    /// Only with `LanesGivenBackFirst`: the first half of the settlement is done.
+    closing: bool,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct State {
+    lanes: Vec<Lane>,
+    waiting: Vec<Waiting>,
+    workers: Vec<Option<Claim>>,
+    faults: u8,
+    refusals: u8,
+    tokens: u8,
+    // What nobody knows but the properties:
+    delivered: Set,
+    /// Events of lost claims that were not charged or published since.
+    lost: Set,
+    /// Pairs of token and lane that were settled or taken back.
+    ended: Vec<(u8, usize)>,
+    wrong: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Action {
+    ReadLog {
+        worker: usize,
+        lane: usize,
+        count: usize,
+        answered: bool,
+    },
+    TakeRetries {
+        worker: usize,
+        lane: usize,
+        count: usize,
+        answered: bool,
+    },
+    TakeSuspect {
+        worker: usize,
+        lane: usize,
+        answered: bool,
+    },
+    Publish(usize, Answer),
+    Settle {
+        worker: usize,
+        answered: bool,
+    },
+    Lapse(usize),
+    TakeBack(u8),
+    Crash(usize),
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Answer {
+    Taken,
+    Refused,
+    /// The broker has it, and the worker takes it for refused.
+    ReplyLost,
+}
+
+const LOST: &str = "no event is lost";
+const ORDER: &str = "first deliveries keep the order of their key";
+const EXCLUSIVE: &str = "no two claims hold an event";
+const ENDED_ONCE: &str = "a claim ends once in each of its lanes, settled or taken back";
+const ISOLATED: &str = "an event of a lost claim is claimed alone";
+const LONE_BLAMED: &str = "only an event that was alone in a lost claim is charged";
+const TWICE: &str = "without a fault nothing is delivered twice";
+const COMPLETE: &str = "no run ends before all is published";
+
+fn bit(event: usize) -> Set {
+    1 << event
+}
+
+impl Lanes {
+    fn small(fault: Fault) -> Self {
+        Self {
+            workers: 2,
+            count: 2,
+            events: &[(0, 0), (0, 0), (1, 1)],
+            limit: 2,
+            faults: soak(2, 3),
+            refusals: 1,
+            fault,
+        }
+    }
+}
+
+impl Model for Lanes {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            lanes: vec![Lane::default(); self.count],
+            waiting: Vec::new(),
+            workers: vec![None; self.workers],
+            faults: self.faults,
+            refusals: self.refusals,
+            tokens: 0,
+            delivered: 0,
+            lost: 0,
+            ended: Vec::new(),
+            wrong: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.extend(self.steps(state));
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::ReadLog {
+                worker,
+                lane,
+                count,
+                answered,
+            } => {
+                let claim = Self::take(&mut state, worker, lane);
+                state.lanes[lane].reads = count;
+                let took = self.read(&state, lane);
+                if answered {
+                    self.add(&mut state, worker, claim, lane, &took);
+                } else {
+                    Self::fail(&mut state, worker);
+                }
+            }
+            Action::TakeRetries {
+                worker,
+                lane,
+                count,
+                answered,
+            } => {
+                let took = self.due(&state, lane, count);
+                self.hold(&mut state, worker, lane, &took, answered);
+            }
+            Action::TakeSuspect {
+                worker,
+                lane,
+                answered,
+            } => {
+                let took: Vec<usize> = self.suspect(&state, lane).into_iter().collect();
+                self.hold(&mut state, worker, lane, &took, answered);
+                if let Some(claim) = state.workers[worker].as_mut().filter(|_| answered) {
+                    claim.full = true;
+                }
+            }
+            Action::Publish(worker, answer) => {
+                self.publish(&mut state, worker, answer);
+                match answer {
+                    Answer::Taken => {}
+                    Answer::Refused => state.refusals -= 1,
+                    Answer::ReplyLost => state.faults -= 1,
+                }
+            }
+            Action::Settle { worker, answered } => {
+                state.faults -= u8::from(!answered);
+                self.settle(&mut state, worker, answered);
+            }
+            Action::Lapse(lane) => {
+                let lapsed = state.lanes[lane].token;
+                let lives = lapsed.is_some_and(|token| Self::has_worker(&state, token, lane));
+                state.faults -= u8::from(lives);
+                state.lanes[lane].lapsed = true;
+            }
+            Action::TakeBack(token) => self.take_back(&mut state, token),
+            Action::Crash(worker) => {
+                state.faults -= 1;
+                state.workers[worker] = None;
+            }
+        }
+        // Who is gone needs no record.
+        let known: Vec<u8> = tokens(&state).collect();
+        state.ended.retain(|(token, _)| known.contains(token));
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(LOST, |model: &Self, state: &State| {
+                (0..model.events.len()).all(|event| {
+                    let lane = model.events[event].0;
+                    let ahead = &model.log(lane)[state.lanes[lane].position..];
+                    state.delivered & bit(event) != 0
+                        || ahead.contains(&event)
+                        || state.waiting.iter().any(|waiting| waiting.event == event)
+                })
+            }),
+            Property::always(ORDER, |model: &Self, state: &State| {
+                let delivered = |event: usize| state.delivered & bit(event) != 0;
+                (0..model.events.len()).all(|event| {
+                    !delivered(event)
+                        || (0..event).all(|earlier| {
+                            model.key(earlier) != model.key(event) || delivered(earlier)
+                        })
+                })
+            }),
+            Property::always(EXCLUSIVE, |_, state: &State| {
+                let mut held = 0;
+                let events = live(state).flat_map(|claim| claim.given.iter().chain(&claim.behind));
+                events.into_iter().all(|event| {
+                    let first = held & bit(*event) == 0;
+                    held |= bit(*event);
+                    first
+                })
+            }),
+            Property::always(ISOLATED, |_, state: &State| {
+                live(state).all(|claim| {
+                    let lost = |event: &usize| state.lost & bit(*event) != 0;
+                    claim.given.len() < 2 || !claim.given.iter().any(lost)
+                })
+            }),
+            Property::always(COMPLETE, |model: &Self, state: &State| {
+                model.is_complete(state) || !model.steps(state).is_empty()
+            }),
+            Property::always(ENDED_ONCE, |_, state: &State| {
+                state.wrong != Some(ENDED_ONCE)
+            }),
+            Property::always(LONE_BLAMED, |_, state: &State| {
+                state.wrong != Some(LONE_BLAMED)
+            }),
+            Property::always(TWICE, |_, state: &State| state.wrong != Some(TWICE)),
+        ]
+    }
+}
+
+/// The tokens that a lane or a worker still has.
+fn tokens(state: &State) -> impl Iterator<Item = u8> {
+    let lanes = state.lanes.iter().filter_map(|lane| lane.token);
+    lanes.chain(state.workers.iter().flatten().map(|claim| claim.token))
+}
+
+/// The claims that are neither settled nor taken back.
+fn live(state: &State) -> impl Iterator<Item = &Claim> {
+    let lives = |claim: &&Claim| {
+        let ended = |(lane, _): &(usize, usize)| state.ended.contains(&(claim.token, *lane));
+        !claim.lanes.iter().any(ended)
+    };
+    state.workers.iter().flatten().filter(lives)
+}
+
+#[test]
+fn lanes_lose_nothing_and_every_run_publishes_all() {
+    holds("lanes", Lanes::small(Fault::None));
+}
+
+#[test]
+fn a_settlement_without_a_fence_is_found() {
+    breaks(Lanes::small(Fault::NoFence), ENDED_ONCE);
+}
+
+#[test]
+fn a_take_over_that_skips_is_found() {
+    breaks(Lanes::small(Fault::LostIsSkipped), LOST);
+}
+
+#[test]
+fn a_take_over_that_does_not_park_is_found() {
+    breaks(Lanes::small(Fault::LostIsReadAgain), ISOLATED);
+}
+
+#[test]
+fn lanes_given_back_before_the_settlement_are_found() {
+    breaks(Lanes::small(Fault::LanesGivenBackFirst), EXCLUSIVE);
+    breaks(Lanes::small(Fault::LanesGivenBackFirst), TWICE);
+}
+
+#[test]
+fn blame_for_neighbours_is_found() {
+    breaks(Lanes::small(Fault::AllAreBlamed), LONE_BLAMED);
+}
+
+#[test]
+fn a_lost_claim_that_goes_on_is_found() {
+    breaks(Lanes::small(Fault::LostClaimGoesOn), ENDED_ONCE);
+}
+
+#[test]
+fn an_event_that_overtakes_its_key_is_found() {
+    breaks(Lanes::small(Fault::WaitingIsOvertaken), ORDER);
+}
+
+#[test]
+fn a_claim_that_goes_on_after_its_settlement_is_found() {
+    breaks(Lanes::small(Fault::SettledClaimGoesOn), ENDED_ONCE);
+}
+
+#[test]
+fn a_lost_claim_that_is_left_is_found() {
+    breaks(Lanes::small(Fault::LostIsLeft), COMPLETE);
+}

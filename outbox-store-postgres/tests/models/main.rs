@@ -1,0 +1,6 @@
+//! The protocols of the store as models, of which every run is explored (`docs/testing.md`).
+
+#[path = "../../../outbox-core/tests/models/check.rs"]
+mod check;
+mod lanes;
+mod windows;

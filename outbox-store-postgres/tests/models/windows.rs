@@ -1,0 +1,308 @@
+//! Windows between snapshots: how `claim_events.sql` reads the log of a lane while producers commit
+//! in any order.
+//!
+//! A producer takes its transaction id, inserts a row (which takes the next `seq`) and commits or
+//! rolls back, in steps of their own. Producers of one key are one after another, as a row lock
+//! makes them. A worker takes the snapshot of its statement in one step, and has the lock of the
+//! lane, reads a row and settles it in another. A snapshot is the set of transactions that had
+//! ended by then. Where a window begins is not part of the model: it may begin at the first row.
+
+use crate::check::{breaks, holds, soak};
+use stateright::{Model, Property};
+
+/// How the log is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cursor {
+    /// Between two snapshots, by `seq` within.
+    Windows,
+    /// A claim goes on although the lane was changed after its snapshot was taken.
+    StaleSnapshots,
+    /// A window begins where the one before ended.
+    NeverBack,
+    /// The end of a window does not become the beginning of the next.
+    ReadAgain,
+    /// By `seq` alone.
+    BySeq,
+    /// By `seq`, of transactions older than every open one.
+    ByXmin,
+}
+
+/// Transactions as bits.
+type Set = u16;
+
+#[derive(Clone)]
+struct Log {
+    workers: usize,
+    /// The key of each transaction's row.
+    keys: &'static [u8],
+    cursor: Cursor,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Stage {
+    Unborn,
+    Open,
+    Inserted(u8),
+    Committed(u8),
+    RolledBack,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct State {
+    transactions: Vec<Stage>,
+    /// Transactions in the order of their ids.
+    ids: Vec<usize>,
+    rows: u8,
+    /// A worker's snapshot, and whether the lane was changed since.
+    workers: Vec<Option<(Set, bool)>>,
+    seen: Set,
+    window: Option<Set>,
+    /// The next `seq` of the window.
+    position: u8,
+    delivered: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Action {
+    Begin(usize),
+    Insert(usize),
+    Commit(usize),
+    RollBack(usize),
+    Look(usize),
+    Read(usize),
+}
+
+const MISSED: &str = "when all transactions have ended every committed row is delivered";
+const DELAYED: &str = "every committed row is delivered while other transactions stay open";
+const ORDER: &str = "rows of a key are delivered once, in the order of their commits";
+
+fn has(set: Set, transaction: usize) -> bool {
+    set & (1 << transaction) != 0
+}
+
+impl Log {
+    fn small(cursor: Cursor) -> Self {
+        Self {
+            workers: soak(2, 3),
+            keys: &[0, 1, 0],
+            cursor,
+        }
+    }
+
+    /// Which transactions have ended.
+    fn snapshot(state: &State) -> Set {
+        let ended = |stage: &Stage| matches!(stage, Stage::Committed(_) | Stage::RolledBack);
+        let ends = state.transactions.iter().enumerate();
+        ends.filter(|(_, stage)| ended(stage))
+            .fold(0, |set, (transaction, _)| set | 1 << transaction)
+    }
+
+    /// The committed rows, by `seq`.
+    fn rows(state: &State) -> Vec<(u8, usize)> {
+        let stages = state.transactions.iter().enumerate();
+        let mut rows: Vec<_> = stages
+            .filter_map(|(transaction, stage)| match stage {
+                Stage::Committed(seq) => Some((*seq, transaction)),
+                _ => None,
+            })
+            .collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Whether every transaction of a smaller id has ended too.
+    fn is_before_xmin(state: &State, snapshot: Set, transaction: usize) -> bool {
+        let before = state.ids.iter().take_while(|id| **id != transaction);
+        before.into_iter().all(|id| has(snapshot, *id))
+    }
+
+    /// The rows that a claim with this snapshot finds in the window.
+    fn found(&self, state: &State, snapshot: Set, window: Set, position: u8) -> Vec<(u8, usize)> {
+        let mut rows = Self::rows(state);
+        rows.retain(|&(seq, transaction)| {
+            let ahead = seq >= position && has(snapshot, transaction);
+            ahead
+                && match self.cursor {
+                    Cursor::BySeq => true,
+                    Cursor::ByXmin => Self::is_before_xmin(state, snapshot, transaction),
+                    _ => has(window, transaction) && !has(state.seen, transaction),
+                }
+        });
+        rows
+    }
+
+    fn begins(&self, state: &State) -> u8 {
+        let goes_back = !matches!(
+            self.cursor,
+            Cursor::NeverBack | Cursor::BySeq | Cursor::ByXmin
+        );
+        if goes_back && state.window.is_none() {
+            0
+        } else {
+            state.position
+        }
+    }
+
+    fn read(&self, state: &mut State, worker: usize) {
+        let Some((snapshot, stale)) = state.workers[worker].take() else {
+            return;
+        };
+        if stale && self.cursor != Cursor::StaleSnapshots {
+            return;
+        }
+        let window = state.window.unwrap_or(snapshot);
+        state.position = self.begins(state);
+        let rows = self.found(state, snapshot, window, state.position);
+        if let Some(&(seq, transaction)) = rows.first() {
+            state.delivered.push(transaction);
+            state.position = seq + 1;
+        }
+        if rows.len() > 1 {
+            state.window = Some(window);
+        } else {
+            if self.cursor != Cursor::ReadAgain {
+                state.seen = window;
+            }
+            state.window = None;
+        }
+        for other in state.workers.iter_mut().flatten() {
+            other.1 = true;
+        }
+    }
+
+    /// Whether a lone worker that goes on from here delivers every committed row.
+    fn delivers_all(&self, mut state: State) -> bool {
+        let rows = Self::rows(&state);
+        let snapshot = Self::snapshot(&state);
+        for _ in 0..=2 * rows.len() {
+            state.workers = vec![Some((snapshot, false))];
+            self.read(&mut state, 0);
+        }
+        rows.iter().all(|(_, row)| state.delivered.contains(row))
+    }
+}
+
+impl Model for Log {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            transactions: vec![Stage::Unborn; self.keys.len()],
+            ids: Vec::new(),
+            rows: 0,
+            workers: vec![None; self.workers],
+            seen: 0,
+            window: None,
+            position: 0,
+            delivered: Vec::new(),
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for (one, stage) in state.transactions.iter().enumerate() {
+            match stage {
+                Stage::Unborn => actions.push(Action::Begin(one)),
+                Stage::Open => {
+                    let locked = (0..one).any(|other| {
+                        self.keys[other] == self.keys[one] && !has(Self::snapshot(state), other)
+                    });
+                    if !locked {
+                        actions.push(Action::Insert(one));
+                    }
+                }
+                Stage::Inserted(_) => {
+                    actions.extend([Action::Commit(one), Action::RollBack(one)]);
+                }
+                Stage::Committed(_) | Stage::RolledBack => {}
+            }
+        }
+        for (worker, looked) in state.workers.iter().enumerate() {
+            actions.push(match looked {
+                None => Action::Look(worker),
+                Some(_) => Action::Read(worker),
+            });
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Begin(one) => {
+                state.transactions[one] = Stage::Open;
+                state.ids.push(one);
+            }
+            Action::Insert(one) => {
+                state.transactions[one] = Stage::Inserted(state.rows);
+                state.rows += 1;
+            }
+            Action::Commit(one) => {
+                if let Stage::Inserted(seq) = state.transactions[one] {
+                    state.transactions[one] = Stage::Committed(seq);
+                }
+            }
+            Action::RollBack(one) => state.transactions[one] = Stage::RolledBack,
+            Action::Look(worker) => {
+                state.workers[worker] = Some((Self::snapshot(&state), false));
+            }
+            Action::Read(worker) => self.read(&mut state, worker),
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(MISSED, |model: &Self, state: &State| {
+                let mut ended = state.clone();
+                for stage in &mut ended.transactions {
+                    if !matches!(stage, Stage::Committed(_)) {
+                        *stage = Stage::RolledBack;
+                    }
+                }
+                model.delivers_all(ended)
+            }),
+            Property::always(DELAYED, |model: &Self, state: &State| {
+                model.delivers_all(state.clone())
+            }),
+            Property::always(ORDER, |model: &Self, state: &State| {
+                let delivered = &state.delivered;
+                delivered.iter().enumerate().all(|(at, one)| {
+                    let before = &delivered[..at];
+                    before
+                        .iter()
+                        .all(|other| model.keys[*other] != model.keys[*one] || other < one)
+                })
+            }),
+        ]
+    }
+}
+
+#[test]
+fn windows_miss_nothing_and_wait_for_nobody() {
+    holds("windows", Log::small(Cursor::Windows));
+}
+
+#[test]
+fn a_cursor_by_seq_misses_a_late_commit() {
+    breaks(Log::small(Cursor::BySeq), MISSED);
+}
+
+#[test]
+fn a_cursor_by_xmin_waits_for_others() {
+    breaks(Log::small(Cursor::ByXmin), DELAYED);
+}
+
+#[test]
+fn a_window_that_does_not_go_back_misses_a_late_commit() {
+    breaks(Log::small(Cursor::NeverBack), MISSED);
+}
+
+#[test]
+fn a_snapshot_older_than_its_window_misses_a_row() {
+    breaks(Log::small(Cursor::StaleSnapshots), MISSED);
+}
+
+#[test]
+fn a_window_that_is_read_again_is_found() {
+    breaks(Log::small(Cursor::ReadAgain), ORDER);
+}
