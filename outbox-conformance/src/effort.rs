@@ -5,13 +5,12 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::fmt::Debug;
 
-/// The first seed; a run uses this and those after it.
 const SEED: &str = "OUTBOX_CONFORMANCE_SEED";
-/// So many times the work.
 const CASES: &str = "OUTBOX_CONFORMANCE_CASES";
 
-/// The seeds of a run: `count` of them, or `count` times the number that the environment gives.
-pub(crate) fn seeds(count: u64) -> impl Iterator<Item = u64> {
+/// The seeds of a run: `count` of them, from 1. `OUTBOX_CONFORMANCE_SEED` sets the first, and
+/// `OUTBOX_CONFORMANCE_CASES` how many times as many there are.
+pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
     let (first, times) = (number(SEED, 0, 1), number(CASES, 1, 1));
     (first..=u64::MAX).take(usize::try_from(count.saturating_mul(times)).unwrap_or(usize::MAX))
 }

@@ -15,6 +15,7 @@ mod warnings;
 
 pub use clock::ManualClock;
 pub use decorators::{Fails, Faulty, Slow};
+pub use effort::seeds;
 pub use folder::Folder;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.

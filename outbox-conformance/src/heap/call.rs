@@ -80,6 +80,27 @@ impl Call {
     }
 }
 
+impl Call {
+    /// The same call of other events.
+    pub(crate) fn rename(mut self, other: impl Fn(EventId) -> EventId) -> Self {
+        match &mut self {
+            Self::RecordFailure(id) | Self::RecordSuccess(id) => *id = other(*id),
+            Self::RecordFailures(failures) => {
+                for failure in failures {
+                    failure.id = other(failure.id);
+                }
+            }
+            Self::Forget(ids) => {
+                for id in ids {
+                    *id = other(*id);
+                }
+            }
+            Self::Drain { .. } | Self::Lease { .. } | Self::Size | Self::Prune { .. } => {}
+        }
+        self
+    }
+}
+
 impl From<()> for Answer {
     fn from((): ()) -> Self {
         Self::Done
@@ -105,6 +126,16 @@ impl From<usize> for Answer {
 }
 
 impl Answer {
+    /// The same answer about other events.
+    pub(crate) fn rename(mut self, other: impl Fn(EventId) -> EventId) -> Self {
+        if let Self::Entries(entries) = &mut self {
+            for entry in entries {
+                entry.id = other(entry.id);
+            }
+        }
+        self
+    }
+
     /// The entry of an event among those that were returned.
     pub(crate) fn entry(&self, id: EventId) -> Option<&DlqEntry> {
         match self {

@@ -7,7 +7,7 @@ use super::ok;
 use super::reference::HOUR;
 use super::script::calls;
 use crate::effort::{again, choose, runner, seeds};
-use outbox_core::EventId;
+use outbox_core::{DlqHeap, EventId};
 use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Strategy, any};
 use proptest::test_runner::TestRunner;
@@ -17,15 +17,21 @@ use std::time::Instant;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
 
-const HISTORIES: u64 = 4;
-const ROUNDS: usize = 40;
+const HISTORIES: u64 = 16;
+const ROUNDS: usize = 10;
 /// Few calls of a client between two barriers, so that what is printed of a bad round is short.
 const CALLS: usize = 4;
+const CLIENTS: usize = 8;
 
 /// Records histories of 4 clients and of 8, and checks each.
 pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bool) {
+    let mut handles = Vec::new();
+    for _ in 0..CLIENTS {
+        handles.push(fixture.handle().await);
+    }
     for seed in seeds(HISTORIES) {
-        let history = record(fixture, seed, leases).await;
+        let clients = if seed.is_multiple_of(2) { CLIENTS } else { 4 };
+        let history = record(fixture, &handles[..clients], seed, leases).await;
         let begun = Instant::now();
         if let Err(violation) = history.check() {
             panic!("{violation}\n({})", again(seed));
@@ -35,17 +41,18 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
     }
 }
 
-async fn record<F: HeapFixture>(fixture: &F, seed: u64, leases: bool) -> History {
+async fn record<F: HeapFixture>(
+    fixture: &F,
+    handles: &[Arc<dyn DlqHeap>],
+    seed: u64,
+    leases: bool,
+) -> History {
     let (history, mut choices) = (History::default(), runner(seed));
-    let ids = [(); 3].map(|()| EventId::new());
-    let clients = if seed.is_multiple_of(2) { 8 } else { 4 };
-    let mut handles = Vec::new();
-    for _ in 0..clients {
-        handles.push(Arc::new(history.client(fixture.handle().await)));
-    }
-    let turns = turns(&ids, leases);
+    let clients = handles.iter().map(|heap| history.client(Arc::clone(heap)));
+    let clients: Vec<Arc<Recording>> = clients.map(Arc::new).collect();
+    let turns = turns(&[(); 3].map(|()| EventId::new()), leases);
     for _ in 0..ROUNDS {
-        round(&handles, &turns, &mut choices).await;
+        round(&clients, &turns, &mut choices).await;
         if leases && choose(&(0..3), &mut choices) == 0 {
             fixture.elapse(HOUR).await;
             history.elapsed(HOUR);
@@ -55,7 +62,7 @@ async fn record<F: HeapFixture>(fixture: &F, seed: u64, leases: bool) -> History
     fixture.elapse(3 * HOUR).await;
     history.elapsed(3 * HOUR);
     let last = Call::Drain { threshold: 0 };
-    ok(last.run(&*handles[0]).await);
+    ok(last.run(&*clients[0]).await);
     history
 }
 
@@ -77,13 +84,13 @@ fn one_each(mut call: Call) -> Call {
 }
 
 async fn round(
-    handles: &[Arc<Recording>],
+    clients: &[Arc<Recording>],
     turns: &BoxedStrategy<Vec<Turn>>,
     choices: &mut TestRunner,
 ) {
-    let barrier = Arc::new(Barrier::new(handles.len()));
+    let barrier = Arc::new(Barrier::new(clients.len()));
     let mut tasks = Vec::new();
-    for heap in handles {
+    for heap in clients {
         let (heap, barrier) = (Arc::clone(heap), Arc::clone(&barrier));
         let turns = choose(turns, choices);
         tasks.push(tokio::spawn(async move {

@@ -100,8 +100,8 @@ impl History {
     }
 
     /// Checks for each event that some order of the calls explains every answer, if the heap was
-    /// empty at first, and that no drain or lease returned an event twice. A drain counts as a call
-    /// on every event.
+    /// empty at first, and that no drain or lease returned an event twice. A drain or a lease counts
+    /// as a call on every event, and a batch as one call on each of its events.
     ///
     /// # Errors
     ///
@@ -195,12 +195,8 @@ fn overlapped(spans: &[Span], call: usize) -> bool {
 }
 
 fn told(id: EventId, seen: &[(&Item, Span)], stuck: &Stuck) -> Violation {
-    let before: Vec<&str> = stuck.before.iter().map(String::as_str).collect();
-    let mut text = format!(
-        "event {id}: no order of these calls explains what they returned\nbefore: {}\n",
-        before.join("; or ")
-    );
-    for call in &stuck.calls {
+    let mut text = String::new();
+    for call in &stuck.0 {
         let (item, span) = &seen[*call];
         let got = match &span.effect {
             Effect::Drain { got, .. } | Effect::Lease { got, .. } => got.to_string(),
@@ -209,8 +205,11 @@ fn told(id: EventId, seen: &[(&Item, Span)], stuck: &Stuck) -> Violation {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{item}{got}");
     }
-    text.push_str("(moments are places in the order of all begins and ends)");
-    Violation(text)
+    let text = text.replace(&id.to_string(), "it");
+    Violation(format!(
+        "event {id} had no entry, and no order of these calls explains it:\n{text}\
+         (in brackets, the places of begin and end among all begins and ends)"
+    ))
 }
 
 type Called<'i> = (usize, &'i Call, Option<&'i Answer>);
@@ -308,7 +307,10 @@ fn effect(call: &Call, answer: Option<&Answer>, id: EventId) -> Option<Effect> {
             got: got(),
             may_skip: true,
         },
-        Call::Prune { age, .. } => Effect::Prune { age: *age },
+        Call::Prune { age, .. } => Effect::Prune {
+            age: *age,
+            in_vain: answer == Some(&Answer::Pruned(0)),
+        },
         _ => return None,
     };
     Some(effect)

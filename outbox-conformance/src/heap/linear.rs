@@ -12,7 +12,7 @@
 
 use super::model::Tracked;
 use outbox_core::{DlqEntry, ErrorText};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// What a call does to one event.
@@ -35,6 +35,8 @@ pub(crate) enum Effect {
     /// It is not known which entries a prune forgot.
     Prune {
         age: Duration,
+        /// It forgot nothing at all.
+        in_vain: bool,
     },
     /// The clock moves on by so much.
     Elapse(Duration),
@@ -58,15 +60,10 @@ pub(crate) struct Span {
     pub(crate) effect: Effect,
 }
 
-/// Where no order explains the history any more.
+/// The calls that no order explains, by their place in the history. Before them the event had no
+/// entry and no call was under way; those that make no difference are left out.
 #[derive(Debug)]
-pub(crate) struct Stuck {
-    /// What the event can be before these calls.
-    pub(crate) before: BTreeSet<String>,
-    /// The last calls, by their place in the history: since a time when none was under way, and
-    /// without those that make no difference.
-    pub(crate) calls: Vec<usize>,
-}
+pub(crate) struct Stuck(pub(crate) Vec<usize>);
 
 /// What can be true: a state, and the calls under way that have taken effect.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -75,55 +72,44 @@ struct World {
     done: Vec<usize>,
 }
 
-/// Where the walk stopped: the moment, and the last time at which no call was under way.
+/// A time at which the event had no entry and no call was under way: the moment and the clock.
+#[derive(Clone, Copy, Default)]
+struct Quiet {
+    at: u64,
+    now: Duration,
+}
+
+/// Where the walk stopped, and the last quiet time before.
 struct Dead {
     at: u64,
     quiet: Quiet,
 }
 
-#[derive(Clone)]
-struct Quiet {
-    at: u64,
-    now: Duration,
-    worlds: HashSet<World>,
-}
-
 /// Looks for an order of the calls, of which the first finds no entry.
 pub(crate) fn explain(spans: &[Span]) -> Result<(), Stuck> {
-    let begin = Quiet {
-        at: 0,
-        now: Duration::ZERO,
-        worlds: HashSet::from([World::default()]),
-    };
     let all: Vec<usize> = (0..spans.len()).collect();
-    let Err(dead) = walk(spans, &all, begin) else {
+    let Err(dead) = walk(spans, &all, Quiet::default()) else {
         return Ok(());
     };
     let begun = |call: &usize| (dead.quiet.at..=dead.at).contains(&spans[*call].began);
     let mut calls: Vec<usize> = all.into_iter().filter(begun).collect();
     for call in calls.clone() {
-        if !spans[call].is_dispensable() {
-            continue;
-        }
         let fewer: Vec<usize> = calls.iter().copied().filter(|one| *one != call).collect();
-        if walk(spans, &fewer, dead.quiet.clone()).is_err() {
+        if spans[call].is_dispensable() && walk(spans, &fewer, dead.quiet).is_err() {
             calls = fewer;
         }
     }
-    let before = &dead.quiet.worlds;
-    Err(Stuck {
-        before: before.iter().map(|world| world.event.to_string()).collect(),
-        calls,
-    })
+    Err(Stuck(calls))
 }
 
 impl Span {
     /// Whether a history without the call has no fewer explanations, as it changed nothing.
     fn is_dispensable(&self) -> bool {
-        let (Effect::Drain { got, .. } | Effect::Lease { got, .. }) = &self.effect else {
-            return false;
-        };
-        matches!(got, Got::Nothing)
+        match &self.effect {
+            Effect::Drain { got, .. } | Effect::Lease { got, .. } => matches!(got, Got::Nothing),
+            Effect::Prune { in_vain, .. } => *in_vain,
+            Effect::Fail(_) | Effect::Forget | Effect::Elapse(_) => false,
+        }
     }
 }
 
@@ -134,12 +120,12 @@ fn walk(spans: &[Span], calls: &[usize], from: Quiet) -> Result<(), Dead> {
         moments.extend(spans[call].ended.map(|ended| (ended, call)));
     }
     moments.sort_unstable();
-    let (mut worlds, mut now, mut open) = (from.worlds.clone(), from.now, Vec::new());
-    let mut quiet = from;
+    let nothing = HashSet::from([World::default()]);
+    let (mut worlds, mut open) = (nothing.clone(), Vec::new());
+    let (mut quiet, mut now) = (from, from.now);
     for (at, call) in moments {
-        if open.is_empty() {
-            let worlds = worlds.clone();
-            quiet = Quiet { at, now, worlds };
+        if open.is_empty() && worlds == nothing {
+            quiet = Quiet { at, now };
         }
         if let Effect::Elapse(time) = spans[call].effect {
             // What never returns may have taken effect before.
@@ -235,7 +221,7 @@ impl Effect {
                     after.leased_until = now + *lease;
                 }
             }
-            Self::Prune { age } if event.is_older(*age, now) => {
+            Self::Prune { age, in_vain } if !in_vain && event.is_older(*age, now) => {
                 after.forget();
                 return vec![event.clone(), after];
             }

@@ -2,7 +2,6 @@
 //! it. Scripts compare a heap with it, and histories are explained by it.
 
 use outbox_core::{DlqEntry, ErrorText};
-use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 /// One event in a heap. Times are what a test let elapse since its begin.
@@ -42,7 +41,7 @@ impl Tracked {
 
     /// Whether a prune forgets it.
     pub(crate) fn is_older(&self, age: Duration, now: Duration) -> bool {
-        self.count > 0 && self.is_free(now) && now - self.last > age
+        self.count > 0 && self.is_free(now) && now.saturating_sub(self.last) > age
     }
 
     fn is_free(&self, now: Duration) -> bool {
@@ -53,20 +52,18 @@ impl Tracked {
     pub(crate) fn counts_as(&self, entry: &DlqEntry) -> bool {
         self.count == entry.failure_count && self.error == entry.last_error
     }
-}
 
-impl Display for Tracked {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.count == 0 {
-            return f.write_str("no entry");
+    /// From the first failure to the last.
+    pub(crate) fn failing_for(&self) -> Duration {
+        self.last.saturating_sub(self.first)
+    }
+
+    /// The count and the error, for a person.
+    pub(crate) fn counted(&self) -> String {
+        let count = self.count;
+        match &self.error {
+            Some(error) => format!("count {count} {:?}", error.as_str()),
+            None => format!("count {count}"),
         }
-        write!(f, "count {}", self.count)?;
-        if let Some(error) = &self.error {
-            write!(f, " {:?}", error.as_str())?;
-        }
-        if self.leased_until > Duration::ZERO {
-            write!(f, ", leased until {:?}", self.leased_until)?;
-        }
-        Ok(())
     }
 }

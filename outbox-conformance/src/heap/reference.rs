@@ -94,32 +94,51 @@ impl Reference {
         if enough && entries.iter().all(fits) {
             return Ok(());
         }
-        let limit = if limit < due.len() {
-            format!("{limit} of ")
-        } else {
-            String::new()
-        };
-        let due: Vec<String> = due.iter().map(|(id, event)| told(**id, event)).collect();
-        let due = due.join("\n  ");
+        let limit = limit.min(due.len());
+        let due = due.iter().map(|(id, event)| told(**id, event));
+        let returned = entries.iter().map(entry_told);
+        let (due, returned) = (lines(due), lines(returned));
         Err(format!(
-            "due were {limit}[\n  {due}\n], and it returned {entries:#?}"
+            "{limit} of these were due:{due}\nand it returned:{returned}"
         ))
     }
 }
 
+fn lines(texts: impl Iterator<Item = String>) -> String {
+    let lines: Vec<String> = texts.collect();
+    if lines.is_empty() {
+        return " none".to_owned();
+    }
+    format!("\n  {}", lines.join("\n  "))
+}
+
 fn told(id: EventId, event: &Tracked) -> String {
-    let (first, last) = (event.first, event.last);
-    format!("{id}: {event}, failed at {first:?} first and at {last:?} last")
+    let hours = event.failing_for().as_secs() / HOUR.as_secs();
+    format!("{id}: {}, failed over {hours} h", event.counted())
+}
+
+/// An entry as it is told to a person, and compared with that of another heap.
+pub(crate) fn entry_told(entry: &DlqEntry) -> String {
+    let counted = Tracked {
+        count: entry.failure_count,
+        error: entry.last_error.clone(),
+        ..Tracked::default()
+    };
+    let hours = match hours_between(entry) {
+        Some(hours) => hours.to_string(),
+        None => "less than no".to_owned(),
+    };
+    format!("{}: {}, failed over {hours} h", entry.id, counted.counted())
 }
 
 /// H11: to the hour, as a heap has its own clock.
 fn times_fit(event: &Tracked, entry: &DlqEntry) -> bool {
-    let between = hours_between(entry);
-    between == Some((event.last - event.first).as_secs() / HOUR.as_secs())
+    let hours = event.failing_for().as_secs() / HOUR.as_secs();
+    hours_between(entry) == Some(hours)
 }
 
 /// The hours from the first failure to the last.
-pub(crate) fn hours_between(entry: &DlqEntry) -> Option<u64> {
+fn hours_between(entry: &DlqEntry) -> Option<u64> {
     let between = entry.last_failed_at.duration_since(entry.first_failed_at);
     Some((between.ok()? + HOUR / 2).as_secs() / HOUR.as_secs())
 }
