@@ -168,6 +168,19 @@ fn a_lease_hides_until_the_clock_has_moved_on() {
 }
 
 #[test]
+fn a_lease_whose_answer_was_lost_began_before_the_clock_moved_on() {
+    let half = |at| (at, 0, Effect::Elapse(HOUR / 2));
+    accepts(&[
+        (1, 2, fail()),
+        (3, 0, lease(Got::Unknown)),
+        half(4),
+        (5, 6, drain(Got::Nothing)),
+        half(7),
+        (8, 9, drain(entry(1))),
+    ]);
+}
+
+#[test]
 fn a_lease_passes_over_what_is_due_only_if_it_may() {
     let mut calls = [
         (1, 2, fail()),

@@ -256,25 +256,19 @@ fn comparable(answer: &Answer) -> String {
     }
 }
 
-/// The ids of all scripts: those that a store might mistake, and two that differ by one.
-fn event_ids() -> [EventId; 4] {
-    let plain = 0x0190_0000_0000_7000_8000_0000_0000_0001;
-    [
-        Uuid::from_u128(plain),
-        Uuid::from_u128(plain + 1),
-        Uuid::nil(),
-        Uuid::max(),
-    ]
-    .map(EventId::from)
+/// The ids of all scripts: a plain one, and two that a store might mistake. Few, so that calls meet.
+fn event_ids() -> [EventId; 3] {
+    let plain = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+    [plain, Uuid::nil(), Uuid::max()].map(EventId::from)
 }
 
 fn scripts(ids: &[EventId], leases: bool) -> impl Strategy<Value = Script> + use<> {
-    let counts = select(vec![1, 0x7fff_ffff, u32::MAX - 1, u32::MAX]);
+    let counts = select(vec![0x7fff_ffff, u32::MAX - 1, u32::MAX]);
     let plants = ids.iter().map(|id| (Just(*id), counts.clone()));
-    let planted = proptest::sample::subsequence(plants.collect::<Vec<_>>(), 0..=2);
-    let planted = prop_oneof![3 => Just(Vec::new()), 1 => planted.prop_flat_map(|plants| plants)];
+    let planted = proptest::sample::subsequence(plants.collect::<Vec<_>>(), 1..=3);
+    let planted = prop_oneof![1 => Just(Vec::new()), 3 => planted.prop_flat_map(|plants| plants)];
     let step = steps(ids, leases);
-    (planted, vec(step, 1..40)).prop_map(|(planted, steps)| Script { planted, steps })
+    (planted, vec(step, 1..100)).prop_map(|(planted, steps)| Script { planted, steps })
 }
 
 fn steps(ids: &[EventId], leases: bool) -> BoxedStrategy<Step> {
