@@ -320,7 +320,7 @@ pub(crate) fn calls(ids: &[EventId], leases: bool, thresholds: Vec<u32>) -> Boxe
         let prune = (spans(), 1..3_usize).prop_map(|(age, limit)| Call::Prune { age, limit });
         all.extend([
             (4, lease.boxed()),
-            (1, prune.boxed()),
+            (3, prune.boxed()),
             (1, Just(Call::Size).boxed()),
         ]);
     }
