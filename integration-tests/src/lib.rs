@@ -1,8 +1,8 @@
-//! What the whole-system tests share: a shop of keyed events, heaps that misbehave, and checks.
+//! What the whole-system tests share: a shop of keyed events, a small heap, and checks.
 
 mod heaps;
 
-pub use heaps::{BrokenHeap, SeedHeap};
+pub use heaps::SeedHeap;
 
 use outbox_core::{Event, EventId, OutboxStorage};
 use std::collections::{BTreeMap, HashSet};

@@ -1,9 +1,10 @@
 //! The relay on memory, on tokio's paused clock: outages, broken heaps, poison.
 
 use integration_tests::{
-    BrokenHeap, SeedHeap, assert_each_once, assert_ordered_per_key, drained, keyed_events,
+    SeedHeap, assert_each_once, assert_ordered_per_key, drained, keyed_events,
 };
 use outbox_conformance::transport::MemoryBroker;
+use outbox_conformance::{Fails, Faulty};
 use outbox_core::{
     DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxConfig, OutboxStorage, PublishErrorKind,
     Relay,
@@ -112,12 +113,13 @@ async fn an_hour_without_a_broker_counts_nothing_and_quarantines_nothing() {
 async fn a_heap_that_errs_on_every_call_stops_nothing() {
     let events = keyed_events(10, 50);
     let (store, broker) = (filled(&events), MemoryBroker::new());
-    let heap = Arc::new(BrokenHeap::default());
+    let heap = Arc::new(Faulty::new(Arc::new(MemoryDlqHeap::new())));
+    heap.fail(Fails::Before);
     let relay = start(&store, &broker, heap.clone());
     drain(&store).await;
     assert_each_once(&broker.events(), &events);
     assert_ordered_per_key(&broker.events());
-    assert!(heap.refused() > 0, "the heap was never asked");
+    assert!(heap.failed() > 0, "the heap was never asked");
     relay.stop().await;
 }
 
@@ -133,12 +135,14 @@ async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
         }
     });
     let store = filled(&events);
-    let heap = Arc::new(BrokenHeap::default());
+    let counts = Arc::new(MemoryDlqHeap::new());
+    let heap = Arc::new(Faulty::new(counts.clone()));
+    heap.fail(Fails::Before);
     let relay = start(&store, &broker, heap.clone());
     while broker.calls() < 4 {
         sleep(SECOND).await;
     }
-    assert_eq!(heap.inner().size().await.unwrap().unwrap().entries, 0);
+    assert_eq!(counts.size().await.unwrap().unwrap().entries, 0);
     heap.mend();
     sleep(120 * SECOND).await;
     let letters = letters(&store).await;

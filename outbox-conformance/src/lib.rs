@@ -4,6 +4,8 @@
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
 
 mod clock;
+mod decorators;
+mod effort;
 mod folder;
 pub mod heap;
 pub mod store;
@@ -12,6 +14,8 @@ pub mod transport;
 mod warnings;
 
 pub use clock::ManualClock;
+pub use decorators::{Fails, Faulty, Slow};
+pub use effort::seeds;
 pub use folder::Folder;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.

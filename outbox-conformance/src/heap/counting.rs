@@ -1,5 +1,6 @@
 //! One caller: counts, thresholds, forgetting, times.
 
+use super::script::scripts_match;
 use super::{HeapFixture, counts, each, ok};
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
 use std::time::{Duration, SystemTime};
@@ -231,4 +232,10 @@ pub async fn namespaces_are_separate<F: HeapFixture>(fixture: F) {
     fail(&*other, id, 1).await;
     ok(other.record_success(id).await);
     assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
+}
+
+/// H1 to H5, H7: what one caller does on several handles is answered as by the reference, whatever
+/// the order of calls.
+pub async fn random_scripts_match_the_model<F: HeapFixture>(fixture: F) {
+    scripts_match(&fixture, false).await;
 }

@@ -1,6 +1,8 @@
 //! What the provided methods promise when an adapter overrides them.
 
+use super::concurrency::histories_are_linear;
 use super::races::{ROUNDS, all_at_once};
+use super::script::scripts_match;
 use super::{HeapFixture, counts, dropped, each, ok};
 use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize};
 use std::collections::{HashMap, HashSet};
@@ -234,4 +236,14 @@ pub async fn a_large_heap_leaves_in_pages<F: HeapFixture>(fixture: F) {
         }
         assert_eq!(ok(heap.lease_exceeded(1, 1000, LONG).await), []);
     }
+}
+
+/// H1 to H11: as `random_scripts_match_the_model`, with leases, errors, times, sizes and prunes.
+pub async fn random_scripts_with_leases_match_the_model<F: HeapFixture>(fixture: F) {
+    scripts_match(&fixture, true).await;
+}
+
+/// H14: as `histories_are_linearizable`, with leases, errors and prunes.
+pub async fn histories_with_leases_are_linearizable<F: HeapFixture>(fixture: F) {
+    histories_are_linear(&fixture, true).await;
 }

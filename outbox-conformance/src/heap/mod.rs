@@ -16,6 +16,18 @@ pub mod leases;
 pub mod names;
 pub mod races;
 
+mod call;
+mod concurrency;
+mod history;
+mod linear;
+mod model;
+mod reference;
+mod script;
+
+pub use call::{Answer, Call};
+pub use history::{History, Recording, Violation};
+pub use script::{Script, Step};
+
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
@@ -82,6 +94,7 @@ suite! {
         a_batch_of_100_000_equals_its_single_calls
         failure_times_are_ordered
         namespaces_are_separate
+        random_scripts_match_the_model
     }
     races {
         concurrent_failures_count_exactly
@@ -91,6 +104,7 @@ suite! {
         batches_in_opposite_orders_do_not_block
         a_success_and_a_drain_leave_nothing
         a_dropped_call_is_applied_or_not
+        histories_are_linearizable
     }
     leases {
         a_lease_hides_an_entry_until_it_runs_out
@@ -106,6 +120,8 @@ suite! {
         the_size_is_told
         old_entries_are_pruned
         a_large_heap_leaves_in_pages
+        random_scripts_with_leases_match_the_model
+        histories_with_leases_are_linearizable
     }
     durability {
         counts_survive_their_handle

@@ -1,5 +1,6 @@
 //! Several handles at once: a start barrier, and rounds, as one round passes by luck.
 
+use super::concurrency::histories_are_linear;
 use super::{HeapFixture, counts, dropped, each, ok};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use std::collections::{HashMap, HashSet};
@@ -209,4 +210,9 @@ pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
             "call {call}: {count}, not of {right:?}"
         );
     }
+}
+
+/// H14: some order of the concurrent calls on each event explains all that they returned.
+pub async fn histories_are_linearizable<F: HeapFixture>(fixture: F) {
+    histories_are_linear(&fixture, false).await;
 }

@@ -40,6 +40,12 @@ use std::time::Duration;
 /// - **H13** What is in the store and is no entry is passed over with a warning through `tracing`,
 ///   and costs no valid entry (`a_corrupt_entry_costs_no_valid_one`,
 ///   `an_event_with_a_corrupt_entry_begins_anew`, `a_corrupt_entry_is_reported`).
+/// - **H14** Concurrent calls on one event return what they would one after another, in some order
+///   that their begins and ends allow: a drain and a lease are atomic for each event, if not across
+///   events (`histories_are_linearizable`, `histories_with_leases_are_linearizable`).
+///
+/// What one caller does, in any order of calls and through any handles, is answered as the clauses
+/// have it (`random_scripts_match_the_model`, `random_scripts_with_leases_match_the_model`).
 ///
 /// A call whose future is dropped is applied or not, and later calls on the handle work
 /// (`a_dropped_call_is_applied_or_not`, `a_dropped_lease_loses_nothing`).

@@ -1,5 +1,6 @@
 //! Each clause of the heap's contract, broken once.
 
+mod fixture;
 mod saboteur;
 
 use crate::harness::{Trial, block_on};
@@ -56,6 +57,9 @@ pub(crate) enum Fault {
     CorruptFillsPages,
     CorruptFailsItsBatch,
     SilentOnTheCorrupt,
+    LeasesInTwoSteps,
+    LeaseOutlivesForget,
+    ErrorOutlivesForget,
 }
 
 use Fault as F;
@@ -161,6 +165,64 @@ const REFUSALS: &[(Fault, &str)] = &[
         "an_event_with_a_corrupt_entry_begins_anew",
     ),
     (F::SilentOnTheCorrupt, "a_corrupt_entry_is_reported"),
+    (F::ThresholdIsExclusive, "random_scripts_match_the_model"),
+    (F::KeepsItsFirstThreshold, "random_scripts_match_the_model"),
+    (F::DecaysOnAnEmptyDrain, "random_scripts_match_the_model"),
+    (F::CreatesOnForget, "random_scripts_match_the_model"),
+    (F::ForgetsAll, "random_scripts_match_the_model"),
+    (F::CountsAnIdOnceABatch, "random_scripts_match_the_model"),
+    (F::WrapsAround, "random_scripts_match_the_model"),
+    (
+        F::LeaseOutlivesForget,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (
+        F::ErrorOutlivesForget,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (
+        F::ForgetSparesLeased,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (
+        F::FailureEndsTheLease,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (
+        F::LeaseIsADrain,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (F::PrunesAll, "random_scripts_with_leases_match_the_model"),
+    (
+        F::IgnoresTheLimit,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (
+        F::FirstFailureMoves,
+        "random_scripts_with_leases_match_the_model",
+    ),
+    (F::DrainsInTwoSteps, "histories_are_linearizable"),
+    (F::LosesUpdates, "histories_are_linearizable"),
+    (F::SuccessWritesBack, "histories_are_linearizable"),
+    (F::FirstFailureOverwrites, "histories_are_linearizable"),
+    (
+        F::LeasesInTwoSteps,
+        "histories_with_leases_are_linearizable",
+    ),
+    (
+        F::LeaseWritesOldCounts,
+        "histories_with_leases_are_linearizable",
+    ),
+    (F::LeaseIsNoLease, "histories_with_leases_are_linearizable"),
+    (
+        F::DrainsInTwoSteps,
+        "histories_with_leases_are_linearizable",
+    ),
+    (F::LosesUpdates, "histories_with_leases_are_linearizable"),
+    (
+        F::LeaseOutlivesForget,
+        "histories_with_leases_are_linearizable",
+    ),
 ];
 
 outbox_conformance::dlq_heap_suite! { @list runner }

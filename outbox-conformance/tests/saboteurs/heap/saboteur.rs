@@ -3,31 +3,35 @@
 use super::Fault::{self, self as F};
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
-use outbox_core::{DlqEntry, DlqHeap, ErrorKind, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_core::{
+    DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
+};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::yield_now;
 
 /// A sound heap, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
 pub(super) struct Saboteur {
-    heap: MemoryDlqHeap,
-    other: MemoryDlqHeap,
-    clock: ManualClock,
-    fault: Fault,
+    pub(super) heap: MemoryDlqHeap,
+    pub(super) other: MemoryDlqHeap,
+    pub(super) clock: ManualClock,
+    pub(super) fault: Fault,
     calls: Arc<AtomicU64>,
     first_threshold: Arc<OnceLock<u32>>,
     busy: Arc<AtomicBool>,
-    named: Arc<Mutex<HashMap<String, MemoryDlqHeap>>>,
+    pub(super) named: Arc<Mutex<HashMap<String, MemoryDlqHeap>>>,
     /// The events that have a corrupt entry.
-    corrupt: Arc<Mutex<HashSet<EventId>>>,
+    pub(super) corrupt: Arc<Mutex<HashSet<EventId>>>,
+    /// The latest error of each event, and the end of each lease, kept for too long.
+    errors: Arc<Mutex<HashMap<EventId, ErrorText>>>,
+    leased: Arc<Mutex<HashMap<EventId, SystemTime>>>,
     /// What the handles that are open share.
-    session: Arc<Mutex<Weak<()>>>,
-    open: Option<Arc<()>>,
+    pub(super) session: Arc<Mutex<Weak<()>>>,
+    pub(super) open: Option<Arc<()>>,
 }
 
 impl Saboteur {
@@ -44,6 +48,8 @@ impl Saboteur {
             busy: Arc::default(),
             named: Arc::default(),
             corrupt: Arc::default(),
+            errors: Arc::default(),
+            leased: Arc::default(),
             session: Arc::default(),
             open: None,
         }
@@ -116,12 +122,36 @@ impl Saboteur {
         Ok(())
     }
 
+    /// Gives an event that failed anew the error of an entry that is gone.
+    async fn remember_error(&self, failure: &mut FailedAttempt) {
+        let fresh = self.entry(failure.id).await.is_none();
+        let mut errors = self.errors.lock().expect("no panic");
+        match &failure.error {
+            Some(error) => drop(errors.insert(failure.id, error.clone())),
+            None if fresh => failure.error = errors.get(&failure.id).cloned(),
+            None => {}
+        }
+    }
+
+    /// Puts back and leaves out what was leased before it was forgotten.
+    fn hide_leased(&self, found: &mut Vec<DlqEntry>) {
+        let now = self.clock.clock().now();
+        let leased = self.leased.lock().expect("no panic");
+        found.retain(|entry| {
+            let hidden = leased.get(&entry.id).is_some_and(|until| *until > now);
+            if hidden {
+                self.heap.restore(entry.clone());
+            }
+            !hidden
+        });
+    }
+
     async fn entry(&self, id: EventId) -> Option<DlqEntry> {
         self.all().await.into_iter().find(|entry| entry.id == id)
     }
 }
 
-type Done<T> = Result<T, OutboxError>;
+pub(super) type Done<T> = Result<T, OutboxError>;
 
 #[async_trait]
 impl DlqHeap for Saboteur {
@@ -186,6 +216,11 @@ impl DlqHeap for Saboteur {
                 }
                 return Ok(found);
             }
+            F::LeaseOutlivesForget => {
+                let mut drained = self.heap.drain_exceeded(threshold).await?;
+                self.hide_leased(&mut drained);
+                return Ok(drained);
+            }
             F::LeaseHidesFromLeasesOnly => {
                 self.clock.advance(Duration::from_secs(100));
             }
@@ -204,6 +239,11 @@ impl DlqHeap for Saboteur {
             F::CountsAnIdOnceABatch => {
                 let mut seen = HashSet::new();
                 failures.retain(|failure| seen.insert(failure.id));
+            }
+            F::ErrorOutlivesForget => {
+                for failure in &mut failures {
+                    self.remember_error(failure).await;
+                }
             }
             F::DropsErrors => failures.iter_mut().for_each(|failure| failure.error = None),
             F::WrapsAround | F::StopsAtHalf | F::FirstFailureMoves | F::KeepsTheFirstError => {
@@ -247,7 +287,7 @@ impl DlqHeap for Saboteur {
                     return Err(OutboxError::new(ErrorKind::Conflict, "saboteur", "record"));
                 }
             }
-            F::FailureEndsTheLease => self.clock.advance(Duration::from_secs(100)),
+            F::FailureEndsTheLease => self.clock.advance(Duration::from_secs(7200)),
             _ => {}
         }
         self.heap.record_failures(&failures).await
@@ -307,6 +347,22 @@ impl DlqHeap for Saboteur {
                 }
                 self.heap.lease_exceeded(threshold, limit, lease).await
             }
+            F::LeasesInTwoSteps => {
+                let mut found = self.all().await;
+                found.retain(|entry| entry.failure_count >= threshold.max(1));
+                found.truncate(limit);
+                yield_now().await;
+                self.heap.lease_exceeded(threshold, limit, lease).await?;
+                Ok(found)
+            }
+            F::LeaseOutlivesForget => {
+                let mut found = self.heap.lease_exceeded(threshold, limit, lease).await?;
+                self.hide_leased(&mut found);
+                let until = self.clock.clock().now() + lease;
+                let ends = found.iter().map(|entry| (entry.id, until));
+                self.leased.lock().expect("no panic").extend(ends);
+                Ok(found)
+            }
             F::LosesALeaseWhenDropped => {
                 let found = self.heap.drain_exceeded(threshold).await?;
                 yield_now().await;
@@ -351,65 +407,5 @@ impl DlqHeap for Saboteur {
             limit
         };
         self.heap.prune(age, limit).await
-    }
-}
-
-#[async_trait]
-impl HeapFixture for Saboteur {
-    async fn handle(&self) -> Arc<dyn DlqHeap> {
-        let mut handle = self.clone();
-        let before = self.session.lock().expect("no panic").upgrade();
-        if before.is_none() && self.fault == F::ForgetsWithItsHandles {
-            drop(self.heap.drain_exceeded(1).await);
-        }
-        let session = before.unwrap_or_default();
-        *self.session.lock().expect("no panic") = Arc::downgrade(&session);
-        handle.open = Some(session);
-        Arc::new(handle)
-    }
-
-    async fn neighbour(&self) -> Arc<dyn DlqHeap> {
-        let mut other = self.clone();
-        if self.fault != F::SharesItsNamespace {
-            other.heap = self.other.clone();
-        }
-        Arc::new(other)
-    }
-
-    async fn elapse(&self, time: Duration) {
-        self.clock.advance(time);
-    }
-
-    async fn plant(&self, entry: DlqEntry) {
-        self.heap.restore(entry);
-    }
-}
-
-#[async_trait]
-impl NamedFixture for Saboteur {
-    async fn named(&self, name: &str) -> Done<Arc<dyn DlqHeap>> {
-        if name.len() > 1000 || self.fault == F::RefusesAnyName {
-            let allowed = "at most 1000 bytes";
-            return Err(OutboxError::invalid(
-                "saboteur", "open", "name", name, allowed,
-            ));
-        }
-        let name = match self.fault {
-            F::CutsNames => name.chars().take(63).collect(),
-            F::EndsNamesAtAColon => name.split(':').take(1).collect(),
-            _ => name.to_owned(),
-        };
-        let mut handle = self.clone();
-        let mut named = self.named.lock().expect("no panic");
-        handle.heap = named.entry(name).or_default().clone();
-        Ok(Arc::new(handle))
-    }
-}
-
-#[async_trait]
-impl CorruptFixture for Saboteur {
-    async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
-        self.corrupt.lock().expect("no panic").insert(id);
-        Vec::new()
     }
 }

@@ -1,0 +1,114 @@
+//! Random calls of several clients at once, and the check of their history.
+
+use super::HeapFixture;
+use super::call::{Answer, Call};
+use super::history::{History, Recording};
+use super::ok;
+use super::reference::HOUR;
+use super::script::calls;
+use crate::effort::{again, choose, runner, seeds};
+use outbox_core::{DlqHeap, EventId};
+use proptest::collection::vec;
+use proptest::prelude::{BoxedStrategy, Strategy, any};
+use proptest::test_runner::TestRunner;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Barrier;
+use tokio::task::yield_now;
+
+const HISTORIES: u64 = 16;
+const ROUNDS: usize = 10;
+/// Few calls of a client between two barriers, so that what is printed of a bad round is short.
+const CALLS: usize = 4;
+const CLIENTS: usize = 8;
+
+/// Records histories of 4 clients and of 8, and checks each.
+pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bool) {
+    let mut handles = Vec::new();
+    for _ in 0..CLIENTS {
+        handles.push(fixture.handle().await);
+    }
+    for seed in seeds(HISTORIES) {
+        let clients = if seed.is_multiple_of(2) { CLIENTS } else { 4 };
+        let history = record(fixture, &handles[..clients], seed, leases).await;
+        let begun = Instant::now();
+        if let Err(violation) = history.check() {
+            panic!("{violation}\n({})", again(seed));
+        }
+        let (calls, time) = (history.len(), begun.elapsed());
+        println!("seed {seed}: a history of {calls} calls, checked in {time:.0?}");
+    }
+}
+
+async fn record<F: HeapFixture>(
+    fixture: &F,
+    handles: &[Arc<dyn DlqHeap>],
+    seed: u64,
+    leases: bool,
+) -> History {
+    let (history, mut choices) = (History::default(), runner(seed));
+    let clients = handles.iter().map(|heap| history.client(Arc::clone(heap)));
+    let clients: Vec<Arc<Recording>> = clients.map(Arc::new).collect();
+    let turns = turns(&[(); 3].map(|()| EventId::new()), leases);
+    for _ in 0..ROUNDS {
+        round(&clients, &turns, &mut choices).await;
+        if leases && choose(&(0..3), &mut choices) == 0 {
+            fixture.elapse(HOUR).await;
+            history.elapsed(HOUR);
+        }
+    }
+    // All leases have run out, and all that is left leaves.
+    fixture.elapse(3 * HOUR).await;
+    history.elapsed(3 * HOUR);
+    let last = Call::Drain { threshold: 0 };
+    ok(last.run(&*clients[0]).await);
+    history
+}
+
+/// A call, and whether what it leased is forgotten at once.
+type Turn = (Call, bool);
+
+fn turns(ids: &[EventId], leases: bool) -> BoxedStrategy<Vec<Turn>> {
+    let call = calls(ids, leases, vec![1, 2, 3]).prop_map(one_each);
+    vec((call, any::<bool>()), CALLS).boxed()
+}
+
+/// An id that stands twice in a batch may be counted in two steps, as the provided loop does.
+fn one_each(mut call: Call) -> Call {
+    if let Call::RecordFailures(failures) = &mut call {
+        let mut seen = HashSet::new();
+        failures.retain(|failure| seen.insert(failure.id));
+    }
+    call
+}
+
+async fn round(
+    clients: &[Arc<Recording>],
+    turns: &BoxedStrategy<Vec<Turn>>,
+    choices: &mut TestRunner,
+) {
+    let barrier = Arc::new(Barrier::new(clients.len()));
+    let mut tasks = Vec::new();
+    for heap in clients {
+        let (heap, barrier) = (Arc::clone(heap), Arc::clone(&barrier));
+        let turns = choose(turns, choices);
+        tasks.push(tokio::spawn(async move {
+            barrier.wait().await;
+            for (call, forgets) in turns {
+                let answer = ok(call.run(&*heap).await);
+                yield_now().await;
+                if let (Call::Lease { .. }, Answer::Entries(entries), true) =
+                    (call, answer, forgets)
+                {
+                    let leased = entries.iter().map(|entry| entry.id).collect();
+                    ok(Call::Forget(leased).run(&*heap).await);
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        task.await
+            .unwrap_or_else(|error| panic!("a client failed: {error}"));
+    }
+}
