@@ -5,7 +5,8 @@
 //! rolls back, in steps of their own. Producers of one key are one after another, as a row lock
 //! makes them. A worker takes the snapshot of its statement in one step, and has the lock of the
 //! lane, reads a row and settles it in another. A snapshot is the set of transactions that had
-//! ended by then. Where a window begins is not part of the model: it may begin at the first row.
+//! ended by then. A window begins as `outbox_unread` tells: after the last row that was taken up, or
+//! at the mark of a transaction that was open when the lane was looked at last.
 
 use crate::check::{breaks, holds, soak};
 use stateright::{Model, Property};
@@ -19,6 +20,10 @@ enum Cursor {
     StaleSnapshots,
     /// A window begins where the one before ended.
     NeverBack,
+    /// A transaction is taken for a later one if its id is behind all that a snapshot sees.
+    EndOfSnapshot,
+    /// A mark is of the window that begins with it.
+    MarkOfWindow,
     /// The end of a window does not become the beginning of the next.
     ReadAgain,
     /// By `seq` alone.
@@ -56,9 +61,15 @@ struct State {
     /// A worker's snapshot, and whether the lane was changed since.
     workers: Vec<Option<(Set, bool)>>,
     seen: Set,
-    window: Option<Set>,
+    /// How many ids had been given when it was taken.
+    seen_ids: usize,
+    /// The `seq` behind its last row.
+    top: u8,
+    window: Option<(Set, usize)>,
     /// The next `seq` of the window.
     position: u8,
+    /// A number of ids, and a `seq`: the rows of later ids do not come before.
+    marks: Vec<(usize, u8)>,
     delivered: Vec<usize>,
 }
 
@@ -131,16 +142,40 @@ impl Log {
         rows
     }
 
-    fn begins(&self, state: &State) -> u8 {
+    /// Where a window begins that a claim with this snapshot reads.
+    fn begins(&self, state: &State, snapshot: Set) -> u8 {
         let goes_back = !matches!(
             self.cursor,
             Cursor::NeverBack | Cursor::BySeq | Cursor::ByXmin
         );
-        if goes_back && state.window.is_none() {
-            0
-        } else {
-            state.position
+        if !goes_back || state.window.is_some() {
+            return state.position;
         }
+        let seen = |at: &usize| has(state.seen, state.ids[*at]);
+        let end = (0..state.ids.len()).rfind(seen).map_or(0, |last| last + 1);
+        let open = |at: &usize| !seen(at) && has(snapshot, state.ids[*at]);
+        let behind = end < state.seen_ids && self.cursor != Cursor::EndOfSnapshot;
+        let late = (0..end).find(open).or(behind.then_some(end));
+        let mark = |late: usize| {
+            let marks = state.marks.iter().rfind(|(ids, _)| *ids <= late);
+            marks.map_or(0, |(_, seq)| *seq)
+        };
+        late.map_or(state.top, |late| state.top.min(mark(late)))
+    }
+
+    /// Marks where the rows begin of ids that were given after the lane was looked at last, and
+    /// forgets marks from before the one that the oldest open transaction needs.
+    fn mark(&self, state: &mut State) {
+        let seq = match self.cursor {
+            Cursor::MarkOfWindow => state.rows,
+            _ => state.top,
+        };
+        state.marks.retain(|(ids, _)| *ids != state.seen_ids);
+        state.marks.push((state.seen_ids, seq));
+        let ids = state.ids.iter();
+        let oldest = ids.take_while(|id| has(state.seen, **id)).count();
+        let needed = state.marks.iter().rposition(|(ids, _)| *ids <= oldest);
+        state.marks.drain(..needed.unwrap_or_default());
     }
 
     fn read(&self, state: &mut State, worker: usize) {
@@ -150,18 +185,23 @@ impl Log {
         if stale && self.cursor != Cursor::StaleSnapshots {
             return;
         }
-        let window = state.window.unwrap_or(snapshot);
-        state.position = self.begins(state);
+        state.position = self.begins(state, snapshot);
+        let (window, ids) = state.window.unwrap_or((snapshot, state.ids.len()));
+        if state.window.is_none() {
+            self.mark(state);
+        }
         let rows = self.found(state, snapshot, window, state.position);
         if let Some(&(seq, transaction)) = rows.first() {
             state.delivered.push(transaction);
             state.position = seq + 1;
         }
         if rows.len() > 1 {
-            state.window = Some(window);
+            state.window = Some((window, ids));
         } else {
             if self.cursor != Cursor::ReadAgain {
                 state.seen = window;
+                state.seen_ids = ids;
+                state.top = state.top.max(state.position);
             }
             state.window = None;
         }
@@ -193,8 +233,11 @@ impl Model for Log {
             rows: 0,
             workers: vec![None; self.workers],
             seen: 0,
+            seen_ids: 0,
+            top: 0,
             window: None,
             position: 0,
+            marks: Vec::new(),
             delivered: Vec::new(),
         }]
     }
@@ -295,6 +338,16 @@ fn a_cursor_by_xmin_waits_for_others() {
 #[test]
 fn a_window_that_does_not_go_back_misses_a_late_commit() {
     breaks(Log::small(Cursor::NeverBack), MISSED);
+}
+
+#[test]
+fn a_window_that_begins_by_the_end_of_a_snapshot_misses_a_row() {
+    breaks(Log::small(Cursor::EndOfSnapshot), MISSED);
+}
+
+#[test]
+fn a_mark_of_what_is_not_seen_yet_misses_a_row() {
+    breaks(Log::small(Cursor::MarkOfWindow), MISSED);
 }
 
 #[test]
