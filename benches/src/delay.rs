@@ -1,13 +1,20 @@
-//! From commit to publish, while nothing else happens.
+//! From commit to publish, while nothing else happens; and what a relay asks while nothing does.
 
 use crate::server::Postgres;
 use crate::{Failure, median, ours};
 use async_trait::async_trait;
-use outbox_core::{Event, OutboxProcessor, PublishError, Transport};
+use outbox_core::{Event, PublishError, Relay, Transport};
+use outbox_dlq_postgres::PostgresDlqHeap;
+use outbox_store_postgres::sqlx::{Executor, Row};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
+
+/// A connection that fell idle tells what it did within ten seconds.
+const SETTLED: Duration = Duration::from_secs(15);
+
+const IDLE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Clock(mpsc::UnboundedSender<Instant>);
@@ -23,11 +30,18 @@ impl Transport for Clock {
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let postgres = Postgres::start().await?;
+    // Its transactions would be counted too.
+    postgres
+        .pool
+        .execute("ALTER SYSTEM SET autovacuum = off")
+        .await?;
+    postgres.pool.execute("SELECT pg_reload_conf()").await?;
     let store = PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
     let (sender, mut published) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel::<()>();
-    let processor = OutboxProcessor::new(Arc::new(store), Arc::new(Clock(sender)));
-    let relay = tokio::spawn(processor.run(async {
+    let heap = PostgresDlqHeap::migrate(postgres.pool.clone()).await?;
+    let relay = Relay::new(Arc::new(store), Arc::new(Clock(sender))).dlq_heap(Arc::new(heap));
+    let relay = tokio::spawn(relay.run(async {
         // A sender that is dropped stops it as well.
         let _ = stopped.await;
     }));
@@ -41,6 +55,11 @@ pub(crate) async fn run() -> Result<(), Failure> {
         let seen = published.recv().await.ok_or("the relay has ended")?;
         delays.push(seen.saturating_duration_since(committed).as_secs_f64() * 1e3);
     }
+    tokio::time::sleep(SETTLED).await;
+    let before = transactions(&postgres).await?;
+    tokio::time::sleep(IDLE).await;
+    // The first of the two counts itself.
+    let asked = transactions(&postgres).await? - before - 1;
     let _ = stop.send(());
     relay.await??;
     delays.sort_unstable_by(f64::total_cmp);
@@ -50,5 +69,17 @@ pub(crate) async fn run() -> Result<(), Failure> {
         delays.len(),
         median(delays)
     );
+    let seconds = IDLE.as_secs_f64();
+    println!(
+        "idle for {seconds} s: {:.2} statements a second",
+        asked as f64 / seconds
+    );
     Ok(())
+}
+
+/// Each statement of an idle relay is a transaction.
+async fn transactions(postgres: &Postgres) -> Result<i64, Failure> {
+    let count =
+        "SELECT sum(xact_commit)::bigint FROM pg_stat_database WHERE datname = current_database()";
+    Ok(postgres.pool.fetch_one(count).await?.get(0))
 }

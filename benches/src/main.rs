@@ -14,8 +14,8 @@
 mod append;
 mod delay;
 mod drain;
-mod held;
 mod heap;
+mod held;
 mod ours;
 mod peer;
 mod server;
