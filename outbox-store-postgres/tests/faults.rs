@@ -9,8 +9,10 @@ use outbox_store_postgres::PostgresOutbox;
 use outbox_store_postgres::sqlx::{Connection, Executor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use support::load::{BATCH, Recorder, Workers, committed, prepare, start_writers};
+use support::load::{BATCH, Recorder, Workers, committed, prepare, start_writers_until};
 use support::{Own, each};
 use test_servers::postgres::given_up_after;
 use test_servers::{Kind, Server, search_path};
@@ -25,31 +27,45 @@ const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()
                      AND random() < 0.5";
 
-fn are_done(writers: &[JoinHandle<()>]) -> bool {
-    writers.iter().all(JoinHandle::is_finished)
+/// Writers that go on until their rounds are made fewer.
+fn start(own: &Arc<Own>) -> (Arc<AtomicU64>, Vec<JoinHandle<()>>) {
+    let rounds = Arc::new(AtomicU64::new(u64::MAX));
+    let writers = start_writers_until(own, &rounds);
+    (rounds, writers)
+}
+
+/// Returns when so many more events were published.
+async fn under_load(recorder: &Recorder, more: usize) {
+    let before = recorder.count();
+    while recorder.count() < before + more {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
+    const CUTS: usize = 30;
     let own = Arc::new(Own::in_schema("outbox"));
     prepare(&own).await;
     let recorder = Arc::new(Recorder::default());
     let workers = Workers::start(&own, &recorder, WORKERS).await;
     let mut knife = own.connect().await;
-    let (writers, mut cuts) = (start_writers(&own, 80), 0);
-    while !are_done(&writers) {
+    let (rounds, writers) = start(&own);
+    for _ in 0..CUTS {
+        under_load(&recorder, 40).await;
         knife.execute(CUT).await.expect("cut");
-        cuts += 1;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    rounds.store(0, Relaxed);
+    for writer in writers {
+        writer.await.expect("written");
     }
     knife.close().await.expect("closed");
     own.drained().await;
     workers.stop().await;
     let repeats = recorder.repeats(&committed(&own).await);
-    println!("{cuts} cuts, {repeats} events came again");
-    assert!(cuts >= 20, "only {cuts} cuts");
+    println!("{CUTS} cuts, {repeats} events came again");
     // A cut costs what each worker has in its hands, twice if it comes again alone.
-    assert!(repeats <= cuts * WORKERS * BATCH * 2, "{repeats} of {cuts}");
+    assert!(repeats <= CUTS * WORKERS * BATCH * 2, "{repeats}");
     assert_eq!(
         own.open().await.backlog().await.expect("read").dead_letters,
         0
@@ -64,14 +80,9 @@ async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
     prepare(&own).await;
     let recorder = Arc::new(Recorder::default());
     let workers = Workers::start(&own, &recorder, WORKERS).await;
-    let writers = start_writers(&own, 200);
-    for kill in 0..KILLS {
-        // Load first, which the next kill then meets.
-        let before = recorder.count();
-        while recorder.count() < before + 100 {
-            assert!(!are_done(&writers), "no load was left for kill {kill}");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    let (rounds, writers) = start(&own);
+    for _ in 0..KILLS {
+        under_load(&recorder, 100).await;
         server = tokio::task::spawn_blocking(move || {
             server.kill().expect("killed");
             server.restart().expect("started again");
@@ -80,6 +91,7 @@ async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
         .await
         .expect("a server");
     }
+    rounds.store(0, Relaxed);
     for writer in writers {
         writer.await.expect("written");
     }

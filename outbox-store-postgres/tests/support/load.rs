@@ -6,6 +6,8 @@ use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport}
 use outbox_store_postgres::append;
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -130,13 +132,18 @@ pub(crate) async fn prepare(own: &Own) {
 /// Writes `rounds` transactions in each of several writers, which go on after they lost their
 /// connection.
 pub(crate) fn start_writers(own: &Arc<Own>, rounds: u64) -> Vec<JoinHandle<()>> {
+    start_writers_until(own, &Arc::new(AtomicU64::new(rounds)))
+}
+
+/// As [`start_writers`]; the number of rounds may be made smaller meanwhile.
+pub(crate) fn start_writers_until(own: &Arc<Own>, rounds: &Arc<AtomicU64>) -> Vec<JoinHandle<()>> {
     let writer = |writer| {
-        let own = Arc::clone(own);
+        let (own, rounds) = (Arc::clone(own), Arc::clone(rounds));
         tokio::spawn(async move {
             let (mut seed, mut done) = (writer + 1, 0);
-            while done < rounds {
+            while done < rounds.load(Relaxed) {
                 if let Ok(mut connection) = own.try_connect().await {
-                    let _ = write(&own, &mut connection, &mut seed, &mut done, rounds).await;
+                    let _ = write(&own, &mut connection, &mut seed, &mut done, &rounds).await;
                 }
             }
         })
@@ -151,9 +158,9 @@ async fn write(
     connection: &mut PgConnection,
     seed: &mut u64,
     done: &mut u64,
-    rounds: u64,
+    rounds: &AtomicU64,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    while *done < rounds {
+    while *done < rounds.load(Relaxed) {
         connection.execute("BEGIN").await?;
         let first = random(seed) % KEYS;
         for key in [first, first + KEYS] {
