@@ -6,7 +6,23 @@ use testcontainers_modules::postgres::Postgres;
 use testcontainers_modules::redis::{REDIS_PORT, Redis};
 use testcontainers_modules::testcontainers::core::error::Result;
 use testcontainers_modules::testcontainers::runners::SyncRunner;
-use testcontainers_modules::testcontainers::{Container as Running, Image, TestcontainersError};
+use testcontainers_modules::testcontainers::{
+    Container as Running, Image, ImageExt as _, TestcontainersError,
+};
+
+/// What the modules would take by default is older than what the adapters need.
+const POSTGRES_TAG: &str = "17-alpine";
+const REDIS_TAG: &str = "7-alpine";
+
+/// As many connections as the server that is started from what is installed; nothing is kept.
+const SETTINGS: [&str; 6] = [
+    "-c",
+    "fsync=off",
+    "-c",
+    "full_page_writes=off",
+    "-c",
+    "max_connections=300",
+];
 
 /// A running container; it is removed when this is dropped.
 pub(crate) struct Container {
@@ -30,9 +46,12 @@ pub(crate) fn start(kind: Kind) -> Option<std::result::Result<Container, String>
     let started = match kind {
         Kind::Postgres => Postgres::default()
             .with_host_auth()
+            .with_tag(POSTGRES_TAG)
+            .with_cmd(SETTINGS)
             .start()
             .and_then(|running| container(running, 5432, kind)),
         _ => Redis::default()
+            .with_tag(REDIS_TAG)
             .start()
             .and_then(|running| container(running, REDIS_PORT, kind)),
     };

@@ -2,7 +2,8 @@
 //!
 //! `test-servers cargo test --workspace`: a server is taken from the environment, else started
 //! from what is installed, else in a container, else installed with the system's packages. What
-//! was started is stopped when the command has ended.
+//! was started is stopped when the command has ended. `OUTBOX_TEST_CONTAINERS=1` takes containers
+//! before what is installed.
 
 mod container;
 mod package;
@@ -74,6 +75,10 @@ fn bring(kind: Kind) -> Result<Brought, String> {
     if let Some(url) = named(kind).map_err(|error| line(&error))? {
         return Ok(Brought::Named(url));
     }
+    let contained = wants_containers().then(|| container::start(kind)).flatten();
+    if let Some(container) = contained {
+        return container.map(Brought::Contained);
+    }
     let missing = match Server::start(kind, &search_path()) {
         Ok(server) => return Ok(Brought::Installed(server)),
         Err(error @ Error::NotInstalled { .. }) => line(&error),
@@ -93,6 +98,11 @@ fn bring(kind: Kind) -> Result<Brought, String> {
     reasons.extend(contained.and_then(Result::err));
     reasons.extend(installed.and_then(Result::err));
     Err(reasons.join("; "))
+}
+
+/// Whether containers come before what is installed.
+fn wants_containers() -> bool {
+    std::env::var_os("OUTBOX_TEST_CONTAINERS").is_some_and(|value| !value.is_empty())
 }
 
 /// An error and its causes on one line.
