@@ -77,7 +77,6 @@ impl Saboteur {
         &self,
         entries: &[DlqEntry],
     ) -> Done<Vec<QuarantineOutcome>> {
-        yield_now().await;
         self.store.quarantine_events(entries).await?;
         let moved = DeadLetterFilter::ids(entries.iter().map(|entry| entry.id));
         self.move_in_steps(&moved, usize::MAX).await?;
@@ -90,6 +89,7 @@ impl Saboteur {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Done<Vec<EventId>> {
+        yield_now().await;
         let letters = self.store.list(filter, None, limit).await?;
         let ids = self.store.purge(filter, limit).await?;
         yield_now().await;
