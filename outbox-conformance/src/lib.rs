@@ -4,6 +4,7 @@
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
 
 mod clock;
+mod crash;
 mod decorators;
 mod effort;
 mod folder;

@@ -41,6 +41,10 @@ use uuid::Uuid;
 ///   them wait until the letter is purged, or replayed before them
 ///   (`successors_wait_for_a_letter_of_their_key`, `a_replay_goes_before_its_successors`,
 ///   `a_purge_lets_the_successors_go_on`).
+/// - **S10** A call whose future is dropped at any of its waits is applied to all of its events or to
+///   none, and later calls on the handle work (`a_dropped_claim_loses_nothing`,
+///   `a_dropped_settlement_is_applied_or_not`, `a_dropped_quarantine_is_applied_or_not`,
+///   `a_dropped_look_changes_nothing`).
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases up to `limit` due events to the caller for `lease`.

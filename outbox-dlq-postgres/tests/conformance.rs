@@ -1,5 +1,5 @@
 //! The PostgreSQL heap passes the suite, in the default schema and in one with an odd name. Each
-//! handle has connections of its own, and each case a database.
+//! handle has connections of its own, in the odd schema a single one, and each case a database.
 
 use async_trait::async_trait;
 use outbox_conformance::heap::HeapFixture;
@@ -15,15 +15,18 @@ struct Fixture {
     database: OnceCell<Database>,
     schema: Schema,
     neighbour: Schema,
+    /// Of each handle.
+    connections: u32,
 }
 
 impl Fixture {
-    fn new(schema: &str, neighbour: &str) -> Self {
+    fn new(connections: u32, schema: &str, neighbour: &str) -> Self {
         let name = |name| Schema::new(name).expect("a name");
         Self {
             database: OnceCell::new(),
             schema: name(schema),
             neighbour: name(neighbour),
+            connections,
         }
     }
 
@@ -32,7 +35,7 @@ impl Fixture {
     }
 
     async fn open(&self, schema: &Schema) -> Arc<dyn DlqHeap> {
-        let pool = self.database().await.pool();
+        let pool = self.database().await.pool_of(self.connections);
         let options = DriverOptions::default().schema(schema.clone());
         Arc::new(
             PostgresDlqHeap::migrate_with(pool, options)
@@ -73,7 +76,7 @@ impl HeapFixture for Fixture {
 
 outbox_conformance::dlq_heap_suite!(
     default_schema,
-    Fixture::new("outbox", "outbox 2"),
+    Fixture::new(4, "outbox", "outbox 2"),
     counting,
     races,
     leases,
@@ -82,6 +85,7 @@ outbox_conformance::dlq_heap_suite!(
 outbox_conformance::dlq_heap_suite!(
     odd_schema,
     Fixture::new(
+        1,
         "My \"héap\" o'clock; 100 %",
         "My \"héap\" o'clock; 100 %.outbox"
     ),

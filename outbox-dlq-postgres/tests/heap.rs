@@ -5,7 +5,7 @@ use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 use std::sync::Arc;
 use std::time::Duration;
-use test_servers::postgres::{Database, given_up_after};
+use test_servers::postgres::Database;
 use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -178,26 +178,4 @@ async fn a_lease_passes_by_an_entry_that_another_call_holds() {
     let leased = heap.lease_exceeded(1, 1, LEASE).await.expect("leased");
     assert_eq!(leased[0].id, ids[1]);
     assert_eq!(heap.lease_exceeded(1, 1, LEASE).await.expect("leased"), []);
-}
-
-#[tokio::test]
-async fn a_call_that_is_given_up_at_any_moment_is_applied_whole_or_not_at_all() {
-    let database = Database::create().await;
-    let heap = open(&database).await;
-    for polls in 0.. {
-        let ids = ids(2);
-        let failures = failures(&ids);
-        let recorded = given_up_after(polls, heap.record_failures(&failures)).await;
-        let drained = heap.drain_exceeded(1).await.expect("drained");
-        assert!(
-            drained.len() % 2 == 0,
-            "half of a batch after {polls} polls"
-        );
-        if let Some(result) = recorded {
-            result.expect("recorded");
-            let mine = drained.iter().filter(|entry| ids.contains(&entry.id));
-            assert_eq!(mine.count(), 2);
-            return;
-        }
-    }
 }

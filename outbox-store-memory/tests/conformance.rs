@@ -62,5 +62,7 @@ outbox_conformance::store_suite!(
     races,
     quarantine,
     letters,
+    crashes,
+    passes,
     holding,
 );

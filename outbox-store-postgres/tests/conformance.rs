@@ -1,4 +1,5 @@
-//! The PostgreSQL store passes the suite; each handle and each transaction has its own connections.
+//! The PostgreSQL store passes the suite; each handle and each transaction has its own
+//! connections, in the own schema a single one.
 
 mod support;
 
@@ -11,17 +12,21 @@ outbox_conformance::store_suite!(
     races,
     quarantine,
     letters,
+    crashes,
+    passes,
     holding,
     bystanders,
     restoring,
 );
 outbox_conformance::store_suite!(
     own_schema,
-    Own::in_schema("Größe \"x\" 'y'"),
+    Own::in_schema("Größe \"x\" 'y'").on_one_connection(),
     claims,
     races,
     quarantine,
     letters,
+    crashes,
+    passes,
     holding,
     bystanders,
     restoring,

@@ -4,7 +4,7 @@
 mod support;
 
 use outbox_conformance::store::StoreFixture;
-use outbox_core::{Claim, ErrorKind, Event, EventId, OutboxProcessor, OutboxStorage, Outcome};
+use outbox_core::{Claim, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::PostgresOutbox;
 use outbox_store_postgres::sqlx::{Connection, Executor};
 use std::collections::BTreeSet;
@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use support::load::{BATCH, Recorder, Workers, committed, prepare, start_writers_until};
 use support::{Own, each};
-use test_servers::postgres::given_up_after;
 use test_servers::{Kind, Server, search_path};
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
@@ -190,42 +189,4 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
     }
     println!("{settled} settled, {lost} taken over");
     assert!(settled > 0 && lost > 0, "one was always first");
-}
-
-/// A caller that goes away at each await point of a pass in turn; another worker goes on.
-#[tokio::test]
-async fn a_pass_that_is_given_up_anywhere_loses_nothing_and_keeps_the_order() {
-    const MOST: usize = 200;
-    let own = Own::in_schema("outbox");
-    let recorder = Arc::new(Recorder::default());
-    let (mut numbers, mut next) = (Vec::new(), 1..);
-    for polls in 0.. {
-        assert!(polls < MOST, "a pass has more than {MOST} await points");
-        let fresh: Vec<u64> = next.by_ref().take(3).collect();
-        let event = |n: &u64| Event::new("given up", n.to_string()).ordering_key("k");
-        own.append(&fresh.iter().map(event).collect::<Vec<_>>())
-            .await;
-        numbers.extend(fresh);
-        let store = Arc::new(own.open().await);
-        let mut pass = OutboxProcessor::new(store, recorder.clone());
-        let end = given_up_after(polls, pass.process_pending_events()).await;
-        own.elapse(2 * LEASE).await;
-        let store = Arc::new(own.open().await);
-        let mut pass = OutboxProcessor::new(store.clone(), recorder.clone());
-        while store.backlog().await.expect("read").pending > 0 {
-            pass.process_pending_events().await.expect("a pass");
-        }
-        if let Some(report) = end {
-            assert_eq!(report.expect("a pass").published, 3);
-            break;
-        }
-    }
-    let given_up = numbers.len() / 3 - 1;
-    let repeats = recorder.repeats(&[("k".to_owned(), numbers)].into());
-    println!("{given_up} passes were given up, {repeats} events came again");
-    assert!(
-        repeats > 0,
-        "no pass was given up between publish and settlement"
-    );
-    assert!(repeats <= 3 * given_up, "{repeats} of {given_up}");
 }

@@ -144,6 +144,8 @@ outbox_conformance::store_suite!(
     races,
     quarantine,
     letters,
+    crashes,
+    passes,
     holding,
     bystanders,
     restoring,
@@ -155,5 +157,7 @@ outbox_conformance::store_suite!(
     races,
     quarantine,
     letters,
+    crashes,
+    passes,
     holding,
 );

@@ -75,8 +75,15 @@ impl Database {
     /// A pool with connections of its own, as another process would have.
     #[must_use]
     pub fn pool(&self) -> PgPool {
+        self.pool_of(4)
+    }
+
+    /// As [`pool`](Self::pool), with at most so many connections. In a pool of one a caller waits
+    /// for a connection that another caller does not give back.
+    #[must_use]
+    pub fn pool_of(&self, connections: u32) -> PgPool {
         PgPoolOptions::new()
-            .max_connections(4)
+            .max_connections(connections)
             .connect_lazy_with(self.options())
     }
 

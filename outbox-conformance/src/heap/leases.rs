@@ -1,9 +1,10 @@
 //! What the provided methods promise when an adapter overrides them.
 
 use super::concurrency::histories_are_linear;
+use super::dropped::{self, dropped_anywhere};
 use super::races::{ROUNDS, all_at_once};
 use super::script::scripts_match;
-use super::{HeapFixture, counts, dropped, each, ok};
+use super::{Call, HeapFixture, counts, ok};
 use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
 
-const LEASE: Duration = Duration::from_secs(2);
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
 async fn failed(heap: &dyn DlqHeap, count: usize) -> Vec<EventId> {
     let ids: Vec<EventId> = (0..count).map(|_| EventId::new()).collect();
@@ -142,30 +143,29 @@ pub async fn nothing_is_lost_between_failures_drains_and_leases<F: HeapFixture>(
     }
 }
 
-/// H7: a batch whose future is dropped at its first wait is counted as a whole or not at all.
-pub async fn a_dropped_batch_is_counted_whole_or_not<F: HeapFixture>(fixture: F) {
-    let heap = fixture.handle().await;
-    for _ in 0..ROUNDS {
-        let ids: Vec<EventId> = (0..20).map(|_| EventId::new()).collect();
-        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
-        dropped(heap.record_failures(&failures)).await;
-        ok(heap.record_failures(&failures).await);
-        let drained = ok(heap.drain_exceeded(1).await);
-        let count = drained[0].failure_count;
-        assert!((1..=2).contains(&count), "{drained:?}");
-        assert_eq!(counts(drained), each(&ids, count));
-    }
+/// H7: a batch whose future is dropped at any of its waits is counted as a whole or not at all;
+/// what is forgotten or pruned goes with its whole count or stays. A look changes nothing.
+pub async fn a_dropped_batch_is_applied_or_not<F: HeapFixture>(fixture: F) {
+    let record = |ids: &[EventId]| {
+        Call::RecordFailures(ids.iter().map(|id| FailedAttempt::new(*id)).collect())
+    };
+    dropped_anywhere(&fixture, "record_failures", record).await;
+    let forget = |ids: &[EventId]| Call::Forget(ids.to_vec());
+    dropped_anywhere(&fixture, "forget", forget).await;
+    let (age, limit) = (dropped::AGE, 1000);
+    let prune = |_: &[EventId]| Call::Prune { age, limit };
+    dropped_anywhere(&fixture, "prune", prune).await;
+    dropped_anywhere(&fixture, "size", |_| Call::Size).await;
 }
 
-/// H8: a lease whose future is dropped at its first wait, as if its reply was lost, loses nothing.
+/// H8: a lease whose future is dropped at any of its waits, as if its reply was lost, loses nothing.
 pub async fn a_dropped_lease_loses_nothing<F: HeapFixture>(fixture: F) {
-    let heap = fixture.handle().await;
-    let ids = failed(&*heap, 20).await;
-    dropped(heap.lease_exceeded(1, 7, LEASE)).await;
-    let left = ok(heap.lease_exceeded(1, 20, LEASE).await).len();
-    assert!([13, 20].contains(&left), "{left} entries, not 13 or 20");
-    fixture.elapse(LEASE).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), each(&ids, 1));
+    let lease = |_: &[EventId]| Call::Lease {
+        threshold: dropped::COUNT,
+        limit: 2,
+        lease: LEASE,
+    };
+    dropped_anywhere(&fixture, "lease_exceeded", lease).await;
 }
 
 /// H10: unicode, long texts, NUL; no text leaves the one before.

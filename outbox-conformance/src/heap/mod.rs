@@ -18,6 +18,7 @@ pub mod races;
 
 mod call;
 mod concurrency;
+mod dropped;
 mod history;
 mod linear;
 mod model;
@@ -31,10 +32,7 @@ pub use script::{Script, Step};
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// One empty heap for one case.
@@ -113,9 +111,8 @@ suite! {
         concurrent_leases_are_disjoint
         leases_are_fair
         nothing_is_lost_between_failures_drains_and_leases
-        a_dropped_batch_is_counted_whole_or_not
+        a_dropped_batch_is_applied_or_not
         a_dropped_lease_loses_nothing
-
         the_latest_error_wins
         the_size_is_told
         old_entries_are_pruned
@@ -156,14 +153,4 @@ pub(crate) fn each(ids: &[EventId], count: u32) -> Vec<(EventId, u32)> {
 /// The value, or the end of the case with the whole chain of the error.
 pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
     result.unwrap_or_else(|error| panic!("{}", error.report()))
-}
-
-/// Polls a call once and drops it, as a caller does that is cancelled at its first wait.
-pub(crate) async fn dropped<T>(call: impl Future<Output = T>) {
-    let mut call = pin!(call);
-    poll_fn(|context| {
-        let _ = call.as_mut().poll(context);
-        Poll::Ready(())
-    })
-    .await;
 }

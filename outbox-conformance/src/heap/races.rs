@@ -1,7 +1,8 @@
 //! Several handles at once: a start barrier, and rounds, as one round passes by luck.
 
 use super::concurrency::histories_are_linear;
-use super::{HeapFixture, counts, dropped, each, ok};
+use super::dropped::{self, dropped_anywhere};
+use super::{Call, HeapFixture, counts, each, ok};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -177,39 +178,15 @@ pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// A call whose future is dropped at its first wait is applied or not, and later calls on the
-/// handle work.
+/// A call whose future is dropped at any of its waits is applied or not, and later calls work.
 pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
-    let heap = fixture.handle().await;
-    for call in 0..3 {
-        let id = EventId::new();
-        for _ in 0..2 {
-            ok(heap.record_failure(id).await);
-        }
-        // Of the counts that are right, 0 is an event that has gone.
-        let right: &[u32] = match call {
-            0 => {
-                dropped(heap.record_failure(id)).await;
-                &[3, 4]
-            }
-            1 => {
-                dropped(heap.record_success(id)).await;
-                &[0, 1, 3]
-            }
-            _ => {
-                dropped(heap.drain_exceeded(2)).await;
-                &[0, 1, 3]
-            }
-        };
-        ok(heap.record_failure(id).await);
-        let drained = counts(ok(heap.drain_exceeded(1).await));
-        let count = drained.iter().find(|(drained, _)| *drained == id);
-        let count = count.map_or(0, |(_, count)| *count);
-        assert!(
-            right.contains(&count),
-            "call {call}: {count}, not of {right:?}"
-        );
-    }
+    let record = |ids: &[EventId]| Call::RecordFailure(ids[0]);
+    dropped_anywhere(&fixture, "record_failure", record).await;
+    let clear = |ids: &[EventId]| Call::RecordSuccess(ids[0]);
+    dropped_anywhere(&fixture, "record_success", clear).await;
+    let threshold = dropped::COUNT;
+    let drain = |_: &[EventId]| Call::Drain { threshold };
+    dropped_anywhere(&fixture, "drain_exceeded", drain).await;
 }
 
 /// H14: some order of the concurrent calls on each event explains all that they returned.

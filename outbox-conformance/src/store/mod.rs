@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! // tests/conformance.rs of a store
-//! outbox_conformance::store_suite!(my_store, MyFixture::new(), claims, races, quarantine, letters);
+//! outbox_conformance::store_suite!(
+//!     my_store, MyFixture::new(), claims, races, quarantine, letters, crashes, passes,
+//! );
 //! ```
 //!
 //! A store that can hold keys adds `holding`, one that other programs share `bystanders`, and one
@@ -10,11 +12,15 @@
 
 pub mod bystanders;
 pub mod claims;
+pub mod crashes;
 pub mod holding;
 pub mod letters;
+pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+
+mod steps;
 
 use crate::suite::suite;
 use async_trait::async_trait;
@@ -141,6 +147,18 @@ suite! {
         an_event_that_nobody_took_up_is_busy
         a_replaced_letter_holds_nothing
         an_event_without_a_key_holds_nothing
+    }
+    crashes {
+        a_dropped_claim_loses_nothing
+        a_dropped_settlement_is_applied_or_not
+        a_dropped_quarantine_is_applied_or_not
+        a_dropped_replay_or_purge_is_applied_or_not
+        a_dropped_look_changes_nothing
+    }
+    passes {
+        a_pass_dropped_anywhere_loses_nothing
+        a_tick_dropped_anywhere_quarantines_once
+        two_replicas_in_any_order_quarantine_once
     }
     bystanders {
         a_long_transaction_elsewhere_delays_nobody

@@ -48,7 +48,8 @@ use std::time::Duration;
 /// have it (`random_scripts_match_the_model`, `random_scripts_with_leases_match_the_model`).
 ///
 /// A call whose future is dropped is applied or not, and later calls on the handle work
-/// (`a_dropped_call_is_applied_or_not`, `a_dropped_lease_loses_nothing`).
+/// (`a_dropped_call_is_applied_or_not`, `a_dropped_batch_is_applied_or_not`,
+/// `a_dropped_lease_loses_nothing`).
 ///
 /// An `Err` may mean that only the reply was lost: a count may then be one too high, never lower.
 #[async_trait]

@@ -17,6 +17,8 @@ use std::time::SystemTime;
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
 /// - **D4** Replay and purge are bounded by `limit` and can be continued
 ///   (`replay_and_purge_are_bounded`).
+/// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
+///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
 ///
 /// A program that replays also forgets the ids in its heap, so that the new budget is whole.
 #[async_trait]

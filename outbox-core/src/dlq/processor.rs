@@ -15,7 +15,8 @@ use tokio::time::sleep;
 /// Takes exceeded entries out of a heap and has the store quarantine their events.
 ///
 /// Any number of replicas may run. Each step may be repeated: a lease comes back if its holder
-/// dies, a quarantine answers "missing" the second time, and forgetting twice is harmless.
+/// dies, a quarantine answers "missing" the second time, and forgetting twice is harmless
+/// (`two_replicas_in_any_order_quarantine_once`).
 pub struct DlqProcessor {
     heap: Arc<dyn DlqHeap>,
     storage: Arc<dyn OutboxStorage>,
@@ -65,8 +66,9 @@ impl DlqProcessor {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, leased entries come back when their lease runs out. A heap that
-    /// only drains loses the counts of at most one page.
+    /// If the future is dropped, leased entries come back when their lease runs out
+    /// (`a_tick_dropped_anywhere_quarantines_once`). A heap that only drains loses the counts of at
+    /// most one page.
     pub async fn tick(&mut self) -> Result<TickReport, OutboxError> {
         let mut report = TickReport::default();
         self.quarantine(&mut report).await?;

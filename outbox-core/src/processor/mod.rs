@@ -112,7 +112,8 @@ impl OutboxProcessor {
     /// # Cancel safety
     ///
     /// If the future is dropped the claimed events wait for their lease to run out; what was
-    /// published by then is delivered again.
+    /// published by then is delivered again
+    /// (`a_pass_dropped_anywhere_loses_nothing`).
     pub async fn process_pending_events(&mut self) -> Result<PassReport, OutboxError> {
         self.pass(&mut Stop::never()).await
     }

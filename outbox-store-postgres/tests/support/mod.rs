@@ -26,6 +26,8 @@ pub(crate) struct Own {
     database: Database,
     server: String,
     schema: Schema,
+    /// Of each handle.
+    connections: u32,
 }
 
 impl Own {
@@ -53,7 +55,14 @@ impl Own {
             database: apart(async move { Database::create_on(&server).await }),
             server: url.to_owned(),
             schema: Schema::new(name).expect("a name"),
+            connections: 4,
         }
+    }
+
+    /// Each handle has a single connection.
+    pub(crate) fn on_one_connection(mut self) -> Self {
+        self.connections = 1;
+        self
     }
 
     /// The URL of the database, for the server's own tools.
@@ -95,7 +104,7 @@ impl Own {
     }
 
     pub(crate) fn pool(&self) -> PgPool {
-        self.database.pool()
+        self.database.pool_of(self.connections)
     }
 
     /// Appends events in a transaction of their own.

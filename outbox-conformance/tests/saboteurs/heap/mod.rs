@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     LeaseWritesOldCounts,
     CountsHalfABatchWhenDropped,
     LosesALeaseWhenDropped,
+    DrainsHalfWhenDropped,
+    HalvesACountWhenDropped,
     CutsNames,
     EndsNamesAtAColon,
     RefusesAnyName,
@@ -117,8 +119,18 @@ const REFUSALS: &[(Fault, &str)] = &[
         "nothing_is_lost_between_failures_drains_and_leases",
     ),
     (
+        F::HalvesACountWhenDropped,
+        "a_dropped_call_is_applied_or_not",
+    ),
+    (F::DrainsHalfWhenDropped, "a_dropped_call_is_applied_or_not"),
+    (
+        F::HalvesACountWhenDropped,
+        "a_dropped_batch_is_applied_or_not",
+    ),
+    (F::StaysBusyWhenDropped, "a_dropped_batch_is_applied_or_not"),
+    (
         F::CountsHalfABatchWhenDropped,
-        "a_dropped_batch_is_counted_whole_or_not",
+        "a_dropped_batch_is_applied_or_not",
     ),
     (F::LosesALeaseWhenDropped, "a_dropped_lease_loses_nothing"),
     (F::LeaseIsADrain, "a_dropped_lease_loses_nothing"),

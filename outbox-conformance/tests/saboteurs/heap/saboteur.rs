@@ -97,6 +97,8 @@ impl Saboteur {
             let before = self.entry(failure.id).await;
             match (self.fault, before) {
                 (F::LosesTheCountWhenDropped, Some(entry)) => {
+                    // It does harm at its second wait only.
+                    yield_now().await;
                     self.heap.record_success(failure.id).await?;
                     yield_now().await;
                     self.heap.restore(entry);
@@ -183,6 +185,16 @@ impl DlqHeap for Saboteur {
                 let mut drained = self.heap.drain_exceeded(threshold).await?;
                 drained.push(DlqEntry::new(uuid::Uuid::nil().into(), 1, now, now));
                 return Ok(drained);
+            }
+            F::DrainsHalfWhenDropped => {
+                yield_now().await;
+                let mut found = self.heap.drain_exceeded(threshold).await?;
+                if let Some(last) = found.pop() {
+                    self.heap.restore(last);
+                }
+                yield_now().await;
+                found.extend(self.heap.drain_exceeded(threshold).await?);
+                return Ok(found);
             }
             F::InventsAnEntry => {
                 let now = self.clock.clock().now();
@@ -277,6 +289,7 @@ impl DlqHeap for Saboteur {
             F::CutsLargeBatches => failures.truncate(1000),
             F::CountsHalfABatchWhenDropped => {
                 let (one, two) = failures.split_at(failures.len() / 2);
+                yield_now().await;
                 self.heap.record_failures(one).await?;
                 yield_now().await;
                 return self.heap.record_failures(two).await;
@@ -306,6 +319,18 @@ impl DlqHeap for Saboteur {
                         }
                         _ => self.heap.record_success(*id).await?,
                     }
+                }
+                return Ok(());
+            }
+            F::HalvesACountWhenDropped => {
+                for id in ids {
+                    yield_now().await;
+                    if let Some(mut entry) = self.entry(*id).await {
+                        entry.failure_count = entry.failure_count.div_ceil(2);
+                        self.heap.restore(entry);
+                    }
+                    yield_now().await;
+                    self.heap.record_success(*id).await?;
                 }
                 return Ok(());
             }
@@ -364,6 +389,7 @@ impl DlqHeap for Saboteur {
                 Ok(found)
             }
             F::LosesALeaseWhenDropped => {
+                yield_now().await;
                 let found = self.heap.drain_exceeded(threshold).await?;
                 yield_now().await;
                 for entry in found {

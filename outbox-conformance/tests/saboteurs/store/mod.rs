@@ -1,10 +1,11 @@
 //! Each clause of the store's contracts, broken once.
 
+mod dropped;
 mod saboteur;
 
 use crate::harness::{Trial, block_on};
 use outbox_conformance::store::{
-    CASES, bystanders, claims, holding, letters, quarantine, races, restoring,
+    CASES, bystanders, claims, crashes, holding, letters, passes, quarantine, races, restoring,
 };
 use saboteur::Saboteur;
 
@@ -55,6 +56,14 @@ pub(crate) enum Fault {
     WaitsForBystanders,
     KeepsItsCursorElsewhere,
     RestoresInDisorder,
+    ClaimsForEverWhenDropped,
+    SettlesHalfWhenDropped,
+    ForgetsASettlementWhenDropped,
+    QuarantinesHalfWhenDropped,
+    LosesEventsWhenDropped,
+    LosesAReplayWhenDropped,
+    PurgesHalfWhenDropped,
+    StaysBusyWhenDropped,
 }
 
 use Fault as F;
@@ -181,6 +190,50 @@ const REFUSALS: &[(Fault, &str)] = &[
     (
         F::HoldsWhatComesBefore,
         "an_event_without_a_key_holds_nothing",
+    ),
+    (F::ClaimsForEverWhenDropped, "a_dropped_claim_loses_nothing"),
+    (
+        F::SettlesHalfWhenDropped,
+        "a_dropped_settlement_is_applied_or_not",
+    ),
+    (
+        F::ForgetsASettlementWhenDropped,
+        "a_dropped_settlement_is_applied_or_not",
+    ),
+    (
+        F::QuarantinesHalfWhenDropped,
+        "a_dropped_quarantine_is_applied_or_not",
+    ),
+    (
+        F::LosesEventsWhenDropped,
+        "a_dropped_quarantine_is_applied_or_not",
+    ),
+    (
+        F::LosesAReplayWhenDropped,
+        "a_dropped_replay_or_purge_is_applied_or_not",
+    ),
+    (
+        F::PurgesHalfWhenDropped,
+        "a_dropped_replay_or_purge_is_applied_or_not",
+    ),
+    (F::StaysBusyWhenDropped, "a_dropped_look_changes_nothing"),
+    (
+        F::ClaimsForEverWhenDropped,
+        "a_pass_dropped_anywhere_loses_nothing",
+    ),
+    (F::ReversesTheOrder, "a_pass_dropped_anywhere_loses_nothing"),
+    (F::BlamesEveryone, "a_pass_dropped_anywhere_loses_nothing"),
+    (
+        F::LosesEventsWhenDropped,
+        "a_tick_dropped_anywhere_quarantines_once",
+    ),
+    (
+        F::ClaimsToHaveMoved,
+        "a_tick_dropped_anywhere_quarantines_once",
+    ),
+    (
+        F::MovesThePublished,
+        "two_replicas_in_any_order_quarantine_once",
     ),
 ];
 

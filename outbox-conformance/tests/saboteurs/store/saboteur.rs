@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 /// A sound store, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
 pub(super) struct Saboteur {
-    store: MemoryOutbox,
+    pub(super) store: MemoryOutbox,
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
@@ -30,6 +30,8 @@ pub(super) struct Saboteur {
     half: Arc<AtomicBool>,
     bystander: Arc<Mutex<Weak<()>>>,
     disk: Arc<Mutex<Disk>>,
+    pub(super) settled: Arc<Mutex<HashSet<ClaimToken>>>,
+    pub(super) busy: Arc<AtomicBool>,
 }
 
 /// What a backup of the store can be made from, and the store that was restored last.
@@ -54,6 +56,8 @@ impl Saboteur {
             half: Arc::default(),
             bystander: Arc::default(),
             disk: Arc::default(),
+            settled: Arc::default(),
+            busy: Arc::default(),
         }
     }
 
@@ -99,7 +103,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Done<T> = Result<T, OutboxError>;
+pub(super) type Done<T> = Result<T, OutboxError>;
 
 #[async_trait]
 impl OutboxStorage for Saboteur {
@@ -119,6 +123,9 @@ impl OutboxStorage for Saboteur {
         } else {
             lease
         };
+        if self.fault == F::ClaimsForEverWhenDropped {
+            return self.claim_for_ever_first(limit, lease).await;
+        }
         let mut claim = self.store.claim(limit, lease).await?;
         match self.fault {
             F::InventsAnEvent if claim.events.is_empty() => {
@@ -143,6 +150,13 @@ impl OutboxStorage for Saboteur {
     }
 
     async fn settle(&self, token: ClaimToken, settlements: &[Settlement]) -> Done<()> {
+        match self.fault {
+            F::SettlesHalfWhenDropped => return self.settle_in_halves(token, settlements).await,
+            F::ForgetsASettlementWhenDropped => {
+                return self.settle_too_early(token, settlements).await;
+            }
+            _ => {}
+        }
         if self.fault == F::LosesALateClaim {
             // Looks for leases that ran out before it settles, not after.
             self.store.quarantine_events(&[]).await?;
@@ -166,8 +180,11 @@ impl OutboxStorage for Saboteur {
     }
 
     async fn quarantine_events(&self, entries: &[DlqEntry]) -> Done<Vec<QuarantineOutcome>> {
-        if self.fault == F::ClaimsToHaveMoved {
-            return Ok(vec![QuarantineOutcome::Moved; entries.len()]);
+        match self.fault {
+            F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
+            F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
+            F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
+            _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
         if seen.contains(&self.fault) {
@@ -213,6 +230,9 @@ impl OutboxStorage for Saboteur {
     }
 
     async fn backlog(&self) -> Done<Backlog> {
+        if self.fault == F::StaysBusyWhenDropped {
+            self.lock_and_look().await?;
+        }
         if self.fault == F::TellsNoBacklog {
             return Ok(Backlog::default());
         }
@@ -252,12 +272,8 @@ impl DeadLetters for Saboteur {
     async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
         match self.fault {
             F::PurgesWhatItReplays => self.store.purge(filter, limit).await,
-            F::ReplaysToTheEnd => {
-                let letters = self.store.list(filter, None, limit).await?;
-                let ids = self.store.purge(filter, limit).await?;
-                let events: Vec<Event> = letters.into_iter().map(|letter| letter.event).collect();
-                self.store.append(&events)?;
-                Ok(ids)
+            F::ReplaysToTheEnd | F::LosesAReplayWhenDropped => {
+                self.move_in_steps(filter, limit).await
             }
             F::HurriesOnReplay => {
                 self.clock.advance(Duration::from_secs(3600));
@@ -272,6 +288,9 @@ impl DeadLetters for Saboteur {
         if self.fault == F::KeepsWhatItPurges {
             let letters = self.store.list(filter, None, limit).await?;
             return Ok(letters.iter().map(|letter| letter.event.id).collect());
+        }
+        if self.fault == F::PurgesHalfWhenDropped {
+            return self.purge_one_by_one(filter, limit).await;
         }
         self.store.purge(filter, limit).await
     }

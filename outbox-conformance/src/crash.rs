@@ -1,0 +1,74 @@
+//! Callers that go away: a future is dropped at each of its await points in turn.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use tokio::time::{Duration, timeout};
+
+/// More await points than a call or a pass has.
+const MOST: usize = 1000;
+
+/// A round that takes longer waits for what a dropped call left behind.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Where a caller goes away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CrashPoint {
+    /// How often the future has had to wait. With none it is dropped before it begins.
+    waits: usize,
+    /// At the end of the last wait, when an answer may have come that nobody sees; else at its
+    /// beginning.
+    answered: bool,
+}
+
+impl CrashPoint {
+    /// Drops the future at this point; the output if it ends before.
+    pub(crate) async fn reach<F: Future>(self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut waits = self.waits;
+        poll_fn(|context| {
+            if waits == 0 {
+                return Poll::Ready(None);
+            }
+            let Poll::Ready(output) = future.as_mut().poll(context) else {
+                waits -= 1;
+                if waits == 0 && !self.answered {
+                    return Poll::Ready(None);
+                }
+                return Poll::Pending;
+            };
+            Poll::Ready(Some(output))
+        })
+        .await
+    }
+}
+
+/// Plays a round for each point, until the future in it ends before it is dropped, which the round
+/// returns. How often a future waits is its driver's affair and no two runs are alike, so the points
+/// are counted as they come, and a future that ended early is tried again.
+pub(crate) async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) -> bool) {
+    let mut points = 0;
+    for answered in [false, true] {
+        // Before the first wait there is nothing to answer.
+        let (mut waits, mut ends) = (usize::from(answered), 0);
+        while ends < 3 {
+            assert!(waits < MOST, "{name} waits more than {MOST} times");
+            let point = CrashPoint { waits, answered };
+            let ended = timeout(STUCK, round(point)).await;
+            let ended = ended.unwrap_or_else(|_| panic!("{name}, dropped at {point:?}: stuck"));
+            if ended {
+                ends += 1;
+            } else {
+                (waits, ends) = (waits + 1, 0);
+                points += 1;
+            }
+        }
+    }
+    println!("{name}: dropped at {points} points");
+}
+
+/// How long to wait, again and again, for what a server may still do of a dropped call: some eight
+/// seconds in all. What is half done for longer stays so.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
+    (0..13).map(|turn| Duration::from_millis(1 << turn))
+}

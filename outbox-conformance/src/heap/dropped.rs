@@ -1,0 +1,86 @@
+//! A caller that goes away at each await point of a call in turn.
+
+use super::{Call, HeapFixture, ok};
+use crate::crash::{at_each_point, pauses};
+use outbox_core::{DlqHeap, EventId, FailedAttempt};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The count of each event before the call.
+pub(super) const COUNT: u32 = 3;
+
+/// An age that the events have before the call, and nothing gets later.
+pub(super) const AGE: Duration = Duration::from_secs(100);
+
+/// Drops a call at each of its await points. Each time it is applied or not, and later calls work,
+/// on its handle and on a fresh one. What the call was begun with, a server may still finish.
+pub(super) async fn dropped_anywhere<F: HeapFixture>(
+    fixture: &F,
+    name: &str,
+    call: impl Fn(&[EventId]) -> Call,
+) {
+    let heap = fixture.handle().await;
+    at_each_point(name, async |point| {
+        let ids = [(); 3].map(|()| EventId::new());
+        let failures = ids.map(FailedAttempt::new);
+        for _ in 0..COUNT {
+            ok(heap.record_failures(&failures).await);
+        }
+        fixture.elapse(AGE + AGE / 2).await;
+        let call = call(&ids);
+        let answer = point.reach(call.run(&*heap)).await;
+        let ended = answer.map(ok).is_some();
+
+        let (fresh, marker) = (fixture.handle().await, EventId::new());
+        ok(heap.record_failure(marker).await);
+        ok(fresh.record_failure(marker).await);
+        let mut pauses = pauses();
+        let mut counted = HashMap::new();
+        loop {
+            fixture.elapse(super::leases::LEASE).await;
+            drain_into(&mut counted, &*fresh).await;
+            let found = ids.map(|id| counted.get(&id).copied().unwrap_or(0));
+            if fits(&call, ended, &ids, &found) {
+                break;
+            }
+            let pause = pauses.next().filter(|_| !ended);
+            let half = || panic!("{call}, dropped at {point:?}: counts {found:?}");
+            sleep(pause.unwrap_or_else(half)).await;
+        }
+        assert_eq!(counted.get(&marker), Some(&2), "after {call} at {point:?}");
+        ended
+    })
+    .await;
+}
+
+async fn drain_into(counted: &mut HashMap<EventId, u32>, heap: &dyn DlqHeap) {
+    for entry in ok(heap.drain_exceeded(1).await) {
+        *counted.entry(entry.id).or_default() += entry.failure_count;
+    }
+}
+
+/// Whether the call was applied to all events or, if it was dropped, to none. Calls that may be
+/// repeated without harm are applied to each event or not.
+fn fits(call: &Call, ended: bool, ids: &[EventId], found: &[u32]) -> bool {
+    let applied = |(id, count): (&EventId, &u32)| *count == after(call, *id);
+    let mut events = ids.iter().zip(found);
+    if ended {
+        return events.all(applied);
+    }
+    if matches!(call, Call::Forget(_) | Call::Prune { .. }) {
+        return events.all(|event| *event.1 == COUNT || applied(event));
+    }
+    found.iter().all(|count| *count == COUNT) || events.all(applied)
+}
+
+/// The count of an event after the call.
+fn after(call: &Call, id: EventId) -> u32 {
+    match call {
+        Call::RecordFailure(one) if *one == id => COUNT + 1,
+        Call::RecordFailures(_) => COUNT + 1,
+        Call::RecordSuccess(one) if *one == id => 0,
+        Call::Forget(_) | Call::Drain { .. } | Call::Prune { .. } => 0,
+        _ => COUNT,
+    }
+}
