@@ -10,9 +10,11 @@ pub mod store;
 mod suite;
 pub mod transport;
 mod warnings;
+mod wire;
 
 pub use clock::ManualClock;
 pub use folder::Folder;
+pub use wire::Wire;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.
 #[doc(hidden)]

@@ -1,9 +1,12 @@
 //! A heap with one fault.
 
+mod wire;
+
 use super::Fault::{self, self as F};
+use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
-use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_conformance::heap::{CorruptFixture, CrashFixture, HeapFixture, NamedFixture};
 use outbox_core::{DlqEntry, DlqHeap, ErrorKind, EventId, FailedAttempt, HeapSize, OutboxError};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::collections::{HashMap, HashSet};
@@ -28,6 +31,7 @@ pub(super) struct Saboteur {
     /// What the handles that are open share.
     session: Arc<Mutex<Weak<()>>>,
     open: Option<Arc<()>>,
+    line: Arc<Line>,
 }
 
 impl Saboteur {
@@ -46,6 +50,7 @@ impl Saboteur {
             corrupt: Arc::default(),
             session: Arc::default(),
             open: None,
+            line: Arc::default(),
         }
     }
 
@@ -411,5 +416,21 @@ impl CorruptFixture for Saboteur {
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
         self.corrupt.lock().expect("no panic").insert(id);
         Vec::new()
+    }
+}
+
+#[async_trait]
+impl CrashFixture for Saboteur {
+    async fn crash(&self) {
+        // Leases run out in the meantime.
+        self.clock.advance(Duration::from_secs(3600));
+        for mut entry in self.all().await {
+            match self.fault {
+                F::CrashLosesTheLastFailures => entry.failure_count -= 1,
+                F::CrashCountsTheLastAgain => entry.failure_count += 1,
+                _ => {}
+            }
+            self.heap.restore(entry);
+        }
     }
 }

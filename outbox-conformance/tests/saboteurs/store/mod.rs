@@ -4,7 +4,7 @@ mod saboteur;
 
 use crate::harness::{Trial, block_on};
 use outbox_conformance::store::{
-    CASES, bystanders, claims, holding, letters, quarantine, races, restoring,
+    CASES, bystanders, claims, holding, letters, quarantine, races, restoring, wire,
 };
 use saboteur::Saboteur;
 
@@ -55,6 +55,13 @@ pub(crate) enum Fault {
     WaitsForBystanders,
     KeepsItsCursorElsewhere,
     RestoresInDisorder,
+    AppendsBesideTheTransaction,
+    DeletesWhatItClaims,
+    SettlesInTwoSteps,
+    QuarantinesOneByOne,
+    ReplaysInTwoSteps,
+    StaysDownAfterACut,
+    BlamesTheCallerForACut,
 }
 
 use Fault as F;
@@ -181,6 +188,29 @@ const REFUSALS: &[(Fault, &str)] = &[
     (
         F::HoldsWhatComesBefore,
         "an_event_without_a_key_holds_nothing",
+    ),
+    (
+        F::AppendsBesideTheTransaction,
+        "a_cut_append_is_committed_whole_or_not",
+    ),
+    (F::DeletesWhatItClaims, "a_cut_claim_loses_nothing"),
+    (F::BlamesTheCallerForACut, "a_cut_claim_loses_nothing"),
+    (
+        F::SettlesInTwoSteps,
+        "a_cut_settlement_is_applied_whole_or_not",
+    ),
+    (
+        F::QuarantinesOneByOne,
+        "a_cut_quarantine_moves_all_or_nothing",
+    ),
+    (
+        F::ReplaysInTwoSteps,
+        "a_cut_replay_or_purge_loses_no_letter",
+    ),
+    (F::StaysDownAfterACut, "a_cut_look_changes_nothing"),
+    (
+        F::StaysDownAfterACut,
+        "a_store_is_connected_again_however_a_connection_ends",
     ),
 ];
 

@@ -1,6 +1,9 @@
 //! A store with one fault.
 
+mod wire;
+
 use super::Fault::{self, self as F};
+use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
@@ -30,6 +33,7 @@ pub(super) struct Saboteur {
     half: Arc<AtomicBool>,
     bystander: Arc<Mutex<Weak<()>>>,
     disk: Arc<Mutex<Disk>>,
+    line: Arc<Line>,
 }
 
 /// What a backup of the store can be made from, and the store that was restored last.
@@ -54,6 +58,7 @@ impl Saboteur {
             half: Arc::default(),
             bystander: Arc::default(),
             disk: Arc::default(),
+            line: Arc::default(),
         }
     }
 
