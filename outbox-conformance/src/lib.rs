@@ -13,11 +13,13 @@ pub mod store;
 mod suite;
 pub mod transport;
 mod warnings;
+mod wire;
 
 pub use clock::ManualClock;
 pub use decorators::{Fails, Faulty, Slow};
 pub use effort::seeds;
 pub use folder::Folder;
+pub use wire::Wire;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.
 #[doc(hidden)]

@@ -1,14 +1,18 @@
-//! The PostgreSQL heap passes the suite, in the default schema and in one with an odd name. Each
-//! handle has connections of its own, in the odd schema a single one, and each case a database.
+//! The PostgreSQL heap passes the suite, in the default schema, in one with an odd name, and over a
+//! wire that brings replies in parts. Each handle has connections of its own, in the odd schema a
+//! single one, and each case a database.
 
 use async_trait::async_trait;
-use outbox_conformance::heap::HeapFixture;
+use outbox_conformance::Wire;
+use outbox_conformance::heap::{CrashFixture, HeapFixture, WireFixture};
 use outbox_core::{DlqEntry, DlqHeap};
-use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema, sqlx};
+use outbox_dlq_postgres::sqlx::{self, PgPool};
+use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
 use outbox_driver_postgres::{PgTime, PgUuid};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use test_servers::postgres::Database;
+use test_servers::{Kind, Server, search_path};
 use tokio::sync::OnceCell;
 
 struct Fixture {
@@ -17,6 +21,11 @@ struct Fixture {
     neighbour: Schema,
     /// Of each handle.
     connections: u32,
+    wire: OnceLock<test_servers::Wire>,
+    /// All handles go over the wire, and replies come in parts.
+    is_slow: bool,
+    /// That it may kill.
+    server: Option<Mutex<Server>>,
 }
 
 impl Fixture {
@@ -27,15 +36,59 @@ impl Fixture {
             schema: name(schema),
             neighbour: name(neighbour),
             connections,
+            wire: OnceLock::new(),
+            is_slow: false,
+            server: None,
+        }
+    }
+
+    fn over_a_slow_wire() -> Self {
+        let fixture = Self::new(4, "outbox", "outbox 2");
+        Self {
+            is_slow: true,
+            ..fixture
+        }
+    }
+
+    fn on_a_server_of_its_own() -> Self {
+        let server = Server::start(Kind::Postgres, &search_path()).expect("a server");
+        let fixture = Self::new(4, "outbox", "outbox 2");
+        Self {
+            server: Some(Mutex::new(server)),
+            ..fixture
         }
     }
 
     async fn database(&self) -> &Database {
-        self.database.get_or_init(Database::create).await
+        let create = async || match &self.server {
+            Some(server) => {
+                let url = server.lock().expect("no panic").url().to_owned();
+                Database::create_on(&url).await
+            }
+            None => Database::create().await,
+        };
+        self.database.get_or_init(create).await
+    }
+
+    async fn over_the_wire(&self) -> PgPool {
+        let database = self.database().await;
+        let wire = self.wire.get_or_init(|| database.wire());
+        if self.is_slow {
+            wire.dribble();
+        }
+        database.pool_over(wire)
     }
 
     async fn open(&self, schema: &Schema) -> Arc<dyn DlqHeap> {
-        let pool = self.database().await.pool_of(self.connections);
+        let pool = if self.is_slow {
+            self.over_the_wire().await
+        } else {
+            self.database().await.pool_of(self.connections)
+        };
+        self.open_on(pool, schema).await
+    }
+
+    async fn open_on(&self, pool: PgPool, schema: &Schema) -> Arc<dyn DlqHeap> {
         let options = DriverOptions::default().schema(schema.clone());
         Arc::new(
             PostgresDlqHeap::migrate_with(pool, options)
@@ -74,12 +127,41 @@ impl HeapFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl WireFixture for Fixture {
+    async fn wired(&self) -> Arc<dyn DlqHeap> {
+        let pool = self.over_the_wire().await;
+        self.open_on(pool, &self.schema).await
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        self.wire.get().expect("a handle over it")
+    }
+}
+
+#[async_trait]
+impl CrashFixture for Fixture {
+    async fn crash(&self) {
+        let server = self.server.as_ref().expect("one of its own");
+        let crashed = || server.lock().expect("no panic").crash();
+        tokio::task::block_in_place(crashed).expect("back");
+    }
+}
+
 outbox_conformance::dlq_heap_suite!(
     default_schema,
     Fixture::new(4, "outbox", "outbox 2"),
     counting,
     races,
     leases,
+    durability,
+    wire,
+);
+outbox_conformance::dlq_heap_suite!(
+    slow_wire,
+    Fixture::over_a_slow_wire(),
+    counting,
+    races,
     durability,
 );
 outbox_conformance::dlq_heap_suite!(
@@ -94,3 +176,4 @@ outbox_conformance::dlq_heap_suite!(
     leases,
     durability,
 );
+outbox_conformance::dlq_heap_suite!(own_server, Fixture::on_a_server_of_its_own(), crashes);

@@ -149,3 +149,18 @@ async fn the_printed_script_makes_a_heap() {
         .expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
 }
+
+#[tokio::test]
+async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it() {
+    let database = Database::create().await;
+    let (wire, options) = (database.wire(), DriverOptions::default());
+    open(&database).await;
+    let options = options.call_timeout(Duration::from_millis(500));
+    let heap = PostgresDlqHeap::open_with(database.pool_over(&wire), options).await;
+    let heap = heap.expect("opened");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+    wire.go_silent();
+    assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
+    assert!(!wire.mend(), "nothing was cut");
+    assert_eq!(every_method(&heap).await, [None; 8]);
+}

@@ -1,9 +1,12 @@
-//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, on a cluster, and,
-//! with the feature, over TLS.
+//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, on a cluster,
+//! over a wire that brings replies in parts, and, with the feature, over TLS.
 //! Each handle has a connection of its own.
 
 use async_trait::async_trait;
-use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_conformance::Wire;
+use outbox_conformance::heap::{
+    CorruptFixture, CrashFixture, HeapFixture, NamedFixture, WireFixture,
+};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 #[cfg(feature = "tls-rustls-ring-native-roots")]
 use outbox_dlq_redis::redis::TlsCertificates;
@@ -13,9 +16,10 @@ use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
 use std::collections::BTreeSet;
 #[cfg(feature = "tls-rustls-ring-native-roots")]
 use std::sync::LazyLock;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
-use test_servers::Kind;
+use test_servers::{Kind, Server as Started, search_path};
+use url::Url;
 use uuid::Uuid;
 
 /// Namespaces that begin with an id of the case. All their keys go with it.
@@ -28,6 +32,10 @@ struct Fixture {
     namespace: &'static str,
     opened: Mutex<BTreeSet<String>>,
     shift: ClockShift,
+    /// To the server at `url`.
+    wire: OnceLock<test_servers::Wire>,
+    /// That it may kill.
+    server: Option<Mutex<Started>>,
 }
 
 impl Fixture {
@@ -40,7 +48,40 @@ impl Fixture {
             namespace,
             opened: Mutex::default(),
             shift: ClockShift::default(),
+            wire: OnceLock::new(),
+            server: None,
         }
+    }
+
+    /// On a server of its own that writes each change to the disk before it answers.
+    fn that_syncs(namespace: &'static str) -> Self {
+        let settings = ["--appendonly", "yes", "--appendfsync", "always"];
+        let server = Started::start_redis(&search_path(), None, &settings).expect("a server");
+        let mut fixture = Self::new(Kind::Redis, namespace);
+        server.url().clone_into(&mut fixture.url);
+        fixture.server = Some(Mutex::new(server));
+        fixture
+    }
+
+    /// All its connections go over a wire, and replies come in parts.
+    fn over_a_slow_wire(namespace: &'static str) -> Self {
+        let mut fixture = Self::new(Kind::Redis, namespace);
+        fixture.client = Some(fixture.over_the_wire());
+        fixture.wire.get().expect("a wire").dribble();
+        fixture
+    }
+
+    fn over_the_wire(&self) -> Client {
+        let mut server = Url::parse(&self.url).expect("a URL");
+        let wire = self.wire.get_or_init(|| {
+            let host = server.host_str().expect("a host");
+            let address = (host, server.port().unwrap_or(6379));
+            test_servers::Wire::to(address).expect("a wire")
+        });
+        let port = wire.port();
+        server.set_host(Some("127.0.0.1")).expect("a host");
+        server.set_port(Some(port)).expect("a port");
+        Client::open(server).expect("a URL")
     }
 
     /// On a server of this process that takes TLS alone.
@@ -68,8 +109,12 @@ impl Fixture {
             }
             (None, _) => Server::from_url(&self.url),
         };
+        self.open_on(server?, name).await
+    }
+
+    async fn open_on(&self, server: Server, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
         let namespace = format!("{}{name}", self.case);
-        let heap = RedisDlqHeap::open(server?, &namespace).await?;
+        let heap = RedisDlqHeap::open(server, &namespace).await?;
         self.opened.lock().expect("no panic").insert(namespace);
         Ok(Arc::new(heap.with_clock_shift(self.shift.clone())))
     }
@@ -159,6 +204,27 @@ impl HeapFixture for Fixture {
 }
 
 #[async_trait]
+impl CrashFixture for Fixture {
+    async fn crash(&self) {
+        let server = self.server.as_ref().expect("one of its own");
+        let crashed = || server.lock().expect("no panic").crash();
+        tokio::task::block_in_place(crashed).expect("back");
+    }
+}
+
+#[async_trait]
+impl WireFixture for Fixture {
+    async fn wired(&self) -> Arc<dyn DlqHeap> {
+        let server = self.over_the_wire().into();
+        self.open_on(server, self.namespace).await.expect("opened")
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        self.wire.get().expect("a handle over it")
+    }
+}
+
+#[async_trait]
 impl NamedFixture for Fixture {
     async fn named(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
         self.open(name).await
@@ -200,6 +266,17 @@ outbox_conformance::dlq_heap_suite!(
     durability,
     names,
     corruption,
+    wire,
+);
+outbox_conformance::dlq_heap_suite!(
+    slow_wire,
+    Fixture::over_a_slow_wire("heap"),
+    counting,
+    races,
+    leases,
+    durability,
+    names,
+    corruption,
 );
 outbox_conformance::dlq_heap_suite!(
     odd_namespace,
@@ -210,6 +287,12 @@ outbox_conformance::dlq_heap_suite!(
     durability,
     names,
     corruption,
+);
+outbox_conformance::dlq_heap_suite!(
+    append_only,
+    Fixture::that_syncs("heap"),
+    durability,
+    crashes,
 );
 outbox_conformance::dlq_heap_suite!(
     cluster,

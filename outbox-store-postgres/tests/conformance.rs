@@ -1,5 +1,5 @@
-//! The PostgreSQL store passes the suite; each handle and each transaction has its own
-//! connections, in the own schema a single one.
+//! The PostgreSQL store passes the suite, also over a wire that brings replies in parts; each handle
+//! and each transaction has its own connections, in the own schema a single one.
 
 mod support;
 
@@ -17,6 +17,14 @@ outbox_conformance::store_suite!(
     holding,
     bystanders,
     restoring,
+    wire,
+);
+outbox_conformance::store_suite!(
+    slow_wire,
+    Own::over_a_slow_wire(),
+    claims,
+    quarantine,
+    letters
 );
 outbox_conformance::store_suite!(
     own_schema,

@@ -112,6 +112,16 @@ impl Server {
         Ok(())
     }
 
+    /// A [`kill`](Self::kill), and a [`restart`](Self::restart).
+    ///
+    /// # Errors
+    ///
+    /// Those of both.
+    pub fn crash(&mut self) -> Result<(), Error> {
+        self.kill()?;
+        self.restart()
+    }
+
     fn try_to_start(
         kind: Kind,
         folders: &[PathBuf],

@@ -11,9 +11,11 @@ mod redis;
 mod supervised;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod wire;
 
 pub use installed::{Server, search_path};
 pub use kind::Kind;
+pub use wire::Wire;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! A database for one test, and a caller that goes away.
 
-use crate::{Kind, url};
+use crate::{Kind, Wire, url};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 use std::future::poll_fn;
@@ -82,9 +82,30 @@ impl Database {
     /// for a connection that another caller does not give back.
     #[must_use]
     pub fn pool_of(&self, connections: u32) -> PgPool {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .connect_lazy_with(self.options())
+        pool(self.options(), connections)
+    }
+
+    /// A wire to its server.
+    ///
+    /// # Panics
+    ///
+    /// If there is no port for it.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        let server = (self.server.get_host(), self.server.get_port());
+        Wire::to(server).unwrap_or_else(|error| panic!("no wire: {error}"))
+    }
+
+    /// As [`options`](Self::options), over a wire.
+    #[must_use]
+    pub fn options_over(&self, wire: &Wire) -> PgConnectOptions {
+        self.options().host("127.0.0.1").port(wire.port())
+    }
+
+    /// As [`pool`](Self::pool), over a wire.
+    #[must_use]
+    pub fn pool_over(&self, wire: &Wire) -> PgPool {
+        pool(self.options_over(wire), 4)
     }
 
     /// Moves `now()` on for all connections with these [`options`](Self::options).
@@ -167,6 +188,12 @@ pub async fn given_up_after<F: Future>(mut polls: usize, future: F) -> Option<F:
         future.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .connect_lazy_with(options)
 }
 
 async fn run(options: &PgConnectOptions, sql: &str) {

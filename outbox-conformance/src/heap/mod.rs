@@ -7,14 +7,17 @@
 //!
 //! A heap of the three required methods alone passes `counting` and `races`. A heap that outlives
 //! its handles adds `durability`, one with a name of its own `names`, and one whose store can hold
-//! what is no entry `corruption`.
+//! what is no entry `corruption`. One that passes `leases` and is reached over a wire that a test
+//! can cut adds `wire`, and one on a server that may be killed `crashes`.
 
 pub mod corruption;
 pub mod counting;
+pub mod crashes;
 pub mod durability;
 pub mod leases;
 pub mod names;
 pub mod races;
+pub mod wire;
 
 mod call;
 mod concurrency;
@@ -29,6 +32,7 @@ pub use call::{Answer, Call};
 pub use history::{History, Recording, Violation};
 pub use script::{Script, Step};
 
+use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
@@ -71,6 +75,23 @@ pub trait CorruptFixture: HeapFixture {
     /// Returns the ids of those that can be understood in spite of it (only their error text is
     /// damaged, say): they have the count 1, and leave as any other.
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId>;
+}
+
+/// A fixture of a heap on a server that the test may kill, for the group [`crashes`].
+#[async_trait]
+pub trait CrashFixture: HeapFixture {
+    /// Kills the server as SIGKILL does, while handles use it, and starts it again on its data.
+    async fn crash(&self);
+}
+
+/// A fixture of a heap whose store is reached over a [`Wire`], for the group [`wire`].
+#[async_trait]
+pub trait WireFixture: HeapFixture {
+    /// As [`HeapFixture::handle`], over the wire.
+    async fn wired(&self) -> Arc<dyn DlqHeap>;
+
+    /// The wire of those handles.
+    fn wire(&self) -> &dyn Wire;
 }
 
 suite! {
@@ -131,6 +152,18 @@ suite! {
         a_corrupt_entry_costs_no_valid_one
         an_event_with_a_corrupt_entry_begins_anew
         a_corrupt_entry_is_reported
+    }
+    crashes {
+        what_was_answered_survives_a_crash
+    }
+    wire {
+        a_cut_failure_is_counted_once_or_not
+        a_cut_batch_is_counted_whole_or_not
+        a_cut_success_is_applied_or_not
+        a_cut_drain_takes_an_entry_whole_or_not
+        a_cut_lease_loses_nothing
+        a_cut_prune_takes_only_what_is_old
+        a_connection_is_made_again_however_it_ends
     }
 }
 

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A store that can hold keys adds `holding`, one that other programs share `bystanders`, and one
-//! that can be put back to an older copy `restoring`.
+//! that can be put back to an older copy `restoring`. One that is reached over a wire which a test can
+//! cut adds `wire`.
 
 pub mod bystanders;
 pub mod claims;
@@ -19,9 +20,11 @@ pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+pub mod wire;
 
 mod steps;
 
+use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
@@ -89,6 +92,19 @@ pub trait RestoreFixture: StoreFixture {
 
     /// Puts the copy in the place of the store: what is opened from now on finds it.
     async fn restore(&self);
+}
+
+/// A fixture of a store that is reached over a [`Wire`], for the group [`wire`].
+#[async_trait]
+pub trait WireFixture: StoreFixture {
+    /// As [`StoreFixture::handle`], over the wire.
+    async fn wired(&self) -> Arc<dyn Store>;
+
+    /// As [`StoreFixture::begin`], over the wire.
+    fn begin_wired(&self) -> Box<dyn AppTransaction>;
+
+    /// The wire of those handles and transactions.
+    fn wire(&self) -> &dyn Wire;
 }
 
 suite! {
@@ -165,6 +181,15 @@ suite! {
     }
     restoring {
         a_restored_store_delivers_again_and_skips_nothing
+    }
+    wire {
+        a_cut_append_is_committed_whole_or_not
+        a_cut_claim_loses_nothing
+        a_cut_settlement_is_applied_whole_or_not
+        a_cut_quarantine_moves_all_or_nothing
+        a_cut_replay_or_purge_loses_no_letter
+        a_cut_look_changes_nothing
+        a_store_is_connected_again_however_a_connection_ends
     }
 }
 

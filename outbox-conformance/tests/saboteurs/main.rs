@@ -14,6 +14,7 @@ macro_rules! runner {
 
 mod harness;
 mod heap;
+mod line;
 mod store;
 mod table;
 mod transport;

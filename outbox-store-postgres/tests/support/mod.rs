@@ -4,8 +4,10 @@
 pub(crate) mod load;
 
 use async_trait::async_trait;
+use outbox_conformance::Wire;
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
+    WireFixture,
 };
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
@@ -15,8 +17,8 @@ use outbox_store_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
 };
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use test_servers::Kind;
 use test_servers::postgres::Database;
@@ -28,6 +30,9 @@ pub(crate) struct Own {
     schema: Schema,
     /// Of each handle.
     connections: u32,
+    wire: OnceLock<test_servers::Wire>,
+    /// All handles go over the wire, and replies come in parts.
+    is_slow: bool,
 }
 
 impl Own {
@@ -56,6 +61,8 @@ impl Own {
             server: url.to_owned(),
             schema: Schema::new(name).expect("a name"),
             connections: 4,
+            wire: OnceLock::new(),
+            is_slow: false,
         }
     }
 
@@ -63,6 +70,18 @@ impl Own {
     pub(crate) fn on_one_connection(mut self) -> Self {
         self.connections = 1;
         self
+    }
+
+    pub(crate) fn over_a_slow_wire() -> Self {
+        let mut own = Self::in_schema("outbox");
+        own.is_slow = true;
+        own.its_wire().dribble();
+        own
+    }
+
+    /// The wire to its server.
+    pub(crate) fn its_wire(&self) -> &test_servers::Wire {
+        self.wire.get_or_init(|| self.database.wire())
     }
 
     /// The URL of the database, for the server's own tools.
@@ -75,7 +94,7 @@ impl Own {
         self.database.name()
     }
 
-    fn driver_options(&self) -> DriverOptions {
+    pub(crate) fn driver_options(&self) -> DriverOptions {
         DriverOptions::default().schema(self.schema.clone())
     }
 
@@ -129,10 +148,21 @@ impl Own {
     }
 
     pub(crate) async fn open(&self) -> PostgresOutbox {
-        PostgresOutbox::open(self.pool(), self.driver_options())
-            .await
-            .expect("opened")
+        if self.is_slow {
+            self.open_wired(self.driver_options()).await
+        } else {
+            open(self.pool(), self.driver_options()).await
+        }
     }
+
+    /// Over the wire.
+    pub(crate) async fn open_wired(&self, options: DriverOptions) -> PostgresOutbox {
+        open(self.database.pool_over(self.its_wire()), options).await
+    }
+}
+
+async fn open(pool: PgPool, options: DriverOptions) -> PostgresOutbox {
+    PostgresOutbox::open(pool, options).await.expect("opened")
 }
 
 /// The same outcome for each event of a claim.
@@ -166,6 +196,22 @@ impl StoreFixture for Own {
 
     async fn elapse(&self, time: Duration) {
         self.database.elapse(time).await;
+    }
+}
+
+#[async_trait]
+impl WireFixture for Own {
+    async fn wired(&self) -> Arc<dyn Store> {
+        Arc::new(self.open_wired(self.driver_options()).await)
+    }
+
+    fn begin_wired(&self) -> Box<dyn AppTransaction> {
+        let options = self.database.options_over(self.its_wire());
+        Box::new(Writer::begin(options, self.schema.clone()))
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        self.its_wire()
     }
 }
 
@@ -219,12 +265,14 @@ impl Writer {
             runtime().block_on(async move {
                 let mut connection = options.connect().await.expect("connected");
                 connection.execute("BEGIN").await.expect("begun");
+                answer.send(Ok(())).expect("a caller");
                 while let Ok(order) = received.recv() {
                     let result = obey(&mut connection, &schema, order).await;
                     answer.send(result).expect("a caller");
                 }
             });
         });
+        answers.recv().expect("a writer").expect("begun");
         Self { orders, answers }
     }
 

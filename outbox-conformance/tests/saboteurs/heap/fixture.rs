@@ -3,7 +3,7 @@
 use super::Fault as F;
 use super::saboteur::{Done, Saboteur};
 use async_trait::async_trait;
-use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
+use outbox_conformance::heap::{CorruptFixture, CrashFixture, HeapFixture, NamedFixture};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,5 +65,21 @@ impl CorruptFixture for Saboteur {
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId> {
         self.corrupt.lock().expect("no panic").insert(id);
         Vec::new()
+    }
+}
+
+#[async_trait]
+impl CrashFixture for Saboteur {
+    async fn crash(&self) {
+        // Leases run out in the meantime.
+        self.clock.advance(Duration::from_secs(3600));
+        for mut entry in self.all().await {
+            match self.fault {
+                F::CrashLosesTheLastFailures => entry.failure_count -= 1,
+                F::CrashCountsTheLastAgain => entry.failure_count += 1,
+                _ => {}
+            }
+            self.heap.restore(entry);
+        }
     }
 }

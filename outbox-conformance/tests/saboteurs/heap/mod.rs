@@ -4,7 +4,9 @@ mod fixture;
 mod saboteur;
 
 use crate::harness::{Trial, block_on};
-use outbox_conformance::heap::{CASES, corruption, counting, durability, leases, names, races};
+use outbox_conformance::heap::{
+    CASES, corruption, counting, crashes, durability, leases, names, races, wire,
+};
 use saboteur::Saboteur;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +64,15 @@ pub(crate) enum Fault {
     LeasesInTwoSteps,
     LeaseOutlivesForget,
     ErrorOutlivesForget,
+    CrashLosesTheLastFailures,
+    CrashCountsTheLastAgain,
+    RepeatsAFailureWhenCut,
+    RecordsABatchOneByOne,
+    LosesAllWhenCut,
+    ResetsWhenCut,
+    TakesACutForEmpty,
+    StaysDownAfterACut,
+    BlamesTheCallerForACut,
 }
 
 use Fault as F;
@@ -234,6 +245,45 @@ const REFUSALS: &[(Fault, &str)] = &[
     (
         F::LeaseOutlivesForget,
         "histories_with_leases_are_linearizable",
+    ),
+    (
+        F::CrashLosesTheLastFailures,
+        "what_was_answered_survives_a_crash",
+    ),
+    (
+        F::CrashCountsTheLastAgain,
+        "what_was_answered_survives_a_crash",
+    ),
+    (
+        F::RepeatsAFailureWhenCut,
+        "a_cut_failure_is_counted_once_or_not",
+    ),
+    (
+        F::BlamesTheCallerForACut,
+        "a_cut_failure_is_counted_once_or_not",
+    ),
+    (F::ResetsWhenCut, "a_cut_failure_is_counted_once_or_not"),
+    (
+        F::RepeatsAFailureWhenCut,
+        "a_cut_batch_is_counted_whole_or_not",
+    ),
+    (
+        F::RecordsABatchOneByOne,
+        "a_cut_batch_is_counted_whole_or_not",
+    ),
+    (F::LosesAllWhenCut, "a_cut_success_is_applied_or_not"),
+    (F::StaysDownAfterACut, "a_cut_success_is_applied_or_not"),
+    (
+        F::TakesACutForEmpty,
+        "a_cut_drain_takes_an_entry_whole_or_not",
+    ),
+    (F::LeaseIsADrain, "a_cut_lease_loses_nothing"),
+    (F::ResetsWhenCut, "a_cut_success_is_applied_or_not"),
+    (F::ResetsWhenCut, "a_cut_lease_loses_nothing"),
+    (F::LosesAllWhenCut, "a_cut_prune_takes_only_what_is_old"),
+    (
+        F::StaysDownAfterACut,
+        "a_connection_is_made_again_however_it_ends",
     ),
 ];
 

@@ -1,6 +1,9 @@
 //! A heap with one fault.
 
+mod wire;
+
 use super::Fault::{self, self as F};
+use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_core::{
@@ -32,6 +35,7 @@ pub(super) struct Saboteur {
     /// What the handles that are open share.
     pub(super) session: Arc<Mutex<Weak<()>>>,
     pub(super) open: Option<Arc<()>>,
+    pub(super) line: Arc<Line>,
 }
 
 impl Saboteur {
@@ -52,11 +56,12 @@ impl Saboteur {
             leased: Arc::default(),
             session: Arc::default(),
             open: None,
+            line: Arc::default(),
         }
     }
 
     /// Everything in the heap, leased or not, put back at once.
-    async fn all(&self) -> Vec<DlqEntry> {
+    pub(super) async fn all(&self) -> Vec<DlqEntry> {
         let entries = self.heap.drain_exceeded(1).await.unwrap_or_default();
         for entry in &entries {
             self.heap.restore(entry.clone());

@@ -6,6 +6,7 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 use outbox_conformance::store::{
     CASES, bystanders, claims, crashes, holding, letters, passes, quarantine, races, restoring,
+    wire,
 };
 use saboteur::Saboteur;
 
@@ -64,6 +65,13 @@ pub(crate) enum Fault {
     LosesAReplayWhenDropped,
     PurgesHalfWhenDropped,
     StaysBusyWhenDropped,
+    AppendsBesideTheTransaction,
+    DeletesWhatItClaims,
+    SettlesInTwoSteps,
+    QuarantinesOneByOne,
+    ReplaysInTwoSteps,
+    StaysDownAfterACut,
+    BlamesTheCallerForACut,
 }
 
 use Fault as F;
@@ -234,6 +242,29 @@ const REFUSALS: &[(Fault, &str)] = &[
     (
         F::MovesThePublished,
         "two_replicas_in_any_order_quarantine_once",
+    ),
+    (
+        F::AppendsBesideTheTransaction,
+        "a_cut_append_is_committed_whole_or_not",
+    ),
+    (F::DeletesWhatItClaims, "a_cut_claim_loses_nothing"),
+    (F::BlamesTheCallerForACut, "a_cut_claim_loses_nothing"),
+    (
+        F::SettlesInTwoSteps,
+        "a_cut_settlement_is_applied_whole_or_not",
+    ),
+    (
+        F::QuarantinesOneByOne,
+        "a_cut_quarantine_moves_all_or_nothing",
+    ),
+    (
+        F::ReplaysInTwoSteps,
+        "a_cut_replay_or_purge_loses_no_letter",
+    ),
+    (F::StaysDownAfterACut, "a_cut_look_changes_nothing"),
+    (
+        F::StaysDownAfterACut,
+        "a_store_is_connected_again_however_a_connection_ends",
     ),
 ];
 

@@ -1,6 +1,9 @@
 //! A store with one fault.
 
+mod wire;
+
 use super::Fault::{self, self as F};
+use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
@@ -32,6 +35,7 @@ pub(super) struct Saboteur {
     disk: Arc<Mutex<Disk>>,
     pub(super) settled: Arc<Mutex<HashSet<ClaimToken>>>,
     pub(super) busy: Arc<AtomicBool>,
+    line: Arc<Line>,
 }
 
 /// What a backup of the store can be made from, and the store that was restored last.
@@ -58,6 +62,7 @@ impl Saboteur {
             disk: Arc::default(),
             settled: Arc::default(),
             busy: Arc::default(),
+            line: Arc::default(),
         }
     }
 

@@ -1,0 +1,183 @@
+//! What a heap keeps when the wire to its store is cut: at each piece of a request, and within each
+//! reply at every byte (behind the first 64 at each thirteenth).
+
+use super::{WireFixture, counts, each, ok};
+use crate::wire::at_each_place;
+use outbox_core::{DlqHeap, EventId, FailedAttempt, HeapSize};
+use std::time::Duration;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn some_ids() -> [EventId; 3] {
+    std::array::from_fn(|_| EventId::new())
+}
+
+fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
+    ids.iter().map(|id| FailedAttempt::new(*id)).collect()
+}
+
+async fn fail(heap: &dyn DlqHeap, ids: &[EventId]) {
+    ok(heap.record_failures(&failures(ids)).await);
+}
+
+/// A count of 2, so that a reset shows.
+async fn fail_twice(heap: &dyn DlqHeap, ids: &[EventId]) {
+    fail(heap, &[ids, ids].concat()).await;
+}
+
+/// What another handle drains, by id and count.
+async fn rest<F: WireFixture>(fixture: &F) -> Vec<(EventId, u32)> {
+    counts(ok(fixture.handle().await.drain_exceeded(1).await))
+}
+
+/// H1: a failure counts once; if its call errs, once or not at all.
+pub async fn a_cut_failure_is_counted_once_or_not<F: WireFixture>(fixture: F) {
+    let (heap, id) = (fixture.wired().await, EventId::new());
+    at_each_place(fixture.wire(), async |cut| {
+        fail_twice(&*heap, &[id]).await;
+        let result = cut.during(heap.record_failure(id)).await;
+        ok(heap.record_failure(id).await);
+        let [(_, count)] = rest(&fixture).await[..] else {
+            panic!("not one entry")
+        };
+        assert!(
+            count == 4 || result.is_err() && count == 3,
+            "{count}, {result:?}"
+        );
+    })
+    .await;
+}
+
+/// H7: a batch counts whole; if its call errs, whole or not at all.
+pub async fn a_cut_batch_is_counted_whole_or_not<F: WireFixture>(fixture: F) {
+    let (heap, ids) = (fixture.wired().await, some_ids());
+    at_each_place(fixture.wire(), async |cut| {
+        fail_twice(&*heap, &ids).await;
+        let failures = failures(&ids);
+        let result = cut.during(heap.record_failures(&failures)).await;
+        fail(&*heap, &ids).await;
+        let counted = rest(&fixture).await;
+        let count = counted[0].1;
+        assert!(
+            count == 4 || result.is_err() && count == 3,
+            "{count}, {result:?}"
+        );
+        assert_eq!(counted, each(&ids, count));
+    })
+    .await;
+}
+
+/// H4: an event is forgotten or keeps its count, and no other event loses one.
+pub async fn a_cut_success_is_applied_or_not<F: WireFixture>(fixture: F) {
+    let (heap, ids) = (fixture.wired().await, some_ids());
+    for forgotten in [1, 2] {
+        at_each_place(fixture.wire(), async |cut| {
+            fail_twice(&*heap, &ids).await;
+            let result = cut
+                .during(async {
+                    match ids[..forgotten] {
+                        [id] => heap.record_success(id).await,
+                        ref ids => heap.forget(ids).await,
+                    }
+                })
+                .await;
+            fail(&*heap, &ids).await;
+            for (id, count) in rest(&fixture).await {
+                let kept = !ids[..forgotten].contains(&id);
+                let may_be_kept = kept || result.is_err();
+                assert!(
+                    count == 3 && may_be_kept || count == 1 && !kept,
+                    "{count}, {result:?}"
+                );
+            }
+        })
+        .await;
+    }
+}
+
+/// H5: an entry is drained or keeps its count. What an `Err` drained begins anew.
+pub async fn a_cut_drain_takes_an_entry_whole_or_not<F: WireFixture>(fixture: F) {
+    let (heap, ids) = (fixture.wired().await, some_ids());
+    at_each_place(fixture.wire(), async |cut| {
+        fail_twice(&*heap, &ids).await;
+        let result = cut.during(heap.drain_exceeded(2)).await;
+        let is_ok = result.is_ok();
+        if let Ok(drained) = result {
+            assert_eq!(counts(drained), each(&ids, 2));
+        }
+        fail(&*heap, &ids).await;
+        let rest = rest(&fixture).await;
+        assert_eq!(rest.len(), 3, "{rest:?}");
+        let sound = |(_, count): &(EventId, u32)| *count == 1 || *count == 3 && !is_ok;
+        assert!(rest.iter().all(sound), "{rest:?}, drained: {is_ok}");
+    })
+    .await;
+}
+
+/// H8: what a lease hid without telling of it is back with its count when the lease runs out.
+pub async fn a_cut_lease_loses_nothing<F: WireFixture>(fixture: F) {
+    let (heap, ids) = (fixture.wired().await, some_ids());
+    at_each_place(fixture.wire(), async |cut| {
+        fail_twice(&*heap, &ids).await;
+        let leased = cut.during(heap.lease_exceeded(1, 2, LEASE)).await;
+        let left = ok(heap.lease_exceeded(1, 3, LEASE).await).len();
+        assert!(
+            left == 1 || left == 3 && leased.is_err(),
+            "{left}, {leased:?}"
+        );
+        fixture.elapse(LEASE).await;
+        assert_eq!(rest(&fixture).await, each(&ids, 2));
+    })
+    .await;
+}
+
+/// A prune takes what it may, and a look at the size takes nothing.
+pub async fn a_cut_prune_takes_only_what_is_old<F: WireFixture>(fixture: F) {
+    let (heap, ids, fresh) = (fixture.wired().await, some_ids(), EventId::new());
+    let age = Duration::from_secs(8);
+    at_each_place(fixture.wire(), async |cut| {
+        fail(&*heap, &ids).await;
+        fixture.elapse(age * 2).await;
+        fail(&*heap, &[fresh]).await;
+        let pruned = cut.during(heap.prune(age, 3)).await;
+        let left = ok(heap.size().await).map(|size| size.entries);
+        assert!(left == Some(1) || pruned.is_err(), "{left:?}, {pruned:?}");
+        ok(heap.prune(age, 3).await);
+        assert_eq!(rest(&fixture).await, [(fresh, 1)]);
+    })
+    .await;
+    at_each_place(fixture.wire(), async |cut| {
+        fail(&*heap, &[fresh]).await;
+        let size = cut.during(heap.size()).await;
+        let told = size.map(|size| size.map(|size| size.entries));
+        assert!(told.is_err() || matches!(told, Ok(Some(1))), "{told:?}");
+        fail(&*heap, &[fresh]).await;
+        assert_eq!(rest(&fixture).await, [(fresh, 2)]);
+        assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
+    })
+    .await;
+}
+
+/// A connection that is cut while nobody uses it, and again at each place while it is made anew.
+pub async fn a_connection_is_made_again_however_it_ends<F: WireFixture>(fixture: F) {
+    let (heap, id) = (fixture.wired().await, EventId::new());
+    at_each_place(fixture.wire(), async |cut| {
+        fail_twice(&*heap, &[id]).await;
+        fixture.wire().cut_all();
+        let result = cut
+            .during(async {
+                // The handle may find only now that its connection has ended.
+                let _ = heap.size().await;
+                let recorded = heap.record_failure(id).await;
+                Ok(recorded.is_ok())
+            })
+            .await;
+        ok(heap.record_failure(id).await);
+        let [(_, count)] = rest(&fixture).await[..] else {
+            panic!("not one entry")
+        };
+        let is_ok = matches!(result, Ok(true));
+        assert!(count == 4 || !is_ok && count == 3, "{count}, {result:?}");
+    })
+    .await;
+}

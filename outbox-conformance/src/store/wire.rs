@@ -1,0 +1,255 @@
+//! What a store keeps when the wire to it is cut: at each piece of a request, and within each reply
+//! at every byte (behind the first 64 at each thirteenth).
+
+use super::{
+    LEASE, Store, StoreFixture, WireFixture, append, claim, each, event_ids, ids, keyed, ok,
+    publish_all, released, retry, settle,
+};
+use crate::wire::at_each_place;
+use outbox_core::{
+    Claim, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, OutboxError, Outcome,
+    QuarantineOutcome, Settlement,
+};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How many events wait, and how many letters there are.
+async fn amounts(store: &Arc<dyn Store>) -> (u64, u64) {
+    let backlog = ok(store.backlog().await);
+    (backlog.pending, backlog.dead_letters)
+}
+
+/// Leaves nothing for the next round.
+async fn empty<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) {
+    fixture.elapse(2 * LEASE).await;
+    publish_all(store).await;
+    ok(store.purge(&DeadLetterFilter::all(), 100).await);
+    assert_eq!(amounts(store).await, (0, 0));
+}
+
+/// Two letters, with one more event that waits.
+async fn two_letters<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
+    let events = keyed("k", 3);
+    append(fixture, &events);
+    let claim = claim(store, 2).await;
+    let reason = "refused".into();
+    settle(store, &claim, &Outcome::Dead { reason }).await;
+    assert_eq!(amounts(store).await, (1, 2));
+    ids(&claim.events)
+}
+
+/// S1: a transaction whose commit was cut is committed whole or not at all, one that was cut before
+/// it never is.
+pub async fn a_cut_append_is_committed_whole_or_not<F: WireFixture>(fixture: F) {
+    let (store, _) = (fixture.handle().await, fixture.wired().await);
+    at_each_place(fixture.wire(), async |cut| {
+        let mut transaction = fixture.begin_wired();
+        let events = keyed("k", 3);
+        let mut has_appended = false;
+        let result = cut
+            .during(async {
+                transaction.append(&events[..1])?;
+                transaction.append(&events[1..])?;
+                has_appended = true;
+                transaction.commit()
+            })
+            .await;
+        let published = publish_all(&store).await;
+        let may_be_missing = result.is_err() && published.is_empty();
+        let may_be_there = has_appended && published == event_ids(&events);
+        assert!(may_be_missing || may_be_there, "{published:?}, {result:?}");
+        append(&fixture, &keyed("k", 1));
+        assert_eq!(publish_all(&store).await.len(), 1);
+    })
+    .await;
+}
+
+/// S1, S7: what a claim took without telling of it comes again in its order when the lease runs out.
+pub async fn a_cut_claim_loses_nothing<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    at_each_place(fixture.wire(), async |cut| {
+        let events = keyed("k", 3);
+        append(&fixture, &events);
+        let claimed = cut.during(wired.claim(2, LEASE)).await;
+        assert!(claimed.is_err() || claimed.is_ok_and(|claim| !claim.events.is_empty()));
+        assert_eq!(amounts(&wired).await, (3, 0));
+        fixture.elapse(2 * LEASE).await;
+        assert_eq!(publish_all(&wired).await, event_ids(&events));
+    })
+    .await;
+    empty(&fixture, &store).await;
+}
+
+/// One event of each outcome: published, to be tried again, dead, and released.
+fn outcomes(claim: &Claim) -> Vec<Settlement> {
+    let reason = "refused".into();
+    let outcomes = [
+        Outcome::Published,
+        retry(1),
+        Outcome::Dead { reason },
+        released(),
+    ];
+    let ids = ids(&claim.events).into_iter();
+    ids.zip(outcomes)
+        .map(|(id, outcome)| Settlement::new(id, outcome))
+        .collect()
+}
+
+/// S4: a settlement is applied whole or not at all, and made again it says which.
+pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    at_each_place(fixture.wire(), async |cut| {
+        append(
+            &fixture,
+            &["a", "b", "c", "d"].map(|key| keyed(key, 1).remove(0)),
+        );
+        let claim = claim(&wired, 4).await;
+        assert_eq!(claim.events.len(), 4);
+        let outcomes = outcomes(&claim);
+        let result = cut.during(wired.settle(claim.token, &outcomes)).await;
+        let amounts_now = amounts(&store).await;
+        let again = wired.settle(claim.token, &outcomes).await;
+        match (&again, amounts_now) {
+            (Ok(()), (4, 0)) => assert!(result.is_err(), "it was settled before"),
+            (Err(error), (2, 1)) => {
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+            }
+            (again, amounts) => panic!("{amounts:?}, {again:?}"),
+        }
+        assert_eq!(amounts(&store).await, (2, 1));
+        fixture.elapse(2 * LEASE).await;
+        let rest: BTreeSet<EventId> = publish_all(&store).await.into_iter().collect();
+        let all = ids(&claim.events);
+        assert_eq!(rest, BTreeSet::from([all[1], all[3]]));
+        empty(&fixture, &store).await;
+    })
+    .await;
+}
+
+/// S8: all of a quarantine is moved or nothing, and it may be asked for again.
+pub async fn a_cut_quarantine_moves_all_or_nothing<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    let now = SystemTime::now();
+    at_each_place(fixture.wire(), async |cut| {
+        append(&fixture, &keyed("k", 3));
+        let claim = claim(&store, 3).await;
+        settle(&store, &claim, &retry(1)).await;
+        let entries: Vec<DlqEntry> = ids(&claim.events)[..2]
+            .iter()
+            .map(|id| DlqEntry::new(*id, 5, now, now))
+            .collect();
+        let result = cut.during(wired.quarantine_events(&entries)).await;
+        let moved = match amounts(&store).await {
+            (1, 2) => true,
+            (3, 0) => false,
+            amounts => panic!("{amounts:?}"),
+        };
+        if let Ok(outcomes) = result {
+            assert!(moved && outcomes == [QuarantineOutcome::Moved; 2]);
+        } else {
+            let again = ok(wired.quarantine_events(&entries).await);
+            let expected = if moved {
+                QuarantineOutcome::Missing
+            } else {
+                QuarantineOutcome::Moved
+            };
+            assert_eq!(again, [expected; 2]);
+        }
+        assert_eq!(amounts(&store).await, (1, 2));
+        empty(&fixture, &store).await;
+    })
+    .await;
+}
+
+/// D2, D4: letters are replayed or purged whole or not at all.
+pub async fn a_cut_replay_or_purge_loses_no_letter<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    let all = DeadLetterFilter::all();
+    for waiting_after in [3, 1] {
+        at_each_place(fixture.wire(), async |cut| {
+            let letters = two_letters(&fixture, &store).await;
+            let result = cut
+                .during(async {
+                    match waiting_after {
+                        3 => wired.replay(&all, 10).await,
+                        _ => wired.purge(&all, 10).await,
+                    }
+                })
+                .await;
+            let amounts = amounts(&store).await;
+            match result {
+                Ok(ids) => assert_eq!((ids, amounts), (letters, (waiting_after, 0))),
+                Err(_) => assert!(
+                    [(1, 2), (waiting_after, 0)].contains(&amounts),
+                    "{amounts:?}"
+                ),
+            }
+            ok(wired.list(&all, None, 10).await);
+            empty(&fixture, &store).await;
+        })
+        .await;
+    }
+}
+
+/// A look that is cut changes nothing, and the next one works.
+pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    let letters = two_letters(&fixture, &store).await;
+    for look in 0..4 {
+        at_each_place(fixture.wire(), async |cut| {
+            let result = cut.during(looked(&wired, letters[0], look)).await;
+            assert!(matches!(result, Err(_) | Ok(true)), "{look} is wrong");
+            assert!(
+                ok(looked(&wired, letters[0], look).await),
+                "{look} is wrong"
+            );
+        })
+        .await;
+    }
+    // A store may have no need of the wire for these.
+    let idle = async || {
+        wired.clean_up(10).await?;
+        wired.wait_for_work(Duration::from_secs(3600)).await?;
+        wired.backlog().await
+    };
+    at_each_place(fixture.wire(), async |cut| {
+        let _ = cut.during(idle()).await;
+        ok(idle().await);
+    })
+    .await;
+    assert_eq!(amounts(&store).await, (1, 2));
+}
+
+/// Whether a look finds what [`two_letters`] left.
+async fn looked(store: &Arc<dyn Store>, id: EventId, look: usize) -> Result<bool, OutboxError> {
+    let all = DeadLetterFilter::all();
+    Ok(match look {
+        0 => store.list(&all, None, 10).await?.len() == 2,
+        1 => store.find(id).await?.is_some(),
+        2 => store.statistics(&all, 10).await?.len() == 1,
+        _ => store.backlog().await?.dead_letters == 2,
+    })
+}
+
+/// A connection that is cut while nobody uses it, and again at each place while it is made anew.
+pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    at_each_place(fixture.wire(), async |cut| {
+        let events = keyed("k", 2);
+        append(&fixture, &events);
+        fixture.wire().cut_all();
+        let claimed = cut.during(async {
+            let _ = wired.backlog().await;
+            Ok(wired.claim(1, LEASE).await.ok())
+        });
+        let claimed = ok(claimed.await);
+        assert!(claimed.is_none_or(|claim| each(&claim, &released()).len() == 1));
+        fixture.elapse(2 * LEASE).await;
+        assert_eq!(publish_all(&wired).await, event_ids(&events));
+    })
+    .await;
+    empty(&fixture, &store).await;
+    append(&fixture, &[Event::new("after", "")]);
+    assert_eq!(publish_all(&wired).await.len(), 1);
+}

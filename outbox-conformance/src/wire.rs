@@ -1,0 +1,108 @@
+//! A wire between a backend's handle and its store, cut at each place in turn.
+
+use outbox_core::{ErrorKind, OutboxError};
+use std::cell::Cell;
+use std::env;
+
+/// From this place on each thirteenth byte is one to cut at, unless the environment asks for all.
+const SPREAD: usize = 64;
+
+/// Set to cut at every byte.
+const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
+
+/// What lies between a handle and its store, such as a TCP proxy. A cut is ordered before a call and
+/// happens once, on whatever connection the bytes come.
+pub trait Wire: Send + Sync {
+    /// Lets the next `pieces` through that are written to the store, and cuts before the one after
+    /// them has reached it.
+    fn cut_request(&self, pieces: usize);
+
+    /// Lets the next `bytes` through that the store sends, and cuts before the one after them has
+    /// reached the handle.
+    fn cut_reply(&self, bytes: usize);
+
+    /// Cuts all connections as they are.
+    fn cut_all(&self);
+
+    /// Takes the order back, and tells whether the cut has happened.
+    fn mend(&self) -> bool;
+}
+
+/// A cut of one round.
+pub(crate) struct Cut<'w> {
+    wire: &'w dyn Wire,
+    place: Place,
+    has_happened: Cell<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Request(usize),
+    Reply(usize),
+}
+
+impl Cut<'_> {
+    /// The result of a call that meets the cut. An error must be the cut's.
+    pub(crate) async fn during<T>(
+        &self,
+        call: impl Future<Output = Result<T, OutboxError>>,
+    ) -> Result<T, OutboxError> {
+        match self.place {
+            Place::Request(pieces) => self.wire.cut_request(pieces),
+            Place::Reply(bytes) => self.wire.cut_reply(bytes),
+        }
+        let result = call.await;
+        self.has_happened.set(self.wire.mend());
+        if let Err(error) = &result {
+            let place = self.place;
+            assert!(
+                self.has_happened.get(),
+                "no cut at {place:?}, and {}",
+                error.report()
+            );
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Unavailable,
+                "a cut at {place:?}: {}",
+                error.report()
+            );
+        }
+        result
+    }
+}
+
+/// Runs `round` with a cut at each place in turn, until a call needs no more than was let through.
+pub(crate) async fn at_each_place(wire: &dyn Wire, round: impl AsyncFn(&Cut<'_>)) {
+    let step = |bytes: usize| {
+        if bytes < SPREAD || env::var_os(EVERY_BYTE).is_some() {
+            1
+        } else {
+            13
+        }
+    };
+    let replies = std::iter::successors(Some(0), |bytes| Some(bytes + step(*bytes)));
+    let mut cuts = 0;
+    for places in [
+        &mut (0..).map(Place::Request) as &mut dyn Iterator<Item = Place>,
+        &mut replies.map(Place::Reply),
+    ] {
+        for place in places {
+            let has_happened = Cell::new(false);
+            let cut = Cut {
+                wire,
+                place,
+                has_happened,
+            };
+            round(&cut).await;
+            if !cut.has_happened.get() {
+                break;
+            }
+            cuts += 1;
+        }
+    }
+    println!("{cuts} cuts survived");
+    assert!(
+        cuts > 0,
+        "the wire was never cut: is it between the handle and its store?"
+    );
+}
