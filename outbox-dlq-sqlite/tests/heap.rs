@@ -3,7 +3,7 @@
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_sqlite::rusqlite::Connection;
-use outbox_dlq_sqlite::{MIGRATIONS, SqliteDlqHeap};
+use outbox_dlq_sqlite::{DriverOptions, MIGRATIONS, SqliteDlqHeap};
 use std::time::Duration;
 
 const AGE: Duration = Duration::from_secs(60);
@@ -25,6 +25,22 @@ async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
     assert_eq!(applied(), Some(MIGRATIONS.len()));
     let heap = SqliteDlqHeap::open(&path).await.expect("migrated");
     heap.record_failure(EventId::new()).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn a_call_that_finds_nothing_to_do_waits_for_no_lock() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let options = DriverOptions::default().busy_timeout(Duration::ZERO);
+    let heap = SqliteDlqHeap::migrate_with(&path, options).await;
+    let heap = heap.expect("migrated");
+    let other = Connection::open(&path).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let id = EventId::new();
+    heap.forget(&[id]).await.expect("nothing to forget");
+    assert_eq!(heap.drain_exceeded(1).await.expect("empty"), []);
+    let error = heap.record_failure(id).await.expect_err("locked");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 /// A heap with one entry, and its clock.
