@@ -13,6 +13,8 @@ mod ndjson;
 mod row;
 #[path = "../../outbox-dlq-sqlite/src/rows.rs"]
 mod rows;
+#[path = "../../outbox-cli/src/time.rs"]
+mod time;
 
 use headers::headers;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

@@ -9,6 +9,8 @@ mod failure;
 mod ndjson;
 #[path = "../../outbox-cli/src/settings/mod.rs"]
 mod settings;
+#[path = "../../outbox-cli/src/time.rs"]
+mod time;
 #[path = "../../outbox-cli/src/wiring/mod.rs"]
 mod wiring;
 
