@@ -158,12 +158,12 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pass_reports_what_it_did() {
-    let events = keyed_events(3, 1);
+    let events = keyed_events(3, 2);
     let (store, broker) = (filled(&events), MemoryBroker::new());
     let mut worker = OutboxProcessor::new(Arc::new(store), Arc::new(broker.clone()));
     let mut pass = async || worker.process_pending_events().await.expect("a pass");
     let report = pass().await;
-    assert_eq!((report.claimed, report.published), (3, 3));
+    assert_eq!((report.claimed, report.published), (6, 6));
     assert_each_once(&broker.events(), &events);
     assert_eq!(pass().await, PassReport::default());
 }
