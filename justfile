@@ -12,3 +12,14 @@ fix:
 # reached, `test-servers/images/import` makes the images from what is installed.
 test-containers:
     OUTBOX_TEST_CONTAINERS=1 ./test --package integration-tests
+
+# The long versions: models with larger bounds, `cases` times the histories and scripts of each heap from `seed`, `runs` inputs for each fuzz target.
+soak seed="1000" cases="10" runs="10000000":
+    OUTBOX_MODEL_SOAK=1 cargo test --release -p outbox-core -p outbox-store-postgres --test models
+    OUTBOX_CONFORMANCE_SEED={{seed}} OUTBOX_CONFORMANCE_CASES={{cases}} cargo test -p outbox-dlq-memory -p outbox-dlq-sqlite -p outbox-dlq-postgres -p outbox-dlq-redis --test conformance -- histories random_scripts
+    OUTBOX_CONFORMANCE_SEED={{seed}} OUTBOX_CONFORMANCE_CASES={{cases}} cargo test -p integration-tests --test heaps_agree
+    just fuzz {{runs}}
+
+# Fuzzes what reads foreign input, `runs` inputs each (cargo install --locked cargo-fuzz).
+fuzz runs="10000000":
+    for target in $(cargo fuzz list); do RUSTC_BOOTSTRAP=1 cargo fuzz run -s none -a $target -- -runs={{runs}} -max_len=512 || exit 1; done

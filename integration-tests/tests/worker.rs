@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, Event, EventId, OutboxConfig, OutboxProcessor, OutboxStorage,
-    PublishError, Relay, Transport,
+    DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
+    OutboxProcessor, OutboxStorage, PassReport, PublishError, Relay, Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryOutbox;
@@ -13,7 +13,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// A broker that never answers a call that holds a certain event.
 #[derive(Clone, Debug)]
@@ -138,10 +138,13 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
     let worker =
         OutboxProcessor::new(Arc::new(store.clone()), Arc::new(transport.clone())).config(config);
     let stop = Arc::clone(&transport.caught);
-    worker
-        .run(async move { stop.notified().await })
-        .await
-        .expect("a clean end");
+    let mut stopped = false;
+    let shutdown = async {
+        stop.notified().await;
+        stopped = true;
+    };
+    worker.run(shutdown).await.expect("a clean end");
+    assert!(stopped, "the worker ended before it was told to");
 
     let claim = store.claim(100, Duration::from_secs(30)).await.unwrap();
     assert_eq!(claim.events.len(), events.len(), "an event is held or lost");
@@ -151,6 +154,32 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
             .iter()
             .all(|claimed| claimed.attempts == 0 && !claimed.worker_lost)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_reports_what_it_did() {
+    let events = keyed_events(3, 2);
+    let (store, broker) = (filled(&events), MemoryBroker::new());
+    let mut worker = OutboxProcessor::new(Arc::new(store), Arc::new(broker.clone()));
+    let mut pass = async || worker.process_pending_events().await.expect("a pass");
+    let report = pass().await;
+    assert_eq!((report.claimed, report.published), (6, 6));
+    assert_each_once(&broker.events(), &events);
+    assert_eq!(pass().await, PassReport::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_processor_runs_until_it_is_told_to_stop() {
+    let events = keyed_events(3, 1);
+    let (store, heap) = (filled(&events), MemoryDlqHeap::new());
+    for _ in 0..10 {
+        heap.record_failure(events[1].id).await.expect("recorded");
+    }
+    let processor = DlqProcessor::new(Arc::new(heap.clone()), Arc::new(store.clone()));
+    let start = Instant::now();
+    processor.run(sleep(Duration::from_secs(60))).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(60));
+    assert_eq!(dead_ids(&store).await, [events[1].id]);
 }
 
 #[tokio::test(start_paused = true)]

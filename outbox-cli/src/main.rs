@@ -11,6 +11,7 @@ mod relay;
 mod settings;
 mod status;
 mod terminal;
+mod time;
 mod wiring;
 
 use clap::Parser;

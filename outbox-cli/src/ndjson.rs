@@ -1,10 +1,10 @@
 //! Transports that write a JSON object a line: to stdout, or to a file.
 
 use crate::failure::Failure;
+use crate::time;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use humantime::format_rfc3339_micros;
 use outbox_core::{Event, Headers, PublishError, PublishErrorKind, Transport};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ fn write_line(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
         id: event.id.to_string(),
         event_type: &event.event_type,
         key: event.ordering_key.as_deref(),
-        created_at: format_rfc3339_micros(event.created_at).to_string(),
+        created_at: time::micros(event.created_at),
         content_type: &event.content_type,
         headers: &event.headers,
         payload,

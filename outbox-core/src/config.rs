@@ -259,6 +259,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_retry_may_wait_a_week_and_no_longer() {
+        let week = Duration::from_secs(7 * 24 * 3600);
+        let build = |delay| OutboxConfig::builder().retry_max(delay).build();
+        assert!(build(week).is_ok());
+        assert!(build(week + Duration::from_millis(1)).is_err());
+    }
+
+    #[test]
     fn the_defaults_are_valid() {
         assert_eq!(
             OutboxConfig::builder().build().unwrap(),

@@ -52,6 +52,8 @@ mod tests {
     fn jitter_covers_everything_below_the_ceiling() {
         assert_eq!(SCHEDULE.delay(3, 0.0), Duration::ZERO);
         assert_eq!(SCHEDULE.delay(3, 0.5), Duration::from_secs(2));
-        assert!(SCHEDULE.random_delay(3) <= SCHEDULE.ceiling(3));
+        let random: Vec<_> = (0..100).map(|_| SCHEDULE.random_delay(3)).collect();
+        assert!(random.iter().all(|delay| *delay <= SCHEDULE.ceiling(3)));
+        assert!(random.iter().any(|delay| *delay != random[0]));
     }
 }

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+/// The longest lease: a thousand years. A clock cannot tell the end of one that never ends.
+const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
 /// A dead-letter heap in memory. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct MemoryDlqHeap {
@@ -173,7 +176,7 @@ impl DlqHeap for MemoryDlqHeap {
         for id in state.exceeded(threshold, limit, now) {
             let turn = state.turn(id);
             if let Some(tracked) = state.entries.get_mut(&id) {
-                tracked.leased_until = Some(now + lease);
+                tracked.leased_until = Some(now + lease.min(LONGEST));
                 let before = std::mem::replace(&mut tracked.turn, turn);
                 leased.push(tracked.entry.clone());
                 state.turns.remove(&before);

@@ -1,8 +1,8 @@
 //! What the suite cannot see: large batches, locks, calls that are given up.
 
-use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt};
-use outbox_dlq_postgres::PostgresDlqHeap;
+use outbox_core::{DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt};
 use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+use outbox_dlq_postgres::{DriverOptions, MIGRATIONS, PostgresDlqHeap, Schema};
 use std::sync::Arc;
 use std::time::Duration;
 use test_servers::postgres::Database;
@@ -23,6 +23,27 @@ fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
 
 fn ids(count: usize) -> Vec<EventId> {
     (0..count).map(|_| EventId::new()).collect()
+}
+
+#[tokio::test]
+async fn a_database_tells_what_it_lacks_until_it_is_migrated() {
+    let database = Database::create().await;
+    let applied = async || {
+        let options = DriverOptions::default();
+        let applied = PostgresDlqHeap::applied_migrations(database.pool(), options).await;
+        applied.expect("told")
+    };
+    assert_eq!(applied().await, 0);
+    let opened = PostgresDlqHeap::open(database.pool()).await;
+    assert_eq!(opened.expect_err("not migrated").kind(), ErrorKind::Invalid);
+    let script = PostgresDlqHeap::script(&Schema::default());
+    database.execute(&script).await;
+    assert_eq!(applied().await, MIGRATIONS.len());
+    let opened = PostgresDlqHeap::open(database.pool()).await;
+    assert_eq!(
+        opened.expect("migrated").drain_exceeded(1).await.ok(),
+        Some(vec![])
+    );
 }
 
 #[tokio::test]

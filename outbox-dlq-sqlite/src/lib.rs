@@ -162,7 +162,7 @@ impl SqliteDlqHeap {
         let (entries, corrupt) = self.driver.write(operation, work).await?;
         if let Some((count, turn)) = corrupt
             && self.corrupt.swap(count, Ordering::Relaxed) != count
-            && count > 0
+            && let Some(turn) = turn
         {
             let table = "outbox_dlq_heap";
             tracing::warn!(

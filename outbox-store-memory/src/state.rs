@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime};
 
 pub(crate) const BACKEND: &str = "memory";
 
+/// The longest lease or delay: a thousand years. A clock cannot tell the end of one that never ends.
+const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
 /// What orders events: their ordering key, or themselves.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Key {
@@ -193,7 +196,7 @@ impl State {
             return Ok(Claim::empty());
         }
         let events = rows.iter().filter_map(|row| self.claimed(*row)).collect();
-        let leased_until = now + lease;
+        let leased_until = now + lease.min(LONGEST);
         self.claims.insert(token, ClaimState { leased_until, rows });
         Ok(Claim::new(token, events))
     }
@@ -367,9 +370,9 @@ impl State {
             Outcome::Retry { delay, .. } if head => {
                 key.attempts = key.attempts.saturating_add(1);
                 key.worker_lost = false;
-                key.due = now + *delay;
+                key.due = now + (*delay).min(LONGEST);
             }
-            Outcome::Released { delay } if head => key.due = now + *delay,
+            Outcome::Released { delay } if head => key.due = now + (*delay).min(LONGEST),
             // Not the first of its key: it waits behind the first, whose delay counts.
             _ => {}
         }

@@ -11,6 +11,7 @@
 mod append;
 mod claim;
 mod draft;
+mod headers;
 mod letters;
 mod lost;
 mod memory;

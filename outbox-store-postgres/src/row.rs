@@ -2,12 +2,11 @@
 //! list shows what can be shown of any row.
 
 use crate::draft::{Place, Row};
+use crate::headers::headers;
 use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
-use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// A row of the log: `lane`, `seq`, the event's columns, `delayed`. None if the lane has no row.
@@ -119,21 +118,4 @@ fn time(row: &PgRow, at: usize) -> Result<Option<SystemTime>, ErrorText> {
     row.try_get::<Option<PgTime>, _>(at)
         .map(|time| time.map(|time| time.0))
         .map_err(|error| ErrorText::new(&format!("cannot be read: {error}")))
-}
-
-/// A value that is not a string arrives as its JSON text: other languages insert numbers too.
-fn headers(json: &str) -> Result<Headers, String> {
-    let raw: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;
-    raw.into_iter()
-        .map(|(name, value)| {
-            let value = value.get();
-            if !value.starts_with('"') {
-                return Ok((name, value.to_owned()));
-            }
-            let text = serde_json::from_str(value);
-            text.map(|text| (name, text))
-                .map_err(|error| format!("a header: {error}"))
-        })
-        .collect()
 }

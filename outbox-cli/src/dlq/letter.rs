@@ -1,7 +1,7 @@
 //! A dead letter as JSON.
 
 use crate::ndjson::event_json;
-use humantime::{format_rfc3339_micros, format_rfc3339_seconds};
+use crate::time::{micros, seconds};
 use outbox_core::DeadLetter;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -24,15 +24,12 @@ struct Line<'a> {
 
 /// The letter on one line, without the line break.
 pub(super) fn json(letter: &DeadLetter) -> io::Result<String> {
-    let seconds = |time| format_rfc3339_seconds(time).to_string();
     let event = &letter.event;
     let line = Line {
         position: letter.position,
         event: event_json(event)?,
         idempotency_token: event.idempotency_token.as_deref(),
-        available_at: event
-            .available_at
-            .map(|time| format_rfc3339_micros(time).to_string()),
+        available_at: event.available_at.map(micros),
         failure_count: letter.failure_count,
         last_error: letter.last_error.as_deref(),
         first_failed_at: seconds(letter.first_failed_at),

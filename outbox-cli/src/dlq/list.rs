@@ -5,8 +5,8 @@ use super::pages::Pages;
 use crate::cli::ListOptions;
 use crate::failure::Failure;
 use crate::terminal::{line, print};
+use crate::time::seconds;
 use crate::wiring;
-use humantime::format_rfc3339_seconds;
 use outbox_core::DeadLetter;
 
 pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ fn row(letter: &DeadLetter) -> String {
     format!(
         "{:>5}  {}  {}  {:<14} {:>2} failed  {}",
         letter.position,
-        format_rfc3339_seconds(letter.quarantined_at),
+        seconds(letter.quarantined_at),
         letter.event.id,
         line(&letter.event.event_type),
         letter.failure_count,

@@ -4,8 +4,8 @@ use super::{letter, missing};
 use crate::cli::ShowOptions;
 use crate::failure::Failure;
 use crate::terminal::{block, line, print};
+use crate::time::seconds;
 use crate::wiring;
-use humantime::format_rfc3339_seconds;
 use outbox_core::DeadLetter;
 
 pub(super) async fn run(options: &ShowOptions) -> Result<(), Failure> {
@@ -24,13 +24,12 @@ pub(super) async fn run(options: &ShowOptions) -> Result<(), Failure> {
 fn facts(letter: &DeadLetter) -> Vec<(&'static str, String)> {
     let event = &letter.event;
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let time = |time| format_rfc3339_seconds(time).to_string();
     let mut facts = vec![
         ("id", event.id.to_string()),
         ("type", event.event_type.clone()),
         ("key", or_dash(event.ordering_key.as_deref())),
-        ("created", time(event.created_at)),
-        ("quarantined", time(letter.quarantined_at)),
+        ("created", seconds(event.created_at)),
+        ("quarantined", seconds(letter.quarantined_at)),
         ("failed", format!("{} times", letter.failure_count)),
         ("replayed", format!("{} times", letter.replays)),
         ("last error", or_dash(letter.last_error.as_deref())),

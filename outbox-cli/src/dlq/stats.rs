@@ -3,8 +3,8 @@
 use crate::cli::StatsOptions;
 use crate::failure::Failure;
 use crate::terminal::{line, print};
+use crate::time::seconds;
 use crate::wiring;
-use humantime::format_rfc3339_seconds;
 use serde_json::json;
 
 pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
@@ -12,8 +12,8 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     let filter = options.filter.filter();
     let groups = store.letters.statistics(&filter, options.limit).await?;
     for group in &groups {
-        let oldest = format_rfc3339_seconds(group.oldest);
-        let newest = format_rfc3339_seconds(group.newest);
+        let oldest = seconds(group.oldest);
+        let newest = seconds(group.newest);
         if options.json {
             print(json!({
                 "type": group.event_type,

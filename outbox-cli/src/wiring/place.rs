@@ -82,7 +82,8 @@ impl Role {
         Ok(path.to_owned())
     }
 
-    /// Refuses a password that ends the host too early: it would be shown as a part of it.
+    /// Refuses a password that ends the host too early: it would be shown as a part of it. So would
+    /// one behind a '#', which no driver reads.
     pub(super) fn whole_login(self, url: &str) -> Result<(), Failure> {
         let behind_scheme = url.split_once("://").map_or(url, |(_, behind)| behind);
         match behind_scheme.find(['/', '?', '#']) {
@@ -90,6 +91,7 @@ impl Role {
                 "has an '@' behind its host: write '/' as %2F, '?' as %3F, '#' as %23 and '@' as \
                  %40 where they are a part of a name or a password"
             ))),
+            _ if url.contains('#') => Err(self.refused(format_args!("has a '#': write it as %23"))),
             _ => Ok(()),
         }
     }

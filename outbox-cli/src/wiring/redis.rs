@@ -41,9 +41,6 @@ impl Namespace {
     /// Reads a URL whose scheme is known, and asks no server.
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         HEAP.whole_login(text)?;
-        if text.contains('#') {
-            return Err(HEAP.refused(format_args!("has a '#': write it as %23")));
-        }
         let (address, query) = text.split_once('?').unwrap_or((text, ""));
         let socket = address.starts_with("redis+unix:");
         let (name, parameters) = take_namespace(query, if socket { OF_A_SOCKET } else { &[] })?;

@@ -47,8 +47,13 @@ pub async fn an_event_with_a_corrupt_entry_begins_anew<F: CorruptFixture>(fixtur
     ok(heap.record_success(id).await);
 }
 
-/// H13: whoever drains or leases warns of it, so that a person can look.
+/// H13: whoever drains or leases warns of it, so that a person can look, and of nothing else.
 pub async fn a_corrupt_entry_is_reported<F: CorruptFixture>(fixture: F) {
+    let heap = fixture.handle().await;
+    ok(heap.record_failure(EventId::new()).await);
+    let (drained, told) = warnings(heap.drain_exceeded(1)).await;
+    assert_eq!(ok(drained).len(), 1);
+    assert_eq!(told, 0, "a drain of valid entries warned");
     mixed(&fixture, &*fixture.handle().await).await;
     let heap = fixture.handle().await;
     let (leased, told) = warnings(heap.lease_exceeded(1, 1000, LEASE)).await;

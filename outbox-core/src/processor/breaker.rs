@@ -113,11 +113,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_throttle_waits_as_long_as_it_asks_and_keeps_the_batch() {
+    async fn a_throttle_waits_as_long_as_it_asks_up_to_a_day_and_keeps_the_batch() {
         let mut breaker = CircuitBreaker::new(PAUSES, 10);
         breaker.throttled(Duration::from_secs(7));
         assert_eq!(breaker.pause(), Duration::from_secs(7));
         tokio::time::advance(Duration::from_secs(7)).await;
         assert_eq!(breaker.limit(), 10);
+        breaker.throttled(Duration::MAX);
+        assert_eq!(breaker.pause(), Duration::from_secs(24 * 3600));
     }
 }

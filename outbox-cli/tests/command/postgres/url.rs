@@ -38,6 +38,8 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
     ] {
         told(folder, store, &at[..]);
     }
+    let hash = ["'#'", "%23"];
+    told(folder, "postgres://h/d#?password=hush-4711", &hash);
     for store in [
         "host=localhost password=hush-4711",
         "host=localhost password=hush-4711:x",

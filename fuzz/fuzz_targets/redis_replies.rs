@@ -1,0 +1,112 @@
+//! What the scripts of the Redis heap answer, and what `INFO` does: any reply, and the rows of any
+//! store.
+#![no_main]
+#![allow(dead_code)]
+
+#[path = "../../outbox-dlq-redis/src/reply.rs"]
+mod reply;
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use redis::{FromRedisValue, Value, parse_redis_value};
+use reply::{Page, Pruned, Size, evicting};
+
+#[derive(Arbitrary, Debug)]
+enum Input<'a> {
+    Bytes(&'a [u8]),
+    Rows(Vec<Row<'a>>),
+    Size(i64, Option<f64>),
+    Memory(&'a str),
+}
+
+/// A row whose id may be one.
+#[derive(Arbitrary, Debug)]
+struct Row<'a> {
+    id: Result<u128, &'a str>,
+    count: Number<'a>,
+    first: Option<Number<'a>>,
+    details: Option<&'a [u8]>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Number<'a> {
+    Whole(i64),
+    Double(f64),
+    Text(&'a [u8]),
+}
+
+impl Number<'_> {
+    fn value(&self) -> Value {
+        match self {
+            Self::Whole(number) => Value::Int(*number),
+            Self::Double(number) => Value::Double(*number),
+            Self::Text(text) => Value::BulkString(text.to_vec()),
+        }
+    }
+}
+
+impl Row<'_> {
+    fn value(&self) -> Value {
+        let id = match self.id {
+            Ok(id) => uuid::Uuid::from_u128(id).to_string(),
+            Err(text) => text.to_owned(),
+        };
+        let details = self
+            .details
+            .map(|details| Value::BulkString(details.to_vec()));
+        Value::Array(vec![
+            Value::BulkString(id.into()),
+            self.count.value(),
+            self.first.as_ref().map(Number::value).unwrap_or_default(),
+            details.unwrap_or_default(),
+        ])
+    }
+}
+
+fn read(value: Value) {
+    if let Ok(page) = Page::from_redis_value(value.clone()) {
+        for entry in page.entries {
+            assert!(entry.first_failed_at <= entry.last_failed_at, "{entry:?}");
+        }
+    }
+    let _ = Size::from_redis_value(value.clone()).map(|size| size.oldest);
+    let _ = Pruned::from_redis_value(value).map(drop);
+}
+
+fuzz_target!(|input: Input<'_>| {
+    match input {
+        Input::Bytes(bytes) => {
+            if let Ok(value) = parse_redis_value(bytes) {
+                read(value);
+            }
+        }
+        Input::Rows(rows) => {
+            let whole = rows
+                .iter()
+                .filter(|row| row.id.is_ok() && row.first.is_none());
+            let whole = whole.filter(|row| matches!(row.count, Number::Whole(1..=4_294_967_295)));
+            let all_whole = whole.count() == rows.len();
+            let page = Value::Array(vec![
+                Value::Int(0),
+                Value::Int(0),
+                Value::SimpleString(String::new()),
+                Value::SimpleString(String::new()),
+                Value::Array(rows.iter().map(Row::value).collect()),
+            ]);
+            if all_whole {
+                let read = Page::from_redis_value(page.clone()).map(|page| page.entries.len());
+                assert_eq!(
+                    read.ok(),
+                    Some(rows.len()),
+                    "details cost an entry: {rows:?}"
+                );
+            }
+            read(page);
+        }
+        Input::Size(entries, oldest) => {
+            let oldest = oldest.map(Value::Double).unwrap_or_default();
+            read(Value::Array(vec![Value::Int(entries), oldest]));
+        }
+        Input::Memory(text) => drop(evicting(text)),
+    }
+});

@@ -1,0 +1,36 @@
+//! What the suite cannot test of every heap.
+
+use outbox_conformance::ManualClock;
+use outbox_core::{DlqHeap, EventId};
+use outbox_dlq_memory::MemoryDlqHeap;
+use std::time::Duration;
+
+const AGE: Duration = Duration::from_secs(60);
+
+/// A heap with one entry, and its clock.
+async fn heap() -> (MemoryDlqHeap, ManualClock) {
+    let clock = ManualClock::new();
+    let heap = MemoryDlqHeap::new().with_clock(clock.clock());
+    let recorded = heap.record_failure(EventId::new()).await;
+    recorded.expect("recorded");
+    (heap, clock)
+}
+
+#[tokio::test]
+async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
+    let (heap, clock) = heap().await;
+    clock.advance(AGE);
+    assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 0);
+    clock.advance(Duration::from_micros(1));
+    assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 1);
+}
+
+#[tokio::test]
+async fn the_longest_times_are_taken() {
+    let (heap, clock) = heap().await;
+    assert_eq!(heap.prune(Duration::MAX, 10).await.expect("pruned"), 0);
+    let leased = heap.lease_exceeded(1, 10, Duration::MAX).await;
+    assert_eq!(leased.expect("leased").len(), 1);
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained"), []);
+}

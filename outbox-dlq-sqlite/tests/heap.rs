@@ -1,0 +1,73 @@
+//! What the suite cannot test of every heap: migrations of a file, and times to the microsecond.
+
+use outbox_conformance::{Folder, ManualClock};
+use outbox_core::{DlqHeap, ErrorKind, EventId};
+use outbox_dlq_sqlite::rusqlite::Connection;
+use outbox_dlq_sqlite::{DriverOptions, MIGRATIONS, SqliteDlqHeap};
+use std::time::Duration;
+
+const AGE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let applied = || SqliteDlqHeap::applied_migrations(&path).expect("told");
+    assert_eq!(applied(), None);
+    let mut connection = Connection::open(&path).expect("opened");
+    connection.execute_batch("VACUUM").expect("written");
+    assert_eq!(applied(), Some(0));
+    let error = SqliteDlqHeap::open(&path).await.expect_err("not migrated");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let migrated = |connection: &mut _| SqliteDlqHeap::migrate_on(connection).expect("migrated");
+    assert_eq!(migrated(&mut connection), MIGRATIONS.len());
+    assert_eq!(migrated(&mut connection), 0);
+    assert_eq!(applied(), Some(MIGRATIONS.len()));
+    let heap = SqliteDlqHeap::open(&path).await.expect("migrated");
+    heap.record_failure(EventId::new()).await.expect("recorded");
+}
+
+#[tokio::test]
+async fn a_call_that_finds_nothing_to_do_waits_for_no_lock() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let options = DriverOptions::default().busy_timeout(Duration::ZERO);
+    let heap = SqliteDlqHeap::migrate_with(&path, options).await;
+    let heap = heap.expect("migrated");
+    let other = Connection::open(&path).expect("opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let id = EventId::new();
+    heap.forget(&[id]).await.expect("nothing to forget");
+    assert_eq!(heap.drain_exceeded(1).await.expect("empty"), []);
+    let error = heap.record_failure(id).await.expect_err("locked");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// A heap with one entry, and its clock.
+async fn heap(name: &str) -> (SqliteDlqHeap, ManualClock) {
+    let clock = ManualClock::new();
+    let heap = SqliteDlqHeap::open_in_memory(name).await.expect("opened");
+    let heap = heap.with_clock(clock.clock());
+    let recorded = heap.record_failure(EventId::new()).await;
+    recorded.expect("recorded");
+    (heap, clock)
+}
+
+#[tokio::test]
+async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
+    let (heap, clock) = heap("pruned").await;
+    clock.advance(AGE);
+    assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 0);
+    clock.advance(Duration::from_micros(1));
+    assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 1);
+}
+
+#[tokio::test]
+async fn the_longest_times_are_taken() {
+    let (heap, clock) = heap("longest").await;
+    assert_eq!(heap.prune(Duration::MAX, 10).await.expect("pruned"), 0);
+    let leased = heap.lease_exceeded(1, 10, Duration::MAX).await;
+    assert_eq!(leased.expect("leased").len(), 1);
+    clock.advance(Duration::from_secs(3600));
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained"), []);
+}
