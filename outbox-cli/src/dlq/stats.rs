@@ -19,8 +19,8 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
                 "type": group.event_type,
                 "last_error": group.last_error.as_deref(),
                 "count": group.count,
-                "oldest": oldest.to_string(),
-                "newest": newest.to_string(),
+                "oldest": oldest,
+                "newest": newest,
             }))?;
         } else {
             print(format_args!(
