@@ -248,6 +248,7 @@ BEGIN
                   AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                   AND NOT (coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
                            AND e.seq <= l.position)
+                ORDER BY e.seq
                 LIMIT most + 1
             ) AS e
             LIMIT most + 1);

@@ -25,6 +25,7 @@ FROM (
               AND NOT pg_visible_in_snapshot(xid, l.seen)
               AND NOT (coalesce(pg_visible_in_snapshot(xid, l.window_end), false)
                        AND seq <= l.position)
+            ORDER BY seq
             LIMIT $1
         ) AS e
     ) AS e

@@ -4,7 +4,8 @@
 -- has none left in its window. waiting: some of these may have to wait behind others.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
--- where the rows do that were not seen before. Now and then that place is marked. A lane that another claim locks is left to it. So is
+-- where the rows do that were not seen before (looked for in their order, so that the index is used
+-- whatever the statistics say). Now and then that place is marked. A lane that another claim locks is left to it. So is
 -- one that was changed after the snapshot was taken (its turn is then another), as rows that its
 -- window includes might be missing here. A claim that has lost a lane meanwhile takes no other: its
 -- token would stand again for what it had read before.
@@ -16,9 +17,10 @@ WITH free AS MATERIALIZED (
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
-           OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                      WHERE e.lane = l.lane AND e.seq > l.begin
-                        AND NOT pg_visible_in_snapshot(e.xid, l.seen)))
+           OR (SELECT true FROM outbox.outbox_events AS e
+               WHERE e.lane = l.lane AND e.seq > l.begin
+                 AND NOT pg_visible_in_snapshot(e.xid, l.seen)
+               ORDER BY e.seq LIMIT 1))
     ORDER BY turn
     LIMIT $4
     FOR UPDATE SKIP LOCKED

@@ -4,9 +4,10 @@ SELECT EXISTS (
            SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL
              AND (window_end IS NOT NULL
-                  OR EXISTS (SELECT FROM outbox.outbox_events AS e
-                             WHERE e.lane = l.lane AND e.seq > l.begin
-                               AND NOT pg_visible_in_snapshot(e.xid, l.seen)))
+                  OR (SELECT true FROM outbox.outbox_events AS e
+                      WHERE e.lane = l.lane AND e.seq > l.begin
+                        AND NOT pg_visible_in_snapshot(e.xid, l.seen)
+                      ORDER BY e.seq LIMIT 1))
        ) AS events,
        coalesce(min(n.due_at) FILTER (WHERE NOT n.suspect) <= now(), false) AS retries,
        coalesce(min(n.due_at) FILTER (WHERE n.suspect) <= now(), false) AS suspects,

@@ -1,0 +1,54 @@
+//! How the server reads the log.
+
+mod support;
+
+use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_store_postgres::sqlx;
+use outbox_store_postgres::{DriverOptions, PostgresOutbox};
+use std::time::Duration;
+use support::{Own, each};
+
+const LEASE: Duration = Duration::from_secs(30);
+const EVENTS: usize = 20_000;
+
+/// Statistics may promise rows to a look that finds none, and then the whole table is read.
+#[tokio::test]
+async fn a_log_with_a_backlog_is_read_by_its_index_only() {
+    let own = Own::in_schema("outbox");
+    for _ in 0..EVENTS / 1000 {
+        let event = |n: usize| Event::new("read", "").ordering_key(n.to_string());
+        own.append(&(0..1000).map(event).collect::<Vec<_>>()).await;
+    }
+    own.execute("VACUUM ANALYZE outbox.outbox_events").await;
+    let pool = own.pool();
+    let opened = PostgresOutbox::open(pool.clone(), DriverOptions::default()).await;
+    let store = opened.expect("opened");
+    let mut published = 0;
+    loop {
+        let claim = store.claim(100, LEASE).await.expect("claimed");
+        if claim.events.is_empty() {
+            break;
+        }
+        let settlements = each(&claim, &Outcome::Published);
+        let settled = store.settle(claim.token, &settlements).await;
+        settled.expect("settled");
+        published += claim.events.len();
+    }
+    assert_eq!(published, EVENTS);
+    while store.clean_up(1000).await.expect("cleaned up") > 0 {}
+    drop(store);
+    pool.close().await;
+    // What a connection did is counted for sure once it has ended.
+    let read = "SELECT seq_tup_read FROM pg_stat_user_tables
+                WHERE relname = 'outbox_events' AND idx_tup_fetch >= $1
+                  AND (SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND backend_type = 'client backend') = 1";
+    let mut connection = own.connect().await;
+    let sequentially: i64 = loop {
+        let query = sqlx::query_scalar(read).bind(i64::try_from(EVENTS).expect("small"));
+        if let Some(rows) = query.fetch_optional(&mut connection).await.expect("read") {
+            break rows;
+        }
+    };
+    assert_eq!(sequentially, 0, "rows were read beside the index");
+}
