@@ -68,7 +68,7 @@ impl OutboxStorage for PostgresOutbox {
             let mut sleep = outlook.next_in.unwrap_or(rest).min(rest);
             if !rung.hears(outlook.oldest_open) {
                 sleep = sleep.min(pause);
-                pause *= 2;
+                pause = pause.saturating_mul(2);
                 if !rung.is_listening() {
                     pause = pause.min(LONGEST_LOOK);
                 }

@@ -97,6 +97,27 @@ async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
     assert_eq!(publish(&store).await, 1);
 }
 
+/// As when other workers take what rings, while a transaction from before it slept stays open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_rung_for_nothing_over_and_over_sleeps_on_and_wakes() {
+    let own = Own::in_schema("outbox");
+    let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
+    let mut open = own.connect().await;
+    let begin = "BEGIN; SELECT pg_current_xact_id()";
+    open.execute(begin).await.expect("begun");
+    let sleeper = sleep(&store);
+    asleep(&mut connection).await;
+    let ring = "DO $$ BEGIN
+                    PERFORM pg_notify('outbox_' || 'outbox.outbox_events'::regclass::oid, '');
+                END $$";
+    for _ in 0..200 {
+        own.execute(ring).await;
+    }
+    append_one(&own).await;
+    wakes(sleeper).await;
+    assert_eq!(publish(&store).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_without_listening_wakes_and_leaves_no_trace() {
     let own = Own::in_schema("outbox");
