@@ -30,10 +30,30 @@ const INSERT: &str = "
          AS e (id, event_type, payload, content_type, headers, key, token, created_at,
                available_at)";
 
+/// The same, written as this project writes its own: the arrays are read side by side.
+const SIDE_BY_SIDE: &str = "
+    INSERT INTO bare
+    SELECT id, event_type, payload, content_type, headers::json, key, token, created_at, available_at
+    FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS event_type,
+                 unnest($3::bytea[]) AS payload, unnest($4::text[]) AS content_type,
+                 unnest($5::text[]) AS headers, unnest($6::text[]) AS key,
+                 unnest($7::text[]) AS token, unnest($8::timestamptz[]) AS created_at,
+                 unnest($9::timestamptz[]) AS available_at) AS e";
+
+#[derive(Clone, Copy)]
+enum Way {
+    Outbox,
+    /// This statement into the table of the application.
+    Bare(&'static str),
+}
+
 pub(crate) async fn run() -> Result<(), Failure> {
     let postgres = Postgres::start().await?;
     PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
     postgres.pool.execute(BARE).await?;
+    let orders = "CREATE TABLE orders (
+        id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, amount integer NOT NULL)";
+    postgres.pool.execute(orders).await?;
     // As an application's server is set: a commit waits for the disk.
     for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
         let set = format!("ALTER SYSTEM SET {setting} = on");
@@ -41,25 +61,25 @@ pub(crate) async fn run() -> Result<(), Failure> {
     }
     postgres.pool.execute("SELECT pg_reload_conf()").await?;
     for size in [1, 10, 1000] {
-        let transactions = 2000 / size.min(100);
-        let (mut bare, mut ours) = (Vec::new(), Vec::new());
+        let ways = [Way::Outbox, Way::Bare(INSERT), Way::Bare(SIDE_BY_SIDE)];
+        let mut times = ways.map(|_| Vec::new());
         for _ in 0..ROUNDS {
-            bare.push(time(&postgres, size, transactions, false).await?);
-            ours.push(time(&postgres, size, transactions, true).await?);
+            for (way, times) in ways.iter().zip(&mut times) {
+                times.push(time(&postgres, size, 2000 / size.min(100), *way).await?);
+            }
         }
-        let ratio = median(
-            ours.iter()
-                .zip(&bare)
-                .map(|(ours, bare)| ours / bare)
-                .collect(),
-        );
+        let [ours, bare, side_by_side] = times;
+        let ratio = |to: &[f64]| median(ours.iter().zip(to).map(|(ours, to)| ours / to).collect());
         println!(
-            "{size} a transaction: {:.1} us an event, bare {:.1} us, ratio {ratio:.2}",
-            median(ours),
-            median(bare)
+            "{size} a transaction: {:.1} us an event, {:.2} times a bare INSERT, {:.2} times one \
+             with arrays side by side",
+            median(ours.clone()),
+            ratio(&bare),
+            ratio(&side_by_side)
         );
     }
-    notify(&postgres).await
+    wake_up(&postgres, true).await?;
+    wake_up(&postgres, false).await
 }
 
 /// Microseconds for an event.
@@ -67,7 +87,7 @@ async fn time(
     postgres: &Postgres,
     size: usize,
     transactions: usize,
-    outbox: bool,
+    way: Way,
 ) -> Result<f64, Failure> {
     let mut connection = postgres.pool.acquire().await?;
     let batches: Vec<Vec<Event>> = (0..transactions)
@@ -76,21 +96,24 @@ async fn time(
     let start = Instant::now();
     for events in &batches {
         connection.execute("BEGIN").await?;
-        if outbox {
-            append(&mut connection, &Schema::default(), events).await?;
-        } else {
-            insert(&mut connection, events).await?;
+        match way {
+            Way::Outbox => append(&mut connection, &Schema::default(), events).await?,
+            Way::Bare(statement) => insert(&mut connection, statement, events).await?,
         }
         connection.execute("COMMIT").await?;
     }
     Ok(start.elapsed().as_secs_f64() * 1e6 / (size * transactions) as f64)
 }
 
-async fn insert(connection: &mut PgConnection, events: &[Event]) -> Result<(), Failure> {
+async fn insert(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    events: &[Event],
+) -> Result<(), Failure> {
     fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
         events.iter().map(column).collect()
     }
-    let query = sqlx::query(INSERT)
+    let query = sqlx::query(statement)
         .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
         .bind(each(events, |event| event.event_type.as_str()))
         .bind(each(events, |event| &event.payload[..]))
@@ -104,8 +127,9 @@ async fn insert(connection: &mut PgConnection, events: &[Event]) -> Result<(), F
     Ok(())
 }
 
-/// Eight producers at once, with the wake-up's trigger and without it.
-async fn notify(postgres: &Postgres) -> Result<(), Failure> {
+/// Eight producers at once, with the wake-up's trigger and without it: each event in a transaction
+/// with a row of the application, or alone in a statement that commits itself.
+async fn wake_up(postgres: &Postgres, with_row: bool) -> Result<(), Failure> {
     const PRODUCERS: usize = 8;
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
@@ -120,10 +144,16 @@ async fn notify(postgres: &Postgres) -> Result<(), Failure> {
             let barrier = Arc::new(Barrier::new(PRODUCERS));
             let start = Instant::now();
             let producers: Vec<_> = (0..PRODUCERS)
-                .map(|_| tokio::spawn(produce(postgres.pool.clone(), Arc::clone(&barrier))))
+                .map(|_| {
+                    tokio::spawn(produce(
+                        postgres.pool.clone(),
+                        Arc::clone(&barrier),
+                        with_row,
+                    ))
+                })
                 .collect();
             for producer in producers {
-                producer.await?.map_err(|error| error.to_string())?;
+                producer.await??;
             }
             times.push(start.elapsed().as_secs_f64());
         }
@@ -131,20 +161,33 @@ async fn notify(postgres: &Postgres) -> Result<(), Failure> {
         ratios.push(times[0] / times[1]);
     }
     println!(
-        "{PRODUCERS} producers at once, nobody asleep: with the wake-up {:.3} of the time without",
+        "{PRODUCERS} producers at once, {}, nobody asleep: with the wake-up {:.3} of the time without",
+        if with_row {
+            "an order and its event in a transaction"
+        } else {
+            "each event alone"
+        },
         median(ratios)
     );
     Ok(())
 }
 
-async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>) -> Result<(), sqlx::Error> {
+async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>, with_row: bool) -> Result<(), Failure> {
     let mut connection = pool.acquire().await?;
     let events: Vec<Event> = (0..500).map(ours::event).collect();
     barrier.wait().await;
     for event in events {
-        append(&mut connection, &Schema::default(), &[event])
-            .await
-            .map_err(|error| sqlx::Error::Protocol(error.report()))?;
+        if !with_row {
+            append(&mut connection, &Schema::default(), &[event]).await?;
+            continue;
+        }
+        connection.execute("BEGIN").await?;
+        sqlx::query("INSERT INTO orders (amount) VALUES ($1)")
+            .bind(250)
+            .execute(&mut *connection)
+            .await?;
+        append(&mut connection, &Schema::default(), &[event]).await?;
+        connection.execute("COMMIT").await?;
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 -- belong to the relay. docs/postgres-schema.md tells each column.
 
 -- A log: rows are inserted, read and, once they are consumed, cleaned up; never updated.
--- lane: events of one ordering key share a lane, and a claim reads a lane as a whole.
 -- xid: tells with a snapshot whether the row had been committed when the snapshot was taken. It stands
 -- before seq, so a transaction has its number before its rows have theirs, and the sequence gives them
 -- one by one: one that got its number after a row could be seen has only rows of a greater seq.
@@ -13,9 +12,6 @@ CREATE TABLE outbox.outbox_events (
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     available_at      timestamptz,
     replays           integer     NOT NULL DEFAULT 0,
-    lane              smallint    NOT NULL GENERATED ALWAYS AS
-                      ((CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
-                             ELSE hashtextextended(ordering_key, 0) END & 15)::smallint) STORED,
     event_type        text        NOT NULL CHECK (event_type <> ''),
     content_type      text        NOT NULL DEFAULT 'application/json',
     ordering_key      text,
@@ -24,8 +20,19 @@ CREATE TABLE outbox.outbox_events (
     payload           bytea       NOT NULL
 );
 
--- A window is read in the order of its rows. An insert pays for each index: there is no other.
-CREATE INDEX outbox_events_in_order ON outbox.outbox_events (lane, seq);
+-- The log with the lane of each event: those of one ordering key share a lane, and a claim reads a
+-- lane as a whole. A column for it would cost an insert more than all the others do.
+CREATE VIEW outbox.outbox_log AS
+SELECT (CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
+             ELSE hashtextextended(ordering_key, 0) END & 15)::smallint AS lane, *
+FROM outbox.outbox_events;
+
+-- A lane is read in the order of its rows. An insert pays for each index: there is no other. No two
+-- entries are equal, so a full page is not searched for such.
+CREATE INDEX outbox_events_in_order ON outbox.outbox_events
+    (((CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
+            ELSE hashtextextended(ordering_key, 0) END & 15)::smallint), seq)
+    WITH (deduplicate_items = off);
 
 -- Consumed rows go soon and new ones come: plan and clean up by what is there now.
 ALTER TABLE outbox.outbox_events SET (autovacuum_vacuum_scale_factor = 0,
@@ -231,7 +238,7 @@ DECLARE
     most CONSTANT integer := 1000;
     most_bytes CONSTANT integer := 4000000;
     locked boolean;
-    unread tid[];
+    unread uuid[];
     kept outbox.outbox_events[];
 BEGIN
     FOREACH locked IN ARRAY ARRAY[false, true] LOOP
@@ -239,11 +246,11 @@ BEGIN
             LOCK TABLE outbox.outbox_events IN ACCESS EXCLUSIVE MODE;
         END IF;
         unread := ARRAY(
-            SELECT e.ctid
+            SELECT e.id
             FROM outbox.outbox_unread AS l
             CROSS JOIN LATERAL (
-                SELECT e.ctid
-                FROM outbox.outbox_events AS e
+                SELECT e.id
+                FROM outbox.outbox_log AS e
                 WHERE e.lane = l.lane AND e.seq > l.begin
                   AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                   AND NOT (coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
@@ -254,11 +261,11 @@ BEGIN
             LIMIT most + 1);
         IF cardinality(unread) > most
            OR (SELECT sum(octet_length(payload)) FROM outbox.outbox_events
-               WHERE ctid = ANY (unread)) > most_bytes THEN
+               WHERE id = ANY (unread)) > most_bytes THEN
             RETURN false;
         END IF;
     END LOOP;
-    kept := ARRAY(SELECT e FROM outbox.outbox_events AS e WHERE ctid = ANY (unread));
+    kept := ARRAY(SELECT e FROM outbox.outbox_events AS e WHERE id = ANY (unread));
     TRUNCATE outbox.outbox_events;
     INSERT INTO outbox.outbox_events
            (xid, seq, id, created_at, available_at, replays, event_type, content_type, ordering_key,

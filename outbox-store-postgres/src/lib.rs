@@ -51,6 +51,7 @@ pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
 const TABLES: &[&str] = &[
     "outbox_events",
+    "outbox_log",
     "outbox_tokens",
     "outbox_lanes",
     "outbox_marks",

@@ -136,14 +136,15 @@ async fn a_producer_appends_and_does_nothing_else() {
 
     for sql in [
         "SELECT FROM outbox.outbox_events",
+        "SELECT FROM outbox.outbox_log",
         "INSERT INTO outbox.outbox_events (event_type, payload) VALUES ('a', '') RETURNING seq",
         "INSERT INTO outbox.outbox_events (event_type, payload, seq) OVERRIDING SYSTEM VALUE
          VALUES ('a', '', 1)",
         "INSERT INTO outbox.outbox_events (event_type, payload, xid) VALUES ('a', '', '7')",
-        "INSERT INTO outbox.outbox_events (event_type, payload, lane) VALUES ('a', '', 1)",
         "INSERT INTO outbox.outbox_events (event_type, payload, replays) VALUES ('a', '', 1)",
         "UPDATE outbox.outbox_events SET payload = ''",
         "DELETE FROM outbox.outbox_events",
+        "DELETE FROM outbox.outbox_log",
         "SELECT FROM outbox.outbox_tokens",
         "INSERT INTO outbox.outbox_tokens VALUES ('forged', gen_random_uuid())",
         "UPDATE outbox.outbox_lanes SET position = 0",

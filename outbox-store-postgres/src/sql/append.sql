@@ -1,11 +1,12 @@
--- Events of the caller's transaction, in their order.
+-- Events of the caller's transaction, in their order. The arrays are read side by side, row by row;
+-- FROM unnest($1, $2, …) would first fill a store with each of them.
 INSERT INTO outbox.outbox_events
        (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
         created_at, available_at)
 SELECT id, event_type, payload, content_type, headers::json, ordering_key, idempotency_token,
        created_at, available_at
-FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[],
-            $8::timestamptz[], $9::timestamptz[])
-     WITH ORDINALITY AS e (id, event_type, payload, content_type, headers, ordering_key,
-                           idempotency_token, created_at, available_at, place)
-ORDER BY place
+FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS event_type,
+             unnest($3::bytea[]) AS payload, unnest($4::text[]) AS content_type,
+             unnest($5::text[]) AS headers, unnest($6::text[]) AS ordering_key,
+             unnest($7::text[]) AS idempotency_token, unnest($8::timestamptz[]) AS created_at,
+             unnest($9::timestamptz[]) AS available_at) AS e

@@ -16,11 +16,11 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT count(*) AS unread,
                count(*) FILTER (WHERE pg_visible_in_snapshot(e.xid, l.window_end)) AS in_window,
-               (SELECT first.created_at FROM outbox.outbox_events AS first
+               (SELECT first.created_at FROM outbox.outbox_log AS first
                 WHERE first.lane = l.lane AND first.seq = min(e.seq)) AS oldest
         FROM (
             SELECT xid, seq
-            FROM outbox.outbox_events
+            FROM outbox.outbox_log
             WHERE lane = l.lane AND seq > l.begin
               AND NOT pg_visible_in_snapshot(xid, l.seen)
               AND NOT (coalesce(pg_visible_in_snapshot(xid, l.window_end), false)

@@ -17,7 +17,7 @@ WITH free AS MATERIALIZED (
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
-           OR (SELECT true FROM outbox.outbox_events AS e
+           OR (SELECT true FROM outbox.outbox_log AS e
                WHERE e.lane = l.lane AND e.seq > l.begin
                  AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                ORDER BY e.seq LIMIT 1))
@@ -56,7 +56,7 @@ SELECT t.lane, e.seq, e.id, e.event_type, e.payload, e.content_type, e.headers, 
 FROM taken AS t
 LEFT JOIN LATERAL (
     SELECT *
-    FROM outbox.outbox_events AS e
+    FROM outbox.outbox_log AS e
     WHERE e.lane = t.lane AND e.seq > t.position
       AND pg_visible_in_snapshot(e.xid, t.window_end)
       AND NOT pg_visible_in_snapshot(e.xid, t.seen)

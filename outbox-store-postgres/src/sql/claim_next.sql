@@ -25,7 +25,7 @@ SELECT t.lane, e.seq, e.id, e.event_type, e.payload, e.content_type, e.headers, 
 FROM taken AS t
 LEFT JOIN LATERAL (
     SELECT *
-    FROM outbox.outbox_events AS e
+    FROM outbox.outbox_log AS e
     WHERE e.lane = t.lane AND e.seq > t.position
       AND pg_visible_in_snapshot(e.xid, t.window_end)
       AND NOT pg_visible_in_snapshot(e.xid, t.seen)

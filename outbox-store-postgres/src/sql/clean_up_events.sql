@@ -11,14 +11,14 @@ WITH old AS MATERIALIZED (
     JOIN unnest($2::bigint[]) WITH ORDINALITY AS a (seq, place) ON a.place = l.lane + 1
     CROSS JOIN LATERAL (
         SELECT e.lane, e.seq, pg_visible_in_snapshot(e.xid, l.seen) AS consumed
-        FROM outbox.outbox_events AS e
+        FROM outbox.outbox_log AS e
         WHERE e.lane = l.lane AND e.seq > a.seq AND e.seq <= l.top
         ORDER BY e.seq
         LIMIT $1
     ) AS e
 ),
 gone AS (
-    DELETE FROM outbox.outbox_events AS e USING old
+    DELETE FROM outbox.outbox_log AS e USING old
     WHERE e.lane = old.lane AND e.seq = old.seq AND old.consumed
     RETURNING e.lane
 )

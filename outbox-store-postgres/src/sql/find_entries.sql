@@ -11,13 +11,13 @@ SELECT e.id, e.lane, NULL, e.seq, e.ordering_key, 0::bigint, e.replays,
        l.reads > 0 AND coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)
        AND l.reads > (
            SELECT count(*) FROM (
-               SELECT FROM outbox.outbox_events AS before
+               SELECT FROM outbox.outbox_log AS before
                WHERE before.lane = e.lane AND before.seq > l.position AND before.seq < e.seq
                  AND pg_visible_in_snapshot(before.xid, l.window_end)
                  AND NOT pg_visible_in_snapshot(before.xid, l.seen)
                LIMIT l.reads
            ) AS before)
-FROM outbox.outbox_events AS e
+FROM outbox.outbox_log AS e
 JOIN outbox.outbox_lanes AS l USING (lane)
 WHERE e.id = ANY ($1) AND e.lane = ANY ($2)
   AND NOT (pg_visible_in_snapshot(e.xid, l.seen)

@@ -4,7 +4,7 @@ SELECT EXISTS (
            SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL
              AND (window_end IS NOT NULL
-                  OR (SELECT true FROM outbox.outbox_events AS e
+                  OR (SELECT true FROM outbox.outbox_log AS e
                       WHERE e.lane = l.lane AND e.seq > l.begin
                         AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                       ORDER BY e.seq LIMIT 1))

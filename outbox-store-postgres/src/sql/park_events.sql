@@ -10,6 +10,6 @@ SELECT e.lane,
        e.idempotency_token, e.created_at, e.available_at, e.replays
 FROM unnest($1::smallint[], $2::bigint[], $3::interval[], $4::bigint[])
      AS p (lane, seq, delay, attempts)
-JOIN outbox.outbox_events AS e ON e.lane = p.lane AND e.seq = p.seq
+JOIN outbox.outbox_log AS e ON e.lane = p.lane AND e.seq = p.seq
 ORDER BY e.seq
 RETURNING place, id

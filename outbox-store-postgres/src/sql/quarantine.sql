@@ -12,7 +12,7 @@ WITH gone AS (
               coalesce(f.last_at, now()) AS last_at
 ),
 consumed AS (
-    DELETE FROM outbox.outbox_events AS e
+    DELETE FROM outbox.outbox_log AS e
     USING gone AS g, outbox.outbox_lanes AS l
     WHERE e.id = g.id AND l.lane = e.lane
       AND (pg_visible_in_snapshot(e.xid, l.seen)

@@ -4,8 +4,8 @@
 -- after the rows. Under the lock of all lanes.
 WITH consumed AS (
     DELETE FROM outbox.outbox_events AS e
-    USING outbox.outbox_lanes AS l, pg_catalog.pg_constraint AS c
-    WHERE l.lane = e.lane
+    USING outbox.outbox_lanes AS l, outbox.outbox_log AS place, pg_catalog.pg_constraint AS c
+    WHERE place.id = e.id AND l.lane = place.lane
       AND c.conrelid = e.tableoid AND c.contype = 'p' AND age(e.xmin) >= age(c.xmin)
       AND (pg_visible_in_snapshot(e.xid, l.seen)
            OR coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)

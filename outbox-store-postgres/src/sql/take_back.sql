@@ -5,7 +5,7 @@ WITH rows AS MATERIALIZED (
     SELECT l.reads, e.*
     FROM outbox.outbox_lanes AS l
     CROSS JOIN LATERAL (
-        SELECT * FROM outbox.outbox_events AS e
+        SELECT * FROM outbox.outbox_log AS e
         WHERE e.lane = l.lane AND e.seq > l.position
           AND pg_visible_in_snapshot(e.xid, l.window_end)
           AND NOT pg_visible_in_snapshot(e.xid, l.seen)
