@@ -9,19 +9,17 @@ use outbox_core::{
 };
 use outbox_store_memory::MemoryOutbox;
 use std::future::pending;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// A store in memory whose next claim may fail, and that counts the waits for work.
+/// A store in memory whose next claim may fail, and that tells of the first wait for work.
 #[derive(Debug, Default)]
 struct Watched {
     store: MemoryOutbox,
     fails: Mutex<Option<ErrorKind>>,
-    waits: AtomicUsize,
     /// How many events were not settled yet when the worker waited first.
-    pending_at_first_wait: Mutex<Option<u64>>,
+    pending_at_first_wait: OnceLock<u64>,
 }
 
 #[async_trait]
@@ -50,10 +48,8 @@ impl OutboxStorage for Watched {
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
-        if self.waits.fetch_add(1, Ordering::Relaxed) == 0 {
-            let pending = self.store.backlog().await?.pending;
-            *self.pending_at_first_wait.lock().expect("not poisoned") = Some(pending);
-        }
+        let pending = self.store.backlog().await?.pending;
+        self.pending_at_first_wait.get_or_init(|| pending);
         self.store.wait_for_work(at_most).await
     }
 
@@ -75,8 +71,8 @@ async fn a_worker_waits_only_when_nothing_is_due() {
     let stop = sleep(Duration::from_secs(1));
     worker(&store, &broker).run(stop).await.expect("stopped");
     assert_each_once(&broker.events(), &events);
-    let pending = *store.pending_at_first_wait.lock().expect("not poisoned");
-    assert_eq!(pending, Some(0), "it waited while events were due");
+    let pending = store.pending_at_first_wait.get();
+    assert_eq!(pending, Some(&0), "it waited while events were due");
 }
 
 #[tokio::test(start_paused = true)]
