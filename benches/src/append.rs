@@ -65,7 +65,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         let mut times = ways.map(|_| Vec::new());
         for _ in 0..ROUNDS {
             for (way, times) in ways.iter().zip(&mut times) {
-                times.push(time(&postgres, size, 2000 / size.min(100), *way).await?);
+                times.push(time(&postgres, size, *way).await?);
             }
         }
         let [ours, bare, side_by_side] = times;
@@ -83,12 +83,8 @@ pub(crate) async fn run() -> Result<(), Failure> {
 }
 
 /// Microseconds for an event.
-async fn time(
-    postgres: &Postgres,
-    size: usize,
-    transactions: usize,
-    way: Way,
-) -> Result<f64, Failure> {
+async fn time(postgres: &Postgres, size: usize, way: Way) -> Result<f64, Failure> {
+    let transactions = 2000 / size.min(100);
     let mut connection = postgres.pool.acquire().await?;
     let batches: Vec<Vec<Event>> = (0..transactions)
         .map(|_| (0..size).map(ours::event).collect())

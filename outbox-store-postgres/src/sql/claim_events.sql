@@ -5,10 +5,10 @@
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- where the rows do that were not seen before (looked for in their order, so that the index is used
--- whatever the statistics say). Now and then that place is marked. A lane that another claim locks is left to it. So is
--- one that was changed after the snapshot was taken (its turn is then another), as rows that its
--- window includes might be missing here. A claim that has lost a lane meanwhile takes no other: its
--- token would stand again for what it had read before.
+-- whatever the statistics say). Now and then that place is marked. A lane that another claim locks
+-- is left to it. So is one that was changed after the snapshot was taken (its turn is then another),
+-- as rows that its window includes might be missing here. A claim that has lost a lane meanwhile
+-- takes no other: its token would stand again for what it had read before.
 -- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
 WITH free AS MATERIALIZED (
     SELECT lane, begin
