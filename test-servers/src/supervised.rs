@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 /// Runs the command that follows its three arguments. The owner holds the other end of its
 /// standard input: when that closes, by a drop or by the owner's death, the server gets the signal
 /// and the folder goes. Before that each line kills the server, or runs it again. It is stopped
-/// while its children are killed, as it would bring new ones.
+/// while its children are killed, as it would bring new ones; they are waited for until they hold
+/// nothing, as a child that still ends keeps a PostgreSQL from starting on the same data.
 const SUPERVISE: &str = r#"
 signal=$1 folder=$2 log=$3
 shift 3
@@ -17,9 +18,11 @@ server=$!
 while read -r line; do
     if [ "$line" = kill ]; then
         kill -s STOP "$server"
+        children=$(pgrep -d , -P "$server")
         pkill -KILL -P "$server"
         kill -s KILL "$server"
         wait "$server"
+        while ps -o stat= -p "$children" | grep -q '^[^Z]'; do sleep 0.01; done
     else
         "$@" </dev/null >>"$log" 2>&1 &
         server=$!

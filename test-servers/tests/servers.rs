@@ -85,15 +85,18 @@ fn a_redis_comes_back_on_its_port_with_settings_of_its_own() {
     assert_eq!(ping(again.url()), "+PONG\r\n+OK\r\n");
 }
 
-/// What psql answers.
-fn select(url: &str, sql: &str) -> String {
+fn psql(url: &str, sql: &str) -> Command {
     let folders = search_path();
     let psql = folders.iter().map(|folder| folder.join("psql"));
     let psql = psql.into_iter().find(|psql| psql.is_file()).expect("psql");
-    let output = Command::new(psql)
-        .args([url, "-Atc", sql])
-        .output()
-        .expect("psql runs");
+    let mut command = Command::new(psql);
+    command.args([url, "-Atc", sql]);
+    command
+}
+
+/// What psql answers.
+fn select(url: &str, sql: &str) -> String {
+    let output = psql(url, sql).output().expect("psql runs");
     assert!(output.status.success(), "{}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -115,6 +118,30 @@ fn a_killed_postgresql_starts_again_with_what_was_committed() {
     assert!(TcpStream::connect(address).is_err(), "it still answers");
     server.restart().expect("started again");
     assert_eq!(select(server.url(), "SELECT n FROM kept"), "7\n");
+}
+
+/// A backend with much memory takes a while to end, and the server does not start before it has.
+#[test]
+fn a_postgresql_that_is_killed_at_work_starts_again_at_once() {
+    const BACKENDS: usize = 4;
+    let mut server = Server::start(Kind::Postgres, &search_path()).expect("started");
+    let work = "SELECT length(repeat('x', 200000000)), pg_sleep(600)";
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    for _ in 0..3 {
+        let clients: Vec<Child> = (0..BACKENDS)
+            .map(|_| psql(server.url(), work).stderr(Stdio::null()).spawn())
+            .map(|client| client.expect("psql runs"))
+            .collect();
+        let start = Instant::now();
+        while select(server.url(), asleep).trim() != BACKENDS.to_string() {
+            assert!(start.elapsed() < PATIENCE, "a backend does not work");
+        }
+        server.kill().expect("killed");
+        server.restart().expect("started again");
+        for mut client in clients {
+            assert!(!client.wait().expect("ended").success());
+        }
+    }
 }
 
 #[test]
