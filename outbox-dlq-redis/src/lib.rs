@@ -10,7 +10,9 @@ mod server;
 use async_trait::async_trait;
 use connection::Link;
 use keys::Keys;
-use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_core::{
+    DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
+};
 use redis::{FromRedisValue, ScriptInvocation};
 use reply::{Page, Pruned, Size};
 use scripts::Scripts;
@@ -147,6 +149,20 @@ impl RedisDlqHeap {
         self.link.run(operation, call).await
     }
 
+    /// Names the key if one of another type was in the way: the short scripts do not look for it.
+    async fn named(
+        &self,
+        operation: &'static str,
+        result: Result<(), OutboxError>,
+    ) -> Result<(), OutboxError> {
+        let Err(error) = result else { return Ok(()) };
+        if error.kind() == ErrorKind::Corrupt {
+            let size = self.call(&self.scripts.size);
+            self.run::<Size>(operation, &size).await?;
+        }
+        Err(error)
+    }
+
     /// Asks for page after page, up to `limit` entries. `page` prepares a call for at most so many.
     ///
     /// What earlier pages gave up is not lost to an error of a later one: it is returned, and the
@@ -217,7 +233,8 @@ impl DlqHeap for RedisDlqHeap {
                 let text = text.map_or_else(String::new, |text| format!(" {text}"));
                 record.arg(failure.id.to_string()).arg(text);
             }
-            self.run::<()>("record", &record).await?;
+            let recorded = self.run::<()>("record", &record).await;
+            self.named("record", recorded).await?;
         }
         Ok(())
     }
@@ -229,7 +246,8 @@ impl DlqHeap for RedisDlqHeap {
             for id in part {
                 forget.arg(id.to_string());
             }
-            self.run::<()>("forget", &forget).await?;
+            let forgotten = self.run::<()>("forget", &forget).await;
+            self.named("forget", forgotten).await?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The scripts, each in a file of its own. What all of them begin with is in `keys.lua`, and what
-//! those that read entries share, in `common.lua`.
+//! The scripts, each in a file of its own, behind the files with what it shares with others. All
+//! begin with `keys.lua`.
 
 use redis::Script;
 
@@ -26,12 +26,12 @@ pub(crate) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            record: script!("common", "record"),
+            record: script!("time", "record"),
             forget: script!("forget"),
-            drain: script!("common", "drain"),
-            lease: script!("common", "lease"),
-            size: script!("common", "size"),
-            prune: script!("common", "prune"),
+            drain: script!("types", "time", "common", "drain"),
+            lease: script!("types", "time", "common", "lease"),
+            size: script!("types", "size"),
+            prune: script!("types", "time", "common", "prune"),
             memory: Script::new(include_str!("lua/memory.lua")),
         }
     }

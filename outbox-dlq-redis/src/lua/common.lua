@@ -1,16 +1,16 @@
--- The time, in microseconds of the server's clock, and what is no entry.
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2] + ARGV[1]
+-- What the scripts that read entries share.
+local function remove(ids)
+    if #ids == 0 then return end
+    redis.call('ZREM', counts, unpack(ids))
+    redis.call('ZREM', turns, unpack(ids))
+    redis.call('ZREM', first, unpack(ids))
+    redis.call('HDEL', details, unpack(ids))
+end
 
 local uuid = '^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$'
 
 local function is_id(member)
     return member:find(uuid) ~= nil and member:lower() == member
-end
-
-local function is_count(score)
-    local count = tonumber(score)
-    return count ~= nil and count >= 1 and count <= 4294967295 and count % 1 == 0
 end
 
 -- Of many members at once; never more than a page, as the stack of Lua is small.
