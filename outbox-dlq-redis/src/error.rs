@@ -61,11 +61,12 @@ fn is_of_a_certificate(_: &RedisError) -> bool {
 }
 
 /// What a server means that has no code for it: it has as many clients as it takes, or, before
-/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`.
+/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`, or
+/// `…:156: WRONGTYPE …`.
 fn told(detail: Option<&str>) -> ErrorKind {
     let detail = detail.unwrap_or_default();
-    let behind = detail.rsplit_once(": -").map_or("", |(_, behind)| behind);
-    match behind.split(' ').next() {
+    let behind = detail.rsplit_once(": ").map_or("", |(_, behind)| behind);
+    match behind.trim_start_matches('-').split(' ').next() {
         Some("WRONGTYPE") => ErrorKind::Corrupt,
         Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" | "CLUSTERDOWN") => {
             ErrorKind::Unavailable
@@ -123,7 +124,7 @@ mod tests {
             ("max number of clients reached", ErrorKind::Unavailable),
             ("script: 156: -READONLY You can't", ErrorKind::Unavailable),
             ("script: 156: -OOM command not", ErrorKind::Unavailable),
-            ("script: 156: -WRONGTYPE Operation", ErrorKind::Corrupt),
+            ("script:156: WRONGTYPE Operation", ErrorKind::Corrupt),
             ("script: 156: -ERR syntax", ErrorKind::Invalid),
             ("script: 156: attempt to index", ErrorKind::Invalid),
         ] {
