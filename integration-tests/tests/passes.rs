@@ -1,23 +1,37 @@
-//! From pass to pass: when a worker waits, and which errors of the store end it.
+//! From pass to pass: when a worker waits, which errors of the store end it, and what it does
+//! while its lease runs out.
 
 use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, ErrorKind, OutboxConfig, OutboxError, OutboxProcessor,
-    OutboxStorage, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimToken, DlqEntry, ErrorKind, Event, OutboxConfig, OutboxError,
+    OutboxProcessor, OutboxStorage, PublishError, PublishErrorKind, QuarantineOutcome, Settlement,
+    Transport,
 };
 use outbox_store_memory::MemoryOutbox;
+use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, advance, sleep};
 
-/// A store in memory whose next claim may fail, and that tells of the first wait for work.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A store in memory whose next claims and settlements may fail, and that tells what it was asked.
 #[derive(Debug, Default)]
 struct Watched {
     store: MemoryOutbox,
-    fails: Mutex<Option<ErrorKind>>,
+    /// How the next claims fail.
+    fails: Mutex<VecDeque<ErrorKind>>,
+    /// How the next settlements fail.
+    settling_fails: Mutex<VecDeque<ErrorKind>>,
+    /// How long the answer to a claim is on its way.
+    delay: Mutex<Duration>,
+    /// How many events each claim asked for.
+    limits: Mutex<Vec<usize>>,
+    /// When it was asked to settle.
+    settled_at: Mutex<Vec<Instant>>,
     /// How many events were not settled yet when the worker waited first.
     pending_at_first_wait: OnceLock<u64>,
 }
@@ -25,11 +39,15 @@ struct Watched {
 #[async_trait]
 impl OutboxStorage for Watched {
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
-        let failure = self.fails.lock().expect("not poisoned").take();
+        self.limits.lock().expect("not poisoned").push(limit);
+        let failure = self.fails.lock().expect("not poisoned").pop_front();
         if let Some(kind) = failure {
             return Err(OutboxError::new(kind, "watched", "claim"));
         }
-        self.store.claim(limit, lease).await
+        let claim = self.store.claim(limit, lease).await;
+        let delay = *self.delay.lock().expect("not poisoned");
+        sleep(delay).await;
+        claim
     }
 
     async fn settle(
@@ -37,6 +55,16 @@ impl OutboxStorage for Watched {
         token: ClaimToken,
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
+        let now = Instant::now();
+        self.settled_at.lock().expect("not poisoned").push(now);
+        let failure = self
+            .settling_fails
+            .lock()
+            .expect("not poisoned")
+            .pop_front();
+        if let Some(kind) = failure {
+            return Err(OutboxError::new(kind, "watched", "settle"));
+        }
         self.store.settle(token, settlements).await
     }
 
@@ -58,8 +86,18 @@ impl OutboxStorage for Watched {
     }
 }
 
-fn worker(store: &Arc<Watched>, broker: &MemoryBroker) -> OutboxProcessor {
-    let config = OutboxConfig::builder().batch_size(10).build();
+fn filled(events: &[Event]) -> Arc<Watched> {
+    let store = Arc::new(Watched::default());
+    store.store.append(events).expect("appended");
+    store
+}
+
+fn worker(
+    store: &Arc<Watched>,
+    broker: &(impl Transport + Clone + 'static),
+    lease: Duration,
+) -> OutboxProcessor {
+    let config = OutboxConfig::builder().batch_size(10).lease(lease).build();
     OutboxProcessor::new(store.clone(), Arc::new(broker.clone())).config(config.expect("valid"))
 }
 
@@ -69,7 +107,10 @@ async fn a_worker_waits_only_when_nothing_is_due() {
     let events = keyed_events(50, 1);
     store.store.append(&events).expect("appended");
     let stop = sleep(Duration::from_secs(1));
-    worker(&store, &broker).run(stop).await.expect("stopped");
+    worker(&store, &broker, 30 * SECOND)
+        .run(stop)
+        .await
+        .expect("stopped");
     assert_each_once(&broker.events(), &events);
     let pending = store.pending_at_first_wait.get();
     assert_eq!(pending, Some(&0), "it waited while events were due");
@@ -79,8 +120,8 @@ async fn a_worker_waits_only_when_nothing_is_due() {
 async fn an_error_that_only_a_person_can_mend_ends_a_worker() {
     for kind in [ErrorKind::Invalid, ErrorKind::Corrupt] {
         let (store, broker) = (Arc::new(Watched::default()), MemoryBroker::new());
-        *store.fails.lock().expect("not poisoned") = Some(kind);
-        let run = worker(&store, &broker).run(pending());
+        *store.fails.lock().expect("not poisoned") = [kind].into();
+        let run = worker(&store, &broker, 30 * SECOND).run(pending());
         // The clock is paused: this limit costs no time, and a worker that goes on reaches it.
         let ended = tokio::time::timeout(Duration::from_secs(3600), run).await;
         let error = ended.expect("it ends").expect_err("with the error");
@@ -99,10 +140,142 @@ async fn a_worker_goes_on_after_an_error_that_passes() {
         let (store, broker) = (Arc::new(Watched::default()), MemoryBroker::new());
         let events = keyed_events(3, 1);
         store.store.append(&events).expect("appended");
-        *store.fails.lock().expect("not poisoned") = Some(kind);
+        *store.fails.lock().expect("not poisoned") = [kind].into();
         let stop = sleep(Duration::from_secs(3600));
-        let ended = worker(&store, &broker).run(stop).await;
+        let ended = worker(&store, &broker, 30 * SECOND).run(stop).await;
         ended.unwrap_or_else(|error| panic!("{kind:?} ended it: {}", error.report()));
         assert_each_once(&broker.events(), &events);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_asks_a_store_that_stays_away_less_and_less() {
+    let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
+    *store.fails.lock().expect("not poisoned") = [ErrorKind::Unavailable; 100].into();
+    let run = worker(&store, &broker, 30 * SECOND).run(pending());
+    // A hundred pauses that do not grow are over by then.
+    let run = tokio::time::timeout(100 * SECOND, run).await;
+    run.expect_err("it ended");
+    assert_eq!(broker.calls(), 0, "the pauses do not grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_is_tried_again_while_the_lease_holds() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Conflict] {
+        let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
+        *store.settling_fails.lock().expect("not poisoned") = [kind; 100].into();
+        let start = Instant::now();
+        // The lease runs out at the moment of the sixth try.
+        let lease = Duration::from_millis(34_100);
+        let mut worker = worker(&store, &broker, lease);
+        let error = worker.process_pending_events().await.expect_err("settled");
+        assert_eq!(error.kind(), kind);
+        let settled_at = store.settled_at.lock().expect("not poisoned");
+        let tries: Vec<_> = settled_at
+            .iter()
+            .map(|at| at.duration_since(start).as_millis())
+            .collect();
+        assert_eq!(tries, [0, 100, 500, 2100, 8500]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_that_cannot_succeed_is_not_tried_again() {
+    for kind in [
+        ErrorKind::LeaseLost,
+        ErrorKind::Duplicate,
+        ErrorKind::Invalid,
+        ErrorKind::Corrupt,
+    ] {
+        let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
+        *store.settling_fails.lock().expect("not poisoned") = [kind].into();
+        let mut worker = worker(&store, &broker, 30 * SECOND);
+        let error = worker.process_pending_events().await.expect_err("settled");
+        assert_eq!(error.kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_required_methods_alone_holds_no_key_and_has_nothing_to_remove() {
+    let store = Watched::default();
+    assert!(!store.holds_keys());
+    assert_eq!(store.clean_up(10).await.expect("cleaned up"), 0);
+}
+
+/// A broker that takes five seconds for each call.
+#[derive(Clone, Debug)]
+struct Slow(MemoryBroker);
+
+#[async_trait]
+impl Transport for Slow {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        sleep(5 * SECOND).await;
+        self.0.publish(events).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_begins_no_call_that_could_outlive_its_lease() {
+    let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
+    let mut worker = worker(&store, &Slow(broker.clone()), 30 * SECOND);
+    let report = worker.process_pending_events().await.expect("a pass");
+    // A call that begins after 20 s could end, by its timeout of 10 s, with the lease.
+    assert_eq!((report.published, report.released), (4, 6));
+    assert_eq!(broker.calls(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_told_to_stop_ends_its_call_and_begins_no_other() {
+    let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
+    let worker = worker(&store, &Slow(broker.clone()), 3600 * SECOND);
+    let start = Instant::now();
+    worker.run(sleep(7 * SECOND)).await.expect("a clean end");
+    assert_eq!(start.elapsed(), 10 * SECOND);
+    assert_eq!(broker.calls(), 2);
+    let backlog = store.backlog().await.expect("a backlog");
+    assert_eq!((backlog.pending, backlog.in_flight), (8, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_published_nothing_is_no_sign_of_a_broker() {
+    let (store, broker) = (filled(&keyed_events(20, 1)), MemoryBroker::new());
+    let mut worker = worker(&store, &broker, 30 * SECOND);
+    let mut pass = async || worker.process_pending_events().await.expect("a pass");
+    broker.set_stopped(true);
+    pass().await;
+    broker.set_stopped(false);
+    advance(SECOND).await;
+    // The claim comes so late that its event is given back at once.
+    *store.delay.lock().expect("not poisoned") = 25 * SECOND;
+    assert_eq!(pass().await.released, 1);
+    *store.delay.lock().expect("not poisoned") = Duration::ZERO;
+    assert_eq!(pass().await.published, 1);
+    assert_eq!(pass().await.published, 2);
+    let limits = store.limits.lock().expect("not poisoned");
+    assert_eq!(*limits, [10, 1, 1, 2]);
+}
+
+/// A broker that answers for none of several events, and is away for one; it keeps the sizes of
+/// its calls.
+#[derive(Clone, Debug, Default)]
+struct Broken(Arc<Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl Transport for Broken {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        self.0.lock().expect("not poisoned").push(events.len());
+        match events {
+            [_] => vec![Err(PublishError::new(PublishErrorKind::Unavailable))],
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_split_no_further_once_the_broker_is_away() {
+    let (store, broker) = (filled(&keyed_events(4, 1)), Broken::default());
+    let mut worker = worker(&store, &broker, 30 * SECOND);
+    let report = worker.process_pending_events().await.expect("a pass");
+    assert_eq!(report.released, 4);
+    assert_eq!(*broker.0.lock().expect("not poisoned"), [4, 2, 1]);
 }

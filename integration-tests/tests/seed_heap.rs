@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use integration_tests::SeedHeap;
 use outbox_conformance::{ManualClock, heap::HeapFixture};
-use outbox_core::{DlqEntry, DlqHeap};
+use outbox_core::{DlqEntry, DlqHeap, EventId};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,3 +43,12 @@ impl HeapFixture for Seed {
 }
 
 outbox_conformance::dlq_heap_suite!(seed, Seed::new(), counting, races);
+
+#[tokio::test]
+async fn a_heap_of_the_required_methods_alone_tells_no_size_and_prunes_nothing() {
+    let (heap, id) = (SeedHeap::default(), EventId::new());
+    heap.record_failure(id).await.expect("recorded");
+    assert_eq!(heap.size().await.expect("answered"), None);
+    assert_eq!(heap.prune(Duration::ZERO, 10).await.expect("pruned"), 0);
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained")[0].id, id);
+}

@@ -5,7 +5,7 @@ use integration_tests::{assert_each_once, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
     DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
-    OutboxProcessor, OutboxStorage, PassReport, PublishError, Relay, Transport,
+    OutboxProcessor, OutboxStorage, PassReport, PublishError, PublishErrorKind, Relay, Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryOutbox;
@@ -159,11 +159,29 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
 #[tokio::test(start_paused = true)]
 async fn a_pass_reports_what_it_did() {
     let events = keyed_events(3, 2);
+    let (rejected, dead) = (events[0].id, events[1].id);
+    let broker = MemoryBroker::with_rule(move |event, _| match event.id {
+        id if id == rejected => Err(PublishErrorKind::Rejected),
+        id if id == dead => Err(PublishErrorKind::Permanent),
+        _ => Ok(()),
+    });
+    let mut worker = OutboxProcessor::new(Arc::new(filled(&events)), Arc::new(broker));
+    let report = worker.process_pending_events().await.expect("a pass");
+    // The successor of the rejected event is released, that of the dead one goes out.
+    let outcomes = (report.published, report.retried, report.dead);
+    assert_eq!(
+        (report.claimed, outcomes, report.released),
+        (6, (3, 1, 1), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_takes_what_waits_and_the_next_finds_nothing() {
+    let events = keyed_events(3, 2);
     let (store, broker) = (filled(&events), MemoryBroker::new());
     let mut worker = OutboxProcessor::new(Arc::new(store), Arc::new(broker.clone()));
     let mut pass = async || worker.process_pending_events().await.expect("a pass");
-    let report = pass().await;
-    assert_eq!((report.claimed, report.published), (6, 6));
+    assert_eq!(pass().await.published, 6);
     assert_each_once(&broker.events(), &events);
     assert_eq!(pass().await, PassReport::default());
 }
@@ -180,6 +198,21 @@ async fn a_dead_letter_processor_runs_until_it_is_told_to_stop() {
     processor.run(sleep(Duration::from_secs(60))).await;
     assert_eq!(start.elapsed(), Duration::from_secs(60));
     assert_eq!(dead_ids(&store).await, [events[1].id]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_reaches_the_threshold_is_quarantined_at_once() {
+    let events = keyed_events(1, 1);
+    let (store, day) = (filled(&events), Duration::from_secs(24 * 3600));
+    let broker = MemoryBroker::with_rule(|_, _| Err(PublishErrorKind::Rejected));
+    let config = OutboxConfig::builder()
+        .failure_threshold(3)
+        .dlq_interval(day);
+    let relay = Relay::new(Arc::new(store.clone()), Arc::new(broker))
+        .dlq_heap(Arc::new(MemoryDlqHeap::new()))
+        .config(config.build().expect("a valid config"));
+    relay.run(sleep(day / 24)).await.expect("a clean end");
+    assert_eq!(dead_ids(&store).await, [events[0].id]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ pub use clock::ManualClock;
 pub use decorators::{Fails, Faulty, Slow};
 pub use effort::seeds;
 pub use folder::Folder;
+pub use warnings::warnings;
 pub use wire::Wire;
 
 /// Runs one case on a runtime of its own, with two worker threads so that races are real.

@@ -7,7 +7,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// The result of `call`, and how many warnings and errors it reported.
-pub(crate) async fn warnings<T>(call: impl Future<Output = T>) -> (T, usize) {
+///
+/// What runs in other tasks is not counted.
+pub async fn warnings<T>(call: impl Future<Output = T>) -> (T, usize) {
     let told = Arc::new(AtomicUsize::new(0));
     let counter = Dispatch::new(Counter(Arc::clone(&told)));
     // With a single subscriber, `tracing` lets the thread that comes first to a warning decide for

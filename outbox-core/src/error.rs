@@ -142,6 +142,7 @@ mod tests {
     fn a_report_names_the_whole_chain() {
         let error = OutboxError::invalid("config", "build", "batch size", 0, "1 to 10000");
         assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!((error.backend(), error.operation()), ("config", "build"));
         assert_eq!(
             error.report(),
             "config: build: invalid: batch size \"0\" is not allowed: 1 to 10000"

@@ -241,11 +241,21 @@ mod tests {
     #[test]
     fn error_text_loses_nul_and_is_cut_at_a_character() {
         assert_eq!(ErrorText::new("a\0b").as_str(), "ab");
+        assert_eq!(ErrorText::from("a\0b").to_string(), "ab");
         let long = "é".repeat(ErrorText::MAX_BYTES);
         let text = ErrorText::new(&long);
         assert_eq!(text.len(), ErrorText::MAX_BYTES);
         let odd = format!("x{long}");
         assert_eq!(ErrorText::new(&odd).len(), ErrorText::MAX_BYTES - 1);
+    }
+
+    #[test]
+    fn an_id_is_its_uuid() {
+        let text = "01900000-0000-7000-8000-000000000007";
+        let id: EventId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.as_uuid().to_string(), text);
+        assert_eq!(EventId::from(*id.as_uuid()), id);
     }
 
     #[test]

@@ -274,3 +274,14 @@ pub struct Backlog {
     /// Events in the quarantine.
     pub dead_letters: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_its_uuid() {
+        let uuid = Uuid::max();
+        assert_eq!(ClaimToken::from(uuid).as_uuid(), &uuid);
+    }
+}

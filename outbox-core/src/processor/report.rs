@@ -71,10 +71,10 @@ impl HeapReporter {
                 self.errors = self.errors.saturating_add(1);
                 let pause = self.pauses.ceiling(self.errors);
                 self.next_try = Some(Instant::now() + pause);
-                let waiting = self.failed.len() + self.finished.len();
                 tracing::warn!(
                     error = error.report(),
-                    waiting,
+                    failed = self.failed.len(),
+                    finished = self.finished.len(),
                     ?pause,
                     "heap does not answer; delivery goes on"
                 );

@@ -1,0 +1,137 @@
+//! What a worker tells its heap, and when: on memory and tokio's paused clock.
+
+use integration_tests::{ids, keyed_events};
+use outbox_conformance::transport::MemoryBroker;
+use outbox_conformance::{Fails, Faulty, warnings};
+use outbox_core::{
+    DlqHeap, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxProcessor, PublishErrorKind,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use outbox_store_memory::MemoryOutbox;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{advance, sleep};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A worker, and a heap that is down but has counted each event once.
+struct Shop {
+    counts: MemoryDlqHeap,
+    heap: Arc<Faulty>,
+    worker: OutboxProcessor,
+}
+
+impl Shop {
+    async fn new(events: &[Event], broker: &MemoryBroker, config: OutboxConfigBuilder) -> Self {
+        let (store, counts) = (MemoryOutbox::new(), MemoryDlqHeap::new());
+        store.append(events).expect("appended");
+        for id in ids(events) {
+            counts.record_failure(id).await.expect("counted");
+        }
+        let heap = Arc::new(Faulty::new(Arc::new(counts.clone())));
+        heap.fail(Fails::Before);
+        let worker = OutboxProcessor::new(Arc::new(store), Arc::new(broker.clone()))
+            .config(config.build().expect("a valid config"))
+            .dlq_heap(heap.clone());
+        Self {
+            counts,
+            heap,
+            worker,
+        }
+    }
+
+    async fn pass(&mut self) -> usize {
+        let pass = self.worker.process_pending_events().await;
+        pass.expect("a pass").published
+    }
+
+    async fn counted(&self) -> u64 {
+        let size = self.counts.size().await.expect("a size");
+        size.expect("this heap can tell").entries
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heap_that_fails_is_asked_again_after_pauses_that_double() {
+    let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
+    let mut shop = Shop::new(&events, &broker, OutboxConfig::builder()).await;
+    assert_eq!(shop.pass().await, 3);
+    for (failed, pause) in [(1, 1000), (2, 2000), (3, 4000)] {
+        assert_eq!(shop.heap.failed(), failed);
+        shop.pass().await;
+        advance((pause - 1) * MS).await;
+        shop.pass().await;
+        assert_eq!(shop.heap.failed(), failed, "asked again too early");
+        advance(MS).await;
+        shop.pass().await;
+    }
+    assert_eq!((shop.heap.failed(), shop.counted().await), (4, 3));
+    shop.heap.mend();
+    advance(8000 * MS).await;
+    shop.pass().await;
+    assert_eq!(shop.counted().await, 0, "a success was not told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_tells_its_heap_what_it_kept() {
+    let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
+    let config = OutboxConfig::builder().poll_interval(60_000 * MS);
+    let shop = Shop::new(&events, &broker, config).await;
+    let (heap, counts) = (shop.heap, shop.counts);
+    let stop = async {
+        sleep(5000 * MS).await;
+        heap.mend();
+    };
+    shop.worker.run(stop).await.expect("a clean end");
+    let size = counts.size().await.expect("a size").expect("it can tell");
+    assert_eq!(size.entries, 0, "a success was not told");
+}
+
+/// Rejects the first attempt of one event and all attempts of another.
+fn rejecting(once: EventId, always: EventId) -> MemoryBroker {
+    MemoryBroker::with_rule(move |event, attempt| match event.id {
+        id if id == always => Err(PublishErrorKind::Rejected),
+        id if id == once && attempt == 1 => Err(PublishErrorKind::Rejected),
+        _ => Ok(()),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_that_were_kept_are_told_but_for_events_that_left() {
+    let events = keyed_events(2, 1);
+    let (left, stays) = (events[0].id, events[1].id);
+    let config = OutboxConfig::builder().retry_initial(MS).retry_max(MS);
+    let mut shop = Shop::new(&events, &rejecting(left, stays), config).await;
+    shop.counts.forget(&[left]).await.expect("forgotten");
+    assert_eq!(shop.pass().await, 0);
+    advance(10 * MS).await;
+    assert_eq!(shop.pass().await, 1);
+
+    // Of two calls only the first is applied, so what is told of failures shows by itself.
+    shop.heap.fail(Fails::After);
+    advance(1000 * MS).await;
+    shop.pass().await;
+    let drained = shop.counts.drain_exceeded(1).await.expect("drained");
+    let counts: Vec<_> = drained
+        .iter()
+        .map(|entry| (entry.id, entry.failure_count))
+        .collect();
+    assert_eq!(counts, [(stays, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_beyond_ten_thousand_drop_the_oldest_with_a_warning() {
+    let (events, broker) = (keyed_events(10_001, 1), MemoryBroker::new());
+    let config = OutboxConfig::builder().batch_size(10_000);
+    let mut shop = Shop::new(&events, &broker, config).await;
+    // That the heap does not answer is told once, and then that one outcome is dropped.
+    assert_eq!(warnings(shop.pass()).await, (10_000, 1));
+    assert_eq!(warnings(shop.pass()).await, (1, 1));
+    assert_eq!(warnings(shop.pass()).await, (0, 0));
+    shop.heap.mend();
+    advance(1000 * MS).await;
+    shop.pass().await;
+    let left = shop.counts.drain_exceeded(1).await.expect("drained");
+    let left: Vec<_> = left.iter().map(|entry| entry.id).collect();
+    assert_eq!(left, [events[0].id]);
+}
