@@ -19,6 +19,7 @@ use scripts::Scripts;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 pub use redis;
 pub use server::{ClockShift, RedisOptions, Server};
@@ -44,6 +45,8 @@ pub struct RedisDlqHeap {
     shift: ClockShift,
     /// How many members were told of last as set aside, so that they are not told of at each call.
     aside: Arc<AtomicU64>,
+    /// Set when the server has answered what [`check`](RedisDlqHeap::check) asks.
+    checked: Arc<OnceCell<()>>,
 }
 
 impl RedisDlqHeap {
@@ -76,7 +79,7 @@ impl RedisDlqHeap {
     }
 
     /// As [`open`](Self::open), but asks no server yet: for a program that must start while Redis
-    /// is away.
+    /// is away. The first call asks, and warns, what `open` would have.
     ///
     /// # Errors
     ///
@@ -92,25 +95,29 @@ impl RedisDlqHeap {
             scripts: Arc::default(),
             shift: ClockShift::default(),
             aside: Arc::default(),
+            checked: Arc::default(),
         })
     }
 
     /// What [`open`](Self::open) asks the server: that it answers, and, with a warning, whether it
-    /// may evict the heap's keys.
+    /// may evict the heap's keys. Asks nothing if it has been answered before.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
     pub async fn check(&self) -> Result<(), OutboxError> {
-        if let Some(policy) = self.eviction_policy().await? {
-            tracing::warn!(
-                policy,
-                keys = %self.keys,
-                "the server may evict the heap's keys, and counts would start again: \
-                 set maxmemory-policy to noeviction or to one of volatile-*"
-            );
-        }
-        Ok(())
+        let asked = async || {
+            if let Some(policy) = self.eviction_policy().await? {
+                tracing::warn!(
+                    policy,
+                    keys = %self.keys,
+                    "the server may evict the heap's keys, and counts would start again: \
+                     set maxmemory-policy to noeviction or to one of volatile-*"
+                );
+            }
+            Ok(())
+        };
+        self.checked.get_or_try_init(asked).await.copied()
     }
 
     /// The `maxmemory-policy` of the server, if it lets the heap's keys be evicted: one of
@@ -146,6 +153,7 @@ impl RedisDlqHeap {
         operation: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, OutboxError> {
+        self.check().await?;
         self.link.run(operation, call).await
     }
 

@@ -1,5 +1,6 @@
 //! Outages, logins, rights, keys that are not ours, and what comes after.
 
+use outbox_conformance::warnings;
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
 use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
@@ -289,4 +290,22 @@ async fn a_policy_that_evicts_our_keys_is_told() {
     assert_eq!(policy.as_deref(), Some("allkeys-lru"));
     redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
     assert_eq!(heap.eviction_policy().await.expect("told"), None);
+}
+
+#[tokio::test]
+async fn a_heap_that_was_opened_without_its_server_warns_of_the_policy_when_it_is_there() {
+    let settings = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"];
+    let mut redis = Redis::start(&settings);
+    redis.stop();
+    let server = Server::from_url(&redis.url()).expect("a URL");
+    let heap = RedisDlqHeap::lazy(server, "shop").expect("a namespace");
+    let told = async || warnings(heap.record_failure(EventId::new())).await;
+    let (away, none) = told().await;
+    refused(away, ErrorKind::Unavailable);
+    redis.start_again(&settings);
+    let (first, one) = told().await;
+    first.expect("recorded");
+    let (second, none_again) = told().await;
+    second.expect("recorded");
+    assert_eq!((none, one, none_again), (0, 1, 0));
 }
