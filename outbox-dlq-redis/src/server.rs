@@ -168,3 +168,14 @@ impl ClockShift {
         self.0.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(all(test, any(feature = "cluster", feature = "sentinel")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_ends_with_the_last_at() {
+        assert_eq!(split_login("one,two"), ("", "one,two"));
+        assert_eq!(split_login("relay:a@b@one,two"), ("relay:a@b@", "one,two"));
+    }
+}
