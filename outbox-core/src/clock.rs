@@ -49,3 +49,13 @@ impl fmt::Debug for Clock {
         f.debug_tuple("Clock").field(&self.now()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_clock_tells_the_time() {
+        assert!(Clock::default().now() > SystemTime::UNIX_EPOCH);
+    }
+}
