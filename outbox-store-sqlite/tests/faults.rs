@@ -1,0 +1,261 @@
+//! A disk that is full, and locks that others hold, once and over and over.
+
+use outbox_conformance::{Folder, ManualClock};
+use outbox_core::{
+    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
+    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+};
+use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
+use outbox_store_sqlite::{DriverOptions, SqliteOutbox, append};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, SystemTime};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Events of an append.
+const BATCH: u128 = 50;
+
+/// Names the file to the child.
+const FILE: &str = "OUTBOX_TEST_FULL_FILE";
+
+/// Runs the rest of its arguments where no file can grow beyond 300 kB, as on a full disk.
+const FULL: &str = r#"trap "" XFSZ; ulimit -f 600; exec "$@""#;
+
+fn events(count: usize) -> Vec<Event> {
+    (0..count).map(|_| Event::new("fault", "x")).collect()
+}
+
+fn published(claim: &Claim) -> Vec<Settlement> {
+    let settlement = |id| Settlement::new(id, Outcome::Published);
+    ids(claim).into_iter().map(settlement).collect()
+}
+
+fn ids(claim: &Claim) -> Vec<EventId> {
+    claim.events.iter().map(|one| one.event.id).collect()
+}
+
+#[track_caller]
+fn unavailable<T>(result: Result<T, OutboxError>) {
+    let error = result.err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+}
+
+async fn impatient(path: &Path) -> SqliteOutbox {
+    let options = DriverOptions::default().busy_timeout(Duration::from_millis(1));
+    let store = SqliteOutbox::migrate_with(path, options).await;
+    store
+        .expect("migrated")
+        .with_clock(ManualClock::new().clock())
+}
+
+fn connect(path: &Path, patience: Duration) -> Connection {
+    let connection = Connection::open(path).expect("opened");
+    connection.busy_timeout(patience).expect("set");
+    connection
+}
+
+fn add(connection: &mut Connection, events: &[Event]) {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let tx = tx.expect("begun");
+    append(&tx, events).expect("appended");
+    tx.commit().expect("committed");
+}
+
+#[tokio::test]
+async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
+    let folder = Folder::new();
+    let path = folder.path().join("shop.db");
+    let store = impatient(&path).await;
+    let mut producer = connect(&path, Duration::from_millis(1));
+    let other = connect(&path, LEASE);
+    let (all, now) = (DeadLetterFilter::all(), SystemTime::UNIX_EPOCH);
+    let entry = |id| [DlqEntry::new(id, 3, now, now)];
+    for _round in 0..20 {
+        let three = events(3);
+        add(&mut producer, &three);
+        let letter = entry(three[0].id);
+        let moved = store.quarantine_events(&letter).await.expect("moved");
+        assert_eq!(moved, [QuarantineOutcome::Moved]);
+        let claim = store.claim(1, LEASE).await.expect("claimed");
+        assert_eq!(ids(&claim), [three[1].id]);
+        let before = store.backlog().await.expect("read");
+        assert_eq!(
+            (before.pending, before.in_flight, before.dead_letters),
+            (2, 1, 1)
+        );
+
+        other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+        let tx = producer.transaction().expect("begun");
+        unavailable(append(&tx, &events(2)));
+        tx.rollback().expect("rolled back");
+        unavailable(store.claim(1, LEASE).await);
+        unavailable(store.settle(claim.token, &published(&claim)).await);
+        unavailable(store.quarantine_events(&entry(three[2].id)).await);
+        unavailable(store.replay(&all, 10).await);
+        unavailable(store.purge(&all, 10).await);
+        assert_eq!(store.list(&all, None, 10).await.expect("listed").len(), 1);
+        assert!(store.find(three[0].id).await.expect("found").is_some());
+        assert_eq!(store.statistics(&all, 10).await.expect("told").len(), 1);
+        assert_eq!(store.backlog().await.expect("told"), before);
+        other.execute_batch("ROLLBACK").expect("unlocked");
+
+        assert_eq!(store.backlog().await.expect("told"), before);
+        let settled = store.settle(claim.token, &published(&claim)).await;
+        settled.expect("settled");
+        let moved = store.quarantine_events(&entry(three[2].id)).await;
+        assert_eq!(moved.expect("moved"), [QuarantineOutcome::Moved]);
+        assert_eq!(store.purge(&all, 10).await.expect("purged").len(), 2);
+    }
+}
+
+/// A transaction for each call that it meets.
+fn rage(other: &Connection, met: &Receiver<()>) {
+    while met.recv().is_ok() {
+        let held = "BEGIN IMMEDIATE; INSERT INTO storm WITH RECURSIVE n(x) AS
+                    (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000)
+                    SELECT x FROM n; COMMIT";
+        other.execute_batch(held).expect("written");
+    }
+}
+
+/// Each call meets one transaction of another thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_storm_of_locks_each_event_is_settled_once() {
+    let folder = Folder::new();
+    let path = folder.path().join("shop.db");
+    let store = impatient(&path).await;
+    let (mut producer, other) = (connect(&path, LEASE), connect(&path, LEASE));
+    other.execute_batch("CREATE TABLE storm(x)").expect("made");
+    let (meet, met) = sync_channel(0);
+    let storm = std::thread::spawn(move || rage(&other, &met));
+    let (mut appended, mut settled, mut refused) = (Vec::new(), Vec::new(), 0);
+    while settled.len() < 100 || refused < 20 || settled.len() < appended.len() {
+        if settled.len() == appended.len() {
+            let more = events(10);
+            add(&mut producer, &more);
+            appended.extend(more.iter().map(|event| event.id));
+        }
+        meet.send(()).expect("met");
+        let claim = match store.claim(5, LEASE).await {
+            Ok(claim) => claim,
+            error => {
+                unavailable(error);
+                refused += 1;
+                continue;
+            }
+        };
+        assert!(!claim.events.is_empty(), "an event is missing");
+        loop {
+            meet.send(()).expect("met");
+            let result = store.settle(claim.token, &published(&claim)).await;
+            if result.is_ok() {
+                break;
+            }
+            unavailable(result);
+            refused += 1;
+        }
+        settled.extend(ids(&claim));
+    }
+    drop(meet);
+    storm.join().expect("over");
+    println!("{} settled, {refused} refused", settled.len());
+    appended.sort_unstable();
+    settled.sort_unstable();
+    assert_eq!(settled, appended);
+    assert_eq!(store.backlog().await.expect("told").pending, 0);
+}
+
+fn numbered(number: u128) -> EventId {
+    EventId::from(uuid::Uuid::from_u128(number))
+}
+
+/// Appends the events from `first` on in one transaction.
+fn add_batch(connection: &mut Connection, first: u128) -> Result<(), OutboxError> {
+    let event = |n| Event::new("fault", "x".repeat(800)).id(numbered(n));
+    let batch: Vec<Event> = (first..first + BATCH).map(event).collect();
+    let failed = |error| OutboxError::new(ErrorKind::Unavailable, "test", "tx").with_source(error);
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+    let tx = tx.map_err(failed)?;
+    append(&tx, &batch)?;
+    tx.commit().map_err(failed)
+}
+
+#[tokio::test]
+#[ignore = "run by the next test, in a process whose files cannot grow"]
+async fn a_child_works_until_the_disk_is_full() {
+    let path = std::env::var_os(FILE).expect("a file");
+    let store = SqliteOutbox::open(&path).await.expect("opened");
+    let store = store.with_clock(ManualClock::new().clock());
+    let mut producer = connect(Path::new(&path), LEASE);
+    let (mut appended, mut settled, mut refused) = (0, 0, 0);
+    let mut held: Option<Claim> = None;
+    // What was refused is tried again: the same ids are no duplicates, the same claim is settled.
+    while refused < 6 {
+        let mut note = |result: Result<(), OutboxError>| {
+            let done = result.is_ok();
+            if !done {
+                unavailable(result);
+                refused += 1;
+            }
+            done
+        };
+        if note(add_batch(&mut producer, appended)) {
+            appended += BATCH;
+        }
+        if held.is_none() {
+            let claimed = store.claim(10, LEASE).await;
+            held = claimed.map_err(|error| note(Err(error))).ok();
+        }
+        if let Some(claim) = &held
+            && note(store.settle(claim.token, &published(claim)).await)
+        {
+            settled += claim.events.len();
+            held = None;
+        }
+    }
+    println!("appended {appended}. settled {settled}.");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
+    let folder = Folder::new();
+    let path = folder.path().join("shop.db");
+    let clock = ManualClock::new();
+    let store = SqliteOutbox::migrate(&path).await.expect("migrated");
+    let store = store.with_clock(clock.clock());
+    let child = Command::new("sh")
+        .args(["-c", FULL, "sh"])
+        .arg(std::env::current_exe().expect("a program"))
+        .args(["--ignored", "--nocapture", "--exact"])
+        .arg("a_child_works_until_the_disk_is_full")
+        .env(FILE, &path)
+        .output()
+        .expect("run");
+    let told = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{told}");
+    let count = |name: &str| -> Option<u128> {
+        let rest = told.split(name).nth(1)?;
+        rest.split('.').next()?.parse().ok()
+    };
+    let (appended, settled) = (count("appended "), count(" settled "));
+    let (appended, settled) = (appended.expect("told"), settled.expect("told"));
+    assert!(settled > 0, "the disk was full from the start");
+    println!("{appended} appended, {settled} settled");
+    clock.advance(LEASE);
+    let mut left = Vec::new();
+    loop {
+        let claim = store.claim(100, LEASE).await.expect("claimed");
+        if claim.events.is_empty() {
+            break;
+        }
+        let done = store.settle(claim.token, &published(&claim)).await;
+        done.expect("settled");
+        left.extend(ids(&claim));
+    }
+    // They are settled in the order of their numbers, so these are all that the child left.
+    left.sort_unstable();
+    let expected: Vec<EventId> = (settled..appended).map(numbered).collect();
+    assert_eq!(left, expected);
+}
