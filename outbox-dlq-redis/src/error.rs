@@ -61,8 +61,8 @@ fn is_of_a_certificate(_: &RedisError) -> bool {
 }
 
 /// What a server means that has no code for it: it has as many clients as it takes, or, before
-/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`, or
-/// `…:156: WRONGTYPE …`.
+/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`
+/// or `…:156: WRONGTYPE …`.
 fn told(detail: Option<&str>) -> ErrorKind {
     let detail = detail.unwrap_or_default();
     let behind = detail.rsplit_once(": ").map_or("", |(_, behind)| behind);

@@ -9,7 +9,7 @@ use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{DriverOptions, SqliteOutbox, append};
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -20,8 +20,8 @@ const BATCH: u128 = 50;
 /// Names the file to the child.
 const FILE: &str = "OUTBOX_TEST_FULL_FILE";
 
-/// Runs the rest of its arguments where no file can grow beyond 300 kB, as on a full disk.
-const FULL: &str = r#"trap "" XFSZ; ulimit -f 600; exec "$@""#;
+/// Runs the rest of its arguments where no file can grow beyond 1.5 MB, as on a full disk.
+const FULL: &str = r#"trap "" XFSZ; ulimit -f 3000; exec "$@""#;
 
 fn events(count: usize) -> Vec<Event> {
     (0..count).map(|_| Event::new("fault", "x")).collect()
@@ -63,6 +63,24 @@ fn add(connection: &mut Connection, events: &[Event]) {
     tx.commit().expect("committed");
 }
 
+fn entry(id: EventId) -> [DlqEntry; 1] {
+    let now = SystemTime::UNIX_EPOCH;
+    [DlqEntry::new(id, 3, now, now)]
+}
+
+/// While another connection holds the lock. Of the events the first is in the quarantine.
+async fn assert_only_looks_work(store: &SqliteOutbox, claim: &Claim, events: &[Event]) {
+    let all = DeadLetterFilter::all();
+    unavailable(store.claim(1, LEASE).await);
+    unavailable(store.settle(claim.token, &published(claim)).await);
+    unavailable(store.quarantine_events(&entry(events[2].id)).await);
+    unavailable(store.replay(&all, 10).await);
+    unavailable(store.purge(&all, 10).await);
+    assert_eq!(store.list(&all, None, 10).await.expect("listed").len(), 1);
+    assert!(store.find(events[0].id).await.expect("found").is_some());
+    assert_eq!(store.statistics(&all, 10).await.expect("told").len(), 1);
+}
+
 #[tokio::test]
 async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
     let folder = Folder::new();
@@ -70,14 +88,11 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
     let store = impatient(&path).await;
     let mut producer = connect(&path, Duration::from_millis(1));
     let other = connect(&path, LEASE);
-    let (all, now) = (DeadLetterFilter::all(), SystemTime::UNIX_EPOCH);
-    let entry = |id| [DlqEntry::new(id, 3, now, now)];
     for _round in 0..20 {
         let three = events(3);
         add(&mut producer, &three);
-        let letter = entry(three[0].id);
-        let moved = store.quarantine_events(&letter).await.expect("moved");
-        assert_eq!(moved, [QuarantineOutcome::Moved]);
+        let moved = store.quarantine_events(&entry(three[0].id)).await;
+        assert_eq!(moved.expect("moved"), [QuarantineOutcome::Moved]);
         let claim = store.claim(1, LEASE).await.expect("claimed");
         assert_eq!(ids(&claim), [three[1].id]);
         let before = store.backlog().await.expect("read");
@@ -90,14 +105,7 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
         let tx = producer.transaction().expect("begun");
         unavailable(append(&tx, &events(2)));
         tx.rollback().expect("rolled back");
-        unavailable(store.claim(1, LEASE).await);
-        unavailable(store.settle(claim.token, &published(&claim)).await);
-        unavailable(store.quarantine_events(&entry(three[2].id)).await);
-        unavailable(store.replay(&all, 10).await);
-        unavailable(store.purge(&all, 10).await);
-        assert_eq!(store.list(&all, None, 10).await.expect("listed").len(), 1);
-        assert!(store.find(three[0].id).await.expect("found").is_some());
-        assert_eq!(store.statistics(&all, 10).await.expect("told").len(), 1);
+        assert_only_looks_work(&store, &claim, &three).await;
         assert_eq!(store.backlog().await.expect("told"), before);
         other.execute_batch("ROLLBACK").expect("unlocked");
 
@@ -106,7 +114,8 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
         settled.expect("settled");
         let moved = store.quarantine_events(&entry(three[2].id)).await;
         assert_eq!(moved.expect("moved"), [QuarantineOutcome::Moved]);
-        assert_eq!(store.purge(&all, 10).await.expect("purged").len(), 2);
+        let purged = store.purge(&DeadLetterFilter::all(), 10).await;
+        assert_eq!(purged.expect("purged").len(), 2);
     }
 }
 
@@ -117,6 +126,24 @@ fn rage(other: &Connection, met: &Receiver<()>) {
                     (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000)
                     SELECT x FROM n; COMMIT";
         other.execute_batch(held).expect("written");
+    }
+}
+
+/// Settles the claim, and tells how often it was refused.
+async fn refusals_of_settlement(
+    store: &SqliteOutbox,
+    claim: &Claim,
+    meet: &SyncSender<()>,
+) -> usize {
+    let mut refused = 0;
+    loop {
+        meet.send(()).expect("met");
+        let result = store.settle(claim.token, &published(claim)).await;
+        if result.is_ok() {
+            return refused;
+        }
+        unavailable(result);
+        refused += 1;
     }
 }
 
@@ -147,15 +174,7 @@ async fn in_a_storm_of_locks_each_event_is_settled_once() {
             }
         };
         assert!(!claim.events.is_empty(), "an event is missing");
-        loop {
-            meet.send(()).expect("met");
-            let result = store.settle(claim.token, &published(&claim)).await;
-            if result.is_ok() {
-                break;
-            }
-            unavailable(result);
-            refused += 1;
-        }
+        refused += refusals_of_settlement(&store, &claim, &meet).await;
         settled.extend(ids(&claim));
     }
     drop(meet);
@@ -218,19 +237,14 @@ async fn a_child_works_until_the_disk_is_full() {
     println!("appended {appended}. settled {settled}.");
 }
 
-#[tokio::test]
-async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
-    let folder = Folder::new();
-    let path = folder.path().join("shop.db");
-    let clock = ManualClock::new();
-    let store = SqliteOutbox::migrate(&path).await.expect("migrated");
-    let store = store.with_clock(clock.clock());
+/// How many events a process appended and settled whose files cannot grow.
+fn work_until_the_disk_is_full(path: &Path) -> (u128, u128) {
     let child = Command::new("sh")
         .args(["-c", FULL, "sh"])
         .arg(std::env::current_exe().expect("a program"))
         .args(["--ignored", "--nocapture", "--exact"])
         .arg("a_child_works_until_the_disk_is_full")
-        .env(FILE, &path)
+        .env(FILE, path)
         .output()
         .expect("run");
     let told = String::from_utf8_lossy(&child.stdout);
@@ -240,7 +254,17 @@ async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
         rest.split('.').next()?.parse().ok()
     };
     let (appended, settled) = (count("appended "), count(" settled "));
-    let (appended, settled) = (appended.expect("told"), settled.expect("told"));
+    (appended.expect("told"), settled.expect("told"))
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
+    let folder = Folder::new();
+    let path = folder.path().join("shop.db");
+    let clock = ManualClock::new();
+    let store = SqliteOutbox::migrate(&path).await.expect("migrated");
+    let store = store.with_clock(clock.clock());
+    let (appended, settled) = work_until_the_disk_is_full(&path);
     assert!(settled > 0, "the disk was full from the start");
     println!("{appended} appended, {settled} settled");
     clock.advance(LEASE);
