@@ -4,14 +4,17 @@
 mod support;
 
 use outbox_conformance::store::StoreFixture;
-use outbox_core::{Claim, ErrorKind, Event, EventId, OutboxStorage, Outcome};
+use outbox_core::{
+    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
+    OutboxStorage, Outcome,
+};
 use outbox_store_postgres::PostgresOutbox;
 use outbox_store_postgres::sqlx::{Connection, Executor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use support::load::{BATCH, Recorder, Workers, committed, prepare, start_writers_until};
 use support::{Own, each};
 use test_servers::{Kind, Server, search_path};
@@ -102,6 +105,43 @@ async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
         own.open().await.backlog().await.expect("read").dead_letters,
         0
     );
+}
+
+fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+#[tokio::test]
+async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it() {
+    let own = Own::in_schema("outbox");
+    let events: Vec<Event> = (0..3).map(|_| Event::new("fault", "x")).collect();
+    own.append(&events).await;
+    let options = own
+        .driver_options()
+        .call_timeout(Duration::from_millis(500));
+    let store = own.open_wired(options).await;
+    let first = claim(&store, 1).await;
+    let published = each(&first, &Outcome::Published);
+    let (all, now) = (DeadLetterFilter::all(), SystemTime::UNIX_EPOCH);
+    let entry = [DlqEntry::new(events[2].id, 3, now, now)];
+    own.its_wire().go_silent();
+    let kinds = [
+        kind(store.claim(1, LEASE).await),
+        kind(store.settle(first.token, &published).await),
+        kind(store.quarantine_events(&entry).await),
+        kind(store.list(&all, None, 10).await),
+        kind(store.find(events[2].id).await),
+        kind(store.statistics(&all, 10).await),
+        kind(store.replay(&all, 10).await),
+        kind(store.purge(&all, 10).await),
+        kind(store.backlog().await),
+        kind(store.clean_up(10).await),
+    ];
+    assert_eq!(kinds, [Some(ErrorKind::Unavailable); 10]);
+    assert!(!own.its_wire().mend(), "nothing was cut");
+    let settled = store.settle(first.token, &published).await;
+    settled.expect("settled");
+    assert_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
 async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
