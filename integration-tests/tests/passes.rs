@@ -255,6 +255,25 @@ async fn a_pass_that_published_nothing_is_no_sign_of_a_broker() {
     assert_eq!(*limits, [10, 1, 1, 2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_lost_worker_is_no_sign_of_a_broker() {
+    let events = keyed_events(2, 1);
+    let (store, broker) = (filled(&events), MemoryBroker::new());
+    let lost = store.store.claim(1, SECOND / 2).await.expect("claimed");
+    assert_eq!(lost.events[0].event.id, events[0].id);
+    let mut worker = worker(&store, &broker, 30 * SECOND);
+    let mut pass = async || worker.process_pending_events().await.expect("a pass");
+    broker.set_stopped(true);
+    assert_eq!(pass().await.released, 1);
+    advance(SECOND).await;
+    let other = store.store.claim(1, 3600 * SECOND).await.expect("claimed");
+    assert_eq!(other.events[0].event.id, events[1].id);
+    assert_eq!(pass().await.retried, 1);
+    pass().await;
+    let limits = store.limits.lock().expect("not poisoned");
+    assert_eq!(*limits, [10, 1, 1]);
+}
+
 /// A broker that answers for none of several events, and is away for one; it keeps the sizes of
 /// its calls.
 #[derive(Clone, Debug, Default)]

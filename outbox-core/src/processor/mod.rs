@@ -242,7 +242,7 @@ impl OutboxProcessor {
                 Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent(_) => {
                     answered = true;
                 }
-                Verdict::Untried => {}
+                Verdict::Lost(_) | Verdict::Untried => {}
             }
         }
         match throttled {
@@ -274,7 +274,7 @@ impl OutboxProcessor {
     fn settlement(&self, slot: &Slot) -> Settlement {
         let outcome = match &slot.verdict {
             Verdict::Published => Outcome::Published,
-            Verdict::Rejected(error) => Outcome::Retry {
+            Verdict::Rejected(error) | Verdict::Lost(error) => Outcome::Retry {
                 delay: self
                     .config
                     .retry
@@ -337,7 +337,7 @@ impl OutboxProcessor {
         for slot in slots {
             match slot.verdict {
                 Verdict::Published | Verdict::Permanent(_) => finished.push(slot.id),
-                Verdict::Rejected(error) => {
+                Verdict::Rejected(error) | Verdict::Lost(error) => {
                     crossed |= slot.attempts.saturating_add(1) >= self.config.failure_threshold;
                     failed.push(FailedAttempt::new(slot.id).with_error(error));
                 }

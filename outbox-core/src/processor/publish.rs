@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     Permanent(ErrorText),
     Unavailable(ErrorText),
     Throttled(Duration),
+    /// Not sent: a worker was lost while it held this event alone.
+    Lost(ErrorText),
     /// Not sent, or given up at shutdown.
     Untried,
 }
@@ -79,7 +81,7 @@ impl Plan {
         let id = claimed.event.id;
         let verdict = if claimed.worker_lost {
             self.closed[key] = true;
-            Verdict::Rejected(ErrorText::new("worker lost while it held this event alone"))
+            Verdict::Lost(ErrorText::new("worker lost while it held this event alone"))
         } else {
             if self.rounds.len() == *sent {
                 self.rounds.push(Round::default());
