@@ -157,18 +157,21 @@ impl RedisDlqHeap {
         self.link.run(operation, call).await
     }
 
-    /// Names the key if one of another type was in the way: the short scripts do not look for it.
-    async fn named(
+    /// Runs one of the short scripts, which do not look for a key of another type: if one was in the
+    /// way, it is asked for and named.
+    async fn write(
         &self,
         operation: &'static str,
-        result: Result<(), OutboxError>,
+        call: &ScriptInvocation<'_>,
     ) -> Result<(), OutboxError> {
-        let Err(error) = result else { return Ok(()) };
-        if error.kind() == ErrorKind::Corrupt {
+        let result = self.run(operation, call).await;
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::Corrupt
+        {
             let size = self.call(&self.scripts.size);
             self.run::<Size>(operation, &size).await?;
         }
-        Err(error)
+        result
     }
 
     /// Asks for page after page, up to `limit` entries. `page` prepares a call for at most so many.
@@ -241,8 +244,7 @@ impl DlqHeap for RedisDlqHeap {
                 let text = text.map_or_else(String::new, |text| format!(" {text}"));
                 record.arg(failure.id.to_string()).arg(text);
             }
-            let recorded = self.run::<()>("record", &record).await;
-            self.named("record", recorded).await?;
+            self.write("record", &record).await?;
         }
         Ok(())
     }
@@ -254,8 +256,7 @@ impl DlqHeap for RedisDlqHeap {
             for id in part {
                 forget.arg(id.to_string());
             }
-            let forgotten = self.run::<()>("forget", &forget).await;
-            self.named("forget", forgotten).await?;
+            self.write("forget", &forget).await?;
         }
         Ok(())
     }

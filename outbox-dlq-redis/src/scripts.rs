@@ -27,11 +27,11 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             record: script!("time", "record"),
-            forget: script!("forget"),
-            drain: script!("types", "time", "common", "drain"),
-            lease: script!("types", "time", "common", "lease"),
+            forget: script!("remove", "forget"),
+            drain: script!("types", "time", "remove", "common", "drain"),
+            lease: script!("types", "time", "remove", "common", "lease"),
             size: script!("types", "size"),
-            prune: script!("types", "time", "common", "prune"),
+            prune: script!("types", "time", "remove", "common", "prune"),
             memory: Script::new(include_str!("lua/memory.lua")),
         }
     }
