@@ -8,6 +8,7 @@ mod crash;
 mod decorators;
 mod effort;
 mod folder;
+mod full_disk;
 pub mod heap;
 pub mod store;
 mod suite;
@@ -19,6 +20,7 @@ pub use clock::ManualClock;
 pub use decorators::{Fails, Faulty, Slow};
 pub use effort::seeds;
 pub use folder::Folder;
+pub use full_disk::{file_on_a_full_disk, on_a_full_disk};
 pub use warnings::warnings;
 pub use wire::Wire;
 

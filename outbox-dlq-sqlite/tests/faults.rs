@@ -1,21 +1,14 @@
 //! A disk that is full, and locks that others hold over and over.
 
-use outbox_conformance::Folder;
+use outbox_conformance::{Folder, file_on_a_full_disk, on_a_full_disk};
 use outbox_core::{DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_sqlite::rusqlite::Connection;
 use outbox_dlq_sqlite::{DriverOptions, SqliteDlqHeap};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 const LEASE: Duration = Duration::from_secs(60);
-
-/// Names the file to the child.
-const FILE: &str = "OUTBOX_TEST_FULL_FILE";
-
-/// Runs the rest of its arguments where no file can grow beyond 300 kB, as on a full disk.
-const FULL: &str = r#"trap "" XFSZ; ulimit -f 600; exec "$@""#;
 
 fn batch(ids: &[EventId]) -> Vec<FailedAttempt> {
     let text = ErrorText::new(&"refused ".repeat(100));
@@ -32,7 +25,7 @@ fn unavailable<T>(result: Result<T, OutboxError>) {
 #[tokio::test]
 #[ignore = "run by the next test, in a process whose files cannot grow"]
 async fn a_child_records_until_the_disk_is_full() {
-    let path = std::env::var_os(FILE).expect("a file");
+    let path = file_on_a_full_disk().expect("a file");
     let heap = SqliteDlqHeap::open(path).await.expect("opened");
     let (mut batches, mut refused) = (0, 0);
     // After the first refusal the handle is tried again: it must be as sound as before.
@@ -56,16 +49,7 @@ async fn a_full_disk_refuses_whole_batches_and_loses_none() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");
-    let child = Command::new("sh")
-        .args(["-c", FULL, "sh"])
-        .arg(std::env::current_exe().expect("a program"))
-        .args(["--ignored", "--nocapture", "--exact"])
-        .arg("a_child_records_until_the_disk_is_full")
-        .env(FILE, &path)
-        .output()
-        .expect("run");
-    let told = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success(), "{told}");
+    let told = on_a_full_disk("a_child_records_until_the_disk_is_full", &path, 300);
     let batches = told.split("recorded ").nth(1);
     let batches: u64 = batches
         .and_then(|rest| rest.split('.').next())
