@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
-use async_trait::async_trait;
 use integration_tests::keyed_events;
+use outbox_conformance::{Around, Decorated};
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, DlqHeap, DlqProcessor,
-    ErrorKind, Event, EventId, FailedAttempt, OutboxConfig, OutboxError, OutboxStorage, Outcome,
-    QuarantineOutcome, Settlement,
+    DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, ErrorKind, Event, EventId, FailedAttempt,
+    OutboxConfig, OutboxError, OutboxStorage, Outcome, Settlement,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryOutbox;
@@ -15,18 +14,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Fails from the nth call on, before the call or after it was applied.
+/// Fails from the nth of these calls on, before the call or after it was applied.
 #[derive(Debug)]
 struct Fuse {
     left: AtomicI64,
     applied: bool,
 }
 
-impl Fuse {
-    async fn burn<T>(
+const STEPS: [&str; 3] = ["lease_exceeded", "quarantine_events", "forget"];
+
+impl Around for Fuse {
+    async fn around<T: Send>(
         &self,
+        method: &'static str,
         call: impl Future<Output = Result<T, OutboxError>> + Send,
     ) -> Result<T, OutboxError> {
+        if !STEPS.contains(&method) {
+            return call.await;
+        }
         let left = self.left.fetch_sub(1, Ordering::SeqCst);
         if left > 0 {
             return call.await;
@@ -35,67 +40,6 @@ impl Fuse {
             call.await?;
         }
         Err(OutboxError::new(ErrorKind::Unavailable, "fuse", "burn"))
-    }
-}
-
-#[derive(Debug)]
-struct FusedStore(MemoryOutbox, Arc<Fuse>);
-
-#[async_trait]
-impl OutboxStorage for FusedStore {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
-        self.0.claim(limit, lease).await
-    }
-
-    async fn settle(&self, token: ClaimToken, all: &[Settlement]) -> Result<(), OutboxError> {
-        self.0.settle(token, all).await
-    }
-
-    async fn quarantine_events(
-        &self,
-        entries: &[DlqEntry],
-    ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
-        self.1.burn(self.0.quarantine_events(entries)).await
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
-        self.0.wait_for_work(at_most).await
-    }
-
-    async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        self.0.backlog().await
-    }
-}
-
-struct FusedHeap(MemoryDlqHeap, Arc<Fuse>);
-
-#[async_trait]
-impl DlqHeap for FusedHeap {
-    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
-        self.0.record_failure(id).await
-    }
-
-    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
-        self.0.record_success(id).await
-    }
-
-    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        self.0.drain_exceeded(threshold).await
-    }
-
-    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
-        self.1.burn(self.0.forget(ids)).await
-    }
-
-    async fn lease_exceeded(
-        &self,
-        threshold: u32,
-        limit: usize,
-        lease: Duration,
-    ) -> Result<Vec<DlqEntry>, OutboxError> {
-        self.1
-            .burn(self.0.lease_exceeded(threshold, limit, lease))
-            .await
     }
 }
 
@@ -164,9 +108,9 @@ async fn a_processor_that_dies_at_any_step_loses_no_count_and_quarantines_once()
                 left: AtomicI64::new(step),
                 applied,
             });
-            let fused_heap = Arc::new(FusedHeap(heap.clone(), Arc::clone(&fuse)));
-            let fused_store = Arc::new(FusedStore(store.clone(), Arc::clone(&fuse)));
-            let dying = DlqProcessor::new(fused_heap, fused_store)
+            let fused_heap = Decorated::new(Arc::new(heap.clone()), fuse.clone());
+            let fused_store = Decorated::new(Arc::new(store.clone()), fuse.clone());
+            let dying = DlqProcessor::new(Arc::new(fused_heap), Arc::new(fused_store))
                 .config(config())
                 .tick()
                 .await;

@@ -4,7 +4,7 @@ use integration_tests::{
     SeedHeap, assert_each_once, assert_ordered_per_key, drained, keyed_events,
 };
 use outbox_conformance::transport::MemoryBroker;
-use outbox_conformance::{Fails, Faulty};
+use outbox_conformance::{Decorated, Fails, Faulty};
 use outbox_core::{
     DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxConfig, OutboxStorage, PublishErrorKind,
     Relay,
@@ -113,13 +113,14 @@ async fn an_hour_without_a_broker_counts_nothing_and_quarantines_nothing() {
 async fn a_heap_that_errs_on_every_call_stops_nothing() {
     let events = keyed_events(10, 50);
     let (store, broker) = (filled(&events), MemoryBroker::new());
-    let heap = Arc::new(Faulty::new(Arc::new(MemoryDlqHeap::new())));
-    heap.fail(Fails::Before);
-    let relay = start(&store, &broker, heap.clone());
+    let faults = Arc::new(Faulty::default());
+    faults.fail(Fails::Before);
+    let heap = Decorated::new(Arc::new(MemoryDlqHeap::new()), faults.clone());
+    let relay = start(&store, &broker, Arc::new(heap));
     drain(&store).await;
     assert_each_once(&broker.events(), &events);
     assert_ordered_per_key(&broker.events());
-    assert!(heap.failed() > 0, "the heap was never asked");
+    assert!(faults.failed() > 0, "the heap was never asked");
     relay.stop().await;
 }
 
@@ -136,14 +137,15 @@ async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
     });
     let store = filled(&events);
     let counts = Arc::new(MemoryDlqHeap::new());
-    let heap = Arc::new(Faulty::new(counts.clone()));
-    heap.fail(Fails::Before);
-    let relay = start(&store, &broker, heap.clone());
+    let faults = Arc::new(Faulty::default());
+    faults.fail(Fails::Before);
+    let heap = Decorated::new(counts.clone(), faults.clone());
+    let relay = start(&store, &broker, Arc::new(heap));
     while broker.calls() < 4 {
         sleep(SECOND).await;
     }
     assert_eq!(counts.size().await.unwrap().unwrap().entries, 0);
-    heap.mend();
+    faults.mend();
     sleep(120 * SECOND).await;
     let letters = letters(&store).await;
     assert_eq!(letters.len(), 1);

@@ -2,7 +2,7 @@
 
 use integration_tests::{ids, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
-use outbox_conformance::{Fails, Faulty, warnings};
+use outbox_conformance::{Decorated, Fails, Faulty, warnings};
 use outbox_core::{
     DlqHeap, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxProcessor, PublishErrorKind,
 };
@@ -17,7 +17,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A worker, and a heap that is down but has counted each event once.
 struct Shop {
     counts: MemoryDlqHeap,
-    heap: Arc<Faulty>,
+    faults: Arc<Faulty>,
     worker: OutboxProcessor,
 }
 
@@ -28,14 +28,15 @@ impl Shop {
         for id in ids(events) {
             counts.record_failure(id).await.expect("counted");
         }
-        let heap = Arc::new(Faulty::new(Arc::new(counts.clone())));
-        heap.fail(Fails::Before);
+        let faults = Arc::new(Faulty::default());
+        faults.fail(Fails::Before);
+        let heap = Decorated::new(Arc::new(counts.clone()), faults.clone());
         let worker = OutboxProcessor::new(Arc::new(store), Arc::new(broker.clone()))
             .config(config.build().expect("a valid config"))
-            .dlq_heap(heap.clone());
+            .dlq_heap(Arc::new(heap));
         Self {
             counts,
-            heap,
+            faults,
             worker,
         }
     }
@@ -57,16 +58,16 @@ async fn a_heap_that_fails_is_asked_again_after_pauses_that_double() {
     let mut shop = Shop::new(&events, &broker, OutboxConfig::builder()).await;
     assert_eq!(shop.pass().await, 3);
     for (failed, pause) in [(1, 1000), (2, 2000), (3, 4000)] {
-        assert_eq!(shop.heap.failed(), failed);
+        assert_eq!(shop.faults.failed(), failed);
         shop.pass().await;
         advance((pause - 1) * MS).await;
         shop.pass().await;
-        assert_eq!(shop.heap.failed(), failed, "asked again too early");
+        assert_eq!(shop.faults.failed(), failed, "asked again too early");
         advance(MS).await;
         shop.pass().await;
     }
-    assert_eq!((shop.heap.failed(), shop.counted().await), (4, 3));
-    shop.heap.mend();
+    assert_eq!((shop.faults.failed(), shop.counted().await), (4, 3));
+    shop.faults.mend();
     advance(8000 * MS).await;
     shop.pass().await;
     assert_eq!(shop.counted().await, 0, "a success was not told");
@@ -77,10 +78,10 @@ async fn a_worker_that_stops_tells_its_heap_what_it_kept() {
     let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
     let config = OutboxConfig::builder().poll_interval(60_000 * MS);
     let shop = Shop::new(&events, &broker, config).await;
-    let (heap, counts) = (shop.heap, shop.counts);
+    let (faults, counts) = (shop.faults, shop.counts);
     let stop = async {
         sleep(5000 * MS).await;
-        heap.mend();
+        faults.mend();
     };
     shop.worker.run(stop).await.expect("a clean end");
     let size = counts.size().await.expect("a size").expect("it can tell");
@@ -108,7 +109,7 @@ async fn failures_that_were_kept_are_told_but_for_events_that_left() {
     assert_eq!(shop.pass().await, 1);
 
     // Of two calls only the first is applied, so what is told of failures shows by itself.
-    shop.heap.fail(Fails::After);
+    shop.faults.fail(Fails::After);
     advance(1000 * MS).await;
     shop.pass().await;
     let drained = shop.counts.drain_exceeded(1).await.expect("drained");
@@ -128,7 +129,7 @@ async fn outcomes_beyond_ten_thousand_drop_the_oldest_with_a_warning() {
     assert_eq!(warnings(shop.pass()).await, (10_000, 1));
     assert_eq!(warnings(shop.pass()).await, (1, 1));
     assert_eq!(warnings(shop.pass()).await, (0, 0));
-    shop.heap.mend();
+    shop.faults.mend();
     advance(1000 * MS).await;
     shop.pass().await;
     let left = shop.counts.drain_exceeded(1).await.expect("drained");

@@ -1,116 +1,218 @@
-//! Heaps around a heap: one that fails on demand, and one that takes its time.
+//! What stands around a heap or a store: one hook for all calls, with which a test lets them fail, be
+//! late, or be counted.
 
-use crate::heap::Call;
-use outbox_core::{DlqHeap, ErrorKind, OutboxError};
-use std::fmt;
+use async_trait::async_trait;
+use outbox_core::{
+    Backlog, Claim, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters,
+    DlqEntry, DlqHeap, ErrorKind, EventId, FailedAttempt, HeapSize, OutboxError, OutboxStorage,
+    QuarantineOutcome, Settlement,
+};
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Writes `DlqHeap` for a type with a field `heap`: each method goes through its method `around`,
-/// with the call and the call's future.
-macro_rules! decorate {
-    ($decorator:ty) => {
-        const _: () = {
-            use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
-
-            #[async_trait::async_trait]
-            impl DlqHeap for $decorator {
-                async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
-                    let running = self.heap.record_failure(id);
-                    self.around(Call::RecordFailure(id), running).await
-                }
-
-                async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
-                    let running = self.heap.record_success(id);
-                    self.around(Call::RecordSuccess(id), running).await
-                }
-
-                async fn drain_exceeded(
-                    &self,
-                    threshold: u32,
-                ) -> Result<Vec<DlqEntry>, OutboxError> {
-                    let running = self.heap.drain_exceeded(threshold);
-                    self.around(Call::Drain { threshold }, running).await
-                }
-
-                async fn record_failures(
-                    &self,
-                    failures: &[FailedAttempt],
-                ) -> Result<(), OutboxError> {
-                    let running = self.heap.record_failures(failures);
-                    let call = Call::RecordFailures(failures.to_vec());
-                    self.around(call, running).await
-                }
-
-                async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
-                    let running = self.heap.forget(ids);
-                    self.around(Call::Forget(ids.to_vec()), running).await
-                }
-
-                async fn lease_exceeded(
-                    &self,
-                    threshold: u32,
-                    limit: usize,
-                    lease: std::time::Duration,
-                ) -> Result<Vec<DlqEntry>, OutboxError> {
-                    let running = self.heap.lease_exceeded(threshold, limit, lease);
-                    let call = Call::Lease {
-                        threshold,
-                        limit,
-                        lease,
-                    };
-                    self.around(call, running).await
-                }
-
-                async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
-                    let running = self.heap.size();
-                    self.around(Call::Size, running).await
-                }
-
-                async fn prune(
-                    &self,
-                    age: std::time::Duration,
-                    limit: usize,
-                ) -> Result<usize, OutboxError> {
-                    let running = self.heap.prune(age, limit);
-                    self.around(Call::Prune { age, limit }, running).await
-                }
-            }
-        };
-    };
+/// What is done around each asynchronous call of a [`Decorated`] heap or store.
+///
+/// ```
+/// # use outbox_conformance::{Around, Decorated};
+/// # use outbox_core::{DlqHeap, EventId, OutboxError};
+/// # use outbox_dlq_memory::MemoryDlqHeap;
+/// # use std::sync::{Arc, Mutex};
+/// #[derive(Debug, Default)]
+/// struct Calls(Mutex<Vec<&'static str>>);
+///
+/// impl Around for Calls {
+///     async fn around<T: Send>(
+///         &self,
+///         method: &'static str,
+///         call: impl Future<Output = Result<T, OutboxError>> + Send,
+///     ) -> Result<T, OutboxError> {
+///         self.0.lock().unwrap().push(method);
+///         call.await
+///     }
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let calls = Arc::new(Calls::default());
+/// let heap = Decorated::new(Arc::new(MemoryDlqHeap::new()), calls.clone());
+/// heap.record_failure(EventId::new()).await.unwrap();
+/// assert_eq!(*calls.0.lock().unwrap(), ["record_failure"]);
+/// # });
+/// ```
+pub trait Around: Send + Sync + Debug {
+    /// Awaits `call`, or drops it, which then was never made. `method` is its name in the trait.
+    fn around<T: Send>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
+    ) -> impl Future<Output = Result<T, OutboxError>> + Send;
 }
 
-pub(crate) use decorate;
+/// A heap or a store with something [`Around`] each of its calls. Where that does nothing, it is as
+/// good as what it decorates. Several may share what stands around them, as a worker's store and heap
+/// that fail together.
+#[derive(Debug)]
+pub struct Decorated<S: ?Sized, A> {
+    inner: Arc<S>,
+    around: Arc<A>,
+}
 
-/// When a call of a [`Faulty`] heap fails.
+impl<S: ?Sized, A: Around> Decorated<S, A> {
+    /// Decorates `inner`.
+    #[must_use]
+    pub fn new(inner: Arc<S>, around: Arc<A>) -> Self {
+        Self { inner, around }
+    }
+}
+
+#[async_trait]
+impl<S: DlqHeap + ?Sized, A: Around> DlqHeap for Decorated<S, A> {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        let call = self.inner.record_failure(id);
+        self.around.around("record_failure", call).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        let call = self.inner.record_success(id);
+        self.around.around("record_success", call).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        let call = self.inner.drain_exceeded(threshold);
+        self.around.around("drain_exceeded", call).await
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        let call = self.inner.record_failures(failures);
+        self.around.around("record_failures", call).await
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        self.around.around("forget", self.inner.forget(ids)).await
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let call = self.inner.lease_exceeded(threshold, limit, lease);
+        self.around.around("lease_exceeded", call).await
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        self.around.around("size", self.inner.size()).await
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let call = self.inner.prune(age, limit);
+        self.around.around("prune", call).await
+    }
+}
+
+#[async_trait]
+impl<S: OutboxStorage + ?Sized, A: Around> OutboxStorage for Decorated<S, A> {
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+        let call = self.inner.claim(limit, lease);
+        self.around.around("claim", call).await
+    }
+
+    async fn settle(&self, token: ClaimToken, all: &[Settlement]) -> Result<(), OutboxError> {
+        let call = self.inner.settle(token, all);
+        self.around.around("settle", call).await
+    }
+
+    async fn quarantine_events(
+        &self,
+        entries: &[DlqEntry],
+    ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
+        let call = self.inner.quarantine_events(entries);
+        self.around.around("quarantine_events", call).await
+    }
+
+    fn holds_keys(&self) -> bool {
+        self.inner.holds_keys()
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
+        let call = self.inner.wait_for_work(at_most);
+        self.around.around("wait_for_work", call).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, OutboxError> {
+        self.around.around("backlog", self.inner.backlog()).await
+    }
+
+    async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
+        let call = self.inner.clean_up(limit);
+        self.around.around("clean_up", call).await
+    }
+}
+
+#[async_trait]
+impl<S: DeadLetters + ?Sized, A: Around> DeadLetters for Decorated<S, A> {
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, OutboxError> {
+        let call = self.inner.list(filter, after, limit);
+        self.around.around("list", call).await
+    }
+
+    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
+        self.around.around("find", self.inner.find(id)).await
+    }
+
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let call = self.inner.replay(filter, limit);
+        self.around.around("replay", call).await
+    }
+
+    async fn purge(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        let call = self.inner.purge(filter, limit);
+        self.around.around("purge", call).await
+    }
+
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
+        let call = self.inner.statistics(filter, limit);
+        self.around.around("statistics", call).await
+    }
+}
+
+/// When a call around which [`Faulty`] stands fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Fails {
-    /// The heap never sees it: a request that was lost.
+    /// The heap or store never sees it: a request that was lost.
     Before,
     /// It was applied, and its answer was lost.
     After,
 }
 
-/// A heap whose calls fail as [`Unavailable`](ErrorKind::Unavailable) while a test wants it.
+/// Lets calls fail as [`Unavailable`](ErrorKind::Unavailable) while a test wants it.
+#[derive(Debug, Default)]
 pub struct Faulty {
-    heap: Arc<dyn DlqHeap>,
     failing: Mutex<Option<Fails>>,
     failed: AtomicU64,
 }
 
 impl Faulty {
-    /// A heap that is as good as `heap` until it is told to fail.
-    #[must_use]
-    pub fn new(heap: Arc<dyn DlqHeap>) -> Self {
-        Self {
-            heap,
-            failing: Mutex::new(None),
-            failed: AtomicU64::new(0),
-        }
-    }
-
     /// Lets each call fail from now on.
     pub fn fail(&self, when: Fails) {
         *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(when);
@@ -126,70 +228,42 @@ impl Faulty {
     pub fn failed(&self) -> u64 {
         self.failed.load(SeqCst)
     }
+}
 
-    async fn around<T>(
+impl Around for Faulty {
+    async fn around<T: Send>(
         &self,
-        _: Call,
-        running: impl Future<Output = Result<T, OutboxError>>,
+        _: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
     ) -> Result<T, OutboxError> {
         let failing = *self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let operation = match failing {
-            None => return running.await,
+            None => return call.await,
             Some(Fails::Before) => "send",
             Some(Fails::After) => {
-                running.await?;
+                call.await?;
                 "answer"
             }
         };
         self.failed.fetch_add(1, SeqCst);
-        Err(OutboxError::new(
-            ErrorKind::Unavailable,
-            "faulty",
-            operation,
-        ))
+        let kind = ErrorKind::Unavailable;
+        Err(OutboxError::new(kind, "faulty", operation))
     }
 }
 
-decorate!(Faulty);
+/// Waits before each call and after it, by tokio's clock.
+#[derive(Debug)]
+pub struct Slow(pub Duration);
 
-/// A heap that waits before each call and after it, by tokio's clock.
-pub struct Slow {
-    heap: Arc<dyn DlqHeap>,
-    wait: Duration,
-}
-
-impl Slow {
-    /// A heap that waits for `wait` twice in each call.
-    #[must_use]
-    pub fn new(heap: Arc<dyn DlqHeap>, wait: Duration) -> Self {
-        Self { heap, wait }
-    }
-
-    async fn around<T>(
+impl Around for Slow {
+    async fn around<T: Send>(
         &self,
-        _: Call,
-        running: impl Future<Output = Result<T, OutboxError>>,
+        _: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
     ) -> Result<T, OutboxError> {
-        tokio::time::sleep(self.wait).await;
-        let result = running.await;
-        tokio::time::sleep(self.wait).await;
+        tokio::time::sleep(self.0).await;
+        let result = call.await;
+        tokio::time::sleep(self.0).await;
         result
-    }
-}
-
-decorate!(Slow);
-
-impl fmt::Debug for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Faulty");
-        debug.field("failing", &self.failing);
-        debug.field("failed", &self.failed).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Slow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Slow");
-        debug.field("wait", &self.wait).finish_non_exhaustive()
     }
 }

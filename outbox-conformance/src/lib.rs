@@ -17,7 +17,7 @@ mod warnings;
 mod wire;
 
 pub use clock::ManualClock;
-pub use decorators::{Fails, Faulty, Slow};
+pub use decorators::{Around, Decorated, Fails, Faulty, Slow};
 pub use effort::seeds;
 pub use folder::Folder;
 pub use full_disk::{file_on_a_full_disk, on_a_full_disk};

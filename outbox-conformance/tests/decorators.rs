@@ -2,27 +2,32 @@
 
 use async_trait::async_trait;
 use outbox_conformance::heap::{HeapFixture, History};
-use outbox_conformance::{Fails, Faulty, ManualClock, Slow, dlq_heap_suite};
-use outbox_core::{DlqEntry, DlqHeap, ErrorKind, EventId};
+use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
+use outbox_conformance::{
+    Around, Decorated, Fails, Faulty, ManualClock, Slow, dlq_heap_suite, store_suite,
+};
+use outbox_core::{
+    ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, DlqHeap, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage,
+};
 use outbox_dlq_memory::MemoryDlqHeap;
-use std::sync::Arc;
+use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
-type Decorate = fn(Arc<dyn DlqHeap>) -> Arc<dyn DlqHeap>;
-
 /// A heap in memory, decorated anew for each handle.
-struct Decorated {
+struct Heap {
     clock: ManualClock,
-    heap: MemoryDlqHeap,
-    decorate: Decorate,
+    inner: MemoryDlqHeap,
+    decorate: fn(MemoryDlqHeap) -> Arc<dyn DlqHeap>,
 }
 
-impl Decorated {
-    fn by(decorate: Decorate) -> Self {
+impl Heap {
+    fn by(decorate: fn(MemoryDlqHeap) -> Arc<dyn DlqHeap>) -> Self {
         let clock = ManualClock::new();
         Self {
-            heap: MemoryDlqHeap::new().with_clock(clock.clock()),
+            inner: MemoryDlqHeap::new().with_clock(clock.clock()),
             clock,
             decorate,
         }
@@ -30,9 +35,9 @@ impl Decorated {
 }
 
 #[async_trait]
-impl HeapFixture for Decorated {
+impl HeapFixture for Heap {
     async fn handle(&self) -> Arc<dyn DlqHeap> {
-        (self.decorate)(Arc::new(self.heap.clone()))
+        (self.decorate)(self.inner.clone())
     }
 
     async fn neighbour(&self) -> Arc<dyn DlqHeap> {
@@ -44,54 +49,196 @@ impl HeapFixture for Decorated {
     }
 
     async fn plant(&self, entry: DlqEntry) {
-        self.heap.restore(entry);
+        self.inner.restore(entry);
     }
 }
 
-fn faulty(heap: Arc<dyn DlqHeap>) -> Arc<dyn DlqHeap> {
-    Arc::new(Faulty::new(heap))
+/// A store in memory, decorated anew for each handle.
+struct Outbox {
+    clock: ManualClock,
+    inner: MemoryOutbox,
+    decorate: fn(MemoryOutbox) -> Arc<dyn Store>,
 }
 
-fn slow(heap: Arc<dyn DlqHeap>) -> Arc<dyn DlqHeap> {
-    Arc::new(Slow::new(heap, Duration::ZERO))
+impl Outbox {
+    fn by(decorate: fn(MemoryOutbox) -> Arc<dyn Store>) -> Self {
+        let clock = ManualClock::new();
+        Self {
+            inner: MemoryOutbox::new().with_clock(clock.clock()),
+            clock,
+            decorate,
+        }
+    }
 }
 
-fn recording(heap: Arc<dyn DlqHeap>) -> Arc<dyn DlqHeap> {
-    Arc::new(History::default().client(heap))
+struct Transaction(MemoryTransaction);
+
+impl AppTransaction for Transaction {
+    fn append(&mut self, events: &[Event]) -> Result<(), OutboxError> {
+        self.0.append(events)
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), OutboxError> {
+        self.0.commit()
+    }
 }
 
-dlq_heap_suite!(faulty_heap, Decorated::by(faulty), counting, races, leases);
-dlq_heap_suite!(slow_heap, Decorated::by(slow), counting, races, leases);
+#[async_trait]
+impl StoreFixture for Outbox {
+    async fn handle(&self) -> Arc<dyn Store> {
+        (self.decorate)(self.inner.clone())
+    }
+
+    fn begin(&self) -> Box<dyn AppTransaction> {
+        Box::new(Transaction(self.inner.begin()))
+    }
+
+    async fn elapse(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+#[async_trait]
+impl HoldingFixture for Outbox {
+    async fn holding_handle(&self) -> Arc<dyn Store> {
+        (self.decorate)(self.inner.clone().holding_keys())
+    }
+}
+
+/// Keeps the names of the calls.
+#[derive(Debug, Default)]
+struct Calls(Mutex<Vec<&'static str>>);
+
+impl Around for Calls {
+    async fn around<T: Send>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
+    ) -> Result<T, OutboxError> {
+        self.0.lock().expect("not poisoned").push(method);
+        call.await
+    }
+}
+
+fn faulty<S>(inner: S) -> Arc<Decorated<S, Faulty>> {
+    Arc::new(Decorated::new(Arc::new(inner), Arc::default()))
+}
+
+fn slow<S>(inner: S) -> Arc<Decorated<S, Slow>> {
+    let slow = Slow(Duration::ZERO);
+    Arc::new(Decorated::new(Arc::new(inner), Arc::new(slow)))
+}
+
+fn recording<S>(inner: S) -> Arc<Decorated<S, Calls>> {
+    Arc::new(Decorated::new(Arc::new(inner), Arc::default()))
+}
+
+fn in_a_history(heap: MemoryDlqHeap) -> Arc<dyn DlqHeap> {
+    Arc::new(History::default().client(Arc::new(heap)))
+}
+
+/// The suites on what `decorate` makes of a heap and of a store.
+macro_rules! suites {
+    ($heap:ident, $store:ident, $decorate:ident) => {
+        dlq_heap_suite!(
+            $heap,
+            Heap::by(|heap| $decorate(heap)),
+            counting,
+            races,
+            leases
+        );
+        store_suite!(
+            $store,
+            Outbox::by(|store| $decorate(store)),
+            claims,
+            races,
+            quarantine,
+            letters,
+            holding,
+            crashes,
+            passes
+        );
+    };
+}
+
+suites!(faulty_heap, faulty_store, faulty);
+suites!(slow_heap, slow_store, slow);
+suites!(recording_heap, recording_store, recording);
 dlq_heap_suite!(
-    recording_heap,
-    Decorated::by(recording),
+    heap_in_a_history,
+    Heap::by(in_a_history),
     counting,
     races,
     leases
 );
 
 #[tokio::test]
-async fn a_faulty_heap_fails_before_or_after_until_it_is_mended() {
+async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
+    let (calls, id, all) = (
+        Arc::new(Calls::default()),
+        EventId::new(),
+        DeadLetterFilter::all(),
+    );
+    let heap = Decorated::new(Arc::new(MemoryDlqHeap::new()), calls.clone());
+    let store = Decorated::new(Arc::new(MemoryOutbox::new()), calls.clone());
+    heap.record_failure(id).await.unwrap();
+    heap.record_success(id).await.unwrap();
+    heap.drain_exceeded(1).await.unwrap();
+    heap.record_failures(&[]).await.unwrap();
+    heap.forget(&[]).await.unwrap();
+    heap.lease_exceeded(1, 1, Duration::ZERO).await.unwrap();
+    heap.size().await.unwrap();
+    heap.prune(Duration::ZERO, 1).await.unwrap();
+    store.claim(1, Duration::ZERO).await.unwrap();
+    store.settle(ClaimToken::new(), &[]).await.unwrap_err();
+    store.quarantine_events(&[]).await.unwrap();
+    store.wait_for_work(Duration::ZERO).await.unwrap();
+    store.backlog().await.unwrap();
+    store.clean_up(1).await.unwrap();
+    store.list(&all, None, 1).await.unwrap();
+    store.find(id).await.unwrap();
+    store.replay(&all, 1).await.unwrap();
+    store.purge(&all, 1).await.unwrap();
+    store.statistics(&all, 1).await.unwrap();
+
+    let traits = [
+        include_str!("../../outbox-core/src/dlq/heap.rs"),
+        include_str!("../../outbox-core/src/storage.rs"),
+        include_str!("../../outbox-core/src/dlq/letters.rs"),
+    ];
+    let lines = traits.iter().flat_map(|text| text.lines());
+    let methods = lines.filter_map(|line| line.strip_prefix("    async fn ")?.split('(').next());
+    let calls = calls.0.lock().expect("not poisoned");
+    assert_eq!(*calls, methods.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_faulty_fails_before_or_after_until_it_is_mended() {
     let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
-    let faulty = Faulty::new(Arc::new(heap.clone()));
+    let faults = Arc::new(Faulty::default());
+    let faulty = Decorated::new(Arc::new(heap.clone()), faults.clone());
+    let store = Decorated::new(Arc::new(MemoryOutbox::new()), faults.clone());
     for (fails, counted) in [(Fails::Before, 0), (Fails::After, 1)] {
-        faulty.fail(fails);
+        faults.fail(fails);
         let error = faulty.record_failure(id).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         let size = heap.size().await.unwrap().unwrap();
         assert_eq!(size.entries, counted, "{fails:?}");
+        let error = store.backlog().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
     }
-    assert_eq!(faulty.failed(), 2);
-    faulty.mend();
+    assert_eq!(faults.failed(), 4);
+    faults.mend();
     assert_eq!(faulty.drain_exceeded(1).await.unwrap().len(), 1);
-    assert_eq!(faulty.failed(), 2);
+    store.backlog().await.unwrap();
+    assert_eq!(faults.failed(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_heap_waits_before_and_after_its_call() {
+async fn what_is_slow_waits_before_and_after_its_call() {
     const WAIT: Duration = Duration::from_secs(10);
     let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
-    let slow = Slow::new(Arc::new(heap.clone()), WAIT);
+    let slow = Decorated::new(Arc::new(heap.clone()), Arc::new(Slow(WAIT)));
     let begun = Instant::now();
     let half = tokio::time::timeout(WAIT / 2, slow.record_failure(id)).await;
     half.expect_err("it waits before");
@@ -112,13 +259,14 @@ async fn a_history_with_a_call_that_failed_is_explained() {
         (Fails::After, true, 3, false),
     ] {
         let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
-        let faulty = Arc::new(Faulty::new(Arc::new(heap.clone())));
+        let faults = Arc::new(Faulty::default());
+        let faulty = Decorated::new(Arc::new(heap.clone()), faults.clone());
         let history = History::default();
-        let client = history.client(faulty.clone());
+        let client = history.client(Arc::new(faulty));
         client.record_failure(id).await.unwrap();
-        faulty.fail(fails);
+        faults.fail(fails);
         client.record_failure(id).await.unwrap_err();
-        faulty.mend();
+        faults.mend();
         if again {
             heap.record_failure(id).await.unwrap();
         }

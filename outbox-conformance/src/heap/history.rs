@@ -2,8 +2,8 @@
 
 use super::call::{Answer, Call};
 use super::linear::{Effect, Got, Span, Stuck, explain};
-use crate::decorators::decorate;
-use outbox_core::{DlqHeap, EventId, OutboxError};
+use async_trait::async_trait;
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -335,7 +335,59 @@ impl Recording {
     }
 }
 
-decorate!(Recording);
+#[async_trait]
+impl DlqHeap for Recording {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        let running = self.heap.record_failure(id);
+        self.around(Call::RecordFailure(id), running).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        let running = self.heap.record_success(id);
+        self.around(Call::RecordSuccess(id), running).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        let running = self.heap.drain_exceeded(threshold);
+        self.around(Call::Drain { threshold }, running).await
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        let running = self.heap.record_failures(failures);
+        let call = Call::RecordFailures(failures.to_vec());
+        self.around(call, running).await
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        let running = self.heap.forget(ids);
+        self.around(Call::Forget(ids.to_vec()), running).await
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        let running = self.heap.lease_exceeded(threshold, limit, lease);
+        let call = Call::Lease {
+            threshold,
+            limit,
+            lease,
+        };
+        self.around(call, running).await
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        let running = self.heap.size();
+        self.around(Call::Size, running).await
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let running = self.heap.prune(age, limit);
+        self.around(Call::Prune { age, limit }, running).await
+    }
+}
 
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,11 @@
 //! Whole passes of the processors on the store, left at each of their await points, and two replicas
 //! in every order of their calls.
 
-use super::steps::{SteppedBroker, SteppedHeap, SteppedStore, Steps};
+use super::steps::{SteppedBroker, Steps};
 use super::{LEASE, Store, StoreFixture, append, keyed, ok};
-use crate::ManualClock;
 use crate::crash::at_each_point;
 use crate::transport::MemoryBroker;
+use crate::{Decorated, ManualClock};
 use outbox_core::{
     DeadLetterFilter, DlqEntry, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
     OutboxProcessor, OutboxStorage, PublishErrorKind, TickReport,
@@ -73,22 +73,21 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     }
 
     /// The same, which waits before each call.
-    fn stepped(&self, store: &Arc<dyn Store>) -> (DlqProcessor, Steps) {
-        let (heap, store, steps) = self.steps(store);
+    fn stepped(&self, store: &Arc<dyn Store>) -> (DlqProcessor, Arc<Steps>) {
+        let steps = Arc::default();
+        let (heap, store) = self.wait_for(&steps, store);
         (DlqProcessor::new(heap, store).config(config()), steps)
     }
 
-    fn steps(&self, store: &Arc<dyn Store>) -> (Arc<SteppedHeap>, Arc<SteppedStore>, Steps) {
-        let steps = Steps::default();
-        let heap = SteppedHeap {
-            heap: self.heap.clone(),
-            steps: steps.clone(),
-        };
-        let store = SteppedStore {
-            store: store.clone(),
-            steps: steps.clone(),
-        };
-        (Arc::new(heap), Arc::new(store), steps)
+    /// The heap and a store that wait for `steps` before each call.
+    fn wait_for(
+        &self,
+        steps: &Arc<Steps>,
+        store: &Arc<dyn Store>,
+    ) -> (Arc<dyn DlqHeap>, Arc<dyn Store>) {
+        let heap = Decorated::new(self.heap.clone(), steps.clone());
+        let store = Decorated::new(store.clone(), steps.clone());
+        (Arc::new(heap), Arc::new(store))
     }
 
     /// Asserts that exactly these events are letters with all their failures, nothing waits, and the
@@ -125,7 +124,8 @@ pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) 
             Err(PublishErrorKind::Rejected)
         });
         append(&fixture, &events);
-        let (heap, stepped, steps) = desk.steps(&lost);
+        let steps = Arc::default();
+        let (heap, stepped) = desk.wait_for(&steps, &lost);
         let transport = SteppedBroker {
             broker: broker.clone(),
             steps,
@@ -235,12 +235,12 @@ type Tick<'p> = dyn Future<Output = Result<TickReport, outbox_core::OutboxError>
 /// A tick under way.
 struct Replica<'p> {
     tick: Pin<Box<Tick<'p>>>,
-    steps: Steps,
+    steps: Arc<Steps>,
     report: Option<TickReport>,
 }
 
 impl<'p> Replica<'p> {
-    fn new((processor, steps): &'p mut (DlqProcessor, Steps)) -> Self {
+    fn new((processor, steps): &'p mut (DlqProcessor, Arc<Steps>)) -> Self {
         Self {
             tick: Box::pin(processor.tick()),
             steps: steps.clone(),

@@ -1,24 +1,17 @@
-//! A store, a heap and a broker that wait before each call, so that a test can stop there.
+//! A wait before each call of a store, a heap and a broker, so that a test can stop there.
 
-use super::Store;
-use crate::decorators::decorate;
-use crate::heap::Call;
+use crate::Around;
 use crate::transport::MemoryBroker;
 use async_trait::async_trait;
-use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, DlqHeap, Event, OutboxError, OutboxStorage, PublishError,
-    QuarantineOutcome, Settlement, Transport,
-};
-use std::fmt::{self, Debug, Formatter};
+use outbox_core::{Event, OutboxError, PublishError, Transport};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
-use std::time::Duration;
 
-/// Counts the calls that are about to begin. Clones share the count.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Steps(Arc<AtomicUsize>);
+/// Counts the calls that are about to begin.
+#[derive(Debug, Default)]
+pub(super) struct Steps(AtomicUsize);
 
 impl Steps {
     pub(super) fn taken(&self) -> usize {
@@ -41,75 +34,21 @@ impl Steps {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct SteppedStore {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) steps: Steps,
-}
-
-#[async_trait]
-impl OutboxStorage for SteppedStore {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
-        self.steps.take().await;
-        self.store.claim(limit, lease).await
-    }
-
-    async fn settle(&self, token: ClaimToken, all: &[Settlement]) -> Result<(), OutboxError> {
-        self.steps.take().await;
-        self.store.settle(token, all).await
-    }
-
-    async fn quarantine_events(
+impl Around for Steps {
+    async fn around<T: Send>(
         &self,
-        entries: &[DlqEntry],
-    ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
-        self.steps.take().await;
-        self.store.quarantine_events(entries).await
-    }
-
-    fn holds_keys(&self) -> bool {
-        self.store.holds_keys()
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
-        self.steps.take().await;
-        self.store.wait_for_work(at_most).await
-    }
-
-    async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        self.steps.take().await;
-        self.store.backlog().await
-    }
-}
-
-pub(super) struct SteppedHeap {
-    pub(super) heap: Arc<dyn DlqHeap>,
-    pub(super) steps: Steps,
-}
-
-impl SteppedHeap {
-    async fn around<T>(
-        &self,
-        _: Call,
-        running: impl Future<Output = Result<T, OutboxError>>,
+        _: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
     ) -> Result<T, OutboxError> {
-        self.steps.take().await;
-        running.await
-    }
-}
-
-decorate!(SteppedHeap);
-
-impl Debug for SteppedHeap {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SteppedHeap").field(&self.steps).finish()
+        self.take().await;
+        call.await
     }
 }
 
 #[derive(Debug)]
 pub(super) struct SteppedBroker {
     pub(super) broker: MemoryBroker,
-    pub(super) steps: Steps,
+    pub(super) steps: Arc<Steps>,
 }
 
 #[async_trait]
