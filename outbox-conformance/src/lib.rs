@@ -18,7 +18,7 @@ mod wire;
 
 pub use clock::ManualClock;
 pub use decorators::{Around, Decorated, Fails, Faulty, Slow};
-pub use effort::seeds;
+pub use effort::{first_seed, seeds};
 pub use folder::Folder;
 pub use full_disk::{file_on_a_full_disk, on_a_full_disk};
 pub use warnings::warnings;

@@ -13,7 +13,7 @@ const WRITE: &str = "OUTBOX_WRITE_DOCS";
 const HEAD: &str = "# Conformance
 
 Which backend runs which case of the published suites (`outbox-conformance`), and which broken \
-backends each case refuses, in each of 200 runs. A column is one fixture of a crate; a dash is a group \
+backends each case refuses, in each of 200 runs from different seeds. A column is one fixture of a crate; a dash is a group \
 that the fixture does not invoke, as its store has nothing of the kind.
 
 Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance table`; a test fails when it is stale.
