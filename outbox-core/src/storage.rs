@@ -45,6 +45,22 @@ use uuid::Uuid;
 ///   none, and later calls on the handle work (`a_dropped_claim_loses_nothing`,
 ///   `a_dropped_settlement_is_applied_or_not`, `a_dropped_quarantine_is_applied_or_not`,
 ///   `a_dropped_look_changes_nothing`).
+///
+/// An append of an id or an idempotency token that is taken is a
+/// [`Duplicate`](crate::ErrorKind::Duplicate), and nothing of the append remains
+/// (`a_taken_id_or_token_is_a_duplicate`); of transactions that take a token at once, one commits
+/// (`a_token_is_taken_by_one_of_many_transactions`).
+///
+/// A worker that is lost anywhere in a pass costs a second delivery at most, and another goes on in
+/// order (`a_pass_dropped_anywhere_loses_nothing`). Each event that failed too often is quarantined
+/// once, wherever a dead-letter processor is lost (`a_tick_dropped_anywhere_quarantines_once`) and
+/// whatever two of them do at once (`two_replicas_in_any_order_quarantine_once`).
+///
+/// Wherever a connection is cut, the call is applied to all of its events or to none and is
+/// [`Unavailable`](crate::ErrorKind::Unavailable), and the next call on the handle works
+/// (`a_cut_append_is_committed_whole_or_not`, `a_cut_claim_loses_nothing`,
+/// `a_cut_settlement_is_applied_whole_or_not`, `a_cut_quarantine_moves_all_or_nothing`,
+/// `a_cut_look_changes_nothing`, `a_store_is_connected_again_however_a_connection_ends`).
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases up to `limit` due events to the caller for `lease`.
@@ -53,6 +69,13 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// what is due, and may hold the rest back until a claim is settled that has other events of the
     /// same lease. As long as something is due and no claim is open, a claim is not empty.
     /// A claim whose lease has run out is taken over by the next call of any worker.
+    ///
+    /// No event is claimed twice, and never more than `limit` (`a_claim_is_bounded_and_exclusive`),
+    /// none if none is due (`an_empty_outbox_gives_an_empty_claim`). An event is what was appended
+    /// (`an_event_comes_back_exactly`). One that is delayed is not early, and its successors wait
+    /// with it (`a_delayed_event_is_not_early_and_its_key_waits`). With many writers and workers at
+    /// once each event comes once, in the order of its key
+    /// (`concurrent_writers_are_delivered_once_and_in_order`).
     ///
     /// # Errors
     ///
@@ -65,8 +88,12 @@ pub trait OutboxStorage: Send + Sync + Debug {
 
     /// Ends a claim: the outcome of each of its events, in one transaction.
     ///
-    /// `settlements` names each event of the claim exactly once, in any order. A claim whose lease
-    /// has run out but that nobody took over yet is still settled.
+    /// `settlements` names each event of the claim exactly once, in any order
+    /// (`a_settlement_is_of_exactly_its_claim`). A claim whose lease has run out but that nobody took
+    /// over yet is still settled (`a_lease_that_ran_out_still_settles_if_nobody_took_over`).
+    ///
+    /// A release charges no attempt (`a_release_charges_nothing`), and what is dead goes into the
+    /// quarantine with its reason (`a_dead_event_is_quarantined_with_its_reason`).
     ///
     /// # Errors
     ///
@@ -85,7 +112,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
 
     /// Moves events into the quarantine in one transaction and answers for each entry, in order.
     ///
-    /// A bad entry does not fail the others.
+    /// A bad entry does not fail the others. What was published is missing, and no letter
+    /// (`a_published_event_is_missing`).
     ///
     /// # Errors
     ///
@@ -99,7 +127,15 @@ pub trait OutboxStorage: Send + Sync + Debug {
     ///
     /// A worker then publishes no successor of an event that failed for good. The provided form
     /// holds nothing; a store that can hold keys has a setter for it. What holds a key is the
-    /// letter, so it holds for every handle, and until it is replayed or purged.
+    /// letter, so it holds for every handle (`every_handle_keeps_a_hold`), and until it is replayed,
+    /// purged, or replaced by one of the same id (`a_replaced_letter_holds_nothing`).
+    ///
+    /// A permanent failure holds as well (`a_dead_event_holds_its_key`), and so does a letter whose
+    /// successors come one at a time after a lost worker (`isolation_does_not_end_a_hold`). Events
+    /// before the letter go on (`events_before_a_letter_go_on`), and keep their time when it is
+    /// replayed (`a_replay_does_not_hurry_an_event_before_it`). An event that no worker took up has no
+    /// place from which to hold, and is busy (`an_event_that_nobody_took_up_is_busy`). One without a
+    /// key holds nothing (`an_event_without_a_key_holds_nothing`).
     fn holds_keys(&self) -> bool {
         false
     }
@@ -112,7 +148,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// Changes nothing, so it may be dropped at any time.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError>;
 
-    /// What waits in the outbox and lies in the quarantine, as one snapshot.
+    /// What waits in the outbox and lies in the quarantine, as one snapshot
+    /// (`the_backlog_is_told`).
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 
     /// Removes up to `limit` rows that nobody needs any more (used idempotency tokens, consumed

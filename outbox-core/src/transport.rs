@@ -8,13 +8,18 @@ use std::time::Duration;
 
 /// Publishes events to a broker.
 ///
-/// - **T1** One result per event, in the order of `events` (`every_event_is_answered_in_order`).
+/// - **T1** One result per event, in the order of `events` (`every_event_is_answered_in_order`,
+///   `an_empty_call_is_answered_empty`).
 /// - **T2** `Ok` only when the broker has taken responsibility
-///   (`what_is_answered_ok_is_at_the_broker`).
+///   (`what_is_answered_ok_is_at_the_broker`), also among calls at once (`concurrent_calls_all_arrive`).
 /// - **T3** Id, type, key, headers, content type and payload arrive unchanged
 ///   (`an_event_arrives_unchanged`).
 /// - **T4** A broker that is away answers `Unavailable`, never `Rejected`, and on its return
 ///   everything arrives (`an_outage_is_unavailable_and_ends`).
+/// - **T5** What is published after another call's answer arrives after it
+///   (`calls_one_after_another_keep_their_order`).
+/// - **T6** An event that is too large is `Permanent`, and those around it arrive
+///   (`a_too_large_event_is_permanent_and_its_neighbours_arrive`).
 ///
 /// The worker keeps order per key by itself: one call never holds two events of one ordering key,
 /// so an adapter may send the events of a call all at once. Each call is bounded by the worker's

@@ -17,7 +17,7 @@ fn ids(events: &[Event]) -> Vec<EventId> {
     events.iter().map(|event| event.id).collect()
 }
 
-/// A call with nothing to publish is answered with nothing, and nothing arrives.
+/// T1: a call with nothing to publish is answered with nothing, and nothing arrives.
 pub async fn an_empty_call_is_answered_empty<F: TransportFixture>(fixture: F) {
     let answers = fixture.transport().await.publish(&[]).await;
     assert!(answers.is_empty(), "answers to no event: {answers:?}");
@@ -122,7 +122,7 @@ fn unbroken(event: &Event) -> Vec<u8> {
     event.payload.iter().map(|&byte| blank(byte)).collect()
 }
 
-/// Order per key rests on this: an event that is sent after another's answer arrives after it.
+/// T5: order per key rests on this: an event that is sent after another's answer arrives after it.
 pub async fn calls_one_after_another_keep_their_order<F: TransportFixture>(fixture: F) {
     let transport = fixture.transport().await;
     let sent: Vec<Event> = events(30)
@@ -136,7 +136,7 @@ pub async fn calls_one_after_another_keep_their_order<F: TransportFixture>(fixtu
     assert_eq!(ids(&fixture.received().await), ids(&sent));
 }
 
-/// Several transports at once lose nothing and mix nothing up.
+/// T2: several transports at once lose nothing and mix nothing up.
 pub async fn concurrent_calls_all_arrive<F: TransportFixture>(fixture: F) {
     const TASKS: usize = 4;
     for _round in 0..10 {

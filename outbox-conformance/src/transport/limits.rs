@@ -3,7 +3,7 @@
 use super::LimitedBroker;
 use outbox_core::{Event, PublishErrorKind};
 
-/// An event that is too large can never succeed; those around it arrive.
+/// T6: an event that is too large can never succeed; those around it arrive.
 pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: LimitedBroker>(
     fixture: F,
 ) {

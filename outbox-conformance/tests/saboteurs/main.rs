@@ -12,6 +12,7 @@ macro_rules! runner {
     };
 }
 
+mod clauses;
 mod harness;
 mod heap;
 mod line;

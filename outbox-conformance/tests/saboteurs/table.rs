@@ -1,6 +1,8 @@
-//! `docs/conformance.md`: which backend runs which case, and what each case refuses. It is made from
-//! the lists of cases, the saboteurs, and the invocations of the suites in the workspace.
+//! `docs/conformance.md`: which case checks which clause, what it refuses, and which backend runs it.
+//! It is made from the docs of the traits, the lists of cases, the saboteurs, and the invocations of
+//! the suites in the workspace.
 
+use crate::clauses::{Contract, HEAP, Place, Promise, STORE, TRANSPORT, promises};
 use crate::harness::Trial;
 use crate::{heap, store, transport};
 use std::fmt::{Debug, Write};
@@ -16,8 +18,20 @@ Which backend runs which case of the published suites (`outbox-conformance`), an
 backends each case refuses, in each of 200 runs from different seeds. A column is one fixture of a crate; a dash is a group \
 that the fixture does not invoke, as its store has nothing of the kind.
 
+Before that, for each trait: what its docs promise, in their clauses (H1, S1, D1, T1, …), in the docs of a method, or beside \
+the clauses (–), with the cases that check it. A test fails when a sentence of a clause names no case, when its cases refuse nothing, or when a case is named nowhere.
+
 Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance table`; a test fails when it is stale.
 ";
+
+/// Tests that invoke a suite on what is no backend, by member and name.
+const NO_BACKENDS: &[(&str, &str)] = &[("outbox-conformance", "decorators.rs")];
+
+/// A test of a package.
+struct Source {
+    package: String,
+    text: String,
+}
 
 /// One invocation of a suite.
 struct Backend {
@@ -31,21 +45,12 @@ fn the_table_in_the_docs_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut text = HEAD.to_owned();
     let sources = sources(&root);
-    section(&mut text, "DlqHeap", "dlq_heap", &heap::TRIAL, &sources);
-    section(
-        &mut text,
-        "OutboxStorage and DeadLetters",
-        "store",
-        &store::TRIAL,
-        &sources,
-    );
-    section(
-        &mut text,
-        "Transport",
-        "transport",
-        &transport::TRIAL,
-        &sources,
-    );
+    clauses(&mut text, HEAP, &heap::TRIAL);
+    backends(&mut text, "dlq_heap", heap::TRIAL.cases, &sources);
+    clauses(&mut text, STORE, &store::TRIAL);
+    backends(&mut text, "store", store::TRIAL.cases, &sources);
+    clauses(&mut text, TRANSPORT, &transport::TRIAL);
+    backends(&mut text, "transport", transport::TRIAL.cases, &sources);
     let path = root.join("docs/conformance.md");
     if std::env::var_os(WRITE).is_some() {
         fs::write(&path, &text).expect("written");
@@ -57,56 +62,113 @@ fn the_table_in_the_docs_is_up_to_date() {
     );
 }
 
-fn section<F: Copy + Debug + Send>(
-    text: &mut String,
-    title: &str,
-    suite: &str,
-    trial: &Trial<F>,
-    sources: &[(String, String)],
-) {
-    let backends: Vec<Backend> = sources
-        .iter()
-        .flat_map(|(package, source)| invocations(package, source, suite))
-        .collect();
+/// What each trait promises, the cases that check it, and what they refuse.
+fn clauses<F: Copy + Debug + Send>(table: &mut String, contracts: &[Contract], trial: &Trial<F>) {
+    for contract in contracts {
+        writeln!(table, "\n## {}\n", contract.0).expect("text");
+        table.push_str("| clause | promise | case | refuses |\n|---|---|---|---|\n");
+        let mut last = None;
+        for Promise { place, text, cases } in promises(contract) {
+            let begins =
+                last.as_ref() != Some(&place) || (place == Place::Trait && !text.starts_with('…'));
+            let mark = begins.then(|| place.to_string());
+            let mark = mark.unwrap_or_default();
+            let mut says = Some(format!("{mark} | {text}"));
+            for case in cases {
+                let says = says.take().unwrap_or_else(|| " | ".to_owned());
+                let refuses = trial.refused_by(&case).join("; ");
+                writeln!(table, "| {says} | `{case}` | {refuses} |").expect("text");
+            }
+            last = Some(place);
+        }
+    }
+}
+
+/// Which fixture of a backend runs which case.
+fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[Source]) {
+    let found = sources.iter().flat_map(|source| invocations(source, suite));
+    let backends: Vec<Backend> = found.collect();
     let mut header = "| case |".to_owned();
     let mut totals = "| *cases run* |".to_owned();
-    for backend in &backends {
-        write!(header, " {} {} |", backend.package, backend.fixture).expect("text");
-        let runs = |(group, _): &&(&str, &str)| backend.groups.iter().any(|name| name == group);
-        let count = trial.cases.iter().filter(runs).count();
-        write!(totals, " {count} of {} |", trial.cases.len()).expect("text");
+    for Backend {
+        package,
+        fixture,
+        groups,
+    } in &backends
+    {
+        assert!(!groups.is_empty(), "{package} {fixture} has no group");
+        for group in groups {
+            let is_known = cases.iter().any(|(known, _)| known == group);
+            assert!(is_known, "{package} {fixture}: no group is {group}");
+        }
+        write!(header, " {package} {fixture} |").expect("text");
+        let runs = |(group, _): &&(&str, &str)| groups.iter().any(|name| name == group);
+        let count = cases.iter().filter(runs).count();
+        write!(totals, " {count} of {} |", cases.len()).expect("text");
     }
-    let lines = "|---".repeat(backends.len() + 2);
-    writeln!(text, "\n## {title}\n\n{header} refuses |\n{lines}|").expect("text");
-    for (group, case) in trial.cases {
+    let lines = "|---".repeat(backends.len() + 1);
+    writeln!(text, "\n{header}\n{lines}|").expect("text");
+    for (group, case) in cases {
         write!(text, "| {group}: `{case}` |").expect("text");
         for backend in &backends {
             let runs = backend.groups.iter().any(|name| name == group);
             text.push_str(if runs { " ✓ |" } else { " – |" });
         }
-        writeln!(text, " {} |", trial.refused_by(case).join("; ")).expect("text");
+        text.push('\n');
     }
-    writeln!(text, "{totals} |").expect("text");
+    writeln!(text, "{totals}").expect("text");
 }
 
-/// The tests of each package of the workspace, by package and path.
-fn sources(root: &Path) -> Vec<(String, String)> {
-    let mut sources = Vec::new();
-    for package in entries(root) {
-        let name = package.file_name().unwrap_or_default().to_string_lossy();
-        let mut folders = vec![package.join("tests")];
-        while let Some(folder) = folders.pop() {
-            for path in entries(&folder) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let source = fs::read_to_string(&path).expect("a source");
-                    sources.push((name.to_string(), source));
-                }
+/// The tests of each member of the workspace, but those on what is no backend.
+fn sources(root: &Path) -> Vec<Source> {
+    let (mut sources, mut left_out) = (Vec::new(), 0);
+    for member in members(root) {
+        let package = last(Path::new(&member));
+        for path in tests(&root.join(&member).join("tests")) {
+            if NO_BACKENDS.contains(&(member.as_str(), last(&path).as_str())) {
+                left_out += 1;
+                continue;
+            }
+            sources.push(Source {
+                package: package.clone(),
+                text: fs::read_to_string(&path).expect("a source"),
+            });
+        }
+    }
+    assert_eq!(left_out, NO_BACKENDS.len(), "a test that is no backend");
+    sources
+}
+
+/// The members of the workspace, by their folders.
+fn members(root: &Path) -> Vec<String> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
+    let (_, list) = manifest.split_once("\nmembers = [").expect("members");
+    let list = list.split(']').next().unwrap_or_default();
+    list.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The sources in a folder and in those below it.
+fn tests(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut sources) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(path);
             }
         }
     }
     sources
+}
+
+fn last(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -116,15 +178,18 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// `outbox_conformance::NAME_suite!(fixture, expression, group, …)` in a source.
-fn invocations(package: &str, source: &str, suite: &str) -> Vec<Backend> {
-    let begin = format!("outbox_conformance::{suite}_suite!(");
-    let calls = source.split(&begin).skip(1);
+/// `NAME_suite!(fixture, expression, group, …)` in a source, by whatever path.
+fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
+    let begin = format!("{suite}_suite!(");
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let code: Vec<&str> = source.text.lines().filter(is_code).collect();
+    let code = code.join("\n");
+    let calls = code.split(&begin).skip(1);
     calls
         .map(|call| {
             let mut arguments = arguments(call).into_iter();
             Backend {
-                package: package.to_owned(),
+                package: source.package.clone(),
                 fixture: arguments.next().unwrap_or_default(),
                 groups: arguments.skip(1).collect(),
             }

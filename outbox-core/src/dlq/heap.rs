@@ -47,14 +47,28 @@ use std::time::Duration;
 /// What one caller does, in any order of calls and through any handles, is answered as the clauses
 /// have it (`random_scripts_match_the_model`, `random_scripts_with_leases_match_the_model`).
 ///
+/// Among failures, drains and leases at once no failure is lost: it is in a drain or still counted
+/// (`nothing_is_lost_between_failures_and_drains`,
+/// `nothing_is_lost_between_failures_drains_and_leases`).
+///
+/// A heap that is kept elsewhere than in its handles is there for later ones
+/// (`counts_survive_their_handle`), and one on a server keeps what was answered when the server dies
+/// (`what_was_answered_survives_a_crash`).
+///
 /// A call whose future is dropped is applied or not, and later calls on the handle work
 /// (`a_dropped_call_is_applied_or_not`, `a_dropped_batch_is_applied_or_not`,
 /// `a_dropped_lease_loses_nothing`).
 ///
 /// An `Err` may mean that only the reply was lost: a count may then be one too high, never lower.
+/// Wherever a connection is cut, the call is applied or not and is
+/// [`Unavailable`](crate::ErrorKind::Unavailable), and the next call on the handle works
+/// (`a_cut_failure_is_counted_once_or_not`, `a_cut_batch_is_counted_whole_or_not`,
+/// `a_cut_success_is_applied_or_not`, `a_cut_drain_takes_an_entry_whole_or_not`,
+/// `a_cut_lease_loses_nothing`, `a_cut_prune_takes_only_what_is_old`,
+/// `a_connection_is_made_again_however_it_ends`).
 #[async_trait]
 pub trait DlqHeap: Send + Sync {
-    /// Adds one to the failure count of `id`.
+    /// Adds one to the failure count of `id`. Any UUID is an id (`odd_ids_come_back_exactly`).
     ///
     /// # Errors
     ///
@@ -72,14 +86,16 @@ pub trait DlqHeap: Send + Sync {
     ///
     /// No two calls return the same entry. The result has no duplicates and no order. What it
     /// returns is no longer stored: a caller that must not lose it uses
-    /// [`lease_exceeded`](Self::lease_exceeded).
+    /// [`lease_exceeded`](Self::lease_exceeded). A drain that finds nothing is Ok and changes nothing
+    /// (`a_new_heap_is_empty`, `an_empty_drain_changes_nothing`).
     ///
     /// # Errors
     ///
     /// Entries may have been removed if the reply was lost; their events then count from 1 again.
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError>;
 
-    /// Counts many failed attempts in one round trip. An id may stand in it more than once.
+    /// Counts many failed attempts in one round trip. An id may stand in it more than once. Batches
+    /// at once all end, whatever the order of their ids (`batches_in_opposite_orders_do_not_block`).
     ///
     /// # Errors
     ///
@@ -92,7 +108,8 @@ pub trait DlqHeap: Send + Sync {
         Ok(())
     }
 
-    /// Forgets many events in one round trip: published, or quarantined. Also ends their leases.
+    /// Forgets many events in one round trip: published, or quarantined. Also ends their leases
+    /// (`forgetting_ends_a_lease`).
     ///
     /// # Errors
     ///
@@ -106,6 +123,11 @@ pub trait DlqHeap: Send + Sync {
 
     /// Hides up to `limit` entries whose count is at least `threshold` for `lease`, and returns
     /// them. They stay in the heap until they are forgotten, so a caller that dies loses nothing.
+    ///
+    /// No two leases hold the same entry, however many begin at once
+    /// (`concurrent_leases_are_disjoint`). A failure meanwhile counts and does not end the lease
+    /// (`a_failure_during_a_lease_counts`). A large heap leaves in pages of `limit`, each forgotten
+    /// before the next (`a_large_heap_leaves_in_pages`).
     ///
     /// The provided form drains instead: it may return more than `limit` entries, and they are
     /// gone if the caller dies (their events then count from 1 again).
@@ -123,13 +145,13 @@ pub trait DlqHeap: Send + Sync {
         self.drain_exceeded(threshold).await
     }
 
-    /// How much is tracked. `None` if the heap cannot tell.
+    /// How much is tracked, leased entries too (`the_size_is_told`). `None` if the heap cannot tell.
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
         Ok(None)
     }
 
-    /// Forgets up to `limit` entries whose last failure is older than `age`, and returns how many.
-    /// Entries that are leased stay. The provided form forgets nothing.
+    /// Forgets up to `limit` entries whose last failure is older than `age`, and returns how many;
+    /// those that are leased stay (`old_entries_are_pruned`). The provided form forgets nothing.
     ///
     /// # Errors
     ///

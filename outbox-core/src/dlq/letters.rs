@@ -11,14 +11,18 @@ use std::time::SystemTime;
 /// - **D1** Pages have no gaps and no repeats while rows come and go
 ///   (`pages_have_no_gaps_and_no_repeats`).
 /// - **D2** A replay moves the event back under the same id with a new budget of attempts, and
-///   counts the replay (`a_replay_keeps_the_id_and_gives_a_new_budget`). It comes last of its key,
-///   or first if it held the key (S9 of [`OutboxStorage`](crate::storage::OutboxStorage)).
+///   counts the replay; it comes last of its key (`a_replay_keeps_the_id_and_gives_a_new_budget`),
+///   or first if it held the key, as S9 of [`OutboxStorage`](crate::storage::OutboxStorage) has it
+///   (`a_replay_goes_before_its_successors`).
 /// - **D3** An entry that a heap counted before the replay does not quarantine the event again
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
 /// - **D4** Replay and purge are bounded by `limit` and can be continued
 ///   (`replay_and_purge_are_bounded`).
 /// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
 ///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
+///
+/// A replay or a purge whose connection is cut is applied so as well, and may be asked for again
+/// (`a_cut_replay_or_purge_loses_no_letter`).
 ///
 /// A program that replays also forgets the ids in its heap, so that the new budget is whole.
 #[async_trait]
@@ -48,7 +52,8 @@ pub trait DeadLetters: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError>;
 
-    /// The `limit` largest groups of letters that match, by event type and error.
+    /// The `limit` largest groups of letters that match, by event type and error, which count what
+    /// [`list`](Self::list) shows (`filters_and_statistics_agree`).
     async fn statistics(
         &self,
         filter: &DeadLetterFilter,
