@@ -1,8 +1,8 @@
 //! An example: a dead-letter heap in a file of [redb].
 //!
-//! `docs/adding-a-backend.md` builds it step by step and quotes it. Each method is one write
-//! transaction, so it is applied as a whole or not at all, and redb runs write transactions one
-//! after another, so no two calls meet half-way.
+//! `docs/adding-a-backend.md` builds it step by step. Each method is one write transaction, so it is
+//! applied as a whole or not at all, and redb runs write transactions one after another, so no two
+//! calls meet half-way.
 //!
 //! [redb]: https://www.redb.org
 
@@ -110,83 +110,6 @@ impl RedbDlqHeap {
     }
 }
 
-/// The tables within a write transaction.
-struct Tables<'t> {
-    entries: Table<'t, u128, Row>,
-    turns: Table<'t, u64, u128>,
-}
-
-impl Tables<'_> {
-    fn get(&self, id: u128) -> Result<Option<Row>, redb::Error> {
-        Ok(self.entries.get(id)?.map(|row| row.value()))
-    }
-
-    /// Gives `id` the last turn of all.
-    fn turn(&mut self, id: u128) -> Result<u64, redb::Error> {
-        let last = self.turns.last()?.map(|(turn, _)| turn.value());
-        let turn = last.map_or(0, |turn| turn + 1);
-        self.turns.insert(turn, id)?;
-        Ok(turn)
-    }
-
-    fn record(&mut self, failure: &FailedAttempt, now: u64) -> Result<(), redb::Error> {
-        let id = number(failure.id);
-        let (count, first, last, leased, turn, error) = match self.get(id)? {
-            Some(row) => row,
-            None => (0, now, now, 0, self.turn(id)?, None),
-        };
-        let told = failure.error.as_ref().map(|text| text.as_str().to_owned());
-        let row = (
-            count.saturating_add(1),
-            first,
-            last.max(now),
-            leased,
-            turn,
-            told.or(error),
-        );
-        self.entries.insert(id, row)?;
-        Ok(())
-    }
-
-    fn remove(&mut self, id: u128) -> Result<(), redb::Error> {
-        let turn = self.entries.remove(id)?.map(|row| row.value().4);
-        if let Some(turn) = turn {
-            self.turns.remove(turn)?;
-        }
-        Ok(())
-    }
-
-    /// Who may leave, in their turn: over the threshold, and not leased.
-    fn exceeded(&self, threshold: u32, limit: usize, now: u64) -> Result<Vec<u128>, redb::Error> {
-        let mut ids = Vec::new();
-        for turn in self.turns.iter()? {
-            if ids.len() == limit {
-                break;
-            }
-            let id = turn?.1.value();
-            if let Some((count, _, _, leased, ..)) = self.get(id)?
-                && count >= threshold
-                && leased <= now
-            {
-                ids.push(id);
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Hides an entry until `until`, behind all others.
-    fn lease(&mut self, id: u128, until: u64) -> Result<Option<DlqEntry>, redb::Error> {
-        let Some(mut row) = self.get(id)? else {
-            return Ok(None);
-        };
-        self.turns.remove(row.4)?;
-        row.3 = until;
-        row.4 = self.turn(id)?;
-        self.entries.insert(id, &row)?;
-        Ok(Some(entry(id, &row)))
-    }
-}
-
 #[async_trait]
 impl DlqHeap for RedbDlqHeap {
     async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
@@ -271,6 +194,83 @@ impl DlqHeap for RedbDlqHeap {
             Ok(old.len())
         })
         .await
+    }
+}
+
+/// The tables within a write transaction.
+struct Tables<'t> {
+    entries: Table<'t, u128, Row>,
+    turns: Table<'t, u64, u128>,
+}
+
+impl Tables<'_> {
+    fn get(&self, id: u128) -> Result<Option<Row>, redb::Error> {
+        Ok(self.entries.get(id)?.map(|row| row.value()))
+    }
+
+    /// Gives `id` the last turn of all.
+    fn turn(&mut self, id: u128) -> Result<u64, redb::Error> {
+        let last = self.turns.last()?.map(|(turn, _)| turn.value());
+        let turn = last.map_or(0, |turn| turn + 1);
+        self.turns.insert(turn, id)?;
+        Ok(turn)
+    }
+
+    fn record(&mut self, failure: &FailedAttempt, now: u64) -> Result<(), redb::Error> {
+        let id = number(failure.id);
+        let (count, first, last, leased, turn, error) = match self.get(id)? {
+            Some(row) => row,
+            None => (0, now, now, 0, self.turn(id)?, None),
+        };
+        let told = failure.error.as_ref().map(|text| text.as_str().to_owned());
+        let row = (
+            count.saturating_add(1),
+            first,
+            last.max(now),
+            leased,
+            turn,
+            told.or(error),
+        );
+        self.entries.insert(id, row)?;
+        Ok(())
+    }
+
+    fn remove(&mut self, id: u128) -> Result<(), redb::Error> {
+        let turn = self.entries.remove(id)?.map(|row| row.value().4);
+        if let Some(turn) = turn {
+            self.turns.remove(turn)?;
+        }
+        Ok(())
+    }
+
+    /// Who may leave, in their turn: over the threshold, and not leased.
+    fn exceeded(&self, threshold: u32, limit: usize, now: u64) -> Result<Vec<u128>, redb::Error> {
+        let mut ids = Vec::new();
+        for turn in self.turns.iter()? {
+            if ids.len() == limit {
+                break;
+            }
+            let id = turn?.1.value();
+            if let Some((count, _, _, leased, ..)) = self.get(id)?
+                && count >= threshold
+                && leased <= now
+            {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Hides an entry until `until`, behind all others.
+    fn lease(&mut self, id: u128, until: u64) -> Result<Option<DlqEntry>, redb::Error> {
+        let Some(mut row) = self.get(id)? else {
+            return Ok(None);
+        };
+        self.turns.remove(row.4)?;
+        row.3 = until;
+        row.4 = self.turn(id)?;
+        self.entries.insert(id, &row)?;
+        Ok(Some(entry(id, &row)))
     }
 }
 
