@@ -11,9 +11,9 @@ const MOST: usize = 1000;
 /// A round that takes longer waits for what a dropped call left behind.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Where a caller goes away.
+/// Where a caller goes away: an await point of a future. See [`at_each_point`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CrashPoint {
+pub struct CrashPoint {
     /// How often the future has had to wait. With none it is dropped before it begins.
     waits: usize,
     /// At the end of the last wait, when an answer may have come that nobody sees; else at its
@@ -23,7 +23,7 @@ pub(crate) struct CrashPoint {
 
 impl CrashPoint {
     /// Drops the future at this point; the output if it ends before.
-    pub(crate) async fn reach<F: Future>(self, future: F) -> Option<F::Output> {
+    pub async fn reach<F: Future>(self, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut waits = self.waits;
         poll_fn(|context| {
@@ -43,10 +43,27 @@ impl CrashPoint {
     }
 }
 
-/// Plays a round for each point, until the future in it ends before it is dropped, which the round
-/// returns. How often a future waits is its driver's affair and no two runs are alike, so the points
+/// Plays a round for each await point of a future, until the future ends before it is dropped, which
+/// is what a round returns. For tests of calls that no suite has:
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// # async fn call() { tokio::task::yield_now().await }
+/// outbox_conformance::at_each_point("call", async |point| {
+///     let ended = point.reach(call()).await.is_some();
+///     // Look here whether it was applied as a whole or not at all, and make the next call.
+///     ended
+/// })
+/// .await;
+/// # });
+/// ```
+///
+/// It prints the number of points under `name`. A round that takes longer than a minute is stuck and
+/// panics.
+///
+/// How often a future waits is its driver's affair and no two runs are alike, so the points
 /// are counted as they come, and a future that ended early is tried again.
-pub(crate) async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) -> bool) {
+pub async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) -> bool) {
     let mut points = 0;
     for answered in [false, true] {
         // Before the first wait there is nothing to answer.

@@ -17,6 +17,7 @@ mod warnings;
 mod wire;
 
 pub use clock::ManualClock;
+pub use crash::{CrashPoint, at_each_point};
 pub use decorators::{Around, Decorated, Fails, Faulty, Slow};
 pub use effort::{first_seed, seeds};
 pub use folder::Folder;

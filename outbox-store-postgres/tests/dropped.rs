@@ -1,0 +1,117 @@
+//! Callers that go away at each await point of what the suite does not call: an append, a migration,
+//! an opening. All connections are the pool's only one, so that a call that keeps it is found.
+
+use outbox_conformance::{CrashPoint, at_each_point};
+use outbox_core::{Event, EventId, OutboxStorage, Outcome, Settlement};
+use outbox_store_postgres::sqlx::{Connection, PgPool};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use std::time::Duration;
+use test_servers::postgres::Database;
+
+/// Appends in a transaction, which commits if that was answered; else it rolls back, as it must.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "an application begins so, and is not lost in it"
+)]
+async fn append_at(
+    pool: &PgPool,
+    schema: &Schema,
+    events: &[Event],
+    point: Option<CrashPoint>,
+) -> bool {
+    let mut connection = pool.acquire().await.expect("a connection");
+    let mut transaction = connection.begin().await.expect("begun");
+    let appending = append(&mut transaction, schema, events);
+    let appended = match point {
+        Some(point) => point.reach(appending).await,
+        None => Some(appending.await),
+    };
+    let Some(appended) = appended else {
+        return false;
+    };
+    appended.expect("appended");
+    transaction.commit().await.expect("committed");
+    true
+}
+
+/// Publishes all that can be claimed, and returns it in its order.
+async fn publish_all(store: &PostgresOutbox) -> Vec<EventId> {
+    let mut published = Vec::new();
+    loop {
+        let claim = store.claim(10, Duration::from_secs(30)).await;
+        let claim = claim.expect("claimed");
+        if claim.events.is_empty() {
+            return published;
+        }
+        let ids: Vec<_> = claim.events.iter().map(|one| one.event.id).collect();
+        let settlement = |id: &EventId| Settlement::new(*id, Outcome::Published);
+        let settlements: Vec<_> = ids.iter().map(settlement).collect();
+        let settled = store.settle(claim.token, &settlements).await;
+        settled.expect("settled");
+        published.extend(ids);
+    }
+}
+
+fn events(count: usize) -> Vec<Event> {
+    let numbers = 0..count;
+    numbers
+        .map(|number| {
+            let event = Event::new("dropped", number.to_string()).ordering_key("key");
+            event.idempotency_token(EventId::new().to_string())
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_append_leaves_nothing_and_can_be_made_again() {
+    let database = Database::create().await;
+    let (pool, schema) = (database.pool_of(1), Schema::default());
+    let store = PostgresOutbox::migrate(pool.clone(), DriverOptions::default()).await;
+    let store = store.expect("migrated");
+    for count in [1, 3] {
+        at_each_point(&format!("append of {count}"), async |point| {
+            let events = events(count);
+            let ended = append_at(&pool, &schema, &events, Some(point)).await;
+            if !ended {
+                assert_eq!(publish_all(&store).await, [], "{point:?}");
+                append_at(&pool, &schema, &events, None).await;
+            }
+            let ids: Vec<_> = events.iter().map(|event| event.id).collect();
+            assert_eq!(publish_all(&store).await, ids, "{point:?}");
+            ended
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_migration_or_opening_is_done_again() {
+    let database = Database::create().await;
+    let pool = database.pool_of(1);
+    let mut schemas = 0..;
+    let options = |number| {
+        let schema = Schema::new(format!("outbox {number}"));
+        DriverOptions::default().schema(schema.expect("a name"))
+    };
+    let works = async |store: PostgresOutbox, number: i32| {
+        let schema = Schema::new(format!("outbox {number}")).expect("a name");
+        let events = events(1);
+        append_at(&pool, &schema, &events, None).await;
+        assert_eq!(publish_all(&store).await, [events[0].id]);
+    };
+    at_each_point("migrate", async |point| {
+        let number = schemas.next().unwrap_or(0);
+        let migrate = || PostgresOutbox::migrate(pool.clone(), options(number));
+        let ended = point.reach(migrate()).await.map(Result::unwrap);
+        works(migrate().await.expect("migrated again"), number).await;
+        ended.is_some()
+    })
+    .await;
+    at_each_point("open", async |point| {
+        let open = || PostgresOutbox::open(pool.clone(), options(0));
+        let ended = point.reach(open()).await.map(Result::unwrap);
+        works(open().await.expect("opened again"), 0).await;
+        ended.is_some()
+    })
+    .await;
+}
