@@ -9,14 +9,14 @@ mod reply;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use redis::{FromRedisValue, Value, parse_redis_value};
-use reply::{Page, Pruned, Size, evicting};
+use reply::{Page, Pruned, Size, evicting, is_replica};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Bytes(&'a [u8]),
     Rows(Vec<Row<'a>>),
     Size(i64, Option<f64>),
-    Memory(&'a str),
+    Info(&'a str),
 }
 
 /// A row whose id may be one.
@@ -107,6 +107,6 @@ fuzz_target!(|input: Input<'_>| {
             let oldest = oldest.map(Value::Double).unwrap_or_default();
             read(Value::Array(vec![Value::Int(entries), oldest]));
         }
-        Input::Memory(text) => drop(evicting(text)),
+        Input::Info(text) => drop((evicting(text), is_replica(text))),
     }
 });

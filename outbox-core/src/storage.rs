@@ -52,9 +52,12 @@ use uuid::Uuid;
 /// (`a_token_is_taken_by_one_of_many_transactions`).
 ///
 /// A worker that is lost anywhere in a pass costs a second delivery at most, and another goes on in
-/// order (`a_pass_dropped_anywhere_loses_nothing`). Each event that failed too often is quarantined
-/// once, wherever a dead-letter processor is lost (`a_tick_dropped_anywhere_quarantines_once`) and
-/// whatever two of them do at once (`two_replicas_in_any_order_quarantine_once`).
+/// order (`a_pass_dropped_anywhere_loses_nothing`). Two of them deliver each event, whatever the order
+/// of their calls (`two_workers_in_any_order_deliver_all`). Each event that failed too often is
+/// quarantined once, wherever a dead-letter processor is lost
+/// (`a_tick_dropped_anywhere_quarantines_once`), whatever two of them do at once
+/// (`two_replicas_in_any_order_quarantine_once`), and is not lost if a worker takes it up meanwhile
+/// (`a_worker_and_a_tick_in_any_order_lose_nothing`).
 ///
 /// Wherever a connection is cut, the call is applied to all of its events or to none and is
 /// [`Unavailable`](crate::ErrorKind::Unavailable), and the next call on the handle works

@@ -5,17 +5,25 @@ use crate::server::{Kind, RedisOptions, Server};
 use outbox_core::{ErrorKind, OutboxError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
-    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisFuture, RedisResult,
+    AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult,
     ScriptInvocation, Value,
 };
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+/// A connection that nobody used for so long is asked first whether it still leads anywhere: servers
+/// and balancers close idle ones, mostly after a minute or more.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// A server, and the connection to it that all calls share.
 pub(crate) struct Link {
     options: RedisOptions,
     state: Mutex<State>,
+    /// The turn of the latest connection that no call may begin with any more.
+    gone: AtomicU64,
 }
 
 struct State {
@@ -23,6 +31,7 @@ struct State {
     connection: Option<Connection>,
     /// Which connection this is, so that a call lets go of no other than its own.
     turn: u64,
+    used: Instant,
 }
 
 impl fmt::Debug for Link {
@@ -39,8 +48,29 @@ impl Link {
             server,
             connection: None,
             turn: 0,
+            used: Instant::now(),
         });
-        Self { options, state }
+        Self {
+            options,
+            state,
+            gone: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for `work` no longer than a call may take.
+    pub(crate) async fn within<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, OutboxError>>,
+    ) -> Result<T, OutboxError> {
+        let limit = self.options.call_timeout;
+        match timeout(limit, work).await {
+            Ok(result) => result,
+            Err(elapsed) => {
+                let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, operation);
+                Err(error.with_source(format!("no answer within {limit:?}: {elapsed}")))
+            }
+        }
     }
 
     /// Runs a script, which is loaded if the server does not know it.
@@ -49,44 +79,61 @@ impl Link {
         operation: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, OutboxError> {
-        let mut turn = None;
-        let answer = async {
-            let (mut connection, its) = self.connection().await?;
-            turn = Some(its);
-            call.invoke_async(&mut connection).await
-        };
-        let limit = self.options.call_timeout;
-        let result = match timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(redis_error(operation)),
-            Err(elapsed) => {
-                let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, operation);
-                Err(error.with_source(format!("no answer within {limit:?}: {elapsed}")))
-            }
-        };
-        if let (Err(error), Some(turn)) = (&result, turn)
-            && error.kind() != ErrorKind::Corrupt
-        {
-            self.let_go(turn).await;
-        }
-        result
+        let connected = self.connection().await;
+        let (mut connection, mut hold) = connected.map_err(redis_error(operation))?;
+        let answer: RedisResult<Value> = call.invoke_async(&mut connection).await;
+        let answer = answer.map_err(|error| connection.error(operation, error));
+        let error = answer.as_ref().err().map(OutboxError::kind);
+        hold.good = matches!(error, None | Some(ErrorKind::Corrupt));
+        T::from_redis_value(answer?).map_err(|unreadable| {
+            let error = OutboxError::new(ErrorKind::Corrupt, BACKEND, operation);
+            error.with_source(unreadable)
+        })
     }
 
-    async fn connection(&self) -> RedisResult<(Connection, u64)> {
+    async fn connection(&self) -> RedisResult<(Connection, Hold<'_>)> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = &state.connection {
-            return Ok((connection.clone(), state.turn));
+        let idle = state.used.elapsed() >= IDLE;
+        state.used = Instant::now();
+        if let Some(connection) = &state.connection
+            && state.turn > self.gone.load(SeqCst)
+        {
+            let (mut connection, hold) = (connection.clone(), self.hold(state.turn));
+            if !idle || connection.is_alive().await {
+                return Ok((connection, hold));
+            }
         }
+        state.connection = None;
         let connection = connect(&mut state.server).await?;
         state.turn += 1;
-        Ok((state.connection.insert(connection).clone(), state.turn))
+        let connection = state.connection.insert(connection).clone();
+        Ok((connection, self.hold(state.turn)))
     }
 
-    /// Lets the next call connect anew: after any error but one of the data, the fault may lie in
-    /// this connection. It may be silent, or lead to what is a replica now, or have an old login.
-    async fn let_go(&self, turn: u64) {
-        let mut state = self.state.lock().await;
-        if state.turn == turn {
-            state.connection = None;
+    fn hold(&self, turn: u64) -> Hold<'_> {
+        let good = false;
+        Hold {
+            link: self,
+            turn,
+            good,
+        }
+    }
+}
+
+/// A call under way on a connection. Unless it proves good the next call connects anew: after an
+/// error that is not one of the data, after a wait that was too long, and when the caller went away
+/// before an answer, as the fault may lie in this connection. It may be silent, or lead to what is a
+/// replica now, or have an old login.
+struct Hold<'l> {
+    link: &'l Link,
+    turn: u64,
+    good: bool,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.good {
+            self.link.gone.fetch_max(self.turn, SeqCst);
         }
     }
 }
@@ -117,6 +164,36 @@ enum Connection {
     Single(MultiplexedConnection),
     #[cfg(feature = "cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
+}
+
+impl Connection {
+    /// Whether a server is still behind it. The client of a cluster sees to that itself.
+    async fn is_alive(&mut self) -> bool {
+        match self {
+            Self::Single(connection) => {
+                let answer: RedisResult<Value> = redis::cmd("PING").query_async(connection).await;
+                answer
+                    .err()
+                    .is_none_or(|error| !error.is_unrecoverable_error())
+            }
+            #[cfg(feature = "cluster")]
+            Self::Cluster(_) => true,
+        }
+    }
+
+    /// What an error means here. A single server that tells of another one is of a cluster.
+    fn error(&self, operation: &'static str, error: RedisError) -> OutboxError {
+        match self {
+            Self::Single(_) if error.redirect_node().is_some() => OutboxError::invalid(
+                BACKEND,
+                operation,
+                "server",
+                format!("one of a cluster ({error})"),
+                "a single server, or the URL of the cluster: redis+cluster://host:port",
+            ),
+            _ => redis_error(operation)(error),
+        }
+    }
 }
 
 impl ConnectionLike for Connection {

@@ -15,8 +15,8 @@ fn kind(error: &RedisError) -> ErrorKind {
         return ErrorKind::Invalid;
     }
     match (error.kind(), error.code().unwrap_or_default()) {
-        // A key of ours that is not ours, or an answer that no script of ours gives.
-        (_, "WRONGTYPE") | (Cause::UnexpectedReturnType, _) => ErrorKind::Corrupt,
+        // A key of ours that is not ours.
+        (_, "WRONGTYPE") => ErrorKind::Corrupt,
         // A login, a right, a URL, a server that is too old: the caller's to mend.
         (_, "NOAUTH" | "WRONGPASS")
         | (
@@ -115,7 +115,6 @@ mod tests {
                 Cause::Server(ServerErrorKind::ClusterDown),
                 ErrorKind::Unavailable,
             ),
-            (Cause::UnexpectedReturnType, ErrorKind::Corrupt),
             (Cause::Io, ErrorKind::Unavailable),
         ] {
             assert_eq!(kind(&(cause, "a test").into()), kind_of, "{cause:?}");

@@ -9,6 +9,7 @@ mod server;
 
 use async_trait::async_trait;
 use connection::Link;
+use error::BACKEND;
 use keys::Keys;
 use outbox_core::{
     DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
@@ -73,7 +74,7 @@ impl RedisDlqHeap {
         namespace: &str,
         options: RedisOptions,
     ) -> Result<Self, OutboxError> {
-        let heap = Self::with(server.into(), namespace, options)?;
+        let heap = Self::lazy_with(server, namespace, options)?;
         heap.check().await?;
         Ok(heap)
     }
@@ -85,13 +86,22 @@ impl RedisDlqHeap {
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace.
     pub fn lazy(server: impl Into<Server>, namespace: &str) -> Result<Self, OutboxError> {
-        Self::with(server.into(), namespace, RedisOptions::default())
+        Self::lazy_with(server, namespace, RedisOptions::default())
     }
 
-    fn with(server: Server, namespace: &str, options: RedisOptions) -> Result<Self, OutboxError> {
+    /// As [`lazy`](Self::lazy), with other timeouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`lazy`](Self::lazy).
+    pub fn lazy_with(
+        server: impl Into<Server>,
+        namespace: &str,
+        options: RedisOptions,
+    ) -> Result<Self, OutboxError> {
         Ok(Self {
             keys: Keys::new(namespace)?,
-            link: Arc::new(Link::new(server, options)),
+            link: Arc::new(Link::new(server.into(), options)),
             scripts: Arc::default(),
             shift: ClockShift::default(),
             aside: Arc::default(),
@@ -99,15 +109,19 @@ impl RedisDlqHeap {
         })
     }
 
-    /// What [`open`](Self::open) asks the server: that it answers, and, with a warning, whether it
-    /// may evict the heap's keys. Asks nothing if it has been answered before.
+    /// What [`open`](Self::open) asks the server: that it answers, that it is no replica, and, with a
+    /// warning, whether it may evict the heap's keys. Asks nothing if it has been answered before.
     ///
     /// # Errors
     ///
     /// As [`open`](Self::open).
     pub async fn check(&self) -> Result<(), OutboxError> {
+        self.link.within("check", self.checked()).await
+    }
+
+    async fn checked(&self) -> Result<(), OutboxError> {
         let asked = async || {
-            if let Some(policy) = self.eviction_policy().await? {
+            if let Some(policy) = self.policy().await? {
                 tracing::warn!(
                     policy,
                     keys = %self.keys,
@@ -128,9 +142,17 @@ impl RedisDlqHeap {
     ///
     /// As [`open`](Self::open).
     pub async fn eviction_policy(&self) -> Result<Option<String>, OutboxError> {
-        let mut memory = self.scripts.memory.prepare_invoke();
-        memory.key(self.keys.all());
-        let told: String = self.link.run("check", &memory).await?;
+        self.link.within("check", self.policy()).await
+    }
+
+    async fn policy(&self) -> Result<Option<String>, OutboxError> {
+        let mut server = self.scripts.server.prepare_invoke();
+        server.key(self.keys.all());
+        let told: String = self.link.run("check", &server).await?;
+        if reply::is_replica(&told) {
+            let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, "check");
+            return Err(error.with_source("the server is a replica, which cannot be written to"));
+        }
         Ok(reply::evicting(&told))
     }
 
@@ -153,8 +175,11 @@ impl RedisDlqHeap {
         operation: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, OutboxError> {
-        self.check().await?;
-        self.link.run(operation, call).await
+        let work = async {
+            self.checked().await?;
+            self.link.run(operation, call).await
+        };
+        self.link.within(operation, work).await
     }
 
     /// Runs one of the short scripts, which do not look for a key of another type: if one was in the

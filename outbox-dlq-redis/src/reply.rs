@@ -91,14 +91,20 @@ fn time(micros: f64) -> SystemTime {
     time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The policy that `INFO memory` tells of, if it may evict keys that never expire.
-pub(crate) fn evicting(memory: &str) -> Option<String> {
-    let told = |name: &str| {
-        let mut lines = memory.lines();
-        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-    };
-    let policy = told("maxmemory_policy").filter(|policy| policy.starts_with("allkeys"))?;
-    (told("maxmemory") != Some("0")).then(|| policy.to_owned())
+/// The policy that `INFO` tells of, if it may evict keys that never expire.
+pub(crate) fn evicting(info: &str) -> Option<String> {
+    let policy = told(info, "maxmemory_policy").filter(|policy| policy.starts_with("allkeys"))?;
+    (told(info, "maxmemory") != Some("0")).then(|| policy.to_owned())
+}
+
+/// Whether `INFO` tells of a replica.
+pub(crate) fn is_replica(info: &str) -> bool {
+    told(info, "role") == Some("slave")
+}
+
+fn told<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(crate) struct Scripts {
     pub(crate) lease: Script,
     pub(crate) size: Script,
     pub(crate) prune: Script,
-    pub(crate) memory: Script,
+    pub(crate) server: Script,
 }
 
 impl Default for Scripts {
@@ -32,7 +32,7 @@ impl Default for Scripts {
             lease: script!("types", "time", "remove", "common", "lease"),
             size: script!("types", "size"),
             prune: script!("types", "time", "remove", "common", "prune"),
-            memory: Script::new(include_str!("lua/memory.lua")),
+            server: Script::new(include_str!("lua/server.lua")),
         }
     }
 }

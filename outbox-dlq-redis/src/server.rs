@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// How often the client of a cluster tries again by itself, each time after 1.3 seconds: so few that
+/// the cause is told before a call has waited too long.
+#[cfg(feature = "cluster")]
+const CLUSTER_RETRIES: u32 = 3;
+
 /// A server to connect to, and to connect to again: made from a client of [`redis`], or from a URL.
 pub struct Server(pub(crate) Kind);
 
@@ -55,7 +60,8 @@ impl Server {
                 let nodes = hosts
                     .split(',')
                     .map(|host| format!("{scheme}://{login}{host}"));
-                redis::cluster::ClusterClient::new(nodes).map(Self::from)
+                let builder = redis::cluster::ClusterClient::builder(nodes);
+                builder.retries(CLUSTER_RETRIES).build().map(Self::from)
             }
             _ => Client::open(url).map(Self::from),
         }

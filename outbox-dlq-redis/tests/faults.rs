@@ -156,6 +156,8 @@ async fn a_replica_is_unavailable_until_it_is_a_master() {
     assert!(text.to_lowercase().contains("readonly"), "{text}");
     let text = refused(heap.forget(&[EventId::new()]).await, ErrorKind::Unavailable);
     assert!(text.to_lowercase().contains("readonly"), "{text}");
+    let text = refused(open(&redis.url()).await, ErrorKind::Unavailable);
+    assert!(text.contains("is a replica"), "{text}");
     redis.tell(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(every_method(&heap).await, ALL_WELL);
 }

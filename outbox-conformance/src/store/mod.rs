@@ -22,6 +22,7 @@ pub mod races;
 pub mod restoring;
 pub mod wire;
 
+mod orders;
 mod steps;
 
 use crate::Wire;
@@ -175,6 +176,8 @@ suite! {
         a_pass_dropped_anywhere_loses_nothing
         a_tick_dropped_anywhere_quarantines_once
         two_replicas_in_any_order_quarantine_once
+        two_workers_in_any_order_deliver_all
+        a_worker_and_a_tick_in_any_order_lose_nothing
     }
     bystanders {
         a_long_transaction_elsewhere_delays_nobody

@@ -1,21 +1,19 @@
-//! Whole passes of the processors on the store, left at each of their await points, and two replicas
-//! in every order of their calls.
+//! Whole passes of the processors on the store, left at each of their await points, and two of them in
+//! every order of their calls.
 
+use super::orders::{Orders, Walk};
 use super::steps::{SteppedBroker, Steps};
 use super::{LEASE, Store, StoreFixture, append, keyed, ok};
 use crate::crash::at_each_point;
 use crate::transport::MemoryBroker;
 use crate::{Decorated, ManualClock};
 use outbox_core::{
-    DeadLetterFilter, DlqEntry, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
-    OutboxProcessor, OutboxStorage, PublishErrorKind, TickReport,
+    DeadLetterFilter, DlqEntry, DlqHeap, DlqProcessor, ErrorKind, Event, EventId, OutboxConfig,
+    OutboxConfigBuilder, OutboxProcessor, OutboxStorage, PublishErrorKind,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::task::Poll;
 use std::time::SystemTime;
 
 const THRESHOLD: u32 = 2;
@@ -24,14 +22,17 @@ const THRESHOLD: u32 = 2;
 const TURNS: usize = 50;
 
 fn config() -> OutboxConfig {
-    let builder = OutboxConfig::builder()
+    ok(builder().build())
+}
+
+fn builder() -> OutboxConfigBuilder {
+    OutboxConfig::builder()
         .lease(LEASE)
         .publish_timeout(LEASE / 3)
         .retry_max(LEASE / 3)
         .failure_threshold(THRESHOLD)
         .dlq_lease(LEASE / 3)
-        .dlq_page(2);
-    ok(builder.build())
+        .dlq_page(2)
 }
 
 /// A store and a heap between which a processor stands.
@@ -72,11 +73,28 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
         DlqProcessor::new(self.heap.clone(), store.clone()).config(config())
     }
 
-    /// The same, which waits before each call.
-    fn stepped(&self, store: &Arc<dyn Store>) -> (DlqProcessor, Arc<Steps>) {
+    /// One that takes `page` events at a time, and waits before each call.
+    fn stepped(&self, store: &Arc<dyn Store>, page: usize) -> (DlqProcessor, Arc<Steps>) {
         let steps = Arc::default();
         let (heap, store) = self.wait_for(&steps, store);
-        (DlqProcessor::new(heap, store).config(config()), steps)
+        let config = ok(builder().dlq_page(page).build());
+        (DlqProcessor::new(heap, store).config(config), steps)
+    }
+
+    /// A worker without a heap that takes two events at most, and waits before each call.
+    fn stepped_worker(
+        &self,
+        store: &Arc<dyn Store>,
+        broker: &MemoryBroker,
+    ) -> (OutboxProcessor, Arc<Steps>) {
+        let steps = Arc::default();
+        let (_, store) = self.wait_for(&steps, store);
+        let transport = SteppedBroker {
+            broker: broker.clone(),
+            steps: steps.clone(),
+        };
+        let worker = OutboxProcessor::new(store, Arc::new(transport));
+        (worker.config(ok(builder().batch_size(2).build())), steps)
     }
 
     /// The heap and a store that wait for `steps` before each call.
@@ -188,7 +206,7 @@ pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: 
     at_each_point("tick", async |point| {
         let desk = Desk::new(&fixture);
         let events = desk.exceeded(3);
-        let (mut lost, _) = desk.stepped(&handles[0]);
+        let (mut lost, _) = desk.stepped(&handles[0], 2);
         let ended = point.reach(lost.tick()).await.map(ok).is_some();
         drop(lost);
         desk.elapse().await;
@@ -205,102 +223,127 @@ pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: 
 pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
-        let (mut schedule, mut orders) = (Schedule::default(), 0);
-        while schedule.next() {
+        let mut orders = Orders::default();
+        while orders.next() {
             let desk = Desk::new(&fixture);
             let events = desk.exceeded(2);
-            let [mut one, mut two] = stores.each_ref().map(|store| desk.stepped(store));
-            let mut replicas = [Replica::new(&mut one), Replica::new(&mut two)];
-            for replica in &mut replicas {
-                replica.step().await;
-            }
-            while let Some(turn) = schedule.turn(&replicas) {
-                replicas[turn].step().await;
+            // With leases that hold each may lease one of the events.
+            let page = if lease_ends { 2 } else { 1 };
+            let [mut one, mut two] = stores.each_ref().map(|store| desk.stepped(store, page));
+            let between = async || {
                 if lease_ends {
                     desk.clock.advance(LEASE);
                 }
-            }
-            let moved: usize = replicas.iter().map(Replica::moved).sum();
-            assert_eq!(moved, 2, "moved in the order {:?}", schedule.choices);
+            };
+            let replicas = [ticking(&mut one), ticking(&mut two)];
+            let moved: usize = orders.play(replicas, between).await.iter().sum();
+            assert_eq!(moved, 2, "moved in the order {orders}");
             let ids = super::event_ids(&events);
             desk.assert_quarantined(&stores[0], &ids).await;
-            orders += 1;
         }
-        println!("two replicas, leases end at each step: {lease_ends}: {orders} orders");
+        orders.tell("two replicas", lease_ends);
     }
 }
 
-type Tick<'p> = dyn Future<Output = Result<TickReport, outbox_core::OutboxError>> + Send + 'p;
-
-/// A tick under way.
-struct Replica<'p> {
-    tick: Pin<Box<Tick<'p>>>,
-    steps: Arc<Steps>,
-    report: Option<TickReport>,
-}
-
-impl<'p> Replica<'p> {
-    fn new((processor, steps): &'p mut (DlqProcessor, Arc<Steps>)) -> Self {
-        Self {
-            tick: Box::pin(processor.tick()),
-            steps: steps.clone(),
-            report: None,
-        }
-    }
-
-    /// Goes on until it is about to make its next call, or ends.
-    async fn step(&mut self) {
-        let before = self.steps.taken();
-        self.report = poll_fn(|context| match self.tick.as_mut().poll(context) {
-            Poll::Ready(report) => Poll::Ready(Some(ok(report))),
-            Poll::Pending if self.steps.taken() > before => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await;
-    }
-
-    fn moved(&self) -> usize {
-        self.report.map_or(0, |report| report.moved)
-    }
-}
-
-/// Every order of two replicas, one after another: the last choice that was not made the other way
-/// is made so in the next.
-#[derive(Default)]
-struct Schedule {
-    choices: Vec<bool>,
-    place: usize,
-    begun: bool,
-}
-
-impl Schedule {
-    /// Goes on to the next order; `false` after the last.
-    fn next(&mut self) -> bool {
-        self.place = 0;
-        if !std::mem::replace(&mut self.begun, true) {
-            return true;
-        }
-        while self.choices.pop_if(|choice| *choice).is_some() {}
-        let Some(last) = self.choices.last_mut() else {
-            return false;
-        };
-        *last = true;
-        true
-    }
-
-    /// Whose turn it is; nobody's when both have ended.
-    fn turn(&mut self, [one, two]: &[Replica<'_>; 2]) -> Option<usize> {
-        match (&one.report, &two.report) {
-            (Some(_), Some(_)) => None,
-            (Some(_), None) => Some(1),
-            (None, Some(_)) => Some(0),
-            (None, None) => {
-                if self.place == self.choices.len() {
-                    self.choices.push(false);
+/// Two workers, in every order of their calls. With leases that hold each event is delivered once;
+/// with leases that run out at every step each is delivered. The order of a key is kept in both.
+pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
+    let stores = [fixture.handle().await, fixture.handle().await];
+    for lease_ends in [false, true] {
+        let mut orders = Orders::default();
+        while orders.next() {
+            let (desk, broker) = (Desk::new(&fixture), MemoryBroker::new());
+            let keys = [keyed("one", 2), keyed("two", 2)];
+            append(&fixture, &keys.concat());
+            let mut workers = stores
+                .each_ref()
+                .map(|store| desk.stepped_worker(store, &broker));
+            let between = async || {
+                if lease_ends {
+                    desk.elapse().await;
                 }
-                self.place += 1;
-                Some(usize::from(self.choices[self.place - 1]))
+            };
+            let passes = workers.each_mut().map(passing);
+            let published: usize = orders.play(passes, between).await.iter().sum();
+            let left = ok(stores[0].backlog().await).pending;
+            let told = published as u64 + left;
+            assert_eq!(
+                told, 4,
+                "{published} settled and {left} left in the order {orders}"
+            );
+            finish(&desk, &stores[0], &broker).await;
+            let received = broker.events();
+            for events in &keys {
+                assert_in_order(&received, events);
             }
+            assert!(
+                lease_ends || received.len() == 4,
+                "delivered twice in the order {orders}: {received:?}"
+            );
         }
+        orders.tell("two workers", lease_ends);
     }
+}
+
+/// A worker beside a dead-letter processor, in every order of their calls, on an event that has
+/// failed too often and succeeds now: it is published or quarantined, never both while leases hold,
+/// and never lost.
+pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixture: F) {
+    let stores = [fixture.handle().await, fixture.handle().await];
+    for lease_ends in [false, true] {
+        let mut orders = Orders::default();
+        while orders.next() {
+            let (desk, broker) = (Desk::new(&fixture), MemoryBroker::new());
+            let events = desk.exceeded(1);
+            let (worker, steps) = desk.stepped_worker(&stores[0], &broker);
+            let (heap, _) = desk.wait_for(&steps, &stores[0]);
+            let mut worker = (worker.dlq_heap(heap), steps);
+            let mut quarantine = desk.stepped(&stores[1], 1);
+            let between = async || {
+                if lease_ends {
+                    desk.elapse().await;
+                }
+            };
+            let both = [passing(&mut worker), ticking(&mut quarantine)];
+            let [_, moved] = orders.play(both, between).await;
+            let letters = ok(stores[0].backlog().await).dead_letters;
+            assert_eq!(moved as u64, letters, "moved in the order {orders}");
+            finish(&desk, &stores[0], &broker).await;
+            let ends = broker.events().len() + usize::from(letters > 0);
+            assert!(
+                ends == 1 || lease_ends && ends > 1,
+                "published or quarantined {ends} times in the order {orders}"
+            );
+            let moved = if letters > 0 {
+                super::event_ids(&events)
+            } else {
+                Vec::new()
+            };
+            desk.assert_quarantined(&stores[0], &moved).await;
+        }
+        orders.tell("a worker and a tick", lease_ends);
+    }
+}
+
+/// Each of them is there, and first in its order.
+fn assert_in_order(received: &[Event], events: &[Event]) {
+    let first = |event: &Event| received.iter().position(|one| one.id == event.id);
+    let found: Vec<_> = events.iter().map(first).collect();
+    assert!(found.iter().all(Option::is_some), "lost: {received:?}");
+    assert!(found.is_sorted(), "order: {received:?}");
+}
+
+/// A tick, and how many events it moved.
+fn ticking((processor, steps): &mut (DlqProcessor, Arc<Steps>)) -> Walk<'_> {
+    Walk::new(steps, async { ok(processor.tick().await).moved })
+}
+
+/// A pass, and how many events it published for good.
+fn passing((worker, steps): &mut (OutboxProcessor, Arc<Steps>)) -> Walk<'_> {
+    Walk::new(steps, async {
+        match worker.process_pending_events().await {
+            Err(error) if error.kind() == ErrorKind::LeaseLost => 0,
+            result => ok(result).published,
+        }
+    })
 }

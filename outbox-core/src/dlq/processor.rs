@@ -16,7 +16,8 @@ use tokio::time::sleep;
 ///
 /// Any number of replicas may run. Each step may be repeated: a lease comes back if its holder
 /// dies, a quarantine answers "missing" the second time, and forgetting twice is harmless
-/// (`two_replicas_in_any_order_quarantine_once`).
+/// (`two_replicas_in_any_order_quarantine_once`). An event that a worker publishes meanwhile is
+/// published or quarantined (`a_worker_and_a_tick_in_any_order_lose_nothing`).
 pub struct DlqProcessor {
     heap: Arc<dyn DlqHeap>,
     storage: Arc<dyn OutboxStorage>,

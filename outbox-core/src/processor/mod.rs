@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 /// Publishes what waits in an outbox.
 ///
 /// One processor is one worker. Several may share an outbox, in one process or in many: claims
-/// keep them apart. Without a heap a rejected event is retried for ever.
+/// keep them apart (`two_workers_in_any_order_deliver_all`). Without a heap a rejected event is retried for ever.
 #[derive(Debug)]
 pub struct OutboxProcessor {
     storage: Arc<dyn OutboxStorage>,

@@ -243,6 +243,20 @@ const REFUSALS: &[(Fault, &str)] = &[
         F::MovesThePublished,
         "two_replicas_in_any_order_quarantine_once",
     ),
+    (F::LeasesForNoTime, "two_workers_in_any_order_deliver_all"),
+    (
+        F::SettlesWhatWasLost,
+        "two_workers_in_any_order_deliver_all",
+    ),
+    (F::ReversesTheOrder, "two_workers_in_any_order_deliver_all"),
+    (
+        F::NeverBusy,
+        "a_worker_and_a_tick_in_any_order_lose_nothing",
+    ),
+    (
+        F::MovesThePublished,
+        "a_worker_and_a_tick_in_any_order_lose_nothing",
+    ),
     (
         F::AppendsBesideTheTransaction,
         "a_cut_append_is_committed_whole_or_not",

@@ -1,0 +1,151 @@
+//! Connections that lead nowhere, and callers that go away.
+
+use outbox_core::{DlqHeap, ErrorKind, EventId};
+use outbox_dlq_redis::redis::{Client, cmd};
+use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
+use std::future::ready;
+use std::time::Duration;
+use test_servers::{Kind, Server as Started, Wire, search_path};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::yield_now;
+use tokio::time::{Instant, advance, pause, resume, timeout};
+
+fn redis() -> Started {
+    Started::start(Kind::Redis, &search_path()).expect("started")
+}
+
+/// A wire to a server, and a heap behind it.
+async fn wired(redis: &Started) -> (Wire, RedisDlqHeap) {
+    let address = redis.url().trim_start_matches("redis://");
+    let wire = Wire::to(address.trim_end_matches('/')).expect("a wire");
+    let url = format!("redis://127.0.0.1:{}/", wire.port());
+    let server = Server::from_url(&url).expect("a URL");
+    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    (wire, heap)
+}
+
+#[tokio::test]
+async fn a_caller_that_went_away_takes_its_silent_connection_along() {
+    let redis = redis();
+    let (wire, heap) = wired(&redis).await;
+    let id = EventId::new();
+    wire.go_silent();
+    let moment = Duration::from_millis(100);
+    let dropped = timeout(moment, heap.record_failure(id)).await;
+    dropped.expect_err("no answer comes");
+    // The old connection stays silent; a new one would not.
+    assert!(!wire.mend());
+    heap.record_failure(id).await.expect("recorded");
+    let drained = heap.drain_exceeded(1).await.expect("drained");
+    assert_eq!(drained[0].failure_count, 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_went_away_costs_no_other_call() {
+    let redis = redis();
+    let (wire, heap) = wired(&redis).await;
+    wire.delay(Duration::from_millis(50));
+    let other = heap.clone();
+    let other = tokio::spawn(async move { other.record_failure(EventId::new()).await });
+    yield_now().await;
+    tokio::select! {
+        biased;
+        size = heap.size() => panic!("answered at once: {size:?}"),
+        () = ready(()) => {}
+    }
+    other.await.expect("no panic").expect("recorded");
+}
+
+/// A clock that stands still moves on when nothing else can happen, so what waits in vain waits for
+/// exactly its limit.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("redis://{}/", silent.local_addr().expect("an address"));
+    let server = Server::from_url(&url).expect("a URL");
+    let options = RedisOptions::default().call_timeout(Duration::from_secs(2));
+    let heap = RedisDlqHeap::lazy_with(server, "shop", options).expect("a namespace");
+    let begun = Instant::now();
+    let id = EventId::new();
+    let calls = tokio::join!(heap.size(), heap.record_failure(id), heap.check());
+    let failed = [calls.0.err(), calls.1.err(), calls.2.err()];
+    for error in failed {
+        let error = error.expect("nobody answers");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.report().contains("2s"), "{}", error.report());
+    }
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(3), "waited for {waited:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
+    let redis = redis();
+    let server = Server::from_url(redis.url()).expect("a URL");
+    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    let mut admin = Client::open(redis.url())
+        .and_then(|client| client.get_connection())
+        .expect("connected");
+    for _ in 0..3 {
+        cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .exec(&mut admin)
+            .expect("killed");
+        pause();
+        advance(Duration::from_secs(60)).await;
+        resume();
+        heap.record_failure(EventId::new()).await.expect("recorded");
+    }
+    let size = heap.size().await.expect("a size").expect("it can tell");
+    assert_eq!(size.entries, 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let url = format!("redis://{}/", listener.local_addr().expect("an address"));
+    let odd = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.expect("accepted");
+        let mut buffer = [0; 4096];
+        loop {
+            let count = connection.read(&mut buffer).await.expect("read");
+            let asked = String::from_utf8_lossy(&buffer[..count]).to_string();
+            if asked.is_empty() {
+                return;
+            }
+            // One answer for each command, all of which are arrays.
+            let commands = asked.lines().filter(|line| line.starts_with('*')).count();
+            let answer = "$11\r\nrole:master\r\n".repeat(commands);
+            connection.write_all(answer.as_bytes()).await.expect("sent");
+        }
+    });
+    let server = Server::from_url(&url).expect("a URL");
+    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    for _ in 0..2 {
+        let error = heap.size().await.expect_err("no size");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.report());
+    }
+    drop(heap);
+    odd.await.expect("one connection served all");
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_no_single_server() {
+    let cluster = Started::start(Kind::RedisCluster, &search_path()).expect("started");
+    let mut refused = 0;
+    for namespace in ["one", "two", "three", "four", "five", "six"] {
+        let server = Server::from_url(cluster.url()).expect("a URL");
+        let Err(error) = RedisDlqHeap::open(server, namespace).await else {
+            continue;
+        };
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+        assert!(
+            error.report().contains("redis+cluster"),
+            "{}",
+            error.report()
+        );
+        refused += 1;
+    }
+    assert!(refused > 0, "all of them are in slots of one node");
+}
