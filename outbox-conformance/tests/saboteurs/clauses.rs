@@ -291,6 +291,44 @@ pub struct Other;
 ";
     const CASES: [&str; 6] = ["a_case", "b_case", "c_2_case", "d_case", "e_case", "f_case"];
 
+    /// What is replaced by what, and what is told then.
+    const BROKEN: [(&str, &str, &str); 10] = [
+        ("d_case", "d_cases", "no case is d_cases"),
+        ("(`d_case`)", "", "**X2** names no case for: A third"),
+        (
+            "third (",
+            "third. More (",
+            "**X2** names no case for: A third",
+        ),
+        (
+            "(`d_case`).",
+            "(`d_case`). More.",
+            "**X2** names no case for: More",
+        ),
+        ("`d_case`", "d_case", "no clause or sentence names d_case"),
+        (" (`e_case`)", "", "no clause or sentence names e_case"),
+        (
+            "**X2**",
+            "**X3**",
+            r#"Sample has 2 marks, and clauses ["X1", "X3"]"#,
+        ),
+        (
+            "- **X2**",
+            "**X2**",
+            r#"Sample has 2 marks, and clauses ["X1"]"#,
+        ),
+        (
+            "X3 of",
+            "**X3** of",
+            r#"Sample has 3 marks, and clauses ["X1", "X2"]"#,
+        ),
+        (
+            "trait Sample",
+            "trait Simple",
+            "Sample has 2 marks, and clauses []",
+        ),
+    ];
+
     fn found(source: &str) -> Vec<String> {
         let source: &'static str = source.to_owned().leak();
         complaints(&[("Sample", source)], &CASES, |case| case != "d_case")
@@ -320,42 +358,7 @@ pub struct Other;
         let sound = SOURCE.replace("**X3**", "X3");
         let unrefused = "**X2** has no case that refuses a fault: A third";
         assert_eq!(found(&sound), [unrefused]);
-        for (from, to, complaint) in [
-            ("d_case", "d_cases", "no case is d_cases"),
-            ("(`d_case`)", "", "**X2** names no case for: A third"),
-            (
-                "third (",
-                "third. More (",
-                "**X2** names no case for: A third",
-            ),
-            (
-                "(`d_case`).",
-                "(`d_case`). More.",
-                "**X2** names no case for: More",
-            ),
-            ("`d_case`", "d_case", "no clause or sentence names d_case"),
-            (" (`e_case`)", "", "no clause or sentence names e_case"),
-            (
-                "**X2**",
-                "**X3**",
-                r#"Sample has 2 marks, and clauses ["X1", "X3"]"#,
-            ),
-            (
-                "- **X2**",
-                "**X2**",
-                r#"Sample has 2 marks, and clauses ["X1"]"#,
-            ),
-            (
-                "X3 of",
-                "**X3** of",
-                r#"Sample has 3 marks, and clauses ["X1", "X2"]"#,
-            ),
-            (
-                "trait Sample",
-                "trait Simple",
-                "Sample has 2 marks, and clauses []",
-            ),
-        ] {
+        for (from, to, complaint) in BROKEN {
             assert!(sound.contains(from), "{from}");
             let told = found(&sound.replace(from, to));
             assert!(told.iter().any(|told| told == complaint), "{to}: {told:#?}");

@@ -88,6 +88,7 @@ fn clauses<F: Copy + Debug + Send>(table: &mut String, contracts: &[Contract], t
 fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[Source]) {
     let found = sources.iter().flat_map(|source| invocations(source, suite));
     let backends: Vec<Backend> = found.collect();
+    assert!(!backends.is_empty(), "no backend invokes {suite}_suite!");
     let mut header = "| case |".to_owned();
     let mut totals = "| *cases run* |".to_owned();
     for Backend {
