@@ -24,10 +24,10 @@ the clauses (–), with the cases that check it. A test fails when a sentence of
 Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance table`; a test fails when it is stale.
 ";
 
-/// Tests that invoke a suite on what is no backend, by member and name.
-const NO_BACKENDS: &[(&str, &str)] = &[("outbox-conformance", "decorators.rs")];
+/// Sources that invoke a suite on what is no backend.
+const NO_BACKENDS: &[&str] = &["outbox-conformance/tests/decorators.rs"];
 
-/// A test of a package.
+/// A source of a package.
 struct Source {
     package: String,
     text: String,
@@ -120,23 +120,24 @@ fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[S
     writeln!(text, "{totals}").expect("text");
 }
 
-/// The tests of each member of the workspace, but those on what is no backend.
+/// Those of each member of the workspace, but for what is no backend.
 fn sources(root: &Path) -> Vec<Source> {
     let (mut sources, mut left_out) = (Vec::new(), 0);
     for member in members(root) {
-        let package = last(Path::new(&member));
-        for path in tests(&root.join(&member).join("tests")) {
-            if NO_BACKENDS.contains(&(member.as_str(), last(&path).as_str())) {
+        let package = member.rsplit('/').next().unwrap_or_default();
+        let folders = ["src", "tests"].map(|name| root.join(&member).join(name));
+        for path in below(folders.to_vec()) {
+            if NO_BACKENDS.iter().any(|name| path == root.join(name)) {
                 left_out += 1;
                 continue;
             }
             sources.push(Source {
-                package: package.clone(),
+                package: package.to_owned(),
                 text: fs::read_to_string(&path).expect("a source"),
             });
         }
     }
-    assert_eq!(left_out, NO_BACKENDS.len(), "a test that is no backend");
+    assert_eq!(left_out, NO_BACKENDS.len(), "what is no backend");
     sources
 }
 
@@ -152,9 +153,9 @@ fn members(root: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The sources in a folder and in those below it.
-fn tests(folder: &Path) -> Vec<PathBuf> {
-    let (mut folders, mut sources) = (vec![folder.to_owned()], Vec::new());
+/// The sources in some folders and in those below them.
+fn below(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
             if path.is_dir() {
@@ -165,11 +166,6 @@ fn tests(folder: &Path) -> Vec<PathBuf> {
         }
     }
     sources
-}
-
-fn last(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
