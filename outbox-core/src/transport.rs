@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Publishes events to a broker.
 ///
 /// - **T1** One result per event, in the order of `events` (`every_event_is_answered_in_order`,
-///   `an_empty_call_is_answered_empty`).
+///   `an_empty_call_is_answered_empty`, `a_too_large_event_is_permanent_and_its_neighbours_arrive`).
 /// - **T2** `Ok` only when the broker has taken responsibility
 ///   (`what_is_answered_ok_is_at_the_broker`), also among calls at once (`concurrent_calls_all_arrive`).
 /// - **T3** Id, type, key, headers, content type and payload arrive unchanged

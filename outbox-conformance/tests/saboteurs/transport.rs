@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     NeverComesBack,
     RejectsTheTooLarge,
     FailsTheNeighbours,
+    AnswersInReverse,
+    AnswersNothingInAnOutage,
 }
 
 /// Which case refuses which fault.
@@ -52,11 +54,19 @@ const REFUSALS: &[(Fault, &str)] = &[
     (Fault::IsOkInAnOutage, "an_outage_is_unavailable_and_ends"),
     (Fault::NeverComesBack, "an_outage_is_unavailable_and_ends"),
     (
+        Fault::AnswersNothingInAnOutage,
+        "an_outage_is_unavailable_and_ends",
+    ),
+    (
         Fault::RejectsTheTooLarge,
         "a_too_large_event_is_permanent_and_its_neighbours_arrive",
     ),
     (
         Fault::FailsTheNeighbours,
+        "a_too_large_event_is_permanent_and_its_neighbours_arrive",
+    ),
+    (
+        Fault::AnswersInReverse,
         "a_too_large_event_is_permanent_and_its_neighbours_arrive",
     ),
 ];
@@ -113,6 +123,7 @@ impl Transport for Saboteur {
                     .map(|_| fail(PublishErrorKind::Rejected))
                     .collect();
             }
+            Fault::AnswersNothingInAnOutage if away => return Vec::new(),
             Fault::IsOkInAnOutage if away => return events.iter().map(|_| Ok(())).collect(),
             Fault::DropsTheLast => {
                 sent.pop();
@@ -142,6 +153,7 @@ impl Transport for Saboteur {
         let mut answers = self.broker.publish(&sent).await;
         match self.fault {
             Fault::AnswersTooFew => drop(answers.pop()),
+            Fault::AnswersInReverse => answers.reverse(),
             Fault::RefusesTheLast => {
                 if let Some(last) = answers.last_mut() {
                     *last = fail(PublishErrorKind::Rejected);
