@@ -26,12 +26,18 @@ pub(crate) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            record: script!("time", "record"),
+            record: script!("time", "count", "record"),
             forget: script!("remove", "forget"),
-            drain: script!("types", "time", "remove", "common", "drain"),
-            lease: script!("types", "time", "remove", "common", "lease"),
+            drain: script!(
+                "types", "time", "count", "remove", "common", "pages", "due", "drain"
+            ),
+            lease: script!(
+                "types", "time", "count", "remove", "common", "pages", "due", "lease"
+            ),
             size: script!("types", "size"),
-            prune: script!("types", "time", "remove", "common", "prune"),
+            prune: script!(
+                "types", "time", "count", "remove", "common", "pages", "prune"
+            ),
             memory: Script::new(include_str!("lua/memory.lua")),
         }
     }

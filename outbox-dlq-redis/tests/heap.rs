@@ -12,6 +12,9 @@ use test_servers::{Kind, url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
+#[path = "heap/bounds.rs"]
+mod bounds;
+
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
