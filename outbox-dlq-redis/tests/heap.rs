@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[path = "heap/bounds.rs"]
 mod bounds;
+#[path = "heap/strangers.rs"]
+mod strangers;
 
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);

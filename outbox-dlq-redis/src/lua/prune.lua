@@ -1,5 +1,5 @@
--- Forgets up to `most` entries whose last failure is older than an age and that are not leased.
--- ARGV: as in `pages.lua`, then the age. A first failure is never after
+-- Forgets up to `most` entries whose last failure is older than an age and that are not leased, and
+-- sets aside what is no entry. ARGV: as in `pages.lua`, then the age. A first failure is never after
 -- the last, so the oldest first failures are looked at.
 -- Atomic: one script.
 local before, old = math.min(begun, now) - ARGV[7], {}
@@ -9,6 +9,8 @@ for i, id in ipairs(ids) do
     local last = (text[i] or ''):match('^%d+') or since[i]
     if not count[i] then
         tidy(id, since[i])
+    elseif not is_id(id) or not is_count(count[i]) then
+        set_aside(id, count[i])
     elseif tonumber(last) < before and turn[i] <= now then
         old[#old + 1] = id
         if #old == most then break end
