@@ -245,7 +245,10 @@ impl DlqHeap for RedisDlqHeap {
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
         for part in failures.chunks(BATCH) {
-            let mut record = self.call(&self.scripts.record);
+            let mut record = self.call(match part {
+                [_] => &self.scripts.record_one,
+                _ => &self.scripts.record,
+            });
             for failure in part {
                 // A text is stored behind a space.
                 let text = failure.error.as_ref().map(ErrorText::as_str);

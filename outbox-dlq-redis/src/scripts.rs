@@ -15,6 +15,7 @@ macro_rules! script {
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) record: Script,
+    pub(crate) record_one: Script,
     pub(crate) forget: Script,
     pub(crate) drain: Script,
     pub(crate) lease: Script,
@@ -27,6 +28,7 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             record: script!("time", "count", "record"),
+            record_one: script!("time", "record_one"),
             forget: script!("remove", "forget"),
             drain: script!(
                 "types", "time", "count", "remove", "common", "pages", "due", "drain"

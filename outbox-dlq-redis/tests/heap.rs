@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[path = "heap/bounds.rs"]
 mod bounds;
+#[path = "heap/records.rs"]
+mod records;
 #[path = "heap/strangers.rs"]
 mod strangers;
 

@@ -6,7 +6,7 @@ use super::*;
 const BYTES: &[u8] = b"\xff\xfe";
 
 impl Fixture {
-    fn plant(&self, key: &str, member: &[u8], score: &str) {
+    pub(crate) fn plant(&self, key: &str, member: &[u8], score: &str) {
         let mut add = cmd("ZADD");
         add.arg(self.key(key)).arg(score).arg(member);
         add.exec(&mut connect()).expect("planted");
