@@ -13,8 +13,8 @@ impl Fixture {
     fn stored(&self, id: &str, before: u64) -> Stored {
         let mut connection = connect();
         let now = |time: &str| {
-            let time = time.parse().unwrap_or(0.0);
-            time >= before as f64 && time <= micros_of_server() as f64
+            let time = time.parse::<u64>();
+            time.is_ok_and(|time| (before..=micros_of_server()).contains(&time))
         };
         let scores = ["counts", "turns", "first", "aside"].map(|key| {
             let score = cmd("ZSCORE")
