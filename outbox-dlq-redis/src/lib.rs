@@ -14,8 +14,8 @@ use keys::Keys;
 use outbox_core::{
     DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
 };
-use redis::{FromRedisValue, ScriptInvocation};
-use reply::{Page, Pruned, Size};
+use redis::{FromRedisValue, Script, ScriptInvocation};
+use reply::{Entries, Page, Place, Size};
 use scripts::Scripts;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,7 +164,7 @@ impl RedisDlqHeap {
     }
 
     /// A call of a script that asks for the time.
-    fn call<'s>(&self, script: &'s redis::Script) -> ScriptInvocation<'s> {
+    fn call<'s>(&self, script: &'s Script) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
         call.key(self.keys.all()).arg(self.shift.micros());
         call
@@ -199,22 +199,36 @@ impl RedisDlqHeap {
         result
     }
 
-    /// Asks for page after page, up to `limit` entries. `page` prepares a call for at most so many.
+    /// A call for a page of at most so many entries.
+    fn page<'s>(
+        &self,
+        script: &'s Script,
+        place: &Place,
+        most: usize,
+        args: &[u64],
+    ) -> ScriptInvocation<'s> {
+        let mut call = self.call(script);
+        call.arg(&place.begun).arg(&place.passed).arg(&place.score);
+        call.arg(PAGE).arg(PAGE.min(most)).arg(args);
+        call
+    }
+
+    /// Asks for page after page, up to `limit` entries.
     ///
     /// What earlier pages gave up is not lost to an error of a later one: it is returned, and the
     /// rest is for the next call.
-    async fn pages<'s>(
+    async fn pages(
         &self,
         operation: &'static str,
+        script: &Script,
         limit: usize,
-        page: impl Fn(usize) -> ScriptInvocation<'s>,
+        args: &[u64],
     ) -> Result<Vec<DlqEntry>, OutboxError> {
         let mut entries = Vec::new();
-        let mut passed = (String::new(), String::new());
-        while entries.len() < limit {
-            let mut call = page(PAGE.min(limit - entries.len()));
-            call.arg(&passed.0).arg(&passed.1);
-            let page: Page = match self.run(operation, &call).await {
+        let mut place = Some(Place::default());
+        while let Some(next) = place.filter(|_| entries.len() < limit) {
+            let call = self.page(script, &next, limit - entries.len(), args);
+            let page: Page<Entries> = match self.run(operation, &call).await {
                 Ok(page) => page,
                 Err(error) if entries.is_empty() => return Err(error),
                 Err(error) => {
@@ -224,11 +238,8 @@ impl RedisDlqHeap {
                 }
             };
             self.tell_of_aside(page.aside);
-            entries.extend(page.entries);
-            if !page.more {
-                break;
-            }
-            passed = page.passed;
+            entries.extend(page.given.0);
+            place = page.next;
         }
         Ok(entries)
     }
@@ -252,17 +263,17 @@ impl DlqHeap for RedisDlqHeap {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        let page = |page| {
-            let mut drain = self.call(&self.scripts.drain);
-            drain.arg(threshold.max(1)).arg(page);
-            drain
-        };
-        self.pages("drain", usize::MAX, page).await
+        let args = [u64::from(threshold.max(1))];
+        let script = &self.scripts.drain;
+        self.pages("drain", script, usize::MAX, &args).await
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
         for part in failures.chunks(BATCH) {
-            let mut record = self.call(&self.scripts.record);
+            let mut record = self.call(match part {
+                [_] => &self.scripts.record_one,
+                _ => &self.scripts.record,
+            });
             for failure in part {
                 // A text is stored behind a space.
                 let text = failure.error.as_ref().map(ErrorText::as_str);
@@ -292,13 +303,9 @@ impl DlqHeap for RedisDlqHeap {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        let page = |most| {
-            let mut call = self.call(&self.scripts.lease);
-            call.arg(threshold.max(1)).arg(PAGE).arg(most);
-            call.arg(micros(lease));
-            call
-        };
-        self.pages("lease", limit, page).await
+        let args = [u64::from(threshold.max(1)), micros(lease)];
+        let script = &self.scripts.lease;
+        self.pages("lease", script, limit, &args).await
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
@@ -307,17 +314,13 @@ impl DlqHeap for RedisDlqHeap {
     }
 
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
-        let (mut count, mut passed) = (0, (String::new(), String::new()));
-        while count < limit {
-            let mut prune = self.call(&self.scripts.prune);
-            prune.arg(micros(age)).arg(PAGE).arg(limit - count);
-            prune.arg(&passed.0).arg(&passed.1);
-            let pruned: Pruned = self.run("prune", &prune).await?;
-            count += pruned.count;
-            if !pruned.more {
-                break;
-            }
-            passed = pruned.passed;
+        let (mut count, mut place) = (0, Some(Place::default()));
+        while let Some(next) = place.filter(|_| count < limit) {
+            let prune = self.page(&self.scripts.prune, &next, limit - count, &[micros(age)]);
+            let page: Page<usize> = self.run("prune", &prune).await?;
+            self.tell_of_aside(page.aside);
+            count += page.given;
+            place = page.next;
         }
         Ok(count)
     }

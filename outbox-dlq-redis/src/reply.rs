@@ -5,31 +5,55 @@ use redis::{FromRedisValue, ParsingError, Value};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
-/// A page of a drain or a lease.
-pub(crate) struct Page {
+/// A page of a drain, a lease or a prune.
+pub(crate) struct Page<T> {
     /// How many members are set aside.
     pub(crate) aside: u64,
-    /// Whether there is more to look at, behind `passed`.
-    pub(crate) more: bool,
-    pub(crate) passed: (String, String),
-    pub(crate) entries: Vec<DlqEntry>,
+    /// The next page, if there is more to look at.
+    pub(crate) next: Option<Place>,
+    pub(crate) given: T,
+}
+
+/// Where a page begins: at the begin for the first.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// When the first page was.
+    pub(crate) begun: String,
+    /// The entry up to which the last page came, with its score.
+    pub(crate) passed: Vec<u8>,
+    pub(crate) score: String,
+}
+
+impl<T: FromRedisValue> FromRedisValue for Page<T> {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (aside, more, begun, passed, score, given): (_, bool, _, _, _, _) =
+            FromRedisValue::from_redis_value(value)?;
+        let place = Place {
+            begun,
+            passed,
+            score,
+        };
+        Ok(Self {
+            aside,
+            next: more.then_some(place),
+            given,
+        })
+    }
+}
+
+/// What a drain and a lease give.
+pub(crate) struct Entries(pub(crate) Vec<DlqEntry>);
+
+impl FromRedisValue for Entries {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let rows: Vec<Row> = FromRedisValue::from_redis_value(value)?;
+        let entries = rows.into_iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(Self(entries))
+    }
 }
 
 /// Id, count, first failure, details.
 type Row = (String, u32, Option<f64>, Option<Vec<u8>>);
-
-impl FromRedisValue for Page {
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (aside, more, member, score, rows): (u64, bool, String, String, Vec<Row>) =
-            FromRedisValue::from_redis_value(value)?;
-        Ok(Self {
-            aside,
-            more,
-            passed: (member, score),
-            entries: rows.into_iter().map(entry).collect::<Result<_, _>>()?,
-        })
-    }
-}
 
 fn entry((id, count, first, details): Row) -> Result<DlqEntry, ParsingError> {
     let id = Uuid::try_parse(&id).map_err(|error| error.to_string())?;
@@ -57,25 +81,6 @@ impl FromRedisValue for Size {
         let (entries, oldest): (u64, Option<f64>) = FromRedisValue::from_redis_value(value)?;
         let oldest = oldest.map(time);
         Ok(Self { entries, oldest })
-    }
-}
-
-/// What a page of pruning came to.
-pub(crate) struct Pruned {
-    pub(crate) count: usize,
-    pub(crate) more: bool,
-    pub(crate) passed: (String, String),
-}
-
-impl FromRedisValue for Pruned {
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (count, more, member, score) = FromRedisValue::from_redis_value(value)?;
-        let passed = (member, score);
-        Ok(Self {
-            count,
-            more,
-            passed,
-        })
     }
 }
 

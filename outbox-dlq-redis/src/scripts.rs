@@ -15,6 +15,7 @@ macro_rules! script {
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) record: Script,
+    pub(crate) record_one: Script,
     pub(crate) forget: Script,
     pub(crate) drain: Script,
     pub(crate) lease: Script,
@@ -26,12 +27,19 @@ pub(crate) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            record: script!("time", "record"),
+            record: script!("time", "count", "record"),
+            record_one: script!("time", "record_one"),
             forget: script!("remove", "forget"),
-            drain: script!("types", "time", "remove", "common", "drain"),
-            lease: script!("types", "time", "remove", "common", "lease"),
+            drain: script!(
+                "types", "time", "count", "remove", "common", "pages", "due", "drain"
+            ),
+            lease: script!(
+                "types", "time", "count", "remove", "common", "pages", "due", "lease"
+            ),
             size: script!("types", "size"),
-            prune: script!("types", "time", "remove", "common", "prune"),
+            prune: script!(
+                "types", "time", "count", "remove", "common", "pages", "prune"
+            ),
             server: Script::new(include_str!("lua/server.lua")),
         }
     }

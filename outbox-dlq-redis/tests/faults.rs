@@ -212,6 +212,10 @@ async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
             let text = refused(heap.record_failures(&batch).await, ErrorKind::Corrupt);
             assert!(text.contains(&key), "{text}");
         }
+        // What one failure more of a known event does not look at is not in its way.
+        let again = kind(heap.record_failure(one).await);
+        let refused = ["counts", "details"].contains(&name);
+        assert_eq!(again, refused.then_some(ErrorKind::Corrupt), "{name}");
         let kept: String = connection.get(&key).expect("got");
         assert_eq!(kept, "an application's");
         connection.del::<_, ()>(&key).expect("deleted");
@@ -221,7 +225,7 @@ async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
             .iter()
             .map(|entry| (entry.id, entry.failure_count))
             .collect();
-        assert_eq!(counts, [(one, 1)], "{name}");
+        assert_eq!(counts, [(one, if refused { 1 } else { 2 })], "{name}");
         heap.prune(Duration::ZERO, 10).await.expect("pruned");
         for left in KEYS {
             let left = format!("outbox-dlq:{{shop}}:{left}");
@@ -233,19 +237,34 @@ async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
 
 #[tokio::test]
 async fn a_full_memory_refuses_failures_and_lets_entries_leave() {
-    let redis = Redis::start(&[]);
-    let (heap, id) = (redis.open().await, EventId::new());
-    heap.record_failures(&[FailedAttempt::new(id), FailedAttempt::new(EventId::new())])
-        .await
-        .expect("recorded");
-    redis.tell(&["CONFIG", "SET", "maxmemory", "1"]);
-    let batch = [FailedAttempt::new(EventId::new()), FailedAttempt::new(id)];
-    let text = refused(heap.record_failures(&batch).await, ErrorKind::Unavailable);
-    assert!(text.contains("OOM"), "{text}");
-    heap.forget(&[id]).await.expect("forgotten");
-    assert_eq!(heap.drain_exceeded(1).await.expect("drained").len(), 1);
-    redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert_eq!(every_method(&heap).await, ALL_WELL);
+    // Less than a page, and more.
+    for count in [3, 250] {
+        let redis = Redis::start(&[]);
+        let heap = redis.open().await;
+        let new = |_| FailedAttempt::new(EventId::new());
+        let failures: Vec<_> = (0..count).map(new).collect();
+        heap.record_failures(&failures).await.expect("recorded");
+        redis.tell(&["CONFIG", "SET", "maxmemory", "1"]);
+        for batch in [1, 2] {
+            let full = heap.record_failures(&failures[..batch]).await;
+            let text = refused(full, ErrorKind::Unavailable);
+            assert!(text.contains("OOM"), "{text}");
+        }
+        // As a processor of dead letters takes them.
+        let leased = heap.lease_exceeded(1, count - 1, LEASE).await;
+        let leased: Vec<EventId> = leased
+            .expect("leased")
+            .iter()
+            .map(|entry| entry.id)
+            .collect();
+        assert_eq!(leased.len(), count - 1);
+        heap.forget(&leased[1..]).await.expect("forgotten");
+        assert_eq!(heap.drain_exceeded(1).await.expect("drained").len(), 1);
+        assert_eq!(heap.prune(Duration::ZERO, 10).await.expect("pruned"), 0);
+        heap.forget(&leased[..1]).await.expect("forgotten");
+        redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
+        assert_eq!(every_method(&heap).await, ALL_WELL);
+    }
 }
 
 #[tokio::test]

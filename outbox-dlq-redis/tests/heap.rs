@@ -12,6 +12,13 @@ use test_servers::{Kind, url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
+#[path = "heap/bounds.rs"]
+mod bounds;
+#[path = "heap/records.rs"]
+mod records;
+#[path = "heap/strangers.rs"]
+mod strangers;
+
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -49,24 +49,11 @@ local function entries_among(found)
     return ids, count_of
 end
 
--- The turn of each id, or false if it is leased. A turn at the first failure is no lease, even if
--- the clock has gone back since.
-local function free_turns(ids)
+-- The turn of each id; the oldest of all for one whose turn another program or an eviction took.
+local function turns_of(ids)
     local found = scores(turns, ids)
-    for i, id in ipairs(ids) do
-        local turn = tonumber(found[i] or 0)
-        local leased = turn > now and found[i] ~= redis.call('ZSCORE', first, id)
-        found[i] = not leased and turn
-    end
+    for i in ipairs(ids) do found[i] = tonumber(found[i] or 0) end
     return found
-end
-
--- The place in a sorted set behind a member that had this score when it was passed, else `start`.
-local function behind(key, member, score, start)
-    if member ~= '' and redis.call('ZSCORE', key, member) == score then
-        return redis.call('ZRANK', key, member) + 1
-    end
-    return start
 end
 
 -- Entries as they are answered: id, count, first failure, details.

@@ -1,7 +1,7 @@
 -- What every script begins with: the keys.
 --
 -- counts   sorted set  event id -> its failures, 1 to 4294967295
--- turns    sorted set  event id -> since when it may be leased: its first failure, or the end of
+-- turns    sorted set  event id -> since when it may be taken: its first failure, or the end of
 --                      its latest lease
 -- first    sorted set  event id -> its first failure
 -- details  hash        event id -> its last failure, then a space and the latest error if any

@@ -1,0 +1,107 @@
+//! One failure has a script of its own, which leaves what a batch of more leaves.
+
+use super::*;
+
+/// What the keys have of one id, with `now` for each time that a clock showed since `before`.
+#[derive(Debug, PartialEq)]
+struct Stored {
+    scores: [Option<String>; 4],
+    details: Option<Vec<u8>>,
+}
+
+impl Fixture {
+    fn stored(&self, id: &str, before: u64) -> Stored {
+        let mut connection = connect();
+        let now = |time: &str| {
+            let time = time.parse::<u64>();
+            time.is_ok_and(|time| (before..=micros_of_server()).contains(&time))
+        };
+        let scores = ["counts", "turns", "first", "aside"].map(|key| {
+            let score = cmd("ZSCORE")
+                .arg(self.key(key))
+                .arg(id)
+                .query(&mut connection);
+            let score: Option<String> = score.expect("asked");
+            score.map(|score| if now(&score) { "now".to_owned() } else { score })
+        });
+        let details = connection.hget(self.key("details"), id);
+        let details: Option<Vec<u8>> = details.expect("asked");
+        let details = details.map(|details| {
+            let time = details
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
+            let (time, text) = details.split_at(time);
+            let time = str::from_utf8(time).expect("digits");
+            [if now(time) { "now" } else { time }.as_bytes(), text].concat()
+        });
+        Stored { scores, details }
+    }
+}
+
+fn micros_of_server() -> u64 {
+    let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut connect()).expect("asked");
+    seconds * 1_000_000 + micros
+}
+
+const COUNTS: [Option<&str>; 10] = [
+    None,
+    Some("1"),
+    Some("4294967294"),
+    Some("4294967295"),
+    Some("4294967296"),
+    Some("0"),
+    Some("-1"),
+    Some("2.5"),
+    Some("+inf"),
+    Some("-inf"),
+];
+
+const DETAILS: [Option<&[u8]>; 8] = [
+    None,
+    Some(b""),
+    Some(b"5"),
+    Some(b"5 refused: \xff"),
+    Some(b" refused"),
+    Some(b"no time"),
+    Some(b"99999999999999999 ahead of the clock"),
+    Some(b"5.5 a time  that is no time"),
+];
+
+#[tokio::test]
+async fn one_failure_leaves_what_it_leaves_in_a_batch_of_more() {
+    let (alone, batch) = (Fixture::open().await, Fixture::open().await);
+    for count in COUNTS {
+        for details in DETAILS {
+            for error in [None, Some("no such topic"), Some("")] {
+                let id = EventId::new();
+                let text = id.to_string();
+                let mut failure = FailedAttempt::new(id);
+                if let Some(error) = error {
+                    failure = failure.with_error(error.into());
+                }
+                for heap in [&alone, &batch] {
+                    for key in ["counts", "turns", "first"] {
+                        let Some(count) = count else { continue };
+                        let score = if key == "counts" { count } else { "7" };
+                        heap.plant(key, text.as_bytes(), score);
+                    }
+                    if let Some(details) = details {
+                        let set = connect().hset(heap.key("details"), &text, details);
+                        let _: () = set.expect("planted");
+                    }
+                }
+                let before = micros_of_server();
+                let one = [failure.clone()];
+                let more = [failure, FailedAttempt::new(EventId::new())];
+                alone.heap.record_failures(&one).await.expect("recorded");
+                batch.heap.record_failures(&more).await.expect("recorded");
+                assert_eq!(
+                    alone.stored(&text, before),
+                    batch.stored(&text, before),
+                    "{count:?}, {details:?}, {error:?}"
+                );
+            }
+        }
+    }
+}
