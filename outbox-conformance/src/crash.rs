@@ -9,7 +9,7 @@ use tokio::time::{Duration, timeout};
 const MOST: usize = 1000;
 
 /// A round that takes longer waits for what a dropped call left behind.
-const STUCK: Duration = Duration::from_secs(60);
+pub(crate) const STUCK: Duration = Duration::from_secs(60);
 
 /// Where a caller goes away: an await point of a future. See [`at_each_point`].
 #[derive(Clone, Copy, Debug)]

@@ -20,16 +20,30 @@ pub fn first_seed(seed: u64) {
     FIRST.set(seed);
 }
 
+/// What [`first_seed`] set on this thread.
+pub(crate) fn of_this_thread() -> u64 {
+    FIRST.get()
+}
+
+/// How many times as long a run is as by default.
+pub(crate) fn times() -> u32 {
+    u32::try_from(number(CASES, 1, 1)).unwrap_or(u32::MAX)
+}
+
 /// The seeds of a run: `count` of them, from 1. `OUTBOX_CONFORMANCE_SEED` sets the first, and
 /// `OUTBOX_CONFORMANCE_CASES` how many times as many there are.
 pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
-    let (first, times) = (number(SEED, 0, FIRST.get()), number(CASES, 1, 1));
-    (first..=u64::MAX).take(usize::try_from(count.saturating_mul(times)).unwrap_or(usize::MAX))
+    let first = number(SEED, 0, FIRST.get());
+    let count = count.saturating_mul(times().into());
+    (first..=u64::MAX).take(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// What a person runs to see the failure of a seed again.
 pub(crate) fn again(seed: u64) -> String {
-    format!("{SEED}={seed} begins with this seed")
+    match times() {
+        1 => format!("{SEED}={seed} begins with this seed"),
+        times => format!("{SEED}={seed} {CASES}={times} begins with this seed"),
+    }
 }
 
 /// The source of all choices of a seed.

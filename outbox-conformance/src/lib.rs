@@ -10,6 +10,7 @@ mod effort;
 mod folder;
 mod full_disk;
 pub mod heap;
+mod run;
 pub mod store;
 mod suite;
 pub mod transport;
@@ -22,16 +23,7 @@ pub use decorators::{Around, Decorated, Fails, Faulty, Slow};
 pub use effort::{first_seed, seeds};
 pub use folder::Folder;
 pub use full_disk::{file_on_a_full_disk, on_a_full_disk};
+#[doc(hidden)]
+pub use run::run;
 pub use warnings::warnings;
 pub use wire::Wire;
-
-/// Runs one case on a runtime of its own, with two worker threads so that races are real.
-#[doc(hidden)]
-pub fn run(case: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap_or_else(|error| panic!("no runtime for the case: {error}"));
-    runtime.block_on(case);
-}

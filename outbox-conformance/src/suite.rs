@@ -33,7 +33,7 @@ macro_rules! suite {
                     $(
                         #[test]
                         fn $case() {
-                            $crate::run(async { $crate::$module::$group::$case($d fixture).await });
+                            $crate::run(async || $crate::$module::$group::$case($d fixture).await);
                         }
                     )*
                 }

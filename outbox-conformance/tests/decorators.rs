@@ -1,8 +1,8 @@
 //! The decorators pass the suite when they do nothing, and do what they say when they are told to.
 
 use async_trait::async_trait;
-use outbox_conformance::heap::{HeapFixture, History};
-use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
+use outbox_conformance::heap::{HeapFixture, History, leases, races};
+use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture, crashes};
 use outbox_conformance::{
     Around, Decorated, Fails, Faulty, ManualClock, Slow, dlq_heap_suite, store_suite,
 };
@@ -12,8 +12,10 @@ use outbox_core::{
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 /// A heap in memory, decorated anew for each handle.
@@ -201,6 +203,12 @@ async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
     store.purge(&all, 1).await.unwrap();
     store.statistics(&all, 1).await.unwrap();
 
+    let calls = calls.0.lock().expect("not poisoned");
+    assert_eq!(*calls, methods());
+}
+
+/// All async methods of the traits, in their order.
+fn methods() -> Vec<&'static str> {
     let traits = [
         include_str!("../../outbox-core/src/dlq/heap.rs"),
         include_str!("../../outbox-core/src/storage.rs"),
@@ -208,8 +216,50 @@ async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
     ];
     let lines = traits.iter().flat_map(|text| text.lines());
     let methods = lines.filter_map(|line| line.strip_prefix("    async fn ")?.split('(').next());
-    let calls = calls.0.lock().expect("not poisoned");
-    assert_eq!(*calls, methods.collect::<Vec<_>>());
+    methods.collect()
+}
+
+/// Keeps the names of the calls that were dropped while they waited.
+#[derive(Debug)]
+struct Dropped;
+
+static DROPPED: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+
+impl Around for Dropped {
+    async fn around<T: Send>(
+        &self,
+        method: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>> + Send,
+    ) -> Result<T, OutboxError> {
+        let mut waiting = Waiting(Some(method));
+        yield_now().await;
+        waiting.0 = None;
+        call.await
+    }
+}
+
+struct Waiting(Option<&'static str>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        DROPPED.lock().expect("not poisoned").extend(self.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_method_of_a_heap_or_a_store_is_dropped_by_a_case() {
+    let heap = || Heap::by(|heap| Arc::new(Decorated::new(Arc::new(heap), Arc::new(Dropped))));
+    let store = || Outbox::by(|store| Arc::new(Decorated::new(Arc::new(store), Arc::new(Dropped))));
+    races::a_dropped_call_is_applied_or_not(heap()).await;
+    leases::a_dropped_batch_is_applied_or_not(heap()).await;
+    leases::a_dropped_lease_loses_nothing(heap()).await;
+    crashes::a_dropped_claim_loses_nothing(store()).await;
+    crashes::a_dropped_settlement_is_applied_or_not(store()).await;
+    crashes::a_dropped_quarantine_is_applied_or_not(store()).await;
+    crashes::a_dropped_replay_or_purge_is_applied_or_not(store()).await;
+    crashes::a_dropped_look_changes_nothing(store()).await;
+    let dropped = DROPPED.lock().expect("not poisoned").clone();
+    assert_eq!(dropped, BTreeSet::from_iter(methods()));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::history::{History, Recording};
 use super::ok;
 use super::reference::HOUR;
 use super::script::calls;
-use crate::effort::{again, choose, runner, seeds};
+use crate::effort::{again, choose, runner, seeds, times};
 use outbox_core::{DlqHeap, EventId};
 use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Strategy, any};
@@ -19,6 +19,8 @@ use tokio::task::yield_now;
 
 const HISTORIES: u64 = 16;
 const ROUNDS: usize = 10;
+/// Of one history in eight, in a run that is longer than by default: 3,200 calls of 8 clients.
+const MANY_ROUNDS: usize = 100;
 /// Few calls of a client between two barriers, so that what is printed of a bad round is short.
 const CALLS: usize = 4;
 const CLIENTS: usize = 8;
@@ -31,7 +33,10 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
     }
     for seed in seeds(HISTORIES) {
         let clients = if seed.is_multiple_of(2) { CLIENTS } else { 4 };
-        let history = record(fixture, &handles[..clients], seed, leases).await;
+        let is_long = times() > 1 && seed.is_multiple_of(8);
+        let rounds = if is_long { MANY_ROUNDS } else { ROUNDS };
+        let clients = &handles[..clients];
+        let history = record(fixture, clients, (seed, rounds), leases).await;
         let begun = Instant::now();
         if let Err(violation) = history.check() {
             panic!("{violation}\n({})", again(seed));
@@ -44,14 +49,14 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
 async fn record<F: HeapFixture>(
     fixture: &F,
     handles: &[Arc<dyn DlqHeap>],
-    seed: u64,
+    (seed, rounds): (u64, usize),
     leases: bool,
 ) -> History {
     let (history, mut choices) = (History::default(), runner(seed));
     let clients = handles.iter().map(|heap| history.client(Arc::clone(heap)));
     let clients: Vec<Arc<Recording>> = clients.map(Arc::new).collect();
     let turns = turns(&[(); 3].map(|()| EventId::new()), leases);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         round(&clients, &turns, &mut choices).await;
         if leases && choose(&(0..3), &mut choices) == 0 {
             fixture.elapse(HOUR).await;

@@ -4,15 +4,19 @@ use super::concurrency::histories_are_linear;
 use super::dropped::{self, dropped_anywhere};
 use super::races::{ROUNDS, all_at_once};
 use super::script::scripts_match;
-use super::{Call, HeapFixture, counts, ok};
+use super::{Call, HeapFixture, STUCK, counts, each, ok};
 use outbox_core::{DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+/// Longer than a case takes.
+const LONG: Duration = Duration::from_secs(3600);
 
 async fn failed(heap: &dyn DlqHeap, count: usize) -> Vec<EventId> {
     let ids: Vec<EventId> = (0..count).map(|_| EventId::new()).collect();
@@ -189,52 +193,74 @@ pub async fn the_latest_error_wins<F: HeapFixture>(fixture: F) {
 pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
+    let oldest = failed(&*heap, 1).await[0];
+    let leased = ok(heap.lease_exceeded(1, 1, LONG).await);
+    fixture.elapse(LEASE).await;
     failed(&*heap, 3).await;
-    let leased = ok(heap.lease_exceeded(1, 1, LEASE).await);
+    ok(heap.record_failure(oldest).await);
+    let size = HeapSize::new(4, Some(leased[0].first_failed_at));
+    assert_eq!(ok(heap.size().await), Some(size), "one is leased");
+
+    ok(heap.forget(&[oldest]).await);
     fixture.elapse(LEASE).await;
     failed(&*heap, 1).await;
     let size = ok(heap.size().await);
-    assert_eq!(
-        size,
-        Some(HeapSize::new(4, Some(leased[0].first_failed_at)))
-    );
+    let rest = ok(heap.drain_exceeded(1).await);
+    let first = rest.iter().map(|entry| entry.first_failed_at).min();
+    assert_eq!(size, Some(HeapSize::new(4, first)), "the oldest is gone");
+    assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
 }
 
 /// Entries without a new failure for longer than the age go, in bounded steps; leased ones stay.
 pub async fn old_entries_are_pruned<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
-    failed(&*heap, 5).await;
+    failed(&*heap, 2_505).await;
     fixture.elapse(Duration::from_secs(10)).await;
-    let leased = ok(heap.lease_exceeded(1, 1, Duration::from_secs(60)).await);
+    let leased = ok(heap.lease_exceeded(1, 1, LONG).await);
     let fresh = failed(&*heap, 1).await[0];
     let age = Duration::from_secs(8);
     assert_eq!(ok(heap.prune(age, 3).await), 3);
-    assert_eq!(ok(heap.prune(age, 3).await), 1);
-    assert_eq!(ok(heap.prune(age, 3).await), 0);
-    fixture.elapse(Duration::from_secs(60)).await;
+    assert_eq!(ok(heap.prune(age, 2_500).await), 2_500);
+    assert_eq!(ok(heap.prune(age, 2_500).await), 1);
+    assert_eq!(ok(heap.prune(age, 2_500).await), 0);
+    fixture.elapse(LONG).await;
     let mut expected = vec![(leased[0].id, 1), (fresh, 1)];
     expected.sort_unstable();
     assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
-/// 100,000 entries leave completely in pages of 1,000, each page forgotten before the next. A small
-/// heap goes first, as what is wrong with pages at all shows in it.
+/// H9: 100,000 entries leave completely in pages of 1,000, each page forgotten before the next, and
+/// calls of another handle are answered while each page is leased. A small heap goes first, as what
+/// is wrong with pages at all shows in it.
 pub async fn a_large_heap_leaves_in_pages<F: HeapFixture>(fixture: F) {
-    const LONG: Duration = Duration::from_secs(3600);
-    let heap = fixture.handle().await;
-    for size in [3_000, 100_000] {
+    let (heap, other) = (fixture.handle().await, fixture.handle().await);
+    for (size, limit) in [(3_000, 1_500), (100_000, 1_000)] {
         let mut waiting = HashSet::new();
         for _ in 0..size / 1000 {
             waiting.extend(failed(&*heap, 1000).await);
         }
-        for _ in 0..size / 1000 {
-            let page = ok(heap.lease_exceeded(1, 1000, LONG).await);
-            let ids: Vec<EventId> = page.iter().map(|entry| entry.id).collect();
-            assert_eq!(ids.len(), 1000);
+        for _ in 0..size / limit {
+            let fresh = EventId::new();
+            waiting.insert(fresh);
+            let meanwhile = async {
+                ok(other.record_failure(fresh).await);
+                ok(other.size().await)
+            };
+            let page = async { tokio::join!(heap.lease_exceeded(1, limit, LONG), meanwhile) };
+            let Ok((page, _)) = timeout(STUCK, page).await else {
+                panic!("no call was answered within {STUCK:?} while entries were leased");
+            };
+            let ids: Vec<EventId> = ok(page).iter().map(|entry| entry.id).collect();
+            assert_eq!(ids.len(), limit);
             assert!(ids.iter().all(|id| waiting.remove(id)), "leased twice");
             ok(heap.forget(&ids).await);
         }
-        assert_eq!(ok(heap.lease_exceeded(1, 1000, LONG).await), []);
+        // Those that failed meanwhile.
+        let rest = counts(ok(heap.lease_exceeded(1, limit, LONG).await));
+        let waiting: Vec<EventId> = waiting.into_iter().collect();
+        assert_eq!(rest, each(&waiting, 1));
+        ok(heap.forget(&waiting).await);
+        assert_eq!(ok(heap.lease_exceeded(1, limit, LONG).await), []);
     }
 }
 

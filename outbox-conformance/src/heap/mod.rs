@@ -33,6 +33,7 @@ pub use history::{History, Recording, Violation};
 pub use script::{Script, Step};
 
 use crate::Wire;
+use crate::crash::STUCK;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};

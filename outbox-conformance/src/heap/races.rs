@@ -2,11 +2,13 @@
 
 use super::concurrency::histories_are_linear;
 use super::dropped::{self, dropped_anywhere};
-use super::{Call, HeapFixture, counts, each, ok};
+use super::{Call, HeapFixture, STUCK, counts, each, ok};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Barrier;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 pub(crate) const ROUNDS: usize = 10;
 const TASKS: u8 = 4;
@@ -77,7 +79,7 @@ pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
 pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         let ids: Vec<EventId> = (0..40).map(|_| EventId::new()).collect();
-        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
+        let failures = failures(&ids);
         ok(fixture.handle().await.record_failures(&failures).await);
         let drained = all_at_once(&fixture, |_, heap| async move {
             ok(heap.drain_exceeded(1).await)
@@ -127,45 +129,75 @@ pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture
     }
 }
 
-/// Batches that name the same ids in opposite orders all end, and all count.
+/// H7: batches that name the same ids in opposite orders all end, and all count; those that forget
+/// end beside those that count.
 pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..50).map(|_| EventId::new()).collect();
+    let heap = fixture.handle().await;
     for _ in 0..ROUNDS {
-        all_at_once(&fixture, |task, heap| {
-            let mut failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
-            if task % 2 == 0 {
-                failures.reverse();
-            }
-            async move { ok(heap.record_failures(&failures).await) }
-        })
-        .await;
-        let drained = ok(fixture.handle().await.drain_exceeded(4).await);
-        assert_eq!(drained.len(), ids.len());
-        assert!(
-            drained.iter().all(|entry| entry.failure_count == 4),
-            "{drained:?}"
-        );
+        in_opposite_orders(&fixture, &ids, 0).await;
+        assert_eq!(counts(ok(heap.drain_exceeded(4).await)), each(&ids, 4));
+        ok(heap.record_failures(&failures(&ids)).await);
+        in_opposite_orders(&fixture, &ids, 2).await;
+        let rest = counts(ok(heap.drain_exceeded(1).await));
+        assert!(rest.iter().all(|(_, count)| *count <= 3), "{rest:?}");
     }
 }
 
+/// Two tasks begin at the first id and two at the last; so many of the tasks forget, the others count.
+async fn in_opposite_orders<F: HeapFixture>(fixture: &F, ids: &[EventId], forgetting: u8) {
+    let batches = all_at_once(fixture, |task, heap| {
+        let mut ids = ids.to_vec();
+        if task % 2 == 0 {
+            ids.reverse();
+        }
+        async move {
+            if task < forgetting {
+                ok(heap.forget(&ids).await);
+            } else {
+                ok(heap.record_failures(&failures(&ids)).await);
+            }
+        }
+    });
+    let ended = timeout(STUCK, batches).await;
+    ended.unwrap_or_else(|_| panic!("batches wait for one another: {STUCK:?} were not enough"));
+}
+
+fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
+    ids.iter().map(|id| FailedAttempt::new(*id)).collect()
+}
+
 /// H4, H6: an event that is forgotten while it is drained is drained with its count or forgotten,
-/// and in no case still there.
+/// and in no case still there. The calls meet at each few events anew.
 pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
+    const TURNS: usize = 20;
     for _ in 0..ROUNDS {
-        let ids: Vec<EventId> = (0..20).map(|_| EventId::new()).collect();
-        let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
-        ok(fixture.handle().await.record_failures(&failures).await);
-        ok(fixture.handle().await.record_failures(&failures).await);
+        let ids: Vec<EventId> = (0..4 * TURNS).map(|_| EventId::new()).collect();
+        let meeting = Arc::new(Barrier::new(TASKS.into()));
         let drained = all_at_once(&fixture, |task, heap| {
-            let ids = ids.clone();
+            let (ids, meeting) = (ids.clone(), Arc::clone(&meeting));
             async move {
-                if task % 2 == 0 {
-                    return ok(heap.drain_exceeded(2).await);
+                let mut drained = Vec::new();
+                for (turn, few) in ids.chunks(4).enumerate() {
+                    if task == 0 {
+                        ok(heap.record_failures(&failures(few)).await);
+                        ok(heap.record_failures(&failures(few)).await);
+                    }
+                    meeting.wait().await;
+                    if task % 2 == 0 {
+                        // Early in one turn, later in another.
+                        for _ in 0..(turn + usize::from(task)) % 6 {
+                            yield_now().await;
+                        }
+                        drained.extend(ok(heap.drain_exceeded(2).await));
+                    } else {
+                        for id in few {
+                            ok(heap.record_success(*id).await);
+                        }
+                    }
+                    meeting.wait().await;
                 }
-                for id in ids {
-                    ok(heap.record_success(id).await);
-                }
-                Vec::new()
+                drained
             }
         })
         .await;

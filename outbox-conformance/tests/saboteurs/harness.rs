@@ -8,6 +8,9 @@ use std::sync::Once;
 /// pass now and then.
 const RUNS: u64 = 200;
 
+/// The same on threads.
+const RUNS_ON_THREADS: u64 = 100;
+
 /// From one run's first seed to the next one's: more than a case takes.
 const SEEDS: u64 = 1000;
 
@@ -33,14 +36,14 @@ impl<F: Copy + Debug + Send> Trial<F> {
         for &(fault, case) in self.refusals {
             let firsts = (0..RUNS).map(|run| 1 + run * SEEDS);
             let passed: Vec<u64> = firsts
-                .filter(|&first| self.passes(case, fault, first))
+                .filter(|&first| passes(self.run, case, fault, first))
                 .collect();
             if !passed.is_empty() {
                 missed.push(format!("{case} passes {fault:?} from seeds {passed:?}"));
             }
         }
         for (_, case) in self.cases {
-            if !self.passes(case, self.sound, 1) {
+            if !passes(self.run, case, self.sound, 1) {
                 missed.push(format!("{case} refuses what is sound"));
             }
         }
@@ -48,6 +51,39 @@ impl<F: Copy + Debug + Send> Trial<F> {
         let refusing: HashSet<&str> = self.refusals.iter().map(|(_, case)| *case).collect();
         let listed: HashSet<&str> = self.cases.iter().map(|(_, case)| *case).collect();
         assert_eq!(refusing, listed);
+    }
+
+    /// Asserts that each of `cases` passes on what is sound where `run` runs it, on threads, and
+    /// refuses its faults there in every run too. `blocking` are faults that a case refuses because
+    /// it waits in vain, which takes it too long by a clock that nobody moves.
+    pub(crate) fn judge_on_threads(
+        &self,
+        cases: &[&'static str],
+        blocking: &[F],
+        run: fn(&'static str, F),
+    ) where
+        F: PartialEq,
+    {
+        be_quiet();
+        let judged =
+            |(fault, case): &&(F, &'static str)| cases.contains(case) && !blocking.contains(fault);
+        let mut missed = Vec::new();
+        for &(fault, case) in self.refusals.iter().filter(judged) {
+            let firsts = (0..RUNS_ON_THREADS).map(|run| 1 + run * SEEDS);
+            let passed = firsts.filter(|&first| passes(run, case, fault, first));
+            let passed = passed.count();
+            if passed > 0 {
+                missed.push(format!(
+                    "{case} passes {fault:?} in {passed} of {RUNS} runs"
+                ));
+            }
+        }
+        for case in cases {
+            if !passes(run, case, self.sound, 1) {
+                missed.push(format!("{case} refuses what is sound"));
+            }
+        }
+        assert!(missed.is_empty(), "on threads: {missed:#?}");
     }
 
     /// The faults that a case refuses, in words.
@@ -60,16 +96,20 @@ impl<F: Copy + Debug + Send> Trial<F> {
             .map(|(fault, _)| words(&format!("{fault:?}")))
             .collect()
     }
+}
 
-    fn passes(&self, case: &'static str, fault: F, first_seed: u64) -> bool {
-        let run = self.run;
-        let thread = std::thread::Builder::new().name(THREAD.to_owned());
-        let thread = thread.spawn(move || {
-            outbox_conformance::first_seed(first_seed);
-            run(case, fault);
-        });
-        thread.expect("a thread").join().is_ok()
-    }
+fn passes<F: Send + 'static>(
+    run: fn(&'static str, F),
+    case: &'static str,
+    fault: F,
+    first_seed: u64,
+) -> bool {
+    let thread = std::thread::Builder::new().name(THREAD.to_owned());
+    let thread = thread.spawn(move || {
+        outbox_conformance::first_seed(first_seed);
+        run(case, fault);
+    });
+    thread.expect("a thread").join().is_ok()
 }
 
 /// Runs a case. Its tasks share one thread and take turns at each await, and what waits in vain is

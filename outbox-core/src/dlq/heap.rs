@@ -26,11 +26,14 @@ use std::time::Duration;
 ///   (`concurrent_drains_are_disjoint_and_complete`). An event that is forgotten meanwhile is
 ///   drained or forgotten, and never kept (`a_success_and_a_drain_leave_nothing`).
 /// - **H7** A batch equals the loop of its single calls, whatever its size
-///   (`a_batch_equals_its_single_calls`, `a_batch_of_100_000_equals_its_single_calls`).
+///   (`a_batch_equals_its_single_calls`, `a_batch_of_100_000_equals_its_single_calls`). Batches that
+///   name the same events in opposite orders do not block one another
+///   (`batches_in_opposite_orders_do_not_block`).
 /// - **H8** A leased entry is in no other lease and no drain until the lease runs out, then it is
 ///   back with all its counts (`a_lease_hides_an_entry_until_it_runs_out`).
 /// - **H9** Leases are fair: an entry over the threshold is leased within ⌈N/limit⌉ calls, while
-///   new ones arrive (`leases_are_fair`).
+///   new ones arrive (`leases_are_fair`). Other calls are answered while entries are leased
+///   (`a_large_heap_leaves_in_pages`).
 /// - **H10** The latest error text that was given is kept (`the_latest_error_wins`).
 /// - **H11** Times are the heap's clock, and the first failure is never after the last
 ///   (`failure_times_are_ordered`).

@@ -73,6 +73,16 @@ pub(crate) enum Fault {
     TakesACutForEmpty,
     StaysDownAfterACut,
     BlamesTheCallerForACut,
+    DrainsAThousand,
+    LeasesAThousand,
+    ForgetsAThousand,
+    PrunesAThousand,
+    SizeOmitsLeased,
+    SizeTellsTheNewest,
+    LocksInBatchOrder,
+    ForgetsInBatchOrder,
+    LeasesBlockOthers,
+    LeasesNewestFirst,
 }
 
 use Fault as F;
@@ -110,6 +120,14 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         F::CutsLargeBatches,
+        "a_batch_of_100_000_equals_its_single_calls",
+    ),
+    (
+        F::DrainsAThousand,
+        "a_batch_of_100_000_equals_its_single_calls",
+    ),
+    (
+        F::ForgetsAThousand,
         "a_batch_of_100_000_equals_its_single_calls",
     ),
     (F::FirstFailureMoves, "failure_times_are_ordered"),
@@ -158,6 +176,14 @@ const REFUSALS: &[(Fault, &str)] = &[
         "batches_in_opposite_orders_do_not_block",
     ),
     (
+        F::LocksInBatchOrder,
+        "batches_in_opposite_orders_do_not_block",
+    ),
+    (
+        F::ForgetsInBatchOrder,
+        "batches_in_opposite_orders_do_not_block",
+    ),
+    (
         F::LeaseIsNoLease,
         "a_lease_hides_an_entry_until_it_runs_out",
     ),
@@ -171,11 +197,17 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::LeaseIsNoLease, "concurrent_leases_are_disjoint"),
     (F::IgnoresTheLimit, "leases_are_fair"),
     (F::LeaseIsNoLease, "leases_are_fair"),
+    (F::LeasesNewestFirst, "leases_are_fair"),
     (F::KeepsTheFirstError, "the_latest_error_wins"),
     (F::DropsErrors, "the_latest_error_wins"),
     (F::CountsNothingInItsSize, "the_size_is_told"),
+    (F::SizeOmitsLeased, "the_size_is_told"),
+    (F::SizeTellsTheNewest, "the_size_is_told"),
     (F::PrunesAll, "old_entries_are_pruned"),
+    (F::PrunesAThousand, "old_entries_are_pruned"),
     (F::IgnoresTheLimit, "a_large_heap_leaves_in_pages"),
+    (F::LeasesAThousand, "a_large_heap_leaves_in_pages"),
+    (F::LeasesBlockOthers, "a_large_heap_leaves_in_pages"),
     (F::ForgetsWithItsHandles, "counts_survive_their_handle"),
     (F::CutsNames, "a_long_name_is_refused_or_kept_whole"),
     (F::EndsNamesAtAColon, "oddly_named_heaps_are_separate"),
@@ -299,4 +331,26 @@ pub(crate) const TRIAL: Trial<Fault> = Trial {
 #[test]
 fn every_case_refuses_its_faults_in_every_run() {
     TRIAL.judge();
+}
+
+/// The cases whose calls meet.
+const RACES: &[&str] = &[
+    "concurrent_failures_count_exactly",
+    "first_failures_of_an_id_all_count",
+    "concurrent_drains_are_disjoint_and_complete",
+    "nothing_is_lost_between_failures_and_drains",
+    "batches_in_opposite_orders_do_not_block",
+    "a_success_and_a_drain_leave_nothing",
+    "histories_are_linearizable",
+    "concurrent_leases_are_disjoint",
+    "nothing_is_lost_between_failures_drains_and_leases",
+    "histories_with_leases_are_linearizable",
+];
+
+#[test]
+fn every_race_refuses_its_faults_on_threads_too() {
+    let blocking = [F::LocksInBatchOrder, F::ForgetsInBatchOrder];
+    TRIAL.judge_on_threads(RACES, &blocking, |case, fault| {
+        outbox_conformance::run(move || run(case, Saboteur::new(fault)));
+    });
 }

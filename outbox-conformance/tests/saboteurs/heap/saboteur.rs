@@ -1,5 +1,6 @@
 //! A heap with one fault.
 
+mod bounds;
 mod wire;
 
 use super::Fault::{self, self as F};
@@ -14,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 /// A sound heap, and what goes wrong in front of it. Also its own fixture.
@@ -36,6 +38,9 @@ pub(super) struct Saboteur {
     pub(super) session: Arc<Mutex<Weak<()>>>,
     pub(super) open: Option<Arc<()>>,
     pub(super) line: Arc<Line>,
+    /// A lock for each event, and one that leases hold.
+    locks: Arc<Mutex<HashMap<EventId, Arc<Semaphore>>>>,
+    free: Arc<Semaphore>,
 }
 
 impl Saboteur {
@@ -57,10 +62,12 @@ impl Saboteur {
             session: Arc::default(),
             open: None,
             line: Arc::default(),
+            locks: Arc::default(),
+            free: Arc::new(Semaphore::new(1)),
         }
     }
 
-    /// Everything in the heap, leased or not, put back at once.
+    /// Everything in the heap that is not leased, put back at once.
     pub(super) async fn all(&self) -> Vec<DlqEntry> {
         let entries = self.heap.drain_exceeded(1).await.unwrap_or_default();
         for entry in &entries {
@@ -208,6 +215,7 @@ impl DlqHeap for Saboteur {
             F::ThresholdIsExclusive => {
                 return self.heap.drain_exceeded(threshold.saturating_add(1)).await;
             }
+            F::DrainsAThousand => return self.drain_a_thousand(threshold).await,
             F::ThresholdIsIgnored => return self.heap.drain_exceeded(1).await,
             F::ZeroGivesNothing if threshold == 0 => return Ok(Vec::new()),
             F::KeepsWhatItDrains => {
@@ -305,6 +313,15 @@ impl DlqHeap for Saboteur {
                     return Err(OutboxError::new(ErrorKind::Conflict, "saboteur", "record"));
                 }
             }
+            F::LocksInBatchOrder | F::ForgetsInBatchOrder => {
+                let mut ids: Vec<EventId> = failures.iter().map(|failure| failure.id).collect();
+                if self.fault == F::ForgetsInBatchOrder {
+                    ids.sort_unstable();
+                }
+                let _locked = self.lock_each(&ids).await;
+                return self.heap.record_failures(&failures).await;
+            }
+            F::LeasesBlockOthers => self.wait_for_leases().await,
             F::FailureEndsTheLease => self.clock.advance(Duration::from_secs(7200)),
             _ => {}
         }
@@ -338,6 +355,15 @@ impl DlqHeap for Saboteur {
                     self.heap.record_success(*id).await?;
                 }
                 return Ok(());
+            }
+            F::ForgetsInBatchOrder => {
+                let _locked = self.lock_each(ids).await;
+                return self.heap.forget(ids).await;
+            }
+            F::LeasesBlockOthers if !ids.is_empty() => self.free.add_permits(1),
+            F::ForgetsAThousand => {
+                let ids = &ids[..ids.len().min(1000)];
+                return self.heap.forget(ids).await;
             }
             F::ForgetsNothing => return Ok(()),
             F::ForgetsAll => drop(self.heap.drain_exceeded(1).await?),
@@ -413,6 +439,12 @@ impl DlqHeap for Saboteur {
                 all.truncate(limit);
                 Ok(all)
             }
+            F::LeasesAThousand => {
+                let limit = limit.min(1000);
+                self.heap.lease_exceeded(threshold, limit, lease).await
+            }
+            F::LeasesNewestFirst => self.lease_newest(threshold, limit, lease).await,
+            F::LeasesBlockOthers => self.lease_and_lock(threshold, limit, lease).await,
             F::LeaseIsADrain => self.heap.drain_exceeded(threshold).await,
             F::IgnoresTheLimit => self.heap.lease_exceeded(threshold, usize::MAX, lease).await,
             _ => self.heap.lease_exceeded(threshold, limit, lease).await,
@@ -420,23 +452,18 @@ impl DlqHeap for Saboteur {
     }
 
     async fn size(&self) -> Done<Option<HeapSize>> {
-        if self.fault == F::CountsNothingInItsSize {
-            return Ok(Some(HeapSize::new(0, None)));
+        match self.fault {
+            F::CountsNothingInItsSize => Ok(Some(HeapSize::new(0, None))),
+            F::SizeOmitsLeased | F::SizeTellsTheNewest => self.size_of_some().await,
+            _ => self.heap.size().await,
         }
-        self.heap.size().await
     }
 
     async fn prune(&self, age: Duration, limit: usize) -> Done<usize> {
-        let age = if self.fault == F::PrunesAll {
-            Duration::ZERO
-        } else {
-            age
-        };
-        let limit = if self.fault == F::PrunesAll {
-            usize::MAX
-        } else {
-            limit
-        };
-        self.heap.prune(age, limit).await
+        match self.fault {
+            F::PrunesAll => self.heap.prune(Duration::ZERO, usize::MAX).await,
+            F::PrunesAThousand => self.heap.prune(age, limit.min(1000)).await,
+            _ => self.heap.prune(age, limit).await,
+        }
     }
 }
