@@ -154,6 +154,7 @@ macro_rules! suites {
             races,
             quarantine,
             letters,
+            late,
             holding,
             crashes,
             passes
