@@ -88,6 +88,16 @@ impl Saboteur {
         Ok(self.fault == F::HoldsWhatComesBefore && letters > 0)
     }
 
+    fn refuse_strangers(&self, entries: &[DlqEntry]) -> Done<()> {
+        let disk = self.disk();
+        let appended = |id: EventId| disk.appended.iter().any(|event| event.id == id);
+        if entries.iter().all(|entry| appended(entry.id)) {
+            return Ok(());
+        }
+        let kind = ErrorKind::Invalid;
+        Err(OutboxError::new(kind, "saboteur", "quarantine"))
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -176,13 +186,7 @@ impl OutboxStorage for Saboteur {
             F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
             F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
             F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
-            F::FailsForAStranger => {
-                let known: HashSet<_> = self.disk().appended.iter().map(|event| event.id).collect();
-                if entries.iter().any(|entry| !known.contains(&entry.id)) {
-                    let kind = ErrorKind::Invalid;
-                    return Err(OutboxError::new(kind, "saboteur", "quarantine"));
-                }
-            }
+            F::FailsForAStranger => self.refuse_strangers(entries)?,
             _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
