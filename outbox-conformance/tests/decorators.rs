@@ -156,6 +156,7 @@ macro_rules! suites {
             races,
             quarantine,
             letters,
+            late,
             holding,
             crashes,
             passes

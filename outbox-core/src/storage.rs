@@ -15,15 +15,20 @@ use uuid::Uuid;
 ///
 /// All times and delays are the store's clock. Every call is bounded by a timeout of the adapter's.
 ///
-/// - **S1** An event of a committed transaction is claimed sooner or later; one of a rolled-back
-///   transaction never is (`a_rolled_back_append_never_appears`). No other program's transaction
-///   delays it (`a_long_transaction_elsewhere_delays_nobody`), and a store that is put back to an
-///   older copy delivers again and skips nothing
-///   (`a_restored_store_delivers_again_and_skips_nothing`).
+/// - **S1** An event of a committed transaction is claimed sooner or later, as it was appended
+///   (`an_event_comes_back_exactly`) and however late it commits (`a_late_commit_is_claimed`); one
+///   of a rolled-back transaction never is (`a_rolled_back_append_never_appears`), and holds nothing
+///   up (`a_late_rollback_holds_nothing_up`). No other program's transaction delays it
+///   (`a_long_transaction_elsewhere_delays_nobody`), and a store that is put back to an older copy
+///   delivers again and skips nothing (`a_restored_store_delivers_again_and_skips_nothing`).
 /// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
 ///   an earlier one of the key is unsettled in another claim
-///   (`events_of_one_key_keep_their_order`).
-/// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`).
+///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`,
+///   `a_late_commit_comes_after_what_was_claimed`). Where writers of a key do not take turns, either
+///   of two that append before the other commits may come first if nothing was claimed in between.
+/// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`,
+///   `a_claim_is_bounded_and_exclusive`), for as long as the lease that was asked for
+///   (`a_lease_is_as_long_as_asked`).
 /// - **S4** A settlement whose claim was taken over changes nothing and is
 ///   [`LeaseLost`](crate::ErrorKind::LeaseLost) (`a_lost_claim_settles_nothing`).
 /// - **S5** A retry is not claimed before its delay has passed, and its successors wait with it

@@ -64,5 +64,6 @@ outbox_conformance::store_suite!(
     letters,
     crashes,
     passes,
+    late,
     holding,
 );

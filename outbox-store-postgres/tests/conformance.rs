@@ -14,6 +14,7 @@ outbox_conformance::store_suite!(
     letters,
     crashes,
     passes,
+    late,
     holding,
     bystanders,
     restoring,
@@ -24,7 +25,8 @@ outbox_conformance::store_suite!(
     Own::over_a_slow_wire(),
     claims,
     quarantine,
-    letters
+    letters,
+    late
 );
 outbox_conformance::store_suite!(
     own_schema,
@@ -35,6 +37,7 @@ outbox_conformance::store_suite!(
     letters,
     crashes,
     passes,
+    late,
     holding,
     bystanders,
     restoring,

@@ -35,7 +35,7 @@ pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     );
 }
 
-/// Every field, with odd values, comes back as it was.
+/// S1: every field, with odd values, comes back as it was, in a claim and in a letter.
 pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     let events = [
@@ -51,11 +51,20 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
         Event::new("conformance.large", vec![7; 16 << 20]).created_at(made),
     ];
     append(&fixture, &events);
-    let claimed = claim(&fixture.handle().await, 10).await.events;
-    assert_eq!(claimed.len(), events.len());
-    for (claimed, event) in claimed.iter().zip(&events) {
+    let store = fixture.handle().await;
+    let claim = claim(&store, 10).await;
+    assert_eq!(claim.events.len(), events.len());
+    for (claimed, event) in claim.events.iter().zip(&events) {
         assert!(claimed.event == *event, "{} was changed", event.event_type);
         assert_eq!((claimed.attempts, claimed.worker_lost), (0, false));
+    }
+    let dead = Outcome::Dead {
+        reason: "broken".into(),
+    };
+    settle(&store, &claim, &dead).await;
+    for event in &events[..2] {
+        let letter = ok(store.find(event.id).await).expect("a letter");
+        assert!(letter.event == *event, "a letter was changed");
     }
 }
 
@@ -102,6 +111,26 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     all.extend(publish_all(&one).await);
     all.sort_unstable();
     assert_eq!(all, event_ids(&events));
+}
+
+/// S3: however long the lease, its events are nobody else's shortly before it ends, and another
+/// worker's once it has.
+pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
+    // The store's own clock may go on meanwhile.
+    let shortly = Duration::from_secs(10);
+    let (one, two) = (fixture.handle().await, fixture.handle().await);
+    for lease in [LEASE, LEASE * 4] {
+        let events = keyed("k", 1);
+        append(&fixture, &events);
+        let held = ok(one.claim(1, lease).await);
+        assert_eq!(ids(&held.events), event_ids(&events));
+        fixture.elapse(lease.saturating_sub(shortly)).await;
+        assert!(claim(&two, 1).await.events.is_empty(), "taken over early");
+        fixture.elapse(shortly).await;
+        let taken = claim(&two, 1).await;
+        assert_eq!(ids(&taken.events), event_ids(&events), "not taken over");
+        settle(&two, &taken, &Outcome::Published).await;
+    }
 }
 
 /// S2: while an event of a key is claimed, no later one of the key is claimed by another; other

@@ -7,14 +7,15 @@
 //! );
 //! ```
 //!
-//! A store that can hold keys adds `holding`, one that other programs share `bystanders`, and one
-//! that can be put back to an older copy `restoring`. One that is reached over a wire which a test can
-//! cut adds `wire`.
+//! A store on which two transactions can be open at once adds `late`, one that can hold keys
+//! `holding`, one that other programs share `bystanders`, and one that can be put back to an older
+//! copy `restoring`. One that is reached over a wire which a test can cut adds `wire`.
 
 pub mod bystanders;
 pub mod claims;
 pub mod crashes;
 pub mod holding;
+pub mod late;
 pub mod letters;
 pub mod passes;
 pub mod quarantine;
@@ -118,6 +119,7 @@ suite! {
         an_event_comes_back_exactly
         a_taken_id_or_token_is_a_duplicate
         a_claim_is_bounded_and_exclusive
+        a_lease_is_as_long_as_asked
         events_of_one_key_keep_their_order
         a_retry_waits_and_its_key_waits_with_it
         a_release_charges_nothing
@@ -151,6 +153,14 @@ suite! {
         a_stale_entry_does_not_quarantine_a_replayed_event
         replay_and_purge_are_bounded
         filters_and_statistics_agree
+        each_condition_of_a_filter_narrows
+        replay_and_purge_take_what_a_filter_lists
+    }
+    late {
+        a_late_commit_is_claimed
+        a_late_rollback_holds_nothing_up
+        a_late_commit_comes_after_what_was_claimed
+        writers_that_take_turns_keep_their_order
     }
     holding {
         successors_wait_for_a_letter_of_their_key

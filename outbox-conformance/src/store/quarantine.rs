@@ -31,7 +31,7 @@ pub async fn quarantine_is_atomic_and_idempotent<F: StoreFixture>(fixture: F) {
         (letter.event.id, letter.failure_count, letter.replays),
         (events[0].id, 3, 0)
     );
-    assert_eq!(letter.event.payload, events[0].payload);
+    assert!(letter.event == events[0], "changed by the quarantine");
     assert_eq!(letter.last_error, entries[1].last_error);
     assert_eq!(letter.first_failed_at, entries[1].first_failed_at);
     assert_eq!(letter.last_failed_at, entries[1].last_failed_at);

@@ -156,35 +156,47 @@ pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixtu
 /// both and never in neither, while events go there and back.
 pub async fn a_quarantine_is_never_seen_half_done<F: StoreFixture>(fixture: F) {
     const COUNT: usize = 20;
-    let store = fixture.handle().await;
+    let (store, reader) = (fixture.handle().await, fixture.handle().await);
     let events: Vec<Event> = (0..COUNT).map(|_| Event::new("conformance", "x")).collect();
     append(&fixture, &events);
-    let done = Arc::new(AtomicBool::new(false));
-    let reading = tokio::spawn({
-        let (reader, done) = (fixture.handle().await, Arc::clone(&done));
-        async move {
-            while !done.load(Ordering::SeqCst) {
-                let seen = ok(reader.backlog().await);
-                assert_eq!(seen.pending + seen.dead_letters, COUNT as u64, "{seen:?}");
-                yield_now().await;
-            }
-        }
-    });
     let now = SystemTime::now();
     let entries: Vec<_> = events
         .iter()
         .map(|event| DlqEntry::new(event.id, 3, now, now))
         .collect();
+    let all = DeadLetterFilter::all();
     for _ in 0..ROUNDS {
         settle(&store, &claim(&store, COUNT).await, &retry(0)).await;
-        let moved = ok(store.quarantine_events(&entries).await);
-        assert_eq!(moved, [QuarantineOutcome::Moved; COUNT]);
-        ok(store.replay(&DeadLetterFilter::all(), COUNT).await);
-        settle(&store, &claim(&store, COUNT).await, &dead()).await;
-        ok(store.replay(&DeadLetterFilter::all(), COUNT).await);
+        let moved = watched(&reader, COUNT, store.quarantine_events(&entries)).await;
+        assert_eq!(ok(moved), [QuarantineOutcome::Moved; COUNT]);
+        ok(watched(&reader, COUNT, store.replay(&all, COUNT)).await);
+        let claim = claim(&store, COUNT).await;
+        watched(&reader, COUNT, settle(&store, &claim, &dead())).await;
+        ok(watched(&reader, COUNT, store.replay(&all, COUNT)).await);
     }
-    done.store(true, Ordering::SeqCst);
-    join(reading).await;
+}
+
+/// Makes a call, and looks where `count` events are until it has ended: whenever the call waits, and
+/// at least once. Both are one task, as on a busy machine two threads need not meet.
+async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Output = T>) -> T {
+    let ended = AtomicBool::new(false);
+    let looking = async {
+        loop {
+            let seen = ok(reader.backlog().await);
+            assert_eq!(seen.pending + seen.dead_letters, count as u64, "{seen:?}");
+            if ended.load(Ordering::SeqCst) {
+                return;
+            }
+            yield_now().await;
+        }
+    };
+    let calling = async {
+        let output = call.await;
+        ended.store(true, Ordering::SeqCst);
+        output
+    };
+    // A look always goes before what the call does next.
+    tokio::join!(biased; looking, calling).1
 }
 
 /// A worker that waits on one handle learns of a commit, and of a replay on another handle.

@@ -20,6 +20,9 @@ use std::time::SystemTime;
 ///   (`replay_and_purge_are_bounded`).
 /// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
 ///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
+/// - **D6** A filter means the same letters to every call: those that meet all of its conditions
+///   (`each_condition_of_a_filter_narrows`, `replay_and_purge_take_what_a_filter_lists`). The groups
+///   of the statistics tell of the letters that a list shows (`filters_and_statistics_agree`).
 ///
 /// A replay or a purge whose connection is cut is applied so as well, and may be asked for again
 /// (`a_cut_replay_or_purge_loses_no_letter`).

@@ -1,5 +1,8 @@
 //! A store with one fault.
 
+mod altered;
+mod letters;
+mod transaction;
 mod wire;
 
 use super::Fault::{self, self as F};
@@ -10,16 +13,16 @@ use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
-    Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup,
-    DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
-    QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
+    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
-use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use outbox_store_memory::MemoryOutbox;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::task::yield_now;
+use transaction::{Numbers, Transaction};
 
 /// A sound store, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
@@ -45,6 +48,9 @@ struct Disk {
     published: HashSet<EventId>,
     copy: Vec<Event>,
     restored: Option<MemoryOutbox>,
+    numbers: Numbers,
+    replayed: HashSet<EventId>,
+    purged: bool,
 }
 
 impl Saboteur {
@@ -82,6 +88,16 @@ impl Saboteur {
         Ok(self.fault == F::HoldsWhatComesBefore && letters > 0)
     }
 
+    fn refuse_strangers(&self, entries: &[DlqEntry]) -> Done<()> {
+        let disk = self.disk();
+        let appended = |id: EventId| disk.appended.iter().any(|event| event.id == id);
+        if entries.iter().all(|entry| appended(entry.id)) {
+            return Ok(());
+        }
+        let kind = ErrorKind::Invalid;
+        Err(OutboxError::new(kind, "saboteur", "quarantine"))
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -115,42 +131,23 @@ impl OutboxStorage for Saboteur {
     async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
         let bystander = lock(&self.bystander).strong_count() > 0;
         let delayed = self.fault == F::WaitsForBystanders && bystander;
-        if delayed || self.held.load(Ordering::SeqCst) || self.holds_all().await? {
+        let waits = delayed || self.waits_for_transactions();
+        if waits || self.held.load(Ordering::SeqCst) || self.holds_all().await? {
             return Ok(Claim::empty());
         }
-        let limit = if self.fault == F::IgnoresTheLimit {
-            limit * 2
-        } else {
-            limit
-        };
-        let lease = if self.fault == F::LeasesForNoTime {
-            Duration::ZERO
-        } else {
-            lease
+        let (limit, lease) = match self.fault {
+            F::IgnoresTheLimit => (limit * 2, lease),
+            F::LeasesForNoTime => (limit, Duration::ZERO),
+            F::LeasesForASecond => (limit, Duration::from_secs(1)),
+            F::LeasesForHalfAMinute => (limit, Duration::from_secs(30)),
+            _ => (limit, lease),
         };
         if self.fault == F::ClaimsForEverWhenDropped {
             return self.claim_for_ever_first(limit, lease).await;
         }
         let mut claim = self.store.claim(limit, lease).await?;
-        match self.fault {
-            F::InventsAnEvent if claim.events.is_empty() => {
-                claim
-                    .events
-                    .push(ClaimedEvent::new(Event::new("invented", "x"), 0, false));
-            }
-            F::ReversesTheOrder => claim.events.reverse(),
-            F::LosesHeaders => {
-                for claimed in &mut claim.events {
-                    claimed.event.headers.clear();
-                }
-            }
-            F::BlamesEveryone | F::BlamesNobody => {
-                for claimed in &mut claim.events {
-                    claimed.worker_lost = self.fault == F::BlamesEveryone;
-                }
-            }
-            _ => {}
-        }
+        self.number(&mut claim);
+        self.alter(&mut claim);
         Ok(claim)
     }
 
@@ -189,6 +186,7 @@ impl OutboxStorage for Saboteur {
             F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
             F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
             F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
+            F::FailsForAStranger => self.refuse_strangers(entries)?,
             _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
@@ -197,13 +195,16 @@ impl OutboxStorage for Saboteur {
             yield_now().await;
             self.half.store(false, Ordering::SeqCst);
         }
-        let mut replaced = false;
+        let mut replaced = Vec::new();
         for entry in entries {
-            replaced |= self.store.find(entry.id).await?.is_some();
+            replaced.push(self.store.find(entry.id).await?.is_some());
         }
         let mut outcomes = self.store.quarantine_events(entries).await?;
-        for outcome in &mut outcomes {
+        for (outcome, replaced) in outcomes.iter_mut().zip(replaced) {
             match (self.fault, *outcome) {
+                (F::MovesTwice, QuarantineOutcome::Missing) if replaced => {
+                    *outcome = QuarantineOutcome::Moved;
+                }
                 (F::NeverBusy, QuarantineOutcome::Busy)
                 | (F::MovesThePublished, QuarantineOutcome::Missing) => {
                     *outcome = QuarantineOutcome::Moved;
@@ -253,120 +254,6 @@ impl OutboxStorage for Saboteur {
 }
 
 #[async_trait]
-impl DeadLetters for Saboteur {
-    async fn list(
-        &self,
-        filter: &DeadLetterFilter,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Done<Vec<DeadLetter>> {
-        let mut filter = filter.clone();
-        if self.fault == F::IgnoresTheType {
-            filter.event_type = None;
-        }
-        let skip = u64::from(self.fault == F::SkipsALetter);
-        self.store
-            .list(&filter, after.map(|after| after + skip), limit)
-            .await
-    }
-
-    async fn find(&self, id: EventId) -> Done<Option<DeadLetter>> {
-        self.store.find(id).await
-    }
-
-    async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
-        match self.fault {
-            F::PurgesWhatItReplays => self.store.purge(filter, limit).await,
-            F::ReplaysToTheEnd | F::LosesAReplayWhenDropped => {
-                self.move_in_steps(filter, limit).await
-            }
-            F::HurriesOnReplay => {
-                self.clock.advance(Duration::from_secs(3600));
-                self.store.replay(filter, limit).await
-            }
-            F::ReplaysWithoutBound => self.store.replay(filter, usize::MAX).await,
-            _ => self.store.replay(filter, limit).await,
-        }
-    }
-
-    async fn purge(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
-        if self.fault == F::KeepsWhatItPurges {
-            let letters = self.store.list(filter, None, limit).await?;
-            return Ok(letters.iter().map(|letter| letter.event.id).collect());
-        }
-        if self.fault == F::PurgesHalfWhenDropped {
-            return self.purge_one_by_one(filter, limit).await;
-        }
-        self.store.purge(filter, limit).await
-    }
-
-    async fn statistics(
-        &self,
-        filter: &DeadLetterFilter,
-        limit: usize,
-    ) -> Done<Vec<DeadLetterGroup>> {
-        self.store.statistics(filter, limit).await
-    }
-}
-
-struct Transaction {
-    inner: Option<MemoryTransaction>,
-    fault: Fault,
-    events: Vec<Event>,
-    disk: Arc<Mutex<Disk>>,
-}
-
-impl AppTransaction for Transaction {
-    fn append(&mut self, events: &[Event]) -> Done<()> {
-        let mut events = events.to_vec();
-        match self.fault {
-            F::LosesTheLastOfACommit => drop(events.pop()),
-            F::IgnoresDelays => events
-                .iter_mut()
-                .for_each(|event| event.available_at = None),
-            F::KeepsFreshEventsBack => {
-                let far = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
-                for event in events
-                    .iter_mut()
-                    .filter(|event| &event.payload[..] == b"fresh")
-                {
-                    event.available_at = Some(far);
-                }
-            }
-            _ => {}
-        }
-        self.events.extend_from_slice(&events);
-        self.inner
-            .as_mut()
-            .map_or(Ok(()), |inner| inner.append(&events))
-    }
-
-    fn commit(mut self: Box<Self>) -> Done<()> {
-        let result = self.inner.take().map_or(Ok(()), MemoryTransaction::commit);
-        match (self.fault, result) {
-            (F::TakesDuplicates, Err(_)) => Ok(()),
-            (F::CallsADuplicateUnavailable, Err(_)) => {
-                let kind = ErrorKind::Unavailable;
-                Err(OutboxError::new(kind, "saboteur", "commit"))
-            }
-            (_, Ok(())) => {
-                lock(&self.disk).appended.append(&mut self.events);
-                Ok(())
-            }
-            (_, result) => result,
-        }
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if let (F::CommitsWhatIsDropped, Some(inner)) = (self.fault, self.inner.take()) {
-            drop(inner.commit());
-        }
-    }
-}
-
-#[async_trait]
 impl StoreFixture for Saboteur {
     async fn handle(&self) -> Arc<dyn Store> {
         let mut plain = self.clone();
@@ -378,12 +265,7 @@ impl StoreFixture for Saboteur {
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
-        Box::new(Transaction {
-            inner: Some(self.current().begin()),
-            fault: self.fault,
-            events: Vec::new(),
-            disk: Arc::clone(&self.disk),
-        })
+        Box::new(Transaction::begin(self.current().begin(), self))
     }
 
     async fn elapse(&self, time: Duration) {
