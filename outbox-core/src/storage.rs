@@ -23,9 +23,9 @@ use uuid::Uuid;
 ///   delivers again and skips nothing (`a_restored_store_delivers_again_and_skips_nothing`).
 /// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
 ///   an earlier one of the key is unsettled in another claim
-///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`,
-///   `a_late_commit_comes_after_what_was_claimed`). Where writers of a key do not take turns, either
-///   of two that append before the other commits may come first if nothing was claimed in between.
+///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`); where
+///   writers of a key do not take turns, either of two that append before the other commits may come
+///   first if nothing was claimed in between (`a_late_commit_comes_after_what_was_claimed`).
 /// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`,
 ///   `a_claim_is_bounded_and_exclusive`), for as long as the lease that was asked for
 ///   (`a_lease_is_as_long_as_asked`).
