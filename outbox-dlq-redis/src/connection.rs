@@ -183,16 +183,17 @@ impl Connection {
 
     /// What an error means here. A single server that tells of another one is of a cluster.
     fn error(&self, operation: &'static str, error: RedisError) -> OutboxError {
-        match self {
-            Self::Single(_) if error.redirect_node().is_some() => OutboxError::invalid(
+        let is_single = matches!(self, Self::Single(_));
+        if is_single && error.redirect_node().is_some() {
+            return OutboxError::invalid(
                 BACKEND,
                 operation,
                 "server",
                 format!("one of a cluster ({error})"),
                 "a single server, or the URL of the cluster: redis+cluster://host:port",
-            ),
-            _ => redis_error(operation)(error),
+            );
         }
+        redis_error(operation)(error)
     }
 }
 
