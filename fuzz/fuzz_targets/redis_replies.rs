@@ -9,7 +9,7 @@ mod reply;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use redis::{FromRedisValue, Value, parse_redis_value};
-use reply::{Page, Pruned, Size, evicting, is_replica};
+use reply::{Entries, Page, Size, evicting, is_replica};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -64,13 +64,13 @@ impl Row<'_> {
 }
 
 fn read(value: Value) {
-    if let Ok(page) = Page::from_redis_value(value.clone()) {
-        for entry in page.entries {
+    if let Ok(page) = Page::<Entries>::from_redis_value(value.clone()) {
+        for entry in page.given.0 {
             assert!(entry.first_failed_at <= entry.last_failed_at, "{entry:?}");
         }
     }
     let _ = Size::from_redis_value(value.clone()).map(|size| size.oldest);
-    let _ = Pruned::from_redis_value(value).map(drop);
+    let _ = Page::<usize>::from_redis_value(value).map(drop);
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -89,12 +89,14 @@ fuzz_target!(|input: Input<'_>| {
             let page = Value::Array(vec![
                 Value::Int(0),
                 Value::Int(0),
+                Value::SimpleString("1".to_owned()),
                 Value::SimpleString(String::new()),
                 Value::SimpleString(String::new()),
                 Value::Array(rows.iter().map(Row::value).collect()),
             ]);
             if all_whole {
-                let read = Page::from_redis_value(page.clone()).map(|page| page.entries.len());
+                let read = Page::<Entries>::from_redis_value(page.clone());
+                let read = read.map(|page| page.given.0.len());
                 assert_eq!(
                     read.ok(),
                     Some(rows.len()),
