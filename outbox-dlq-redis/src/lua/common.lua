@@ -26,6 +26,18 @@ local function tidy(member, score)
     if is_id(member) then remove({member}) else set_aside(member, score) end
 end
 
+-- Whether a member is an entry with this count; if it is not, it is taken out of the way.
+local function is_entry(member, count, score)
+    if not count then
+        tidy(member, score)
+    elseif is_id(member) and is_count(count) then
+        return true
+    else
+        set_aside(member, count)
+    end
+    return false
+end
+
 -- Sets aside what a range of good counts does not show, a hundred at a time.
 local function sweep()
     for _, range in ipairs({{'-inf', '(1'}, {'(4294967295', '+inf'}}) do
@@ -40,11 +52,7 @@ local function entries_among(found)
     local ids, count_of = {}, {}
     for i = 1, #found, 2 do
         local id, count = found[i], found[i + 1]
-        if is_id(id) and is_count(count) then
-            ids[#ids + 1], count_of[id] = id, count
-        else
-            set_aside(id, count)
-        end
+        if is_entry(id, count) then ids[#ids + 1], count_of[id] = id, count end
     end
     return ids, count_of
 end

@@ -39,15 +39,13 @@ else
     more = #ids == page
     local count = scores(counts, ids)
     for i, id in ipairs(ids) do
-        if not count[i] then
-            tidy(id, turn[i])
-        elseif not is_id(id) or not is_count(count[i]) then
-            set_aside(id, count[i])
-        elseif tonumber(count[i]) < threshold then
-            passed, passed_score = id, turn[i]
-        else
-            due[#due + 1], count_of[id] = id, count[i]
-            if #due == most then break end
+        if is_entry(id, count[i], turn[i]) then
+            if tonumber(count[i]) < threshold then
+                passed, passed_score = id, turn[i]
+            else
+                due[#due + 1], count_of[id] = id, count[i]
+                if #due == most then break end
+            end
         end
     end
 end

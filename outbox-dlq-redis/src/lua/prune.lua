@@ -7,15 +7,13 @@ local ids, since = walk(first, before - 1)
 local count, turn, text = scores(counts, ids), turns_of(ids), texts(ids)
 for i, id in ipairs(ids) do
     local last = (text[i] or ''):match('^%d+') or since[i]
-    if not count[i] then
-        tidy(id, since[i])
-    elseif not is_id(id) or not is_count(count[i]) then
-        set_aside(id, count[i])
-    elseif tonumber(last) < before and turn[i] <= now then
-        old[#old + 1] = id
-        if #old == most then break end
-    else
-        passed, passed_score = id, since[i]
+    if is_entry(id, count[i], since[i]) then
+        if tonumber(last) < before and turn[i] <= now then
+            old[#old + 1] = id
+            if #old == most then break end
+        else
+            passed, passed_score = id, since[i]
+        end
     end
 end
 remove(old)
