@@ -3,9 +3,9 @@
 
 use super::{
     AppTransaction, LEASE, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all,
-    retry, settle,
+    retry, settle, sorted,
 };
-use outbox_core::{Event, EventId};
+use outbox_core::Event;
 use std::time::Duration;
 
 /// More than the parts in which a store may read its events.
@@ -22,11 +22,6 @@ fn begun<F: StoreFixture>(fixture: &F, events: &[Event]) -> Box<dyn AppTransacti
     let mut transaction = fixture.begin();
     ok(transaction.append(events));
     transaction
-}
-
-fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
-    ids.sort_unstable();
-    ids
 }
 
 /// S1: what was appended first and commits last comes, on the handle that claimed and published

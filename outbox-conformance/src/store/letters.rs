@@ -2,6 +2,7 @@
 
 use super::{
     Store, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all, retry, settle,
+    sorted,
 };
 use outbox_core::{
     ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup, DlqEntry, Event, EventId, Outcome,
@@ -33,11 +34,6 @@ async fn dead<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>, count: usize
         .collect();
     bury(fixture, store, &events).await;
     event_ids(&events)
-}
-
-fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
-    ids.sort_unstable();
-    ids
 }
 
 async fn listed(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> Vec<EventId> {

@@ -229,6 +229,12 @@ pub(crate) fn ids(events: &[ClaimedEvent]) -> Vec<EventId> {
     events.iter().map(|claimed| claimed.event.id).collect()
 }
 
+/// For what comes in no order.
+pub(crate) fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
+    ids.sort_unstable();
+    ids
+}
+
 pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
     events.iter().map(|event| event.id).collect()
 }
