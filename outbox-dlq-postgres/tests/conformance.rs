@@ -76,7 +76,7 @@ impl Fixture {
         if self.is_slow {
             wire.dribble();
         }
-        database.pool_over(wire)
+        database.pool_over(wire, 4)
     }
 
     async fn open(&self, schema: &Schema) -> Arc<dyn DlqHeap> {

@@ -156,7 +156,7 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
     let (wire, options) = (database.wire(), DriverOptions::default());
     open(&database).await;
     let options = options.call_timeout(Duration::from_millis(500));
-    let heap = PostgresDlqHeap::open_with(database.pool_over(&wire), options).await;
+    let heap = PostgresDlqHeap::open_with(database.pool_over(&wire, 4), options).await;
     let heap = heap.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
     wire.go_silent();

@@ -102,10 +102,10 @@ impl Database {
         self.options().host("127.0.0.1").port(wire.port())
     }
 
-    /// As [`pool`](Self::pool), over a wire.
+    /// As [`pool_of`](Self::pool_of), over a wire.
     #[must_use]
-    pub fn pool_over(&self, wire: &Wire) -> PgPool {
-        pool(self.options_over(wire), 4)
+    pub fn pool_over(&self, wire: &Wire, connections: u32) -> PgPool {
+        pool(self.options_over(wire), connections)
     }
 
     /// Moves `now()` on for all connections with these [`options`](Self::options).

@@ -157,7 +157,8 @@ impl Own {
 
     /// Over the wire.
     pub(crate) async fn open_wired(&self, options: DriverOptions) -> PostgresOutbox {
-        open(self.database.pool_over(self.its_wire()), options).await
+        let pool = self.database.pool_over(self.its_wire(), self.connections);
+        open(pool, options).await
     }
 }
 
