@@ -18,6 +18,13 @@ use tokio::time::{Instant, timeout};
 /// and balancers close idle ones, mostly after a minute or more.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// What a server is asked.
+pub(crate) enum Call<'s> {
+    /// Loaded if the server does not know it.
+    Script(ScriptInvocation<'s>),
+    Command(Cmd),
+}
+
 /// A server, and the connection to it that all calls share.
 pub(crate) struct Link {
     options: RedisOptions,
@@ -73,15 +80,17 @@ impl Link {
         }
     }
 
-    /// Runs a script, which is loaded if the server does not know it.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         operation: &'static str,
-        call: &ScriptInvocation<'_>,
+        call: &Call<'_>,
     ) -> Result<T, OutboxError> {
         let connected = self.connection().await;
         let (mut connection, mut hold) = connected.map_err(redis_error(operation))?;
-        let answer: RedisResult<Value> = call.invoke_async(&mut connection).await;
+        let answer: RedisResult<Value> = match call {
+            Call::Script(script) => script.invoke_async(&mut connection).await,
+            Call::Command(command) => command.query_async(&mut connection).await,
+        };
         let answer = answer.map_err(|error| connection.error(operation, error));
         let error = answer.as_ref().err().map(OutboxError::kind);
         hold.good = matches!(error, None | Some(ErrorKind::Corrupt));

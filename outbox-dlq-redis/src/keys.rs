@@ -37,6 +37,11 @@ impl Keys {
         &self.all
     }
 
+    /// What an id is in if it is an entry.
+    pub(crate) fn counts(&self) -> &str {
+        &self.all[0]
+    }
+
     /// Where a person finds what is no entry.
     pub(crate) fn aside(&self) -> &str {
         &self.all[4]

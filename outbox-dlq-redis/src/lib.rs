@@ -8,13 +8,13 @@ mod scripts;
 mod server;
 
 use async_trait::async_trait;
-use connection::Link;
+use connection::{Call, Link};
 use error::BACKEND;
 use keys::Keys;
 use outbox_core::{
     DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
 };
-use redis::{FromRedisValue, Script, ScriptInvocation};
+use redis::{FromRedisValue, Script, ScriptInvocation, cmd};
 use reply::{Entries, Page, Place, Size};
 use scripts::Scripts;
 use std::sync::Arc;
@@ -36,8 +36,9 @@ const BATCH: usize = 1000;
 ///
 /// # Cancel safety
 ///
-/// Each page of 100 entries is one script, which is applied whole or not at all. A call whose
-/// future is dropped was applied up to some page; what a dropped drain took out is gone.
+/// Each page of 100 entries is one script, which is applied whole or not at all, and a single success
+/// is one command. A call whose future is dropped was applied up to some page; what a dropped drain
+/// took out is gone.
 #[derive(Clone, Debug)]
 pub struct RedisDlqHeap {
     link: Arc<Link>,
@@ -148,7 +149,7 @@ impl RedisDlqHeap {
     async fn policy(&self) -> Result<Option<String>, OutboxError> {
         let mut server = self.scripts.server.prepare_invoke();
         server.key(self.keys.all());
-        let told: String = self.link.run("check", &server).await?;
+        let told: String = self.link.run("check", &Call::Script(server)).await?;
         if reply::is_replica(&told) {
             let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, "check");
             return Err(error.with_source("the server is a replica, which cannot be written to"));
@@ -173,7 +174,7 @@ impl RedisDlqHeap {
     async fn run<T: FromRedisValue>(
         &self,
         operation: &'static str,
-        call: &ScriptInvocation<'_>,
+        call: &Call<'_>,
     ) -> Result<T, OutboxError> {
         let work = async {
             self.checked().await?;
@@ -182,35 +183,29 @@ impl RedisDlqHeap {
         self.link.within(operation, work).await
     }
 
-    /// Runs one of the short scripts, which do not look for a key of another type: if one was in the
-    /// way, it is asked for and named.
-    async fn write(
+    /// For what does not look for a key of another type: if one was in the way, it is asked for and
+    /// named.
+    async fn write<T: FromRedisValue>(
         &self,
         operation: &'static str,
-        call: &ScriptInvocation<'_>,
-    ) -> Result<(), OutboxError> {
+        call: &Call<'_>,
+    ) -> Result<T, OutboxError> {
         let result = self.run(operation, call).await;
         if let Err(error) = &result
             && error.kind() == ErrorKind::Corrupt
         {
-            let size = self.call(&self.scripts.size);
+            let size = Call::Script(self.call(&self.scripts.size));
             self.run::<Size>(operation, &size).await?;
         }
         result
     }
 
     /// A call for a page of at most so many entries.
-    fn page<'s>(
-        &self,
-        script: &'s Script,
-        place: &Place,
-        most: usize,
-        args: &[u64],
-    ) -> ScriptInvocation<'s> {
+    fn page<'s>(&self, script: &'s Script, place: &Place, most: usize, args: &[u64]) -> Call<'s> {
         let mut call = self.call(script);
         call.arg(&place.begun).arg(&place.passed).arg(&place.score);
         call.arg(PAGE).arg(PAGE.min(most)).arg(args);
-        call
+        Call::Script(call)
     }
 
     /// Asks for page after page, up to `limit` entries.
@@ -259,7 +254,19 @@ impl DlqHeap for RedisDlqHeap {
     }
 
     async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
-        self.forget(&[id]).await
+        const SUCCESS: &str = "record success";
+        let id = id.to_string();
+        let mut remove = cmd("ZREM");
+        remove.arg(self.keys.counts()).arg(&id);
+        let is_entry: bool = self.write(SUCCESS, &Call::Command(remove)).await?;
+        // Most events never failed. Of one that did, the entry is gone, and what is left of it if
+        // the caller goes away here is tidied up by those who find it.
+        if is_entry {
+            let mut tidy = self.scripts.tidy.prepare_invoke();
+            tidy.key(self.keys.all()).arg(&id);
+            self.write::<()>(SUCCESS, &Call::Script(tidy)).await?;
+        }
+        Ok(())
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
@@ -280,7 +287,7 @@ impl DlqHeap for RedisDlqHeap {
                 let text = text.map_or_else(String::new, |text| format!(" {text}"));
                 record.arg(failure.id.to_string()).arg(text);
             }
-            self.write("record", &record).await?;
+            self.write::<()>("record", &Call::Script(record)).await?;
         }
         Ok(())
     }
@@ -292,7 +299,7 @@ impl DlqHeap for RedisDlqHeap {
             for id in part {
                 forget.arg(id.to_string());
             }
-            self.write("forget", &forget).await?;
+            self.write::<()>("forget", &Call::Script(forget)).await?;
         }
         Ok(())
     }
@@ -309,7 +316,8 @@ impl DlqHeap for RedisDlqHeap {
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
-        let size: Size = self.run("size", &self.call(&self.scripts.size)).await?;
+        let size = Call::Script(self.call(&self.scripts.size));
+        let size: Size = self.run("size", &size).await?;
         Ok(Some(HeapSize::new(size.entries, size.oldest)))
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Scripts {
     pub(crate) record: Script,
     pub(crate) record_one: Script,
     pub(crate) forget: Script,
+    pub(crate) tidy: Script,
     pub(crate) drain: Script,
     pub(crate) lease: Script,
     pub(crate) size: Script,
@@ -30,6 +31,7 @@ impl Default for Scripts {
             record: script!("time", "count", "record"),
             record_one: script!("time", "record_one"),
             forget: script!("remove", "forget"),
+            tidy: script!("remove", "tidy"),
             drain: script!(
                 "types", "time", "count", "remove", "common", "pages", "due", "drain"
             ),

@@ -105,3 +105,41 @@ async fn one_failure_leaves_what_it_leaves_in_a_batch_of_more() {
         }
     }
 }
+
+/// A success takes the count out, and then what is left: its caller may go away between the two.
+#[tokio::test]
+async fn an_event_that_fails_again_after_half_a_success_is_a_new_entry() {
+    for batch in [false, true] {
+        let heap = Fixture::open().await;
+        let id = EventId::new();
+        let failure = FailedAttempt::new(id);
+        let refused = failure.clone().with_error("refused".into());
+        heap.heap
+            .record_failures(&[refused])
+            .await
+            .expect("counted");
+        assert_eq!(heap.lease(1, 1).await.len(), 1);
+        let counts = heap.key("counts");
+        let taken: u64 = connect().zrem(counts, id.to_string()).expect("taken");
+        assert_eq!(taken, 1);
+        let mut again = vec![failure];
+        again.extend(batch.then(|| FailedAttempt::new(EventId::new())));
+        heap.heap.record_failures(&again).await.expect("counted");
+        let entries = heap.heap.drain_exceeded(1).await.expect("drained");
+        let entry = entries.iter().find(|entry| entry.id == id);
+        let entry = entry.expect("not leased any more");
+        assert_eq!((entry.failure_count, &entry.last_error), (1, &None));
+        assert_eq!(entry.first_failed_at, entry.last_failed_at);
+        assert_eq!(heap.left(), [0; 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_success_leaves_nothing() {
+    let heap = Fixture::open().await;
+    let failed = heap.fail(2, 2).await;
+    for id in failed {
+        heap.heap.record_success(id).await.expect("forgotten");
+    }
+    assert_eq!(heap.left(), [0; 3]);
+}
