@@ -60,7 +60,8 @@ impl PostgresOutbox {
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
-            .bind(cleaned.map(|lane| lane.seq).to_vec());
+            .bind(cleaned.map(|lane| lane.seq).to_vec())
+            .bind(number(limit));
         let rows = self.driver.fetch(CLEAN_UP, query).await?;
         let mut removed = 0;
         for row in &rows {

@@ -1,6 +1,6 @@
 -- Deletes consumed rows of the log: looks at up to $1 rows of each lane, in their order, those after
--- $2, a seq for each lane. Gives how many went, how far it looked, the oldest transaction that may
--- yet bring rows of the lane, and where those begin.
+-- $2, a seq for each lane, and of all lanes at the $3 oldest. Gives how many went, how far it looked,
+-- the oldest transaction that may yet bring rows of the lane, and where those begin.
 --
 -- What a window has that is being read stays until its end, so no call looks through what is unread.
 -- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
@@ -16,6 +16,8 @@ WITH old AS MATERIALIZED (
         ORDER BY e.seq
         LIMIT $1
     ) AS e
+    ORDER BY e.seq
+    LIMIT $3
 ),
 gone AS (
     DELETE FROM outbox.outbox_log AS e USING old
