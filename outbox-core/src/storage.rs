@@ -160,8 +160,11 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// (`the_backlog_is_told`).
     async fn backlog(&self) -> Result<Backlog, OutboxError>;
 
-    /// Removes up to `limit` rows that nobody needs any more (used idempotency tokens, consumed
-    /// rows) and returns how many it removed. Call again while that is not zero.
+    /// Removes up to `limit` rows that nobody needs any more (consumed rows, idempotency tokens
+    /// after their time) and returns how many it removed. Call again while that is not zero.
+    ///
+    /// Whatever the limit, all else stays: what waits, is claimed or has failed, the dead letters,
+    /// and the tokens of events that are gone (`a_clean_up_removes_nothing_that_is_needed`).
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
         let _ = limit;
         Ok(0)

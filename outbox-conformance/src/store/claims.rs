@@ -1,11 +1,12 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all, released,
-    retry, settle,
+    LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all,
+    released, retry, settle,
 };
-use outbox_core::{ClaimedEvent, ErrorKind, Event, EventId, Outcome, Settlement};
+use outbox_core::{ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement};
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Nothing is due, so nothing is claimed.
@@ -387,4 +388,73 @@ pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
         (backlog.pending, backlog.in_flight, backlog.waiting),
         (3, 0, 1)
     );
+}
+
+/// Cleans up until nothing is left to remove, a row and then many rows at a time.
+async fn clean_up(store: &Arc<dyn Store>) {
+    for limit in [1, 1000] {
+        let mut calls = 0;
+        loop {
+            let removed = ok(store.clean_up(limit).await);
+            assert!(removed <= limit, "{removed} of at most {limit} are removed");
+            if removed == 0 {
+                break;
+            }
+            calls += 1;
+            assert!(calls < 1000, "it does not end");
+        }
+    }
+}
+
+/// Asserts that no event of this token is appended.
+fn refuse<F: StoreFixture>(fixture: &F, token: Option<&str>) {
+    let event = Event::new("conformance", "again").idempotency_token(token.unwrap_or_default());
+    let mut transaction = fixture.begin();
+    let refused = transaction
+        .append(&[event])
+        .and_then(|()| transaction.commit());
+    let refused = refused.expect_err("a token that is taken");
+    assert_eq!(refused.kind(), ErrorKind::Duplicate);
+}
+
+/// A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
+/// where it was, and no token is free again.
+pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    let events = ["published", "dead", "failed", "held", "fresh"].map(|key| {
+        let event = Event::new("conformance", key).idempotency_token(key);
+        event.ordering_key(key)
+    });
+    let [_, dead, failed, held, fresh] = events.each_ref().map(|event| [event.id]);
+    let reason = "broken".into();
+    let outcomes = [Outcome::Published, Outcome::Dead { reason }, retry(60)];
+    for (event, outcome) in events.iter().zip(&outcomes) {
+        append(&fixture, std::slice::from_ref(event));
+        settle(&store, &claim(&store, 1).await, outcome).await;
+    }
+    append(&fixture, &events[3..4]);
+    let claimed = claim(&store, 1).await;
+    assert_eq!(ids(&claimed.events), held);
+    append(&fixture, &events[4..]);
+    let before = ok(store.backlog().await);
+    clean_up(&store).await;
+    assert_eq!(ok(store.backlog().await), before);
+    for event in &events {
+        refuse(&fixture, event.idempotency_token.as_deref());
+    }
+    settle(&store, &claimed, &Outcome::Published).await;
+    assert_eq!(publish_all(&store).await, fresh);
+    fixture.elapse(Duration::from_secs(60)).await;
+    clean_up(&store).await;
+    let last = claim(&store, 1).await;
+    assert_eq!(
+        (ids(&last.events), last.events[0].attempts),
+        (failed.to_vec(), 1)
+    );
+    settle(&store, &last, &Outcome::Published).await;
+    clean_up(&store).await;
+    let replayed = store.replay(&DeadLetterFilter::all(), 10).await;
+    assert_eq!(ok(replayed), dead);
+    clean_up(&store).await;
+    assert_eq!(publish_all(&store).await, dead);
 }

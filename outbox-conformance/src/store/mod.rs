@@ -132,6 +132,7 @@ suite! {
         a_lost_worker_blames_only_a_lone_event
         waiting_ends_when_there_is_work
         the_backlog_is_told
+        a_clean_up_removes_nothing_that_is_needed
     }
     races {
         concurrent_claims_are_disjoint

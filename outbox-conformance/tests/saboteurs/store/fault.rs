@@ -120,4 +120,13 @@ pub(crate) enum Fault {
     LosesTheCount,
     LosesTheError,
     LosesWhenItFailed,
+    CleansUpLetters,
+    CleansUpWhatWaits,
+    CleansUpClaims,
+    CleansUpWhatFailed,
+    CleansUpMoreThanAsked,
+    NeverDoneCleaningUp,
+    FreesTokens,
+    MovesWhatIsInFlight,
+    BuriesThePublished,
 }

@@ -107,6 +107,31 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
     (F::CannotWait, "waiting_ends_when_there_is_work"),
     (F::TellsNoBacklog, "the_backlog_is_told"),
+    (
+        F::CleansUpLetters,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (
+        F::CleansUpWhatWaits,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (
+        F::CleansUpClaims,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (
+        F::CleansUpWhatFailed,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (
+        F::CleansUpMoreThanAsked,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (
+        F::NeverDoneCleaningUp,
+        "a_clean_up_removes_nothing_that_is_needed",
+    ),
+    (F::FreesTokens, "a_clean_up_removes_nothing_that_is_needed"),
     (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
     (F::MovesTwice, "quarantine_is_atomic_and_idempotent"),
     (F::FailsForAStranger, "quarantine_is_atomic_and_idempotent"),
@@ -114,8 +139,10 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::LosesTheError, "quarantine_is_atomic_and_idempotent"),
     (F::LosesWhenItFailed, "quarantine_is_atomic_and_idempotent"),
     (F::NeverBusy, "an_event_in_flight_is_busy"),
+    (F::MovesWhatIsInFlight, "an_event_in_flight_is_busy"),
     (F::SettlesWhatWasLost, "an_event_in_flight_is_busy"),
     (F::MovesThePublished, "a_published_event_is_missing"),
+    (F::BuriesThePublished, "a_published_event_is_missing"),
     (F::HoldsTheKey, "successors_go_on_after_a_quarantine"),
     (F::RetriesAtOnce, "successors_go_on_after_a_quarantine"),
     (
@@ -323,6 +350,14 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         F::MovesThePublished,
+        "a_worker_and_a_tick_in_any_order_lose_nothing",
+    ),
+    (
+        F::MovesWhatIsInFlight,
+        "a_worker_and_a_tick_in_any_order_lose_nothing",
+    ),
+    (
+        F::BuriesThePublished,
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (

@@ -1,6 +1,7 @@
 //! A store with one fault.
 
 mod altered;
+mod harm;
 mod letters;
 mod transaction;
 mod wire;
@@ -51,6 +52,10 @@ struct Disk {
     numbers: Numbers,
     replayed: HashSet<EventId>,
     purged: bool,
+    /// Claims that are not settled.
+    open: Vec<(ClaimToken, Vec<EventId>)>,
+    failed: Vec<EventId>,
+    tokens_are_free: bool,
 }
 
 impl Saboteur {
@@ -96,6 +101,18 @@ impl Saboteur {
         }
         let kind = ErrorKind::Invalid;
         Err(OutboxError::new(kind, "saboteur", "quarantine"))
+    }
+
+    fn note(&self, token: ClaimToken, settled: &[Settlement]) {
+        let mut disk = self.disk();
+        disk.open.retain(|(open, _)| *open != token);
+        for one in settled {
+            match one.outcome {
+                Outcome::Published => drop(disk.published.insert(one.id)),
+                Outcome::Retry { .. } => disk.failed.push(one.id),
+                _ => {}
+            }
+        }
     }
 
     fn change(&self, outcome: &Outcome) -> Outcome {
@@ -148,6 +165,8 @@ impl OutboxStorage for Saboteur {
         let mut claim = self.store.claim(limit, lease).await?;
         self.number(&mut claim);
         self.alter(&mut claim);
+        let ids = claim.events.iter().map(|claimed| claimed.event.id);
+        self.disk().open.push((claim.token, ids.collect()));
         Ok(claim)
     }
 
@@ -169,10 +188,7 @@ impl OutboxStorage for Saboteur {
             .collect();
         let settled = self.store.settle(token, &changed).await;
         if settled.is_ok() {
-            let published = changed
-                .iter()
-                .filter(|one| matches!(one.outcome, Outcome::Published));
-            self.disk().published.extend(published.map(|one| one.id));
+            self.note(token, &changed);
         }
         match (self.fault, settled) {
             (F::SettlesWhatWasLost, Err(error)) if error.kind() == ErrorKind::LeaseLost => Ok(()),
@@ -200,6 +216,9 @@ impl OutboxStorage for Saboteur {
             replaced.push(self.store.find(entry.id).await?.is_some());
         }
         let mut outcomes = self.store.quarantine_events(entries).await?;
+        for (entry, outcome) in entries.iter().zip(&outcomes) {
+            self.harm(entry, *outcome).await?;
+        }
         for (outcome, replaced) in outcomes.iter_mut().zip(replaced) {
             match (self.fault, *outcome) {
                 (F::MovesTwice, QuarantineOutcome::Missing) if replaced => {
@@ -250,6 +269,10 @@ impl OutboxStorage for Saboteur {
             }
         }
         Ok(backlog)
+    }
+
+    async fn clean_up(&self, limit: usize) -> Done<usize> {
+        self.clean(limit).await
     }
 }
 

@@ -123,6 +123,9 @@ impl AppTransaction for Transaction {
             F::IgnoresDelays => events
                 .iter_mut()
                 .for_each(|event| event.available_at = None),
+            F::FreesTokens if lock(&self.disk).tokens_are_free => events
+                .iter_mut()
+                .for_each(|event| event.idempotency_token = None),
             F::KeepsFreshEventsBack => {
                 let far = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
                 for event in events

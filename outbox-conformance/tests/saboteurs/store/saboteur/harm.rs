@@ -1,0 +1,105 @@
+//! What a store does to events that it must leave alone, whatever it answers.
+
+use super::super::Fault as F;
+use super::{Done, Saboteur};
+use outbox_core::{
+    ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, EventId, OutboxStorage, Outcome,
+    QuarantineOutcome, Settlement,
+};
+use std::time::{Duration, SystemTime};
+
+impl Saboteur {
+    /// A clean-up that goes too far.
+    pub(super) async fn clean(&self, limit: usize) -> Done<usize> {
+        match self.fault {
+            F::CleansUpLetters => {
+                let filter = DeadLetterFilter::all();
+                Ok(self.store.purge(&filter, limit).await?.len())
+            }
+            F::CleansUpWhatWaits => {
+                let waiting = self.store.claim(limit, Duration::from_secs(1)).await?;
+                let ids: Vec<_> = waiting.events.iter().map(|one| one.event.id).collect();
+                self.publish(waiting.token, &ids).await
+            }
+            F::CleansUpClaims => {
+                let Some((token, ids)) = self.disk().open.pop() else {
+                    return Ok(0);
+                };
+                self.publish(token, &ids).await
+            }
+            F::CleansUpWhatFailed => {
+                let now = SystemTime::UNIX_EPOCH;
+                let failed = self.disk().failed.clone();
+                let entries = failed.iter().map(|id| DlqEntry::new(*id, 1, now, now));
+                let entries: Vec<_> = entries.collect();
+                self.store.quarantine_events(&entries).await?;
+                let filter = DeadLetterFilter::ids(failed);
+                Ok(self.store.purge(&filter, limit).await?.len())
+            }
+            F::FreesTokens => {
+                self.disk().tokens_are_free = true;
+                Ok(0)
+            }
+            F::CleansUpMoreThanAsked => Ok(limit + 1),
+            F::NeverDoneCleaningUp => Ok(1),
+            _ => self.store.clean_up(limit).await,
+        }
+    }
+
+    async fn publish(&self, token: ClaimToken, ids: &[EventId]) -> Done<usize> {
+        let published = ids
+            .iter()
+            .map(|id| Settlement::new(*id, Outcome::Published));
+        let published: Vec<_> = published.collect();
+        if !published.is_empty() {
+            self.store.settle(token, &published).await?;
+        }
+        Ok(published.len())
+    }
+
+    /// What a quarantine does beside its answer.
+    pub(super) async fn harm(&self, entry: &DlqEntry, outcome: QuarantineOutcome) -> Done<()> {
+        match (self.fault, outcome) {
+            (F::MovesWhatIsInFlight, QuarantineOutcome::Busy) => self.take_away(entry.id).await,
+            (F::BuriesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a letter of an event that a live claim has.
+    async fn take_away(&self, id: EventId) -> Done<()> {
+        let open = self.disk().open.clone();
+        let Some((token, ids)) = open.iter().find(|(_, ids)| ids.contains(&id)) else {
+            return Ok(());
+        };
+        let taken = Outcome::Dead {
+            reason: "taken".into(),
+        };
+        let released = Outcome::Released {
+            delay: Duration::ZERO,
+        };
+        let outcome = |one: &EventId| if *one == id { &taken } else { &released };
+        let settlement = |one: &EventId| Settlement::new(*one, outcome(one).clone());
+        let settlements: Vec<_> = ids.iter().map(settlement).collect();
+        self.store.settle(*token, &settlements).await
+    }
+
+    /// Makes a letter of a published event.
+    async fn bury(&self, entry: &DlqEntry) -> Done<()> {
+        let event = {
+            let disk = self.disk();
+            let mut published = disk.appended.iter();
+            published
+                .find(|event| event.id == entry.id && disk.published.contains(&event.id))
+                .cloned()
+        };
+        if let Some(mut event) = event {
+            event.idempotency_token = None;
+            self.store.append(&[event])?;
+            self.store
+                .quarantine_events(std::slice::from_ref(entry))
+                .await?;
+        }
+        Ok(())
+    }
+}
