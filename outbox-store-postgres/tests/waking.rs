@@ -4,8 +4,8 @@ mod support;
 
 use outbox_core::{Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgListener;
-use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
+use outbox_store_postgres::sqlx::{Executor, PgConnection, Row};
+use outbox_store_postgres::{PostgresOutbox, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
