@@ -51,6 +51,13 @@ impl<F: Copy + Debug + Send> Trial<F> {
         let refusing: HashSet<&str> = self.refusals.iter().map(|(_, case)| *case).collect();
         let listed: HashSet<&str> = self.cases.iter().map(|(_, case)| *case).collect();
         assert_eq!(refusing, listed);
+        let faults = self.refusals.iter().map(|(fault, _)| format!("{fault:?}"));
+        println!(
+            "{} faults, {} refusals by {} cases, each in {RUNS} runs",
+            faults.collect::<HashSet<_>>().len(),
+            self.refusals.len(),
+            listed.len(),
+        );
     }
 
     /// Asserts that each of `cases` passes on what is sound where `run` runs it, on threads, and
@@ -74,7 +81,7 @@ impl<F: Copy + Debug + Send> Trial<F> {
             let passed = passed.count();
             if passed > 0 {
                 missed.push(format!(
-                    "{case} passes {fault:?} in {passed} of {RUNS} runs"
+                    "{case} passes {fault:?} in {passed} of {RUNS_ON_THREADS} runs"
                 ));
             }
         }

@@ -17,10 +17,11 @@ const HEAD: &str = "# Conformance
 Which backend runs which case of the published suites (`outbox-conformance`), and which broken \
 backends each case refuses, in each of 200 runs. Those are on one thread, whose tasks take turns at \
 each await, by a clock that moves on when all wait; the seeds differ, which matters to scripts and \
-histories only. The heap's cases of concurrent calls refuse theirs also in each of 100 runs on the \
-runtime that backends meet, with two worker threads, except for locks that wait for one another: \
-those are refused by a limit there, a minute each time. The store's are not judged on it. A column is one fixture of a crate; a dash is a group \
-that the fixture does not invoke, as its store has nothing of the kind.
+histories only. The cases of concurrent calls refuse theirs also in each of 100 runs on the runtime \
+that backends meet, with two worker threads, except for those that wait in vain, as locks that wait \
+for one another and a worker whom nobody wakes do: a case refuses them there by a limit, a minute \
+each time. A column is one fixture of a crate; a dash is a group that the fixture does not invoke, as \
+its store has nothing of the kind.
 
 Before that, for each trait: what its docs promise, in their clauses (H1, S1, D1, T1, …), in the docs of a method, or beside \
 the clauses (–), with the cases that check it. A test fails when a sentence of a clause names no case, when its cases refuse nothing, or when a case is named nowhere.

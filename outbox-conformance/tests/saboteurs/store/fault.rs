@@ -129,4 +129,6 @@ pub(crate) enum Fault {
     FreesTokens,
     MovesWhatIsInFlight,
     BuriesThePublished,
+    ClaimsInTwoSteps,
+    TakesATokenInTwoSteps,
 }

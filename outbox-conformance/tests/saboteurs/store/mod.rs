@@ -40,6 +40,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::LeasesForNoTime, "events_of_one_key_keep_their_order"),
     (F::LosesTheLastOfACommit, "concurrent_claims_are_disjoint"),
     (F::LeasesForNoTime, "concurrent_claims_are_disjoint"),
+    (F::ClaimsInTwoSteps, "concurrent_claims_are_disjoint"),
     (
         F::LosesTheLastOfACommit,
         "concurrent_writers_are_delivered_once_and_in_order",
@@ -50,6 +51,10 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         F::TakesDuplicates,
+        "a_token_is_taken_by_one_of_many_transactions",
+    ),
+    (
+        F::TakesATokenInTwoSteps,
         "a_token_is_taken_by_one_of_many_transactions",
     ),
     (
@@ -397,4 +402,22 @@ pub(crate) const TRIAL: Trial<Fault> = Trial {
 #[test]
 fn every_case_refuses_its_faults_in_every_run() {
     TRIAL.judge();
+}
+
+/// The cases whose calls meet.
+const RACES: &[&str] = &[
+    "concurrent_claims_are_disjoint",
+    "concurrent_writers_are_delivered_once_and_in_order",
+    "a_token_is_taken_by_one_of_many_transactions",
+    "a_quarantine_is_never_seen_half_done",
+    "a_wait_ends_when_another_handle_brings_work",
+    "waiting_ends_when_there_is_work",
+];
+
+#[test]
+fn every_race_refuses_its_faults_on_threads_too() {
+    let blocking = [F::SleepsThroughCommits];
+    TRIAL.judge_on_threads(RACES, &blocking, |case, fault| {
+        outbox_conformance::run(move || run(case, Saboteur::new(fault)));
+    });
 }

@@ -162,7 +162,10 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::ClaimsForEverWhenDropped {
             return self.claim_for_ever_first(limit, lease).await;
         }
-        let mut claim = self.store.claim(limit, lease).await?;
+        let mut claim = match self.fault {
+            F::ClaimsInTwoSteps => self.look_and_take(limit).await,
+            _ => self.store.claim(limit, lease).await?,
+        };
         self.number(&mut claim);
         self.alter(&mut claim);
         let ids = claim.events.iter().map(|claimed| claimed.event.id);
@@ -177,6 +180,10 @@ impl OutboxStorage for Saboteur {
                 return self.settle_too_early(token, settlements).await;
             }
             _ => {}
+        }
+        if self.fault == F::ClaimsInTwoSteps {
+            self.note(token, settlements);
+            return Ok(());
         }
         if self.fault == F::LosesALateClaim {
             // Looks for leases that ran out before it settles, not after.

@@ -1,12 +1,14 @@
-//! What a store does to events that it must leave alone, whatever it answers.
+//! What a store does to events that it must leave alone, whatever it answers, and what it does while
+//! others do it too.
 
 use super::super::Fault as F;
 use super::{Done, Saboteur};
 use outbox_core::{
-    ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, EventId, OutboxStorage, Outcome,
-    QuarantineOutcome, Settlement,
+    Claim, ClaimToken, ClaimedEvent, DeadLetterFilter, DeadLetters, DlqEntry, Event, EventId,
+    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use std::time::{Duration, SystemTime};
+use tokio::task::yield_now;
 
 impl Saboteur {
     /// A clean-up that goes too far.
@@ -55,6 +57,20 @@ impl Saboteur {
             self.store.settle(token, &published).await?;
         }
         Ok(published.len())
+    }
+
+    /// Looks for events that nobody has, and then takes them.
+    pub(super) async fn look_and_take(&self, limit: usize) -> Claim {
+        let free: Vec<_> = {
+            let disk = self.disk();
+            let taken = |id| disk.open.iter().any(|(_, ids)| ids.contains(&id));
+            let is_free = |event: &&Event| !disk.published.contains(&event.id) && !taken(event.id);
+            let free = disk.appended.iter().filter(is_free).take(limit);
+            let claimed = |event: &Event| ClaimedEvent::new(event.clone(), 0, false);
+            free.map(claimed).collect()
+        };
+        yield_now().await;
+        Claim::new(ClaimToken::new(), free)
     }
 
     /// What a quarantine does beside its answer.

@@ -90,6 +90,22 @@ impl Transaction {
         }
     }
 
+    /// Whether a token is taken is seen now, and it is taken by the commit.
+    fn look_for_tokens(&self, events: &[Event]) -> Done<()> {
+        for event in events {
+            let taken = &lock(&self.disk).appended;
+            let token = |other: &Event| {
+                event.idempotency_token.is_some()
+                    && other.idempotency_token == event.idempotency_token
+            };
+            if taken.iter().any(token) {
+                return Err(OutboxError::new(ErrorKind::Duplicate, "saboteur", "append"));
+            }
+        }
+        std::thread::yield_now();
+        Ok(())
+    }
+
     fn commit_inner(&mut self) -> Done<()> {
         let Some(mut inner) = self.inner.take() else {
             return Ok(());
@@ -98,6 +114,9 @@ impl Transaction {
         let numbers = &mut disk.numbers;
         let mut events = self.events.clone();
         match self.fault {
+            F::TakesATokenInTwoSteps => events
+                .iter_mut()
+                .for_each(|event| event.idempotency_token = None),
             F::SkipsLateCommits => events.retain(|event| !numbers.is_late(event)),
             F::OrdersByAppend => {
                 for event in &mut events {
@@ -136,6 +155,9 @@ impl AppTransaction for Transaction {
                 }
             }
             _ => {}
+        }
+        if self.fault == F::TakesATokenInTwoSteps {
+            self.look_for_tokens(&events)?;
         }
         self.number(&events);
         self.events.append(&mut events);
