@@ -1,5 +1,6 @@
 //! Connections that lead nowhere, and callers that go away.
 
+use outbox_conformance::at_each_point;
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, cmd};
 use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
@@ -55,6 +56,24 @@ async fn a_caller_that_went_away_costs_no_other_call() {
         () = ready(()) => {}
     }
     other.await.expect("no panic").expect("recorded");
+}
+
+/// What `open` does, on one handle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_check_is_done_again_by_the_next_call() {
+    let redis = redis();
+    at_each_point("check", async |point| {
+        let server = Server::from_url(redis.url()).expect("a URL");
+        let heap = RedisDlqHeap::lazy(server, "shop").expect("a name");
+        let ended = point.reach(heap.check()).await.map(Result::unwrap);
+        let id = EventId::new();
+        heap.record_failure(id).await.expect("recorded");
+        let drained = heap.drain_exceeded(1).await.expect("drained");
+        let counts = drained.iter().map(|entry| (entry.id, entry.failure_count));
+        assert_eq!(counts.collect::<Vec<_>>(), [(id, 1)]);
+        ended.is_some()
+    })
+    .await;
 }
 
 /// A clock that stands still moves on when nothing else can happen, so what waits in vain waits for
