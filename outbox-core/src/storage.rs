@@ -164,7 +164,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// after their time) and returns how many it removed. Call again while that is not zero.
     ///
     /// Whatever the limit, all else stays: what waits, is claimed or has failed, the dead letters,
-    /// and the tokens of events that are gone (`a_clean_up_removes_nothing_that_is_needed`).
+    /// and, for their time, the tokens of events that are gone
+    /// (`a_clean_up_removes_nothing_that_is_needed`).
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
         let _ = limit;
         Ok(0)
