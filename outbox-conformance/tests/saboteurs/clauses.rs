@@ -65,7 +65,7 @@ fn each_clause_of_a_trait_names_a_case_and_each_case_is_named() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-fn judge<F: Copy + Debug + Send>(contracts: &[Contract], trial: &Trial<F>) -> Vec<String> {
+fn judge<F: Copy + Debug + Send + Sync>(contracts: &[Contract], trial: &Trial<F>) -> Vec<String> {
     let cases: Vec<&str> = trial.cases.iter().map(|(_, case)| *case).collect();
     let refuses = |case: &str| !trial.refused_by(case).is_empty();
     complaints(contracts, &cases, refuses)

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::sync::Once;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
 
 /// How often a fault is refused, each time from other seeds. A case that finds it by luck would
 /// pass now and then.
@@ -27,21 +29,18 @@ pub(crate) struct Trial<F: 'static> {
     pub(crate) run: fn(&'static str, F),
 }
 
-impl<F: Copy + Debug + Send> Trial<F> {
+impl<F: Copy + Debug + Send + Sync> Trial<F> {
     /// Asserts that each fault is refused in every run, that each case passes on what is sound, and
     /// that each case refuses a fault.
     pub(crate) fn judge(&self) {
         be_quiet();
-        let mut missed = Vec::new();
-        for &(fault, case) in self.refusals {
+        let mut missed = at_once(self.refusals, |&(fault, case)| {
             let firsts = (0..RUNS).map(|run| 1 + run * SEEDS);
             let passed: Vec<u64> = firsts
                 .filter(|&first| passes(self.run, case, fault, first))
                 .collect();
-            if !passed.is_empty() {
-                missed.push(format!("{case} passes {fault:?} from seeds {passed:?}"));
-            }
-        }
+            (!passed.is_empty()).then(|| format!("{case} passes {fault:?} from seeds {passed:?}"))
+        });
         for (_, case) in self.cases {
             if !passes(self.run, case, self.sound, 1) {
                 missed.push(format!("{case} refuses what is sound"));
@@ -103,6 +102,23 @@ impl<F: Copy + Debug + Send> Trial<F> {
             .map(|(fault, _)| words(&format!("{fault:?}")))
             .collect()
     }
+}
+
+/// Does all of it on as many threads as there are processors, and returns what was found.
+fn at_once<T: Sync>(all: &[T], find: impl Fn(&T) -> Option<String> + Sync) -> Vec<String> {
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let one = find(one);
+            found.lock().expect("no panic").extend(one);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(work);
+        }
+    });
+    found.into_inner().expect("no panic")
 }
 
 fn passes<F: Send + 'static>(

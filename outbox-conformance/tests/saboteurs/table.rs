@@ -68,7 +68,11 @@ fn the_table_in_the_docs_is_up_to_date() {
 }
 
 /// What each trait promises, the cases that check it, and what they refuse.
-fn clauses<F: Copy + Debug + Send>(table: &mut String, contracts: &[Contract], trial: &Trial<F>) {
+fn clauses<F: Copy + Debug + Send + Sync>(
+    table: &mut String,
+    contracts: &[Contract],
+    trial: &Trial<F>,
+) {
     for contract in contracts {
         writeln!(table, "\n## {}\n", contract.0).expect("text");
         table.push_str("| clause | promise | case | refuses |\n|---|---|---|---|\n");
