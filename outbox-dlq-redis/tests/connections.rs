@@ -2,7 +2,7 @@
 
 use outbox_conformance::at_each_point;
 use outbox_core::{DlqHeap, ErrorKind, EventId};
-use outbox_dlq_redis::redis::{Client, cmd};
+use outbox_dlq_redis::redis::{Client, Connection, cmd};
 use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
 use std::future::ready;
 use std::time::Duration;
@@ -98,6 +98,19 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     assert!(waited < Duration::from_secs(3), "waited for {waited:?}");
 }
 
+/// How many connections a server has had.
+fn connections(admin: &mut Connection) -> String {
+    let stats: String = cmd("INFO").arg("stats").query(admin).expect("told");
+    let line = stats.lines().find(|line| line.starts_with("total_conn"));
+    line.expect("a number").to_owned()
+}
+
+async fn idle() {
+    pause();
+    advance(Duration::from_secs(60)).await;
+    resume();
+}
+
 #[tokio::test]
 async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
     let redis = redis();
@@ -111,13 +124,15 @@ async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
             .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
             .exec(&mut admin)
             .expect("killed");
-        pause();
-        advance(Duration::from_secs(60)).await;
-        resume();
+        idle().await;
         heap.record_failure(EventId::new()).await.expect("recorded");
     }
+    let before = connections(&mut admin);
+    idle().await;
     let size = heap.size().await.expect("a size").expect("it can tell");
     assert_eq!(size.entries, 3);
+    let after = connections(&mut admin);
+    assert_eq!(after, before, "one that lives is not used on");
 }
 
 #[tokio::test]
