@@ -69,6 +69,18 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     }
 }
 
+/// Asserts that a transaction with these events is refused, as one of them is a duplicate.
+fn refuse<F: StoreFixture>(fixture: &F, events: &[Event]) {
+    let mut transaction = fixture.begin();
+    let refused = transaction
+        .append(events)
+        .and_then(|()| transaction.commit());
+    assert_eq!(
+        refused.expect_err("a duplicate").kind(),
+        ErrorKind::Duplicate
+    );
+}
+
 /// A used id or token is refused, in one transaction and after a commit; nothing of the refused
 /// append remains.
 pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
@@ -78,15 +90,7 @@ pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     let token = Event::new("conformance", "2").idempotency_token("once");
     let id = Event::new("conformance", "3").id(first.id);
     for duplicate in [token, id] {
-        let events = [Event::new("conformance", "beside"), duplicate];
-        let mut transaction = fixture.begin();
-        let refused = transaction
-            .append(&events)
-            .and_then(|()| transaction.commit());
-        assert_eq!(
-            refused.expect_err("a duplicate").kind(),
-            ErrorKind::Duplicate
-        );
+        refuse(&fixture, &[Event::new("conformance", "beside"), duplicate]);
     }
     assert_eq!(ids(&claim(&store, 10).await.events), [first.id]);
 }
@@ -406,17 +410,6 @@ async fn clean_up(store: &Arc<dyn Store>) {
     }
 }
 
-/// Asserts that no event of this token is appended.
-fn refuse<F: StoreFixture>(fixture: &F, token: Option<&str>) {
-    let event = Event::new("conformance", "again").idempotency_token(token.unwrap_or_default());
-    let mut transaction = fixture.begin();
-    let refused = transaction
-        .append(&[event])
-        .and_then(|()| transaction.commit());
-    let refused = refused.expect_err("a token that is taken");
-    assert_eq!(refused.kind(), ErrorKind::Duplicate);
-}
-
 /// A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
 /// where it was, and no token is free again.
 pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture: F) {
@@ -440,7 +433,7 @@ pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture:
     clean_up(&store).await;
     assert_eq!(ok(store.backlog().await), before);
     for event in &events {
-        refuse(&fixture, event.idempotency_token.as_deref());
+        refuse(&fixture, &[event.clone().id(EventId::new())]);
     }
     settle(&store, &claimed, &Outcome::Published).await;
     assert_eq!(publish_all(&store).await, fresh);
