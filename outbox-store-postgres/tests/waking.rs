@@ -23,9 +23,13 @@ async fn number(connection: &mut PgConnection, sql: &'static str) -> i64 {
     connection.fetch_one(sql).await.expect("read").get(0)
 }
 
+async fn alarm_is_set(connection: &mut PgConnection) -> bool {
+    number(connection, "SELECT last_value FROM outbox.outbox_alarm").await != 1
+}
+
 /// Returns once the alarm is set.
 async fn asleep(connection: &mut PgConnection) {
-    while number(connection, "SELECT last_value FROM outbox.outbox_alarm").await == 1 {}
+    while !alarm_is_set(connection).await {}
 }
 
 fn sleep(store: &Arc<PostgresOutbox>) -> JoinHandle<()> {
@@ -222,8 +226,7 @@ async fn an_idle_pass_costs_one_statement() {
     let own = Own::in_schema("outbox").on_one_connection();
     let store = own.open_wired(own.driver_options()).await;
     let mut connection = own.connect().await;
-    let alarm = "SELECT last_value FROM outbox.outbox_alarm";
-    while number(&mut connection, alarm).await == 1 {
+    while !alarm_is_set(&mut connection).await {
         idle(&store, 1).await;
     }
     // The pool looks whether the connection lives before a statement, and after it. A slow machine
