@@ -50,6 +50,9 @@ use uuid::Uuid;
 ///   none, and later calls on the handle work (`a_dropped_claim_loses_nothing`,
 ///   `a_dropped_settlement_is_applied_or_not`, `a_dropped_quarantine_is_applied_or_not`,
 ///   `a_dropped_look_changes_nothing`).
+/// - **S11** The payloads and headers of a claim have at most [`ClaimLimit::bytes`] together, unless
+///   the claim is a single event. A store reads no more of them than that, whatever it does with
+///   them, so a claim of any events fits into memory and into its timeout.
 ///
 /// An append of an id or an idempotency token that is taken is a
 /// [`Duplicate`](crate::ErrorKind::Duplicate), and nothing of the append remains
@@ -71,7 +74,7 @@ use uuid::Uuid;
 /// `a_cut_look_changes_nothing`, `a_store_is_connected_again_however_a_connection_ends`).
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
-    /// Leases up to `limit` due events to the caller for `lease`.
+    /// Leases due events to the caller for `lease`, within `limit`.
     ///
     /// Events stand in the order in which they must be published. A store may take only a part of
     /// what is due, and may hold the rest back until a claim is settled that has other events of the
@@ -92,7 +95,7 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// # Cancel safety
     ///
     /// If the future is dropped the claim may stand; its lease then runs out.
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError>;
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError>;
 
     /// Ends a claim: the outcome of each of its events, in one transaction.
     ///
@@ -169,6 +172,37 @@ pub trait OutboxStorage: Send + Sync + Debug {
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
         let _ = limit;
         Ok(0)
+    }
+}
+
+/// How much one claim may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClaimLimit {
+    /// The most events, at least 1.
+    pub events: usize,
+    /// The most bytes of payloads and headers together (S11). A single event may be larger.
+    pub bytes: usize,
+}
+
+impl ClaimLimit {
+    /// The default of [`bytes`](Self::bytes): 16 MiB.
+    pub const BYTES: usize = 16 * 1024 * 1024;
+
+    /// Up to `events` events, within the default number of bytes.
+    #[must_use]
+    pub fn events(events: usize) -> Self {
+        Self {
+            events,
+            bytes: Self::BYTES,
+        }
+    }
+
+    /// Replaces the number of bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
     }
 }
 

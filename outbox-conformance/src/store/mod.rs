@@ -30,8 +30,8 @@ use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage, Outcome,
-    Settlement,
+    Claim, ClaimLimit, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage,
+    Outcome, Settlement,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -241,7 +241,7 @@ pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
 }
 
 pub(crate) async fn claim(store: &Arc<dyn Store>, limit: usize) -> Claim {
-    ok(store.claim(limit, LEASE).await)
+    ok(store.claim(ClaimLimit::events(limit), LEASE).await)
 }
 
 /// The same outcome for each event of a claim.

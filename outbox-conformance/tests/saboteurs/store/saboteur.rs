@@ -14,8 +14,8 @@ use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::MemoryOutbox;
 use std::collections::HashSet;
@@ -145,7 +145,7 @@ pub(super) type Done<T> = Result<T, OutboxError>;
 
 #[async_trait]
 impl OutboxStorage for Saboteur {
-    async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Done<Claim> {
         let bystander = lock(&self.bystander).strong_count() > 0;
         let delayed = self.fault == F::WaitsForBystanders && bystander;
         let waits = delayed || self.waits_for_transactions();
@@ -153,7 +153,7 @@ impl OutboxStorage for Saboteur {
             return Ok(Claim::empty());
         }
         let (limit, lease) = match self.fault {
-            F::IgnoresTheLimit => (limit * 2, lease),
+            F::IgnoresTheLimit => (ClaimLimit::events(limit.events * 2), lease),
             F::LeasesForNoTime => (limit, Duration::ZERO),
             F::LeasesForASecond => (limit, Duration::from_secs(1)),
             F::LeasesForHalfAMinute => (limit, Duration::from_secs(30)),
@@ -163,7 +163,7 @@ impl OutboxStorage for Saboteur {
             return self.claim_for_ever_first(limit, lease).await;
         }
         let mut claim = match self.fault {
-            F::ClaimsInTwoSteps => self.look_and_take(limit).await,
+            F::ClaimsInTwoSteps => self.look_and_take(limit.events).await,
             _ => self.store.claim(limit, lease).await?,
         };
         self.number(&mut claim);

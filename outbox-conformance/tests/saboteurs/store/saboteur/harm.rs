@@ -4,8 +4,8 @@
 use super::super::Fault as F;
 use super::{Done, Saboteur};
 use outbox_core::{
-    Claim, ClaimToken, ClaimedEvent, DeadLetterFilter, DeadLetters, DlqEntry, Event, EventId,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetterFilter, DeadLetters, DlqEntry, Event,
+    EventId, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use std::time::{Duration, SystemTime};
 use tokio::task::yield_now;
@@ -19,7 +19,10 @@ impl Saboteur {
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
             F::CleansUpWhatWaits => {
-                let waiting = self.store.claim(limit, Duration::from_secs(1)).await?;
+                let waiting = self
+                    .store
+                    .claim(ClaimLimit::events(limit), Duration::from_secs(1))
+                    .await?;
                 let ids: Vec<_> = waiting.events.iter().map(|one| one.event.id).collect();
                 self.publish(waiting.token, &ids).await
             }
