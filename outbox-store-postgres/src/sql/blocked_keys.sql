@@ -3,6 +3,6 @@
 SELECT k.key
 FROM unnest($1::text[]) AS k (key)
 WHERE EXISTS (SELECT FROM outbox.outbox_retries AS r
-              WHERE r.ordering_key = k.key AND r.place <> ALL ($2))
+              WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(k.key, 0) AND r.ordering_key = k.key AND r.place <> ALL ($2))
    OR EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-              WHERE d.ordering_key = k.key AND d.holds)
+              WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(k.key, 0) AND d.ordering_key = k.key AND d.holds)

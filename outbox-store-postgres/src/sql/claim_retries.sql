@@ -38,7 +38,7 @@ runs AS (
            bool_and(r.place = h.place
                     OR NOT r.suspect AND coalesce(r.available_at <= now(), true)
                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                                       WHERE d.holds AND d.ordering_key = r.ordering_key
+                                       WHERE d.holds AND hashtextextended(d.ordering_key, 0) = hashtextextended(r.ordering_key, 0) AND d.ordering_key = r.ordering_key
                                          AND d.place < r.place))
                OVER (PARTITION BY h.place ORDER BY r.place) AS ready
     FROM heads AS h
@@ -46,7 +46,7 @@ runs AS (
         SELECT * FROM outbox.outbox_retries AS r WHERE r.place = h.place
         UNION ALL
         (SELECT * FROM outbox.outbox_retries AS r
-         WHERE r.ordering_key = h.ordering_key AND r.place > h.place
+         WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(h.ordering_key, 0) AND r.ordering_key = h.ordering_key AND r.place > h.place
          ORDER BY r.place
          LIMIT $2 - 1)
     ) AS r
