@@ -96,6 +96,9 @@ fn is_migrated(
     tables: &[&str],
     migrations: &[&str],
 ) -> Result<bool, OutboxError> {
+    if !exists(connection, "outbox_schema")? {
+        return Ok(false);
+    }
     let fresh = Connection::open_in_memory().map_err(sqlite_error(MIGRATE))?;
     for migration in migrations {
         fresh
