@@ -1,4 +1,4 @@
-//! Whether "no work" can be true, and repairs where it cannot (S12): somebody deleted or changed
+//! Whether "no work" can be true, and repairs where it cannot (S13): somebody deleted or changed
 //! rows, or the clock was wrong for a moment.
 
 use crate::keys::{Result, cursor, run};

@@ -1,4 +1,4 @@
--- S12: whether any event behind ?1 and up to ?2 that the cursor has passed belongs to no key, so
+-- S13: whether any event behind ?1 and up to ?2 that the cursor has passed belongs to no key, so
 -- that no claim would find it.
 SELECT EXISTS (
     SELECT 1 FROM outbox_events e

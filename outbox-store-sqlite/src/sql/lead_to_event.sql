@@ -1,4 +1,4 @@
--- S12: the key of the event with seq ?1 waits, due at ?2, if it has no row. Somebody may have given
+-- S13: the key of the event with seq ?1 waits, due at ?2, if it has no row. Somebody may have given
 -- the event another key while it was claimed.
 INSERT INTO outbox_keys (key, last_seq, due_at)
 SELECT coalesce(ordering_key, id), seq, ?2 FROM outbox_events
