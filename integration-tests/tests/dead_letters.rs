@@ -5,8 +5,8 @@
 use integration_tests::keyed_events;
 use outbox_conformance::{Around, Decorated};
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, ErrorKind, Event, EventId, FailedAttempt,
-    OutboxConfig, OutboxError, OutboxStorage, Outcome, Settlement,
+    ClaimLimit, DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, ErrorKind, Event, EventId,
+    FailedAttempt, OutboxConfig, OutboxError, OutboxStorage, Outcome, Settlement,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryOutbox;
@@ -57,7 +57,10 @@ async fn failed() -> (MemoryOutbox, MemoryDlqHeap, Vec<Event>) {
     let events = keyed_events(5, 1);
     store.append(&events).expect("appended");
     for _ in 0..3 {
-        let claim = store.claim(10, Duration::from_secs(30)).await.unwrap();
+        let claim = store
+            .claim(ClaimLimit::events(10), Duration::from_secs(30))
+            .await
+            .unwrap();
         let retry = |id| {
             let outcome = Outcome::Retry {
                 delay: Duration::ZERO,
@@ -81,7 +84,7 @@ async fn assert_all_quarantined(store: &MemoryOutbox, heap: &MemoryDlqHeap, even
         .list(&DeadLetterFilter::all(), None, 100)
         .await
         .unwrap();
-    let mut dead: Vec<EventId> = letters.iter().map(|letter| letter.event.id).collect();
+    let mut dead: Vec<EventId> = letters.iter().map(|letter| letter.id).collect();
     dead.sort_unstable();
     let mut expected: Vec<EventId> = events.iter().map(|event| event.id).collect();
     expected.sort_unstable();
@@ -147,7 +150,10 @@ async fn two_replicas_quarantine_each_event_once() {
 #[tokio::test(start_paused = true)]
 async fn an_event_in_flight_stays_until_its_claim_ends() {
     let (store, heap, events) = failed().await;
-    let claim = store.claim(10, Duration::from_secs(30)).await.unwrap();
+    let claim = store
+        .claim(ClaimLimit::events(10), Duration::from_secs(30))
+        .await
+        .unwrap();
     assert_eq!(claim.events.len(), events.len());
     let mut processor =
         DlqProcessor::new(Arc::new(heap.clone()), Arc::new(store.clone())).config(config());

@@ -149,7 +149,7 @@ async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
     sleep(120 * SECOND).await;
     let letters = letters(&store).await;
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].event.id, poison);
+    assert_eq!(letters[0].id, poison);
     assert!(
         letters[0].failure_count >= 3,
         "{}",
@@ -192,7 +192,7 @@ async fn a_rejected_event_is_quarantined_once_and_its_neighbours_arrive() {
         assert_ordered_per_key(&broker.events()[before..]);
         let letters = letters(&store).await;
         assert_eq!(letters.len(), 1);
-        assert_eq!((letters[0].event.id, letters[0].failure_count), (poison, 3));
+        assert_eq!((letters[0].id, letters[0].failure_count), (poison, 3));
         assert_eq!(
             heap.drain_exceeded(1).await.unwrap(),
             [],
@@ -215,7 +215,7 @@ async fn an_event_that_panics_the_transport_is_quarantined_and_the_worker_lives(
     relay.stop().await;
     let letters = letters(&store).await;
     assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!(letters[0].event.id, poison);
+    assert_eq!(letters[0].id, poison);
     let error = letters[0].last_error.as_deref().unwrap();
     assert!(error.contains("cannot encode this one"), "{error}");
     assert_ordered_per_key(&broker.events());
@@ -239,7 +239,7 @@ async fn a_permanent_failure_is_quarantined_at_once_with_its_reason() {
     drain(&store).await;
     relay.stop().await;
     let letters = letters(&store).await;
-    assert_eq!((letters.len(), letters[0].event.id), (1, poison));
+    assert_eq!((letters.len(), letters[0].id), (1, poison));
     assert_eq!(
         letters[0].last_error.as_deref(),
         Some("can never be published")

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, DlqHeap, EventId, OutboxConfig, OutboxError,
+    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, DlqHeap, EventId, OutboxConfig, OutboxError,
     OutboxStorage, QuarantineOutcome, Relay, Settlement,
 };
 use outbox_store_memory::MemoryOutbox;
@@ -37,7 +37,7 @@ struct Store(MemoryOutbox, Mutex<Rows>);
 
 #[async_trait]
 impl OutboxStorage for Store {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         self.0.claim(limit, lease).await
     }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, ErrorKind, Event, OutboxConfig, OutboxError,
+    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, ErrorKind, Event, OutboxConfig, OutboxError,
     OutboxProcessor, OutboxStorage, PublishError, PublishErrorKind, QuarantineOutcome, Settlement,
     Transport,
 };
@@ -38,8 +38,8 @@ struct Watched {
 
 #[async_trait]
 impl OutboxStorage for Watched {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
-        self.limits.lock().expect("not poisoned").push(limit);
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
+        self.limits.lock().expect("not poisoned").push(limit.events);
         let failure = self.fails.lock().expect("not poisoned").pop_front();
         if let Some(kind) = failure {
             return Err(OutboxError::new(kind, "watched", "claim"));
@@ -259,7 +259,11 @@ async fn a_pass_that_published_nothing_is_no_sign_of_a_broker() {
 async fn an_event_of_a_lost_worker_is_no_sign_of_a_broker() {
     let events = keyed_events(2, 1);
     let (store, broker) = (filled(&events), MemoryBroker::new());
-    let lost = store.store.claim(1, SECOND / 2).await.expect("claimed");
+    let lost = store
+        .store
+        .claim(ClaimLimit::events(1), SECOND / 2)
+        .await
+        .expect("claimed");
     assert_eq!(lost.events[0].event.id, events[0].id);
     let mut worker = worker(&store, &broker, 30 * SECOND);
     let mut pass = async || worker.process_pending_events().await.expect("a pass");
@@ -267,7 +271,11 @@ async fn an_event_of_a_lost_worker_is_no_sign_of_a_broker() {
     assert_eq!(pass().await.released, 1);
     // The event is released for at most 1.25 s.
     advance(2 * SECOND).await;
-    let other = store.store.claim(1, 3600 * SECOND).await.expect("claimed");
+    let other = store
+        .store
+        .claim(ClaimLimit::events(1), 3600 * SECOND)
+        .await
+        .expect("claimed");
     assert_eq!(other.events[0].event.id, events[1].id);
     assert_eq!(pass().await.retried, 1);
     pass().await;

@@ -84,7 +84,7 @@ where
     let [letter] = &letters().await[..] else {
         panic!("no letter of the poison, or others")
     };
-    assert_eq!(&*letter.event.event_type, POISON);
+    assert_eq!(&*letter.event_type, POISON);
     assert!(letter.failure_count >= 3, "{}", letter.failure_count);
 
     redis.kill().expect("killed");

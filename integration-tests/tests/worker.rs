@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
+    ClaimLimit, DeadLetterFilter, DeadLetters, DlqHeap, DlqProcessor, Event, EventId, OutboxConfig,
     OutboxProcessor, OutboxStorage, PassReport, PublishError, PublishErrorKind, Relay, Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
@@ -63,7 +63,7 @@ async fn dead_ids(store: &MemoryOutbox) -> Vec<EventId> {
         .list(&DeadLetterFilter::all(), None, 1000)
         .await
         .expect("listed");
-    letters.iter().map(|letter| letter.event.id).collect()
+    letters.iter().map(|letter| letter.id).collect()
 }
 
 fn without(events: &[Event], id: EventId) -> Vec<Event> {
@@ -146,7 +146,10 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
     worker.run(shutdown).await.expect("a clean end");
     assert!(stopped, "the worker ended before it was told to");
 
-    let claim = store.claim(100, Duration::from_secs(30)).await.unwrap();
+    let claim = store
+        .claim(ClaimLimit::events(100), Duration::from_secs(30))
+        .await
+        .unwrap();
     assert_eq!(claim.events.len(), events.len(), "an event is held or lost");
     assert!(
         claim

@@ -3,9 +3,9 @@
 
 use async_trait::async_trait;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters,
-    DlqEntry, DlqHeap, ErrorKind, EventId, FailedAttempt, HeapSize, OutboxError, OutboxStorage,
-    QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup,
+    DeadLetters, DlqEntry, DlqHeap, ErrorKind, Event, EventId, FailedAttempt, HeapSize,
+    OutboxError, OutboxStorage, QuarantineOutcome, Settlement,
 };
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -114,7 +114,7 @@ impl<S: DlqHeap + ?Sized, A: Around> DlqHeap for Decorated<S, A> {
 
 #[async_trait]
 impl<S: OutboxStorage + ?Sized, A: Around> OutboxStorage for Decorated<S, A> {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         let call = self.inner.claim(limit, lease);
         self.around.around("claim", call).await
     }
@@ -163,8 +163,19 @@ impl<S: DeadLetters + ?Sized, A: Around> DeadLetters for Decorated<S, A> {
         self.around.around("list", call).await
     }
 
-    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         self.around.around("find", self.inner.find(id)).await
+    }
+
+    async fn export(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
+        let call = self.inner.export(filter, after, limit, bytes);
+        self.around.around("export", call).await
     }
 
     async fn replay(

@@ -7,8 +7,8 @@ use outbox_conformance::{
     Around, Decorated, Fails, Faulty, ManualClock, Slow, dlq_heap_suite, store_suite,
 };
 use outbox_core::{
-    ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, DlqHeap, ErrorKind, Event, EventId,
-    OutboxError, OutboxStorage,
+    ClaimLimit, ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, DlqHeap, ErrorKind, Event,
+    EventId, OutboxError, OutboxStorage,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
@@ -192,7 +192,10 @@ async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
     heap.lease_exceeded(1, 1, Duration::ZERO).await.unwrap();
     heap.size().await.unwrap();
     heap.prune(Duration::ZERO, 1).await.unwrap();
-    store.claim(1, Duration::ZERO).await.unwrap();
+    store
+        .claim(ClaimLimit::events(1), Duration::ZERO)
+        .await
+        .unwrap();
     store.settle(ClaimToken::new(), &[]).await.unwrap_err();
     store.quarantine_events(&[]).await.unwrap();
     store.wait_for_work(Duration::ZERO).await.unwrap();
@@ -200,6 +203,7 @@ async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
     store.clean_up(1).await.unwrap();
     store.list(&all, None, 1).await.unwrap();
     store.find(id).await.unwrap();
+    store.export(&all, None, 1, 1).await.unwrap();
     store.replay(&all, 1).await.unwrap();
     store.purge(&all, 1).await.unwrap();
     store.statistics(&all, 1).await.unwrap();

@@ -2,6 +2,7 @@
 
 use crate::error::OutboxError;
 use crate::retry::RetrySchedule;
+use crate::storage::ClaimLimit;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OutboxConfig {
     pub(crate) batch_size: usize,
+    pub(crate) batch_bytes: usize,
     pub(crate) lease: Duration,
     pub(crate) publish_timeout: Duration,
     pub(crate) poll_interval: Duration,
@@ -38,6 +40,7 @@ impl Default for OutboxConfig {
     fn default() -> Self {
         Self {
             batch_size: 100,
+            batch_bytes: ClaimLimit::BYTES,
             lease: Duration::from_secs(30),
             publish_timeout: Duration::from_secs(10),
             poll_interval: Duration::from_secs(1),
@@ -70,6 +73,15 @@ impl OutboxConfigBuilder {
     #[must_use]
     pub fn batch_size(mut self, events: usize) -> Self {
         self.0.batch_size = events;
+        self
+    }
+
+    /// The bytes of payloads and headers per claim and per call of the transport, 1 KiB to 1 GiB.
+    /// Default 16 MiB. A single event may be larger. The worker needs a few times as much memory,
+    /// as the store's driver and the transport have copies.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.0.batch_bytes = bytes;
         self
     }
 
@@ -193,6 +205,10 @@ impl OutboxConfigBuilder {
 
         let config = self.0;
         count("batch size", config.batch_size)?;
+        if !(1024..=1024 * 1024 * 1024).contains(&config.batch_bytes) {
+            let allowed = "1024 to 1073741824 (1 KiB to 1 GiB)";
+            return Err(refused("batch bytes", config.batch_bytes, allowed));
+        }
         count("dlq page", config.dlq_page)?;
         if config.failure_threshold == 0 {
             return Err(refused("failure threshold", 0, "at least 1"));
@@ -296,6 +312,8 @@ mod tests {
         for (builder, name) in [
             (builder().batch_size(0), "batch size \"0\""),
             (builder().batch_size(10_001), "batch size \"10001\""),
+            (builder().batch_bytes(1023), "batch bytes \"1023\""),
+            (builder().batch_bytes((1 << 30) + 1), "batch bytes"),
             (builder().dlq_page(0), "dlq page"),
             (builder().failure_threshold(0), "failure threshold"),
             (builder().publish_timeout(Duration::ZERO), "publish timeout"),

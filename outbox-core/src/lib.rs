@@ -25,6 +25,7 @@ pub use object::{ErrorText, Event, EventId, Headers};
 pub use processor::{OutboxProcessor, PassReport};
 pub use relay::Relay;
 pub use storage::{
-    Backlog, Claim, ClaimToken, ClaimedEvent, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,
+    QuarantineOutcome, Settlement,
 };
 pub use transport::{PublishError, PublishErrorKind, Transport};

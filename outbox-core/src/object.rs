@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 /// Identifies an event for its whole life: outbox, broker, heap and quarantine.
@@ -70,13 +70,14 @@ pub type Headers = BTreeMap<String, String>;
 /// One event: bytes to publish, and what a broker needs to route and order them.
 ///
 /// The outbox never decodes a payload. A typed payload is made at the producer's edge, with
-/// [`Event::json`] or an encoding of your own.
+/// [`Event::json`] or an encoding of your own. [`validate`](Self::validate) has the limits of each
+/// field.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
     /// Stays the same through retries, quarantine and replay; consumers deduplicate by it.
     pub id: EventId,
-    /// What happened, such as `order.placed`. Never empty.
+    /// What happened, such as `order.placed`. 1 to 1,024 bytes.
     pub event_type: String,
     /// The bytes to publish, unchanged.
     pub payload: Bytes,
@@ -175,6 +176,99 @@ impl Event {
         self.available_at = Some(time);
         self
     }
+
+    /// The bytes of the payload and of the names and values of the headers: what a claim's budget
+    /// ([`ClaimLimit::bytes`](crate::ClaimLimit::bytes)) counts.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.payload.len() + self.headers_size()
+    }
+
+    /// Checks the limits of each field, which are the same for every store. An append does so.
+    ///
+    /// - `event_type` and `content_type` have 1 to 1,024 bytes, `ordering_key` at most 8,192,
+    ///   `idempotency_token` at most 1,024, and the names and values of `headers` at most 1 MiB
+    ///   together. None has a NUL character, which PostgreSQL cannot hold. The payload is limited
+    ///   by the store and the broker only.
+    /// - `created_at` and `available_at` are in the years 1980 to 9999. A value outside is mostly
+    ///   one of another unit.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first field that is outside its
+    /// limits, its value and what is allowed.
+    pub fn validate(&self) -> Result<(), OutboxError> {
+        text("event type", &self.event_type, 1, 1024)?;
+        text("content type", &self.content_type, 1, 1024)?;
+        if let Some(key) = &self.ordering_key {
+            text("ordering key", key, 0, 8192)?;
+        }
+        if let Some(token) = &self.idempotency_token {
+            text("idempotency token", token, 0, 1024)?;
+        }
+        for (name, value) in &self.headers {
+            text("header name", name, 0, Self::HEADERS_AT_MOST)?;
+            text("header value", value, 0, Self::HEADERS_AT_MOST)?;
+        }
+        let headers = self.headers_size();
+        if headers > Self::HEADERS_AT_MOST {
+            return Err(too_long("headers", headers, 0, Self::HEADERS_AT_MOST));
+        }
+        time("created_at", self.created_at)?;
+        self.available_at
+            .map_or(Ok(()), |at| time("available_at", at))
+    }
+
+    const HEADERS_AT_MOST: usize = 1024 * 1024;
+
+    fn headers_size(&self) -> usize {
+        self.headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
+    }
+}
+
+fn text(what: &'static str, text: &str, least: usize, most: usize) -> Result<(), OutboxError> {
+    if !(least..=most).contains(&text.len()) {
+        return Err(too_long(what, text.len(), least, most));
+    }
+    if text.contains('\0') {
+        let shown: String = text.chars().take(100).collect();
+        return Err(refused(what, shown, "text without a NUL character"));
+    }
+    Ok(())
+}
+
+fn too_long(what: &'static str, bytes: usize, least: usize, most: usize) -> OutboxError {
+    let allowed = format!("{least} to {most} bytes");
+    refused(what, format_args!("of {bytes} bytes"), allowed)
+}
+
+/// 1980-01-01 to 9999-12-31, in microseconds since 1970.
+fn time(what: &'static str, time: SystemTime) -> Result<(), OutboxError> {
+    const EARLIEST: Duration = Duration::from_secs(315_532_800);
+    const END: Duration = Duration::from_secs(253_402_300_800);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    if since
+        .as_ref()
+        .is_ok_and(|since| (EARLIEST..END).contains(since))
+    {
+        return Ok(());
+    }
+    let shown = match since {
+        Ok(since) => format!("{} s after 1970", since.as_secs()),
+        Err(error) => format!("{} s before 1970", error.duration().as_secs()),
+    };
+    Err(refused(what, shown, "a time in the years 1980 to 9999"))
+}
+
+fn refused(
+    what: &'static str,
+    value: impl fmt::Display,
+    allowed: impl fmt::Display,
+) -> OutboxError {
+    OutboxError::invalid("event", "append", what, value, allowed)
 }
 
 /// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].
@@ -247,6 +341,64 @@ mod tests {
         assert_eq!(text.len(), ErrorText::MAX_BYTES);
         let odd = format!("x{long}");
         assert_eq!(ErrorText::new(&odd).len(), ErrorText::MAX_BYTES - 1);
+    }
+
+    #[test]
+    fn an_event_within_all_limits_is_valid() {
+        let far = Duration::from_secs(253_402_300_799);
+        let event = Event::new("x".repeat(1024), Vec::new())
+            .content_type("x".repeat(1024))
+            .ordering_key("x".repeat(8192))
+            .idempotency_token("x".repeat(1024))
+            .header("x", "x".repeat(1024 * 1024 - 1))
+            .created_at(SystemTime::UNIX_EPOCH + Duration::from_secs(315_532_800))
+            .available_at(SystemTime::UNIX_EPOCH + far);
+        event.validate().unwrap();
+        assert_eq!(event.size(), 1024 * 1024);
+    }
+
+    #[test]
+    fn each_field_outside_its_limits_is_named() {
+        let event = || Event::new("x", Vec::new());
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        for (event, named) in [
+            (Event::new("", Vec::new()), "event type \"of 0 bytes\""),
+            (
+                Event::new("x".repeat(1025), Vec::new()),
+                "event type \"of 1025 bytes\"",
+            ),
+            (Event::new("a\0b", Vec::new()), "event type"),
+            (event().content_type(""), "content type \"of 0 bytes\""),
+            (event().content_type("x".repeat(1025)), "content type"),
+            (event().ordering_key("x".repeat(8193)), "0 to 8192 bytes"),
+            (event().ordering_key("\0"), "ordering key"),
+            (
+                event().idempotency_token("x".repeat(1025)),
+                "idempotency token",
+            ),
+            (event().header("\0", ""), "header name"),
+            (event().header("", "\0"), "header value"),
+            (
+                event().header("xx", "x".repeat(1024 * 1024 - 1)),
+                "headers \"of 1048577 bytes\"",
+            ),
+            (
+                event().created_at(at(315_532_799)),
+                "created_at \"315532799 s after 1970\"",
+            ),
+            (
+                event().created_at(SystemTime::UNIX_EPOCH - Duration::from_secs(5)),
+                "created_at \"5 s before 1970\"",
+            ),
+            (
+                event().available_at(at(253_402_300_800)),
+                "available_at \"253402300800 s after 1970\"",
+            ),
+        ] {
+            let error = event.validate().unwrap_err();
+            let report = error.report();
+            assert!(report.contains(named), "{report}");
+        }
     }
 
     #[test]

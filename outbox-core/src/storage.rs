@@ -23,7 +23,8 @@ use uuid::Uuid;
 ///   delivers again and skips nothing (`a_restored_store_delivers_again_and_skips_nothing`).
 /// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
 ///   an earlier one of the key is unsettled in another claim
-///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`); where
+///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`,
+///   `every_mix_of_outcomes_keeps_the_order_of_its_key`); where
 ///   writers of a key do not take turns, either of two that append before the other commits may come
 ///   first if nothing was claimed in between (`a_late_commit_comes_after_what_was_claimed`).
 /// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`,
@@ -50,6 +51,13 @@ use uuid::Uuid;
 ///   none, and later calls on the handle work (`a_dropped_claim_loses_nothing`,
 ///   `a_dropped_settlement_is_applied_or_not`, `a_dropped_quarantine_is_applied_or_not`,
 ///   `a_dropped_look_changes_nothing`).
+/// - **S11** The payloads and headers of a claim have at most [`ClaimLimit::bytes`] together, unless
+///   the claim is a single event, and a store reads no more of them than that
+///   (`a_claim_is_within_its_bytes`). S6 holds where a single event fills a claim, too
+///   (`neither_starves_where_each_event_fills_a_claim`).
+/// - **S12** A key with many events does not hold up the events of other keys
+///   (`a_key_with_many_events_does_not_hold_up_the_others`), and a claim that is open leaves work to
+///   other workers (`an_open_claim_leaves_work_to_others`).
 ///
 /// An append of an id or an idempotency token that is taken is a
 /// [`Duplicate`](crate::ErrorKind::Duplicate), and nothing of the append remains
@@ -71,7 +79,7 @@ use uuid::Uuid;
 /// `a_cut_look_changes_nothing`, `a_store_is_connected_again_however_a_connection_ends`).
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
-    /// Leases up to `limit` due events to the caller for `lease`.
+    /// Leases due events to the caller for `lease`, within `limit`.
     ///
     /// Events stand in the order in which they must be published. A store may take only a part of
     /// what is due, and may hold the rest back until a claim is settled that has other events of the
@@ -92,7 +100,7 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// # Cancel safety
     ///
     /// If the future is dropped the claim may stand; its lease then runs out.
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError>;
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError>;
 
     /// Ends a claim: the outcome of each of its events, in one transaction.
     ///
@@ -143,7 +151,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// before the letter go on (`events_before_a_letter_go_on`), and keep their time when it is
     /// replayed (`a_replay_does_not_hurry_an_event_before_it`). An event that no worker took up has no
     /// place from which to hold, and is busy (`an_event_that_nobody_took_up_is_busy`). One without a
-    /// key holds nothing (`an_event_without_a_key_holds_nothing`).
+    /// key holds nothing (`an_event_without_a_key_holds_nothing`). All of this is so whichever outcomes
+    /// the events of a key have in one settlement (`every_mix_of_outcomes_keeps_a_hold`).
     fn holds_keys(&self) -> bool {
         false
     }
@@ -169,6 +178,37 @@ pub trait OutboxStorage: Send + Sync + Debug {
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
         let _ = limit;
         Ok(0)
+    }
+}
+
+/// How much one claim may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClaimLimit {
+    /// The most events, at least 1.
+    pub events: usize,
+    /// The most bytes of payloads and headers together (S11). A single event may be larger.
+    pub bytes: usize,
+}
+
+impl ClaimLimit {
+    /// The default of [`bytes`](Self::bytes): 16 MiB.
+    pub const BYTES: usize = 16 * 1024 * 1024;
+
+    /// Up to `events` events, within the default number of bytes.
+    #[must_use]
+    pub fn events(events: usize) -> Self {
+        Self {
+            events,
+            bytes: Self::BYTES,
+        }
+    }
+
+    /// Replaces the number of bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
     }
 }
 

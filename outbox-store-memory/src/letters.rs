@@ -1,25 +1,24 @@
 //! The quarantine.
 
 use crate::MemoryOutbox;
-use crate::state::{Group, State};
+use crate::state::{Group, Letter, State};
 use async_trait::async_trait;
 use outbox_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, EventId, OutboxError,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Event, EventId, OutboxError,
 };
 use std::collections::HashMap;
 
 fn matches(filter: &DeadLetterFilter, letter: &DeadLetter) -> bool {
-    let event = &letter.event;
     let error = letter.last_error.as_deref().unwrap_or_default();
     filter
         .ids
         .as_ref()
-        .is_none_or(|ids| ids.contains(&event.id))
+        .is_none_or(|ids| ids.contains(&letter.id))
         && filter
             .event_type
             .as_ref()
-            .is_none_or(|name| *name == event.event_type)
-        && (filter.ordering_key.is_none() || filter.ordering_key == event.ordering_key)
+            .is_none_or(|name| *name == letter.event_type)
+        && (filter.ordering_key.is_none() || filter.ordering_key == letter.ordering_key)
         && filter
             .error_contains
             .as_ref()
@@ -34,12 +33,12 @@ impl State {
         &mut self,
         filter: &DeadLetterFilter,
         limit: usize,
-        mut keep: impl FnMut(&mut Self, DeadLetter) -> bool,
+        mut keep: impl FnMut(&mut Self, Letter) -> bool,
     ) -> Vec<EventId> {
         let matching = self
             .letters
             .iter()
-            .filter(|(_, letter)| matches(filter, letter));
+            .filter(|(_, letter)| matches(filter, &letter.about));
         let positions: Vec<u64> = matching
             .take(limit)
             .map(|(position, _)| *position)
@@ -71,14 +70,15 @@ impl DeadLetters for MemoryOutbox {
             .letters
             .range(after.map_or(0, |after| after.saturating_add(1))..);
         let matching = later
-            .map(|(_, letter)| letter)
-            .filter(|letter| matches(filter, letter));
+            .map(|(_, letter)| &letter.about)
+            .filter(|about| matches(filter, about));
         Ok(matching.take(limit).cloned().collect())
     }
 
-    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
-        let filter = DeadLetterFilter::ids([id]);
-        Ok(self.list(&filter, None, 1).await?.pop())
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
+        let state = self.lock();
+        let letter = state.letters.values().find(|letter| letter.about.id == id);
+        Ok(letter.map(|letter| (letter.about.clone(), letter.event.clone())))
     }
 
     async fn replay(
@@ -117,10 +117,11 @@ impl DeadLetters for MemoryOutbox {
         for letter in state
             .letters
             .values()
-            .filter(|letter| matches(filter, letter))
+            .map(|letter| &letter.about)
+            .filter(|about| matches(filter, about))
         {
             let at = letter.quarantined_at;
-            let key = (letter.event.event_type.clone(), letter.last_error.clone());
+            let key = (letter.event_type.clone(), letter.last_error.clone());
             let group = groups
                 .entry(key.clone())
                 .or_insert_with(|| DeadLetterGroup::new(key.0, key.1, 0, at, at));

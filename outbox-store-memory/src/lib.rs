@@ -5,7 +5,7 @@ mod state;
 
 use async_trait::async_trait;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, Clock, DlqEntry, Event, OutboxError, OutboxStorage,
+    Backlog, Claim, ClaimLimit, ClaimToken, Clock, DlqEntry, Event, OutboxError, OutboxStorage,
     QuarantineOutcome, Settlement,
 };
 use state::State;
@@ -93,18 +93,10 @@ impl MemoryTransaction {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for an empty event type; none is added then.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a field outside the limits of
+    /// [`Event::validate`]; none is added then.
     pub fn append(&mut self, events: &[Event]) -> Result<(), OutboxError> {
-        if events.iter().any(|event| event.event_type.is_empty()) {
-            let what = "event type";
-            return Err(OutboxError::invalid(
-                state::BACKEND,
-                "append",
-                what,
-                "",
-                "a name",
-            ));
-        }
+        events.iter().try_for_each(Event::validate)?;
         self.events.extend_from_slice(events);
         Ok(())
     }
@@ -124,7 +116,7 @@ impl MemoryTransaction {
 
 #[async_trait]
 impl OutboxStorage for MemoryOutbox {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         let now = self.clock.now();
         self.lock().claim(limit, lease, now)
     }

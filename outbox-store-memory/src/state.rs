@@ -3,8 +3,8 @@
 mod quarantine;
 
 use outbox_core::{
-    Backlog, Claim, ClaimToken, ClaimedEvent, DeadLetter, ErrorKind, ErrorText, Event, EventId,
-    OutboxError, Outcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetter, ErrorKind, ErrorText, Event,
+    EventId, OutboxError, Outcome, Settlement,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -74,6 +74,76 @@ impl KeyState {
     }
 }
 
+/// A dead letter with its event.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    pub(crate) about: DeadLetter,
+    pub(crate) event: Event,
+}
+
+/// A claim while it is put together.
+#[derive(Debug)]
+struct Draft {
+    token: ClaimToken,
+    limit: ClaimLimit,
+    now: SystemTime,
+    rows: BTreeSet<u64>,
+    /// Of each key, how many events were taken.
+    taken: HashMap<Key, usize>,
+    /// Keys whose fresh events were all taken so far.
+    open: HashSet<Key>,
+    bytes: usize,
+    /// What may be taken in this step: of the whole, and of one key.
+    events_now: usize,
+    bytes_now: usize,
+    of_a_key: usize,
+}
+
+impl Draft {
+    fn new(token: ClaimToken, limit: ClaimLimit, now: SystemTime) -> Self {
+        Self {
+            token,
+            limit,
+            now,
+            rows: BTreeSet::new(),
+            taken: HashMap::new(),
+            open: HashSet::new(),
+            bytes: 0,
+            events_now: limit.events,
+            bytes_now: limit.bytes,
+            of_a_key: limit.events,
+        }
+    }
+
+    /// Sets which part of the claim may be filled from now on, and which part of it by one key.
+    fn share(&mut self, part: usize, of_a_key: usize) {
+        self.events_now = self.limit.events.div_ceil(part);
+        self.bytes_now = self.limit.bytes / part;
+        self.of_a_key = self.limit.events.div_ceil(of_a_key).max(2);
+    }
+
+    /// S11: a single event may be larger than the bytes.
+    fn is_full(&self, event: &Event) -> bool {
+        self.rows.len() >= self.events_now
+            || !self.rows.is_empty() && self.bytes + event.size() > self.bytes_now
+    }
+
+    /// Whether the event is of this claim now.
+    fn take(&mut self, number: u64, key: &Key, event: &Event) -> bool {
+        let taken = self.taken.entry(key.clone()).or_default();
+        if *taken >= self.of_a_key {
+            return false;
+        }
+        *taken += 1;
+        let full = self.is_full(event);
+        if !full {
+            self.rows.insert(number);
+            self.bytes += event.size();
+        }
+        !full
+    }
+}
+
 #[derive(Debug)]
 struct ClaimState {
     leased_until: SystemTime,
@@ -93,7 +163,7 @@ pub(crate) struct State {
     claims: HashMap<ClaimToken, ClaimState>,
     /// The letters that hold their key, by their place in the log.
     holds: HashMap<Key, BTreeMap<u64, EventId>>,
-    pub(crate) letters: BTreeMap<u64, DeadLetter>,
+    pub(crate) letters: BTreeMap<u64, Letter>,
     pub(crate) last_letter: u64,
 }
 
@@ -161,11 +231,11 @@ impl State {
 
     pub(crate) fn claim(
         &mut self,
-        limit: usize,
+        limit: ClaimLimit,
         lease: Duration,
         now: SystemTime,
     ) -> Result<Claim, OutboxError> {
-        if limit == 0 {
+        if limit.events == 0 {
             return Err(OutboxError::invalid(
                 BACKEND,
                 "claim",
@@ -176,37 +246,53 @@ impl State {
         }
         self.expire(now);
         self.turn += 1;
-        let even = self.turn.is_multiple_of(2);
         let token = ClaimToken::new();
-        let due = self.due_keys(now);
-        let mut rows = BTreeSet::new();
-        match due.first() {
-            Some((key, true)) if even => self.take_alone(key, token, &mut rows),
-            _ => {
-                let share = if even { limit.div_ceil(2) } else { limit / 2 };
-                self.take_waiting(&due, share, token, now, &mut rows);
-                self.take_fresh(limit, token, now, &mut rows);
-                self.take_waiting(&due, limit, token, now, &mut rows);
-                if let (true, Some((key, _))) = (rows.is_empty(), due.iter().find(|key| key.1)) {
-                    self.take_alone(key, token, &mut rows);
-                }
-            }
-        }
-        if rows.is_empty() {
+        let mut draft = Draft::new(token, limit, now);
+        self.fill(&mut draft);
+        if draft.rows.is_empty() {
             return Ok(Claim::empty());
         }
+        let rows = draft.rows;
         let events = rows.iter().filter_map(|row| self.claimed(*row)).collect();
         let leased_until = now + lease.min(LONGEST);
         self.claims.insert(token, ClaimState { leased_until, rows });
         Ok(Claim::new(token, events))
     }
 
-    /// The keys that may be claimed, the longest due first, and whether each is suspect.
-    fn due_keys(&self, now: SystemTime) -> Vec<(Key, bool)> {
+    /// S6: what waits and what is fresh have half of the claim each, by turns the first half, and
+    /// either takes what the other leaves. S13: a key has a quarter, but two events at least, until no other key has an event.
+    fn fill(&mut self, draft: &mut Draft) {
+        let even = self.turn.is_multiple_of(2);
+        let due = self.due_keys(draft);
+        if let (true, Some((key, true))) = (even, due.first()) {
+            return self.take_alone(key, draft);
+        }
+        draft.share(2, 4);
+        if even {
+            self.take_waiting(&due, draft);
+            draft.share(1, 4);
+            self.take_fresh(draft);
+        } else {
+            self.take_fresh(draft);
+            draft.share(1, 4);
+        }
+        self.take_waiting(&due, draft);
+        self.take_fresh(draft);
+        draft.share(1, 1);
+        let due = self.due_keys(draft);
+        self.take_waiting(&due, draft);
+        if let (true, Some((key, _))) = (draft.rows.is_empty(), due.iter().find(|key| key.1)) {
+            self.take_alone(key, draft);
+        }
+    }
+
+    /// The keys of which the claim may take more, the longest due first, and whether each is suspect.
+    fn due_keys(&self, draft: &Draft) -> Vec<(Key, bool)> {
+        let free = |key: &KeyState| key.claim.is_none_or(|token| token == draft.token);
         let mut due: Vec<_> = self
             .keys
             .iter()
-            .filter(|(name, key)| key.claim.is_none() && key.due <= now && !self.is_held(name, key))
+            .filter(|(name, key)| free(key) && key.due <= draft.now && !self.is_held(name, key))
             .map(|(name, key)| {
                 (
                     key.due,
@@ -222,76 +308,59 @@ impl State {
             .collect()
     }
 
-    fn take_alone(&mut self, key: &Key, token: ClaimToken, rows: &mut BTreeSet<u64>) {
+    fn take_alone(&mut self, key: &Key, draft: &mut Draft) {
         if let Some(state) = self.keys.get_mut(key) {
-            state.claim = Some(token);
-            rows.extend(state.rows.first());
+            state.claim = Some(draft.token);
+            draft.rows.extend(state.rows.first());
         }
     }
 
-    fn take_waiting(
-        &mut self,
-        due: &[(Key, bool)],
-        limit: usize,
-        token: ClaimToken,
-        now: SystemTime,
-        rows: &mut BTreeSet<u64>,
-    ) {
+    fn take_waiting(&mut self, due: &[(Key, bool)], draft: &mut Draft) {
         for (name, _) in due.iter().filter(|(_, suspect)| !suspect) {
             let hold = self.hold_of(name);
             let Some(key) = self.keys.get_mut(name) else {
                 continue;
             };
-            if rows.len() >= limit || key.claim.is_some() {
-                continue;
-            }
-            for row in key.rows.range(..hold) {
-                let available = self.log.get(row).and_then(|row| row.event.available_at);
-                if let Some(at) = available.filter(|at| *at > now) {
+            for number in key.rows.range(..hold) {
+                let Some(row) = self.log.get(number) else {
+                    continue;
+                };
+                if let Some(at) = row.event.available_at.filter(|at| *at > draft.now) {
                     if key.claim.is_none() {
                         key.due = at;
                     }
                     break;
                 }
-                if rows.len() >= limit {
+                if !draft.rows.contains(number) && !draft.take(*number, name, &row.event) {
                     break;
                 }
-                rows.insert(*row);
-                key.claim = Some(token);
+                key.claim = Some(draft.token);
             }
         }
     }
 
-    fn take_fresh(
-        &mut self,
-        limit: usize,
-        token: ClaimToken,
-        now: SystemTime,
-        rows: &mut BTreeSet<u64>,
-    ) {
-        // Keys taken as waiting end before the cursor; what follows of them waits behind.
-        let mut fresh = HashSet::new();
+    fn take_fresh(&mut self, draft: &mut Draft) {
         for (&number, row) in self.log.range(self.cursor + 1..) {
-            if rows.len() >= limit {
+            if draft.is_full(&row.event) {
                 break;
             }
             self.cursor = number;
             let name = Key::of(&row.event);
-            let due = row.event.available_at.filter(|at| *at > now);
+            let due = row.event.available_at.filter(|at| *at > draft.now);
             let known = self.keys.contains_key(&name) || self.holds.contains_key(&name);
             let key = self
                 .keys
                 .entry(name.clone())
-                .or_insert_with(|| KeyState::waiting(due.unwrap_or(now)));
+                .or_insert_with(|| KeyState::waiting(due.unwrap_or(draft.now)));
             key.rows.insert(number);
-            let open = !known || fresh.contains(&name);
-            if open && due.is_none() {
-                key.claim = Some(token);
-                rows.insert(number);
-                fresh.insert(name);
+            // Of a key that was known before, what follows waits behind what is there.
+            let open = !known || draft.open.contains(&name);
+            if open && due.is_none() && draft.take(number, &name, &row.event) {
+                key.claim = Some(draft.token);
+                draft.open.insert(name);
             } else {
-                // A delayed event closes its key for those behind it.
-                fresh.remove(&name);
+                // An event that is left behind closes its key for those behind it.
+                draft.open.remove(&name);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the suite cannot test of every store.
 
-use outbox_core::{Event, OutboxStorage, Outcome, Settlement};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
 use outbox_store_memory::MemoryOutbox;
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ async fn the_longest_times_are_taken() {
     let store = MemoryOutbox::new();
     let events = [Event::new("a", "1"), Event::new("b", "2")];
     store.append(&events).expect("appended");
-    let claim = store.claim(10, Duration::MAX).await.expect("claimed");
+    let claim = store
+        .claim(ClaimLimit::events(10), Duration::MAX)
+        .await
+        .expect("claimed");
     let delay = Duration::MAX;
     let retry = Outcome::Retry {
         delay,
@@ -21,6 +24,9 @@ async fn the_longest_times_are_taken() {
     ];
     let settled = store.settle(claim.token, &settlements).await;
     settled.expect("settled");
-    let next = store.claim(10, Duration::MAX).await.expect("claimed");
+    let next = store
+        .claim(ClaimLimit::events(10), Duration::MAX)
+        .await
+        .expect("claimed");
     assert!(next.events.is_empty(), "{next:?}");
 }

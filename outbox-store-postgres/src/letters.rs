@@ -5,7 +5,8 @@ use crate::settle::{lock_lanes, promote};
 use crate::{PostgresOutbox, row};
 use async_trait::async_trait;
 use outbox_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorText, EventId, OutboxError,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorText, Event, EventId,
+    OutboxError,
 };
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
 use sqlx::postgres::{PgArguments, PgRow};
@@ -21,15 +22,13 @@ impl DeadLetters for PostgresOutbox {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, OutboxError> {
-        const LIST: &str = "list";
-        let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
-        let rows = self.driver.fetch(LIST, query).await?;
-        row::collect(LIST, &rows, row::letter)
+        let letters = self.read_letters("list", filter, after, limit).await?;
+        Ok(letters.into_iter().map(|(about, _)| about).collect())
     }
 
-    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
-        let letters = self.list(&DeadLetterFilter::ids([id]), None, 1).await?;
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
+        let filter = DeadLetterFilter::ids([id]);
+        let letters = self.read_letters("find", &filter, None, 1).await?;
         Ok(letters.into_iter().next())
     }
 
@@ -64,6 +63,19 @@ impl DeadLetters for PostgresOutbox {
 }
 
 impl PostgresOutbox {
+    async fn read_letters(
+        &self,
+        operation: &'static str,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
+        let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
+        let rows = self.driver.fetch(operation, query).await?;
+        row::collect(operation, &rows, row::letter)
+    }
+
     /// Replays or purges. Where a letter held its key, the key may go on: then the lane is locked,
     /// so that an event which begins to wait at this moment is seen here or sees the letter gone.
     async fn take_letters(

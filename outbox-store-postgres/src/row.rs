@@ -42,14 +42,14 @@ pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
 }
 
 /// A letter: `position`, the event's columns, then what is known of its failures.
-pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
+pub(crate) fn letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)> {
     let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
     let quarantined_at = row.try_get::<PgTime, _>(14)?.0;
     let event = match read(row, 1, |json| Ok(headers(json).unwrap_or_default())) {
         Ok(event) => event,
         Err(reason) => Event::new(reason.as_str(), Vec::new()).id(id(row, 1)?),
     };
-    let mut letter = DeadLetter::new(position, event, quarantined_at);
+    let mut letter = DeadLetter::new(position, &event, quarantined_at);
     letter.failure_count = count(row.try_get(10)?);
     letter.last_error = row
         .try_get::<Option<String>, _>(11)?
@@ -57,7 +57,7 @@ pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     letter.first_failed_at = row.try_get::<PgTime, _>(12)?.0;
     letter.last_failed_at = row.try_get::<PgTime, _>(13)?.0;
     letter.replays = count(i64::from(row.try_get::<i32, _>(15)?));
-    Ok(letter)
+    Ok((letter, event))
 }
 
 /// Reads each row.

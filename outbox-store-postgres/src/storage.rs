@@ -3,7 +3,8 @@
 use crate::PostgresOutbox;
 use async_trait::async_trait;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, OutboxError, OutboxStorage, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
+    QuarantineOutcome, Settlement,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,14 +15,14 @@ const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl OutboxStorage for PostgresOutbox {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
-        if limit == 0 {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
+        if limit.events == 0 {
             let allowed = "at least 1";
             return Err(OutboxError::invalid(
                 "postgres", "claim", "limit", 0, allowed,
             ));
         }
-        self.take(limit, lease).await
+        self.take(limit.events, lease).await
     }
 
     async fn settle(

@@ -4,8 +4,8 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
-    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_postgres::PostgresOutbox;
 use std::collections::HashMap;
@@ -55,7 +55,8 @@ async fn work(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
     for _ in 0..TURNS {
         let limit = 1 + below(&mut seed, 9);
         let lease = Duration::from_millis(1 + random(&mut seed) % 40);
-        let claim = allowed(store.claim(limit, lease).await).expect("no lease yet");
+        let claim =
+            allowed(store.claim(ClaimLimit::events(limit), lease).await).expect("no lease yet");
         if claim.events.is_empty() || random(&mut seed).is_multiple_of(8) {
             continue;
         }
@@ -112,7 +113,10 @@ async fn rest(own: &Own, store: &PostgresOutbox) -> Vec<EventId> {
     let mut rest = Vec::new();
     while store.backlog().await.expect("read").pending > 0 {
         own.elapse(2 * LEASE).await;
-        let claim: Claim = store.claim(100, LEASE).await.expect("claimed");
+        let claim: Claim = store
+            .claim(ClaimLimit::events(100), LEASE)
+            .await
+            .expect("claimed");
         let ids = claim.events.iter().map(|one| one.event.id);
         let published: Vec<Settlement> = ids
             .clone()
@@ -130,7 +134,7 @@ async fn rest(own: &Own, store: &PostgresOutbox) -> Vec<EventId> {
 async fn letters(store: &PostgresOutbox) -> Vec<EventId> {
     let all = DeadLetterFilter::all();
     let letters = store.list(&all, None, 10 * EVENTS).await.expect("listed");
-    letters.iter().map(|letter| letter.event.id).collect()
+    letters.iter().map(|letter| letter.id).collect()
 }
 
 async fn each_event_ends_in_one_place(hold: bool) {

@@ -2,7 +2,7 @@
 //! an opening. All connections are the pool's only one, so that a call that keeps it is found.
 
 use outbox_conformance::{CrashPoint, at_each_point};
-use outbox_core::{Event, EventId, OutboxStorage, Outcome, Settlement};
+use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage, Outcome, Settlement};
 use outbox_store_postgres::sqlx::{Connection, PgPool};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
 use std::time::Duration;
@@ -38,7 +38,9 @@ async fn append_at(
 async fn publish_all(store: &PostgresOutbox) -> Vec<EventId> {
     let mut published = Vec::new();
     loop {
-        let claim = store.claim(10, Duration::from_secs(30)).await;
+        let claim = store
+            .claim(ClaimLimit::events(10), Duration::from_secs(30))
+            .await;
         let claim = claim.expect("claimed");
         if claim.events.is_empty() {
             return published;

@@ -5,8 +5,8 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
-    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
-    OutboxStorage, Outcome,
+    Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage, Outcome,
 };
 use outbox_store_postgres::PostgresOutbox;
 use outbox_store_postgres::sqlx::{Connection, Executor};
@@ -126,7 +126,7 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
     let entry = [DlqEntry::new(events[2].id, 3, now, now)];
     own.its_wire().go_silent();
     let kinds = [
-        kind(store.claim(1, LEASE).await),
+        kind(store.claim(ClaimLimit::events(1), LEASE).await),
         kind(store.settle(first.token, &published).await),
         kind(store.quarantine_events(&entry).await),
         kind(store.list(&all, None, 10).await),
@@ -145,7 +145,10 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
 }
 
 async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
-    store.claim(limit, LEASE).await.expect("claimed")
+    store
+        .claim(ClaimLimit::events(limit), LEASE)
+        .await
+        .expect("claimed")
 }
 
 fn ids(claim: &Claim) -> BTreeSet<EventId> {

@@ -2,7 +2,7 @@
 
 mod support;
 
-use outbox_core::{DeadLetterFilter, DeadLetters, Event, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, DeadLetterFilter, DeadLetters, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection, Row};
 use std::time::Duration;
 use support::{Own, each};
@@ -32,7 +32,10 @@ async fn an_event_that_begins_to_wait_while_its_letter_is_purged_goes_on() {
     let store = own.open().await.holding_keys();
     let [dead, successor] = [0, 1].map(|_| Event::new("held", "").ordering_key("k"));
     own.append(&[dead]).await;
-    let claim = store.claim(1, LEASE).await.expect("claimed");
+    let claim = store
+        .claim(ClaimLimit::events(1), LEASE)
+        .await
+        .expect("claimed");
     let reason = "never".into();
     let dead = each(&claim, &Outcome::Dead { reason });
     store.settle(claim.token, &dead).await.expect("settled");
@@ -43,7 +46,7 @@ async fn an_event_that_begins_to_wait_while_its_letter_is_purged_goes_on() {
         .expect("closed");
     own.append(std::slice::from_ref(&successor)).await;
     let claiming = store.clone();
-    let claim = tokio::spawn(async move { claiming.claim(1, LEASE).await });
+    let claim = tokio::spawn(async move { claiming.claim(ClaimLimit::events(1), LEASE).await });
     while waiting(&mut gate).await < 1 {}
     let purging = store.clone();
     let all = DeadLetterFilter::all();
@@ -53,7 +56,10 @@ async fn an_event_that_begins_to_wait_while_its_letter_is_purged_goes_on() {
     assert_eq!(purge.await.expect("ended").expect("purged").len(), 1);
     let mut claim = claim.await.expect("ended").expect("claimed");
     if claim.events.is_empty() {
-        claim = store.claim(1, LEASE).await.expect("claimed");
+        claim = store
+            .claim(ClaimLimit::events(1), LEASE)
+            .await
+            .expect("claimed");
     }
     let claimed: Vec<_> = claim.events.iter().map(|one| one.event.id).collect();
     assert_eq!(claimed, [successor.id]);

@@ -2,7 +2,7 @@
 
 mod support;
 
-use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
 use outbox_store_postgres::{PostgresOutbox, append};
 use std::sync::Arc;
@@ -45,7 +45,10 @@ async fn late_commits_are_neither_missed_nor_repeated_and_keep_their_order() {
 async fn publish_all(store: &PostgresOutbox) -> usize {
     let mut count = 0;
     loop {
-        let claim = store.claim(10, LEASE).await.expect("claimed");
+        let claim = store
+            .claim(ClaimLimit::events(10), LEASE)
+            .await
+            .expect("claimed");
         if claim.events.is_empty() {
             return count;
         }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx;
 use outbox_store_postgres::{DriverOptions, PostgresOutbox};
 use std::time::Duration;
@@ -25,7 +25,10 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
     let store = opened.expect("opened");
     let mut published = 0;
     loop {
-        let claim = store.claim(100, LEASE).await.expect("claimed");
+        let claim = store
+            .claim(ClaimLimit::events(100), LEASE)
+            .await
+            .expect("claimed");
         if claim.events.is_empty() {
             break;
         }

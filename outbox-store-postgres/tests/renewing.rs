@@ -2,7 +2,7 @@
 
 mod support;
 
-use outbox_core::{Claim, Event, OutboxStorage, Outcome};
+use outbox_core::{Claim, ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
 use outbox_store_postgres::{PostgresOutbox, append};
 use std::sync::Arc;
@@ -35,7 +35,10 @@ async fn size(connection: &mut PgConnection, table: &'static str) -> i64 {
 }
 
 async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
-    store.claim(limit, LEASE).await.expect("claimed")
+    store
+        .claim(ClaimLimit::events(limit), LEASE)
+        .await
+        .expect("claimed")
 }
 
 async fn settle(store: &PostgresOutbox, claim: &Claim, outcome: &Outcome) -> Vec<Event> {

@@ -4,7 +4,8 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
-    Claim, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId, OutboxStorage, Outcome,
+    Claim, ClaimLimit, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId, OutboxStorage,
+    Outcome,
 };
 use outbox_store_postgres::sqlx::Executor;
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
@@ -29,7 +30,10 @@ fn ids(events: &[Event]) -> Vec<EventId> {
 }
 
 async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
-    store.claim(limit, LEASE).await.expect("claimed")
+    store
+        .claim(ClaimLimit::events(limit), LEASE)
+        .await
+        .expect("claimed")
 }
 
 async fn settle(store: &PostgresOutbox, claim: &Claim, outcome: &Outcome) {

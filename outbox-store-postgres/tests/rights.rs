@@ -4,7 +4,8 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, OutboxError, OutboxStorage, Outcome,
+    ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, OutboxError,
+    OutboxStorage, Outcome,
 };
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
@@ -185,7 +186,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
         .map(|name| Event::new(*name, "").idempotency_token(format!("{name} {foreign}")))
         .collect();
     cast.own.append(&events).await;
-    let claim = outbox.claim(10, LEASE).await?;
+    let claim = outbox.claim(ClaimLimit::events(10), LEASE).await?;
     let mut settlements = each(&claim, &Outcome::Published);
     for (event, settlement) in claim.events.iter().zip(&mut settlements) {
         settlement.outcome = match &*event.event.event_type {
@@ -203,7 +204,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
         };
     }
     outbox.settle(claim.token, &settlements).await?;
-    let again = outbox.claim(10, LEASE).await?;
+    let again = outbox.claim(ClaimLimit::events(10), LEASE).await?;
     outbox
         .settle(again.token, &each(&again, &Outcome::Published))
         .await?;
@@ -214,10 +215,10 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     outbox.quarantine_events(&entries).await?;
     outbox.replay(&DeadLetterFilter::all(), 10).await?;
     // A claim that is lost, then tried alone, then dead and gone.
-    outbox.claim(10, LEASE).await?;
+    outbox.claim(ClaimLimit::events(10), LEASE).await?;
     cast.own.elapse(2 * LEASE).await;
     loop {
-        let alone = outbox.claim(10, LEASE).await?;
+        let alone = outbox.claim(ClaimLimit::events(10), LEASE).await?;
         if alone.events.is_empty() {
             break;
         }

@@ -7,7 +7,7 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
-    Claim, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
+    Claim, ClaimLimit, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
 };
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, Connection, Executor, PgConnection, PgPool, Row};
@@ -87,7 +87,7 @@ impl Stage {
             .await
             .expect("closed");
         let slow = self.slow.clone();
-        let claim = tokio::spawn(async move { slow.claim(10, LEASE).await });
+        let claim = tokio::spawn(async move { slow.claim(ClaimLimit::events(10), LEASE).await });
         let waits = "SELECT count(*) FROM pg_locks
                      WHERE locktype = 'advisory' AND NOT granted AND database =
                            (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -99,7 +99,11 @@ impl Stage {
     async fn retried(&self) -> EventId {
         let event = keyed();
         self.own.append(std::slice::from_ref(&event)).await;
-        let claim = self.quick.claim(1, LEASE).await.expect("claimed");
+        let claim = self
+            .quick
+            .claim(ClaimLimit::events(1), LEASE)
+            .await
+            .expect("claimed");
         let (delay, error) = (Duration::from_secs(1), "refused".into());
         settle(&self.quick, &claim, &Outcome::Retry { delay, error }).await;
         self.own.elapse(2 * delay).await;
@@ -108,7 +112,11 @@ impl Stage {
 
     /// Publishes what the quick handle can claim, up to `limit` events, in the meantime.
     async fn publish(&self, limit: usize) -> Vec<EventId> {
-        let claim = self.quick.claim(limit, LEASE).await.expect("claimed");
+        let claim = self
+            .quick
+            .claim(ClaimLimit::events(limit), LEASE)
+            .await
+            .expect("claimed");
         settle(&self.quick, &claim, &Outcome::Published).await;
         ids(&claim)
     }
@@ -157,7 +165,11 @@ async fn a_claim_that_goes_on_with_a_window_that_has_ended_meanwhile_loses_nothi
     let (events, later) = ([keyed(), keyed(), keyed()], [keyed(), keyed()]);
     stage.own.append(&events).await;
     // Of a single lane there is more: the next claim goes on with its window.
-    let first = stage.slow.claim(1, LEASE).await.expect("claimed");
+    let first = stage
+        .slow
+        .claim(ClaimLimit::events(1), LEASE)
+        .await
+        .expect("claimed");
     settle(&stage.slow, &first, &Outcome::Published).await;
     let (claim, gate) = stage.begin(NEXT).await;
     assert_eq!(stage.publish(10).await, [events[1].id, events[2].id]);
@@ -180,9 +192,17 @@ async fn a_claim_that_saw_a_suspect_before_it_was_published_does_not_get_it() {
     let stage = Stage::set().await;
     let event = keyed();
     stage.own.append(std::slice::from_ref(&event)).await;
-    stage.quick.claim(1, LEASE).await.expect("claimed");
+    stage
+        .quick
+        .claim(ClaimLimit::events(1), LEASE)
+        .await
+        .expect("claimed");
     stage.own.elapse(2 * LEASE).await;
-    let suspect = stage.quick.claim(1, LEASE).await.expect("claimed");
+    let suspect = stage
+        .quick
+        .claim(ClaimLimit::events(1), LEASE)
+        .await
+        .expect("claimed");
     let delay = Duration::ZERO;
     settle(&stage.quick, &suspect, &Outcome::Released { delay }).await;
     let (claim, gate) = stage.begin(WAITING).await;
@@ -245,7 +265,10 @@ async fn a_settlement_that_lacks_one_of_its_lanes_moves_no_cursor() {
     let store = own.open().await;
     let events: Vec<Event> = (0..8).map(|_| Event::new("stale", "")).collect();
     own.append(&events).await;
-    let claim = store.claim(10, LEASE).await.expect("claimed");
+    let claim = store
+        .claim(ClaimLimit::events(10), LEASE)
+        .await
+        .expect("claimed");
     assert_eq!(claim.events.len(), 8);
     let other = "UPDATE outbox.outbox_lanes SET token = gen_random_uuid()
                  WHERE lane = (SELECT max(lane) FROM outbox.outbox_lanes WHERE token IS NOT NULL)";

@@ -2,7 +2,7 @@
 
 mod support;
 
-use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgListener;
 use outbox_store_postgres::sqlx::{Executor, PgConnection, Row};
 use outbox_store_postgres::{PostgresOutbox, append};
@@ -43,7 +43,10 @@ async fn wakes(sleeper: JoinHandle<()>) {
 }
 
 async fn publish(store: &PostgresOutbox) -> usize {
-    let claim = store.claim(10, LEASE).await.expect("claimed");
+    let claim = store
+        .claim(ClaimLimit::events(10), LEASE)
+        .await
+        .expect("claimed");
     if !claim.events.is_empty() {
         let published = each(&claim, &Outcome::Published);
         store

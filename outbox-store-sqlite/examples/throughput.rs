@@ -1,7 +1,7 @@
 //! How many events a second are appended and drained: `cargo run --release -p outbox-store-sqlite
 //! --example throughput`.
 
-use outbox_core::{Event, OutboxError, OutboxStorage, Outcome, Settlement};
+use outbox_core::{ClaimLimit, Event, OutboxError, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use std::error::Error;
@@ -53,7 +53,9 @@ fn event(number: usize, keys: usize) -> Event {
 
 async fn drain(outbox: &SqliteOutbox, batch: usize) -> Result<(), OutboxError> {
     loop {
-        let claim = outbox.claim(batch, Duration::from_secs(30)).await?;
+        let claim = outbox
+            .claim(ClaimLimit::events(batch), Duration::from_secs(30))
+            .await?;
         if claim.events.is_empty() {
             return Ok(());
         }

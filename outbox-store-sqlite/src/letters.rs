@@ -5,8 +5,8 @@ use crate::keys::{Result as Step, during, look_again, run};
 use crate::row::{Key, event_id, letter};
 use async_trait::async_trait;
 use outbox_core::{
-    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, EventId,
-    OutboxError,
+    DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, Event,
+    EventId, OutboxError,
 };
 use outbox_driver_sqlite::{from_micros, micros};
 use rusqlite::types::Value;
@@ -97,12 +97,13 @@ impl DeadLetters for SqliteOutbox {
             conditions.push("position > ?", Value::Integer(after));
         }
         let end = in_order(limit);
+        let about = |row: &Row<'_>| letter(row).map(|(about, _)| about);
         let read =
-            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, letter));
+            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, about));
         self.driver.read(LIST, read).await
     }
 
-    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError> {
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         const FIND: &str = "find";
         let read = move |connection: &Connection| {
             connection

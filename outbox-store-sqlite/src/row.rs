@@ -72,10 +72,11 @@ fn event_to_show(row: &Row<'_>) -> Event {
 }
 
 /// A letter: `position`, the event's columns, then what is known of its failures.
-pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<(DeadLetter, Event)> {
     let quarantined_at = from_micros(row.get(14)?);
     let position = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-    let mut letter = DeadLetter::new(position, event_to_show(row), quarantined_at);
+    let event = event_to_show(row);
+    let mut letter = DeadLetter::new(position, &event, quarantined_at);
     letter.failure_count = count(row.get(10)?);
     letter.last_error = row
         .get::<_, Option<String>>(11)?
@@ -83,7 +84,7 @@ pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     letter.first_failed_at = from_micros(row.get(12)?);
     letter.last_failed_at = from_micros(row.get(13)?);
     letter.replays = count(row.get(15)?);
-    Ok(letter)
+    Ok((letter, event))
 }
 
 /// A count as callers know it; the column is wider.

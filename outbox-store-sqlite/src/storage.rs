@@ -7,7 +7,8 @@ use crate::status::{self, Outlook};
 use crate::{quarantine, settle};
 use async_trait::async_trait;
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DlqEntry, OutboxError, OutboxStorage, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
+    QuarantineOutcome, Settlement,
 };
 use outbox_driver_sqlite::micros;
 use std::time::Duration;
@@ -18,9 +19,9 @@ const LONGEST_LOOK: Duration = Duration::from_millis(25);
 
 #[async_trait]
 impl OutboxStorage for SqliteOutbox {
-    async fn claim(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         const CLAIM: &str = "claim";
-        if limit == 0 {
+        if limit.events == 0 {
             let allowed = "at least 1";
             return Err(OutboxError::invalid("sqlite", CLAIM, "limit", 0, allowed));
         }
@@ -37,7 +38,10 @@ impl OutboxStorage for SqliteOutbox {
             let take = move |connection: &_| {
                 let now = micros(clock.now());
                 let until = settle::later(now, lease);
-                during(CLAIM, claim::claim(connection, limit, now, until, holds))
+                during(
+                    CLAIM,
+                    claim::claim(connection, limit.events, now, until, holds),
+                )
             };
             if let Step::Done(claim) = self.driver.write(CLAIM, take).await? {
                 return Ok(claim);

@@ -1,7 +1,7 @@
 //! Callers that go away at each await point of a migration and of an opening.
 
 use outbox_conformance::{Folder, at_each_point};
-use outbox_core::{Event, OutboxStorage, Outcome, Settlement};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use std::path::Path;
@@ -15,7 +15,9 @@ async fn works(store: SqliteOutbox, path: &Path) {
     let transaction = begun.expect("begun");
     append(&transaction, &events).expect("appended");
     transaction.commit().expect("committed");
-    let claim = store.claim(10, Duration::from_secs(30)).await;
+    let claim = store
+        .claim(ClaimLimit::events(10), Duration::from_secs(30))
+        .await;
     let claim = claim.expect("claimed");
     let ids: Vec<_> = claim.events.iter().map(|one| one.event.id).collect();
     assert_eq!(ids, [events[0].id]);

@@ -2,8 +2,8 @@
 
 use outbox_conformance::{Folder, ManualClock, file_on_a_full_disk, on_a_full_disk};
 use outbox_core::{
-    Claim, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{DriverOptions, SqliteOutbox, append};
@@ -64,7 +64,7 @@ fn entry(id: EventId) -> [DlqEntry; 1] {
 /// While another connection holds the lock. Of the events the first is in the quarantine.
 async fn assert_only_looks_work(store: &SqliteOutbox, claim: &Claim, events: &[Event]) {
     let all = DeadLetterFilter::all();
-    unavailable(store.claim(1, LEASE).await);
+    unavailable(store.claim(ClaimLimit::events(1), LEASE).await);
     unavailable(store.settle(claim.token, &published(claim)).await);
     unavailable(store.quarantine_events(&entry(events[2].id)).await);
     unavailable(store.replay(&all, 10).await);
@@ -86,7 +86,10 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
         add(&mut producer, &three);
         let moved = store.quarantine_events(&entry(three[0].id)).await;
         assert_eq!(moved.expect("moved"), [QuarantineOutcome::Moved]);
-        let claim = store.claim(1, LEASE).await.expect("claimed");
+        let claim = store
+            .claim(ClaimLimit::events(1), LEASE)
+            .await
+            .expect("claimed");
         assert_eq!(ids(&claim), [three[1].id]);
         let before = store.backlog().await.expect("read");
         assert_eq!(
@@ -155,7 +158,10 @@ async fn in_a_storm_of_locks_each_event_is_settled_once() {
             add(&mut producer, &more);
             appended.extend(more.iter().map(|event| event.id));
         }
-        let claim = through(&meet, &mut refused, async || store.claim(5, LEASE).await).await;
+        let claim = through(&meet, &mut refused, async || {
+            store.claim(ClaimLimit::events(5), LEASE).await
+        })
+        .await;
         assert!(!claim.events.is_empty(), "an event is missing");
         let settle = async || store.settle(claim.token, &published(&claim)).await;
         through(&meet, &mut refused, settle).await;
@@ -208,7 +214,7 @@ async fn a_child_works_until_the_disk_is_full() {
             appended += BATCH;
         }
         if held.is_none() {
-            let claimed = store.claim(10, LEASE).await;
+            let claimed = store.claim(ClaimLimit::events(10), LEASE).await;
             held = claimed.map_err(|error| note(Err(error))).ok();
         }
         if let Some(claim) = &held {
@@ -249,7 +255,10 @@ async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
     clock.advance(LEASE);
     let mut left = Vec::new();
     loop {
-        let claim = store.claim(100, LEASE).await.expect("claimed");
+        let claim = store
+            .claim(ClaimLimit::events(100), LEASE)
+            .await
+            .expect("claimed");
         if claim.events.is_empty() {
             break;
         }

@@ -28,7 +28,7 @@ pub(super) async fn print(
         .await?;
     let record = broker.record();
     let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
-    let dead: HashSet<EventId> = letters.iter().map(|letter| letter.event.id).collect();
+    let dead: HashSet<EventId> = letters.iter().map(|letter| letter.id).collect();
 
     println!();
     println!(
@@ -122,7 +122,7 @@ fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) {
     let Some(letter) = letters.first() else {
         return;
     };
-    let id = letter.event.id;
+    let id = letter.id;
     let store = quoted(store);
     println!();
     println!("What next:");

@@ -142,7 +142,7 @@ impl<'a> Run<'a> {
             if page.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<EventId> = page.iter().map(|letter| letter.event.id).collect();
+            let ids: Vec<EventId> = page.iter().map(|letter| letter.id).collect();
             report.add(&if self.options.dry_run {
                 ids
             } else {

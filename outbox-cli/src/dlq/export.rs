@@ -1,10 +1,11 @@
 //! `outbox dlq export`.
 
 use super::letter;
-use super::pages::Pages;
+use super::pages::PAGE;
 use crate::cli::ExportOptions;
 use crate::failure::Failure;
 use crate::wiring::{self, Destination};
+use outbox_core::{ClaimLimit, DeadLetterFilter, DeadLetters};
 use std::fmt::Display;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -15,17 +16,20 @@ pub(super) async fn run(options: &ExportOptions) -> Result<(), Failure> {
     let url = options.store.url()?;
     let store = wiring::open_store(&url, false).await?;
     let filter = options.filter.filter();
-    let mut pages = Pages::new(&*store.letters, &filter);
+    let letters = Walk {
+        letters: &*store.letters,
+        filter: &filter,
+    };
     let count = match destination {
-        Destination::Stdout => write(&mut pages, &mut std::io::stdout()).await?,
-        Destination::File(path) => to_file(&mut pages, Path::new(path)).await?,
+        Destination::Stdout => letters.write(&mut std::io::stdout()).await?,
+        Destination::File(path) => to_file(&letters, Path::new(path)).await?,
     };
     eprintln!("exported: {count}");
     Ok(())
 }
 
 /// The file appears under its name when it is whole, and never replaces another.
-async fn to_file(pages: &mut Pages<'_>, path: &Path) -> Result<usize, Failure> {
+async fn to_file(letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
     let refused =
         |why: &dyn Display| Failure::Input(format!("cannot export to {}: {why}", path.display()));
     if path.exists() {
@@ -36,25 +40,37 @@ async fn to_file(pages: &mut Pages<'_>, path: &Path) -> Result<usize, Failure> {
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(folder).map_err(|error| refused(&error))?;
-    let count = write(pages, &mut file).await?;
+    let count = letters.write(&mut file).await?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path)
         .map_err(|error| refused(&error.error))?;
     Ok(count)
 }
 
-async fn write(pages: &mut Pages<'_>, out: &mut impl Write) -> Result<usize, Failure> {
-    let mut out = BufWriter::new(out);
-    let mut count = 0;
-    loop {
-        let page = pages.next().await?;
-        if page.is_empty() {
-            out.flush()?;
-            return Ok(count);
+/// All dead letters that match, with their events, in pages that fit into memory.
+struct Walk<'a> {
+    letters: &'a dyn DeadLetters,
+    filter: &'a DeadLetterFilter,
+}
+
+impl Walk<'_> {
+    async fn write(&self, out: &mut impl Write) -> Result<usize, Failure> {
+        let mut out = BufWriter::new(out);
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self
+                .letters
+                .export(self.filter, after, PAGE, ClaimLimit::BYTES)
+                .await?;
+            let Some((last, _)) = page.last() else {
+                out.flush()?;
+                return Ok(count);
+            };
+            after = Some(last.position);
+            for (letter, event) in &page {
+                writeln!(out, "{}", letter::json(letter, event)?)?;
+            }
+            count += page.len();
         }
-        for letter in &page {
-            writeln!(out, "{}", letter::json(letter)?)?;
-        }
-        count += page.len();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::ndjson::event_json;
 use crate::time::{micros, seconds};
-use outbox_core::DeadLetter;
+use outbox_core::{DeadLetter, Event};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::io;
@@ -22,9 +22,47 @@ struct Line<'a> {
     replays: u32,
 }
 
-/// The letter on one line, without the line break.
-pub(super) fn json(letter: &DeadLetter) -> io::Result<String> {
-    let event = &letter.event;
+/// A dead letter without its payload and headers.
+#[derive(Serialize)]
+struct Summary<'a> {
+    position: u64,
+    id: String,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    key: Option<&'a str>,
+    created_at: String,
+    content_type: &'a str,
+    payload_size: u64,
+    failure_count: u32,
+    last_error: Option<&'a str>,
+    first_failed_at: String,
+    last_failed_at: String,
+    quarantined_at: String,
+    replays: u32,
+}
+
+/// What is known of the dead letter, on one line, without the line break.
+pub(super) fn summary_json(letter: &DeadLetter) -> io::Result<String> {
+    let summary = Summary {
+        position: letter.position,
+        id: letter.id.to_string(),
+        event_type: &letter.event_type,
+        key: letter.ordering_key.as_deref(),
+        created_at: micros(letter.created_at),
+        content_type: &letter.content_type,
+        payload_size: letter.payload_size,
+        failure_count: letter.failure_count,
+        last_error: letter.last_error.as_deref(),
+        first_failed_at: seconds(letter.first_failed_at),
+        last_failed_at: seconds(letter.last_failed_at),
+        quarantined_at: seconds(letter.quarantined_at),
+        replays: letter.replays,
+    };
+    Ok(serde_json::to_string(&summary)?)
+}
+
+/// The dead letter with its event on one line, without the line break.
+pub(super) fn json(letter: &DeadLetter, event: &Event) -> io::Result<String> {
     let line = Line {
         position: letter.position,
         event: event_json(event)?,

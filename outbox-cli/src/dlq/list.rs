@@ -22,7 +22,7 @@ pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
         (count, last) = (count + page.len(), Some(end.position));
         for letter in &page {
             print(if options.json {
-                letter::json(letter)?
+                letter::summary_json(letter)?
             } else {
                 row(letter)
             })?;
@@ -42,8 +42,8 @@ fn row(letter: &DeadLetter) -> String {
         "{:>5}  {}  {}  {:<14} {:>2} failed  {}",
         letter.position,
         seconds(letter.quarantined_at),
-        letter.event.id,
-        line(&letter.event.event_type),
+        letter.id,
+        line(&letter.event_type),
         letter.failure_count,
         line(letter.last_error.as_deref().unwrap_or("-")),
     )

@@ -6,23 +6,22 @@ use crate::failure::Failure;
 use crate::terminal::{block, line, print};
 use crate::time::seconds;
 use crate::wiring;
-use outbox_core::DeadLetter;
+use outbox_core::{DeadLetter, Event};
 
 pub(super) async fn run(options: &ShowOptions) -> Result<(), Failure> {
     let store = wiring::open_store(&options.store.url()?, false).await?;
-    let letter = store.letters.find(options.id).await?;
-    let letter = letter.ok_or_else(|| missing(options.id))?;
+    let found = store.letters.find(options.id).await?;
+    let (letter, event) = found.ok_or_else(|| missing(options.id))?;
     if options.json {
-        return print(letter::json(&letter)?);
+        return print(letter::json(&letter, &event)?);
     }
-    for (name, value) in facts(&letter) {
+    for (name, value) in facts(&letter, &event) {
         print(format_args!("{name:<12} {}", line(&value)))?;
     }
-    print(block(&String::from_utf8_lossy(&letter.event.payload)))
+    print(block(&String::from_utf8_lossy(&event.payload)))
 }
 
-fn facts(letter: &DeadLetter) -> Vec<(&'static str, String)> {
-    let event = &letter.event;
+fn facts(letter: &DeadLetter, event: &Event) -> Vec<(&'static str, String)> {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let mut facts = vec![
         ("id", event.id.to_string()),

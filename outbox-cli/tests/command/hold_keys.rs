@@ -1,7 +1,7 @@
 //! What waits for a dead letter.
 
 use crate::support::{self, Running, SHOP, appended, blocking, command, done, open, status, until};
-use outbox_core::{Event, EventId, OutboxStorage};
+use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage};
 use outbox_store_sqlite::SqliteOutbox;
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,10 @@ fn deadly(folder: &Path) -> Vec<EventId> {
     appended(folder, &events);
     blocking(async {
         let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
-        let claim = store.claim(1, Duration::from_nanos(1)).await.unwrap();
+        let claim = store
+            .claim(ClaimLimit::events(1), Duration::from_nanos(1))
+            .await
+            .unwrap();
         assert_eq!(claim.events[0].event.id, events[0].id);
     });
     events.iter().map(|event| event.id).collect()

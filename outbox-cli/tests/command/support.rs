@@ -104,7 +104,13 @@ pub(crate) fn quarantined(folder: &Path, events: &[Event], error: &str) -> Vec<E
 /// Quarantines all that waits, each with the error.
 pub(crate) async fn quarantine_all(store: &impl OutboxStorage, error: &str) {
     loop {
-        let claim = store.claim(10_000, Duration::from_secs(60)).await.unwrap();
+        let claim = store
+            .claim(
+                outbox_core::ClaimLimit::events(10_000),
+                Duration::from_secs(60),
+            )
+            .await
+            .unwrap();
         if claim.events.is_empty() {
             break;
         }

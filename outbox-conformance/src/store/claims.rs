@@ -4,7 +4,9 @@ use super::{
     LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all,
     released, retry, settle,
 };
-use outbox_core::{ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement};
+use outbox_core::{
+    ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement,
+};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,7 +16,7 @@ pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     assert!(claim(&store, 10).await.events.is_empty());
     let refused = store
-        .claim(0, LEASE)
+        .claim(ClaimLimit::events(0), LEASE)
         .await
         .map(drop)
         .expect_err("a limit of nothing");
@@ -53,7 +55,8 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     ];
     append(&fixture, &events);
     let store = fixture.handle().await;
-    let claim = claim(&store, 10).await;
+    let limit = ClaimLimit::events(10).bytes(usize::MAX);
+    let claim = ok(store.claim(limit, LEASE).await);
     assert_eq!(claim.events.len(), events.len());
     for (claimed, event) in claim.events.iter().zip(&events) {
         assert!(claimed.event == *event, "{} was changed", event.event_type);
@@ -64,8 +67,8 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     };
     settle(&store, &claim, &dead).await;
     for event in &events[..2] {
-        let letter = ok(store.find(event.id).await).expect("a letter");
-        assert!(letter.event == *event, "a letter was changed");
+        let (_, found) = ok(store.find(event.id).await).expect("a dead letter");
+        assert!(found == *event, "an event was changed by the quarantine");
     }
 }
 
@@ -127,7 +130,7 @@ pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
     for lease in [LEASE, LEASE * 4] {
         let events = keyed("k", 1);
         append(&fixture, &events);
-        let held = ok(one.claim(1, lease).await);
+        let held = ok(one.claim(ClaimLimit::events(1), lease).await);
         assert_eq!(ids(&held.events), event_ids(&events));
         fixture.elapse(lease.saturating_sub(shortly)).await;
         assert!(claim(&two, 1).await.events.is_empty(), "taken over early");
@@ -207,7 +210,7 @@ pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fix
         reason: "probe".into(),
     };
     settle(&store, &claim(&store, 1).await, &dead).await;
-    let letter = ok(store.find(probe.id).await).expect("a letter");
+    let (letter, _) = ok(store.find(probe.id).await).expect("a letter");
     let mut events = keyed("k", 2);
     events[0].available_at = Some(letter.quarantined_at + Duration::from_secs(60));
     let other = Event::new("conformance", "other");

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::crash::{at_each_point, pauses};
 use outbox_core::{
-    Claim, ClaimToken, ClaimedEvent, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId,
-    OutboxError, Outcome, Settlement,
+    Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetterFilter, DlqEntry, ErrorKind, Event,
+    EventId, OutboxError, Outcome, Settlement,
 };
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -111,7 +111,7 @@ impl<F: StoreFixture> Round<'_, F> {
         assert!(self.events.chunks(2).all(in_order), "out of order");
         let letters = ok(store.list(&DeadLetterFilter::all(), None, 100).await);
         let fate = |event: &Event| {
-            let letter = letters.iter().any(|letter| letter.event.id == event.id);
+            let letter = letters.iter().any(|letter| letter.id == event.id);
             let found = delivered.iter().find(|one| one.event.id == event.id);
             match (found, letter) {
                 (Some(one), false) => Delivered(one.attempts),
@@ -147,7 +147,9 @@ pub async fn a_dropped_claim_loses_nothing<F: StoreFixture>(fixture: F) {
     let desk = Desk::new(fixture).await;
     at_each_point("claim", async |point| {
         let round = desk.round();
-        let claimed = point.reach(desk.store.claim(10, LEASE)).await;
+        let claimed = point
+            .reach(desk.store.claim(ClaimLimit::events(10), LEASE))
+            .await;
         let ended = claimed.map(ok).is_some();
         round.end(point, ended, UNTOUCHED, UNTOUCHED).await;
         ended
@@ -235,6 +237,7 @@ pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     let store = &desk.store;
     look(&desk, "list", |_| store.list(&all, None, 10)).await;
+    look(&desk, "export", |_| store.export(&all, None, 10, 1)).await;
     look(&desk, "find", |ids| store.find(ids[0])).await;
     look(&desk, "statistics", |_| store.statistics(&all, 10)).await;
     look(&desk, "backlog", |_| store.backlog()).await;

@@ -3,7 +3,8 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, races, quarantine, letters, crashes, passes,
+//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, letters,
+//!     crashes, passes,
 //! );
 //! ```
 //!
@@ -11,18 +12,22 @@
 //! `holding`, one that other programs share `bystanders`, and one that can be put back to an older
 //! copy `restoring`. One that is reached over a wire which a test can cut adds `wire`.
 
+pub mod budgets;
 pub mod bystanders;
 pub mod claims;
 pub mod crashes;
 pub mod holding;
 pub mod late;
 pub mod letters;
+pub mod outcomes;
 pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+pub mod shares;
 pub mod wire;
 
+mod mixes;
 mod orders;
 mod steps;
 
@@ -30,8 +35,8 @@ use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage, Outcome,
-    Settlement,
+    Claim, ClaimLimit, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage,
+    Outcome, Settlement,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -134,6 +139,18 @@ suite! {
         the_backlog_is_told
         a_clean_up_removes_nothing_that_is_needed
     }
+    outcomes {
+        every_mix_of_outcomes_keeps_the_order_of_its_key
+    }
+    budgets {
+        a_claim_is_within_its_bytes
+        neither_starves_where_each_event_fills_a_claim
+        an_export_is_bounded_in_bytes
+    }
+    shares {
+        a_key_with_many_events_does_not_hold_up_the_others
+        an_open_claim_leaves_work_to_others
+    }
     races {
         concurrent_claims_are_disjoint
         concurrent_writers_are_delivered_once_and_in_order
@@ -175,6 +192,7 @@ suite! {
         an_event_that_nobody_took_up_is_busy
         a_replaced_letter_holds_nothing
         an_event_without_a_key_holds_nothing
+        every_mix_of_outcomes_keeps_a_hold
     }
     crashes {
         a_dropped_claim_loses_nothing
@@ -241,7 +259,7 @@ pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
 }
 
 pub(crate) async fn claim(store: &Arc<dyn Store>, limit: usize) -> Claim {
-    ok(store.claim(limit, LEASE).await)
+    ok(store.claim(ClaimLimit::events(limit), LEASE).await)
 }
 
 /// The same outcome for each event of a claim.

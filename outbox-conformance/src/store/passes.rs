@@ -112,7 +112,8 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     /// heap is empty. Then removes the letters.
     async fn assert_quarantined(&self, store: &Arc<dyn Store>, events: &[EventId]) {
         for id in events {
-            let letter = ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no letter"));
+            let (letter, _) =
+                ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no letter"));
             assert_eq!(letter.failure_count, THRESHOLD, "failures of {id}");
             assert!(letter.last_error.is_some(), "the error of {id} is lost");
         }

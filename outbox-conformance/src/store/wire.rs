@@ -7,7 +7,7 @@ use super::{
 };
 use crate::wire::at_each_place;
 use outbox_core::{
-    Claim, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, OutboxError, Outcome,
+    Claim, ClaimLimit, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, OutboxError, Outcome,
     QuarantineOutcome, Settlement,
 };
 use std::collections::BTreeSet;
@@ -71,7 +71,7 @@ pub async fn a_cut_claim_loses_nothing<F: WireFixture>(fixture: F) {
     at_each_place(fixture.wire(), async |cut| {
         let events = keyed("k", 3);
         append(&fixture, &events);
-        let claimed = cut.during(wired.claim(2, LEASE)).await;
+        let claimed = cut.during(wired.claim(ClaimLimit::events(2), LEASE)).await;
         assert!(claimed.is_err() || claimed.is_ok_and(|claim| !claim.events.is_empty()));
         assert_eq!(amounts(&wired).await, (3, 0));
         fixture.elapse(2 * LEASE).await;
@@ -241,7 +241,7 @@ pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture
         fixture.wire().cut_all();
         let claimed = cut.during(async {
             let _ = wired.backlog().await;
-            Ok(wired.claim(1, LEASE).await.ok())
+            Ok(wired.claim(ClaimLimit::events(1), LEASE).await.ok())
         });
         let claimed = ok(claimed.await);
         assert!(claimed.is_none_or(|claim| each(&claim, &released()).len() == 1));

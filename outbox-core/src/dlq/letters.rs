@@ -16,8 +16,8 @@ use std::time::SystemTime;
 ///   (`a_replay_goes_before_its_successors`).
 /// - **D3** An entry that a heap counted before the replay does not quarantine the event again
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
-/// - **D4** Replay and purge are bounded by `limit` and can be continued
-///   (`replay_and_purge_are_bounded`).
+/// - **D4** Replay and purge are bounded by `limit`, take fewer where the payloads are large, and can
+///   be continued until an answer is empty (`replay_and_purge_are_bounded`).
 /// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
 ///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
 /// - **D6** A filter means the same letters to every call: those that meet all of its conditions
@@ -30,7 +30,9 @@ use std::time::SystemTime;
 /// A program that replays also forgets the ids in its heap, so that the new budget is whole.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + Debug {
-    /// Up to `limit` letters that match, oldest first, after the given position.
+    /// Describes up to `limit` dead letters that match, oldest first, after the given position.
+    ///
+    /// The payloads are not read, so the call is quick however large they are.
     async fn list(
         &self,
         filter: &DeadLetterFilter,
@@ -38,17 +40,56 @@ pub trait DeadLetters: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, OutboxError>;
 
-    /// One letter.
-    async fn find(&self, id: EventId) -> Result<Option<DeadLetter>, OutboxError>;
+    /// One dead letter with its event.
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError>;
 
-    /// Moves up to `limit` letters that match back into the outbox, oldest first. Returns their ids; fewer than `limit` means that none is left.
+    /// Up to `limit` dead letters that match with their events, oldest first, after the given
+    /// position: as many as have payloads of at most `bytes` together, but at least one. An empty
+    /// answer means that none is left (`an_export_is_bounded_in_bytes`).
+    ///
+    /// The provided form lists, then finds each.
+    async fn export(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
+        let mut after = after;
+        let mut found = Vec::new();
+        let mut rest = u64::try_from(bytes).unwrap_or(u64::MAX);
+        loop {
+            let page = self.list(filter, after, limit).await?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            after = Some(last.position);
+            for letter in &page {
+                if !found.is_empty() && letter.payload_size > rest {
+                    return Ok(found);
+                }
+                let whole = self.find(letter.id).await?;
+                // Another position: it was replayed since, and died again.
+                found.extend(whole.filter(|(now, _)| now.position == letter.position));
+                rest = rest.saturating_sub(letter.payload_size);
+            }
+            // Empty if all of the page were replayed or purged meanwhile.
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Moves up to `limit` dead letters that match back into the outbox, oldest first. Returns
+    /// their ids. An empty answer means that none is left (D4).
     async fn replay(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError>;
 
-    /// Deletes up to `limit` letters that match, oldest first, for good. Returns their ids.
+    /// Deletes up to `limit` dead letters that match, oldest first, for good. Returns their ids. An
+    /// empty answer means that none is left (D4).
     async fn purge(
         &self,
         filter: &DeadLetterFilter,
@@ -64,14 +105,24 @@ pub trait DeadLetters: Send + Sync + Debug {
     ) -> Result<Vec<DeadLetterGroup>, OutboxError>;
 }
 
-/// A quarantined event.
-#[derive(Clone, Debug)]
+/// Describes a quarantined event, without its payload and its headers.
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The place in the list; grows with each quarantine. The key of paging.
     pub position: u64,
-    /// The event, unchanged.
-    pub event: Event,
+    /// The id of the event.
+    pub id: EventId,
+    /// The type of the event.
+    pub event_type: String,
+    /// The media type of the payload.
+    pub content_type: String,
+    /// The ordering key of the event.
+    pub ordering_key: Option<String>,
+    /// The bytes of the payload.
+    pub payload_size: u64,
+    /// When the producer made the event, by the producer's clock.
+    pub created_at: SystemTime,
     /// Failed attempts before the quarantine.
     pub failure_count: u32,
     /// The latest error, or the reason of a permanent failure.
@@ -87,12 +138,18 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// A letter; the remaining fields are set to "failed once, just now" and may be replaced.
+    /// Describes `event`; the remaining fields are set to "failed once, just now" and may be
+    /// replaced.
     #[must_use]
-    pub fn new(position: u64, event: Event, quarantined_at: SystemTime) -> Self {
+    pub fn new(position: u64, event: &Event, quarantined_at: SystemTime) -> Self {
         Self {
             position,
-            event,
+            id: event.id,
+            event_type: event.event_type.clone(),
+            content_type: event.content_type.clone(),
+            ordering_key: event.ordering_key.clone(),
+            payload_size: event.payload.len() as u64,
+            created_at: event.created_at,
             failure_count: 1,
             last_error: None,
             first_failed_at: quarantined_at,

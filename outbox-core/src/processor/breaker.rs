@@ -46,6 +46,12 @@ impl CircuitBreaker {
         })
     }
 
+    /// A claim could not be made in time: the next one asks for half as many events. Successful
+    /// passes double that again.
+    pub(crate) fn claim_failed(&mut self) {
+        self.limit = (self.limit / 2).max(1);
+    }
+
     /// The broker answered for all events.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
@@ -100,6 +106,18 @@ mod tests {
             })
             .collect();
         assert_eq!(grown, [1, 2, 4, 8, 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_failed_claim_halves_the_next_one_down_to_a_single_event() {
+        let mut breaker = CircuitBreaker::new(PAUSES, 10);
+        let limits = [(); 5].map(|()| {
+            breaker.claim_failed();
+            breaker.limit()
+        });
+        assert_eq!(limits, [5, 2, 1, 1, 1]);
+        breaker.succeeded();
+        assert_eq!(breaker.limit(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use crate::config::OutboxConfig;
 use crate::error::{ErrorKind, OutboxError};
 use crate::object::{ErrorText, EventId};
 use crate::shutdown::{self, Stop};
-use crate::storage::{Claim, ClaimToken, OutboxStorage, Outcome, Settlement};
+use crate::storage::{Claim, ClaimLimit, ClaimToken, OutboxStorage, Outcome, Settlement};
 use crate::transport::Transport;
 use breaker::CircuitBreaker;
 use publish::{Plan, Publisher, Slot, Verdict};
@@ -196,16 +196,16 @@ impl OutboxProcessor {
             return Ok(PassReport::default());
         }
         let lease_end = Instant::now() + self.config.lease;
-        let claim = self.storage.claim(limit, self.config.lease).await?;
-        if claim.events.is_empty() {
+        let Claim { token, events } = self.claim(limit, stop).await?;
+        if events.is_empty() {
             return Ok(PassReport::default());
         }
-        let Claim { token, events } = claim;
         let mut plan = Plan::new(events, self.storage.holds_keys());
         let transport = Arc::clone(&self.transport);
         let mut publisher = Publisher {
             transport: &*transport,
             timeout: self.config.publish_timeout,
+            bytes: self.config.batch_bytes,
             lease_end,
             stop,
             halted: false,
@@ -225,6 +225,23 @@ impl OutboxProcessor {
         #[cfg(feature = "dlq")]
         self.tell_heap(plan.slots).await;
         Ok(report)
+    }
+
+    /// Claims up to `limit` events. A claim that is under way when the grace time of a shutdown ends
+    /// is given up: nothing of it is published, and its lease runs out.
+    async fn claim(&mut self, limit: usize, stop: &mut Stop) -> Result<Claim, OutboxError> {
+        let limit = ClaimLimit::events(limit).bytes(self.config.batch_bytes);
+        let claim = tokio::select! {
+            biased;
+            claim = self.storage.claim(limit, self.config.lease) => claim,
+            () = stop.grace_over() => return Ok(Claim::empty()),
+        };
+        if let Err(error) = &claim
+            && error.kind() == ErrorKind::Unavailable
+        {
+            self.breaker.claim_failed();
+        }
+        claim
     }
 
     fn inform_breaker(&mut self, slots: &[Slot]) {

@@ -140,6 +140,8 @@ impl Plan {
 pub(super) struct Publisher<'a> {
     pub(super) transport: &'a dyn Transport,
     pub(super) timeout: Duration,
+    /// The most bytes of one call with several events.
+    pub(super) bytes: usize,
     /// When the lease of the claim runs out.
     pub(super) lease_end: Instant,
     pub(super) stop: &'a mut Stop,
@@ -159,7 +161,8 @@ impl Publisher<'_> {
     /// One verdict per event. A call that fails as a whole is split until the culprit is alone.
     async fn publish(&mut self, events: &[Event]) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(events.len());
-        let mut parts = vec![events];
+        let mut parts = within(events, self.bytes);
+        parts.reverse();
         while let Some(part) = parts.pop() {
             if self.halted || !self.may_call() {
                 self.halted = true;
@@ -235,6 +238,23 @@ impl Publisher<'_> {
     }
 }
 
+/// Cuts `events` into parts that have at most `bytes` each, or are a single event.
+fn within(mut events: &[Event], bytes: usize) -> Vec<&[Event]> {
+    let mut parts = Vec::new();
+    while !events.is_empty() {
+        let mut size = 0_usize;
+        let fits = |event: &&Event| {
+            size = size.saturating_add(event.size());
+            size <= bytes
+        };
+        let count = events.iter().take_while(fits).count().max(1);
+        let (part, rest) = events.split_at(count);
+        parts.push(part);
+        events = rest;
+    }
+    parts
+}
+
 fn panic_text(panic: &(dyn Any + Send)) -> ErrorText {
     let message = panic
         .downcast_ref::<&str>()
@@ -242,4 +262,21 @@ fn panic_text(panic: &(dyn Any + Send)) -> ErrorText {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     ErrorText::new(&format!("the transport panicked: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_as_many_events_as_fit_but_at_least_one() {
+        let sizes = [3, 3, 4, 11, 10, 0, 1, 9];
+        let events = sizes.map(|size| Event::new("x", vec![0; size]));
+        let parts: Vec<Vec<usize>> = within(&events, 10)
+            .into_iter()
+            .map(|part| part.iter().map(Event::size).collect())
+            .collect();
+        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![10, 0], vec![1, 9]]);
+        assert!(within(&[], 10).is_empty());
+    }
 }

@@ -1,6 +1,6 @@
 //! Into the quarantine and back.
 
-use super::{Key, KeyState, Row, State};
+use super::{Key, KeyState, Letter, Row, State};
 use outbox_core::{DeadLetter, DlqEntry, QuarantineOutcome};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -66,30 +66,32 @@ impl State {
             return;
         };
         let id = row.event.id;
-        let same = |letter: &&DeadLetter| letter.event.id == id;
+        let same = |letter: &&Letter| letter.about.id == id;
         if let Some(earlier) = self.letters.values().find(same).cloned() {
-            self.letters.remove(&earlier.position);
+            self.letters.remove(&earlier.about.position);
             self.release(&earlier);
         }
         if let (true, key @ Key::Named(_)) = (holds, Key::of(&row.event)) {
             self.holds.entry(key).or_default().insert(number, id);
         }
         self.last_letter += 1;
-        let mut letter = DeadLetter::new(self.last_letter, row.event, now);
-        letter.replays = row.replays;
-        fill(&mut letter);
+        let mut about = DeadLetter::new(self.last_letter, &row.event, now);
+        about.replays = row.replays;
+        fill(&mut about);
+        let event = row.event;
+        let letter = Letter { about, event };
         self.letters.insert(self.last_letter, letter);
     }
 
     /// Brings a letter back as the last event of its key, or to its old place if it held the key.
     /// It stays if its id is in the outbox.
-    pub(crate) fn restore(&mut self, letter: DeadLetter, now: SystemTime) -> bool {
+    pub(crate) fn restore(&mut self, letter: Letter, now: SystemTime) -> bool {
         if self.ids.contains_key(&letter.event.id) {
-            self.letters.insert(letter.position, letter);
+            self.letters.insert(letter.about.position, letter);
             return false;
         }
         let held = self.release(&letter);
-        let replays = letter.replays.saturating_add(1);
+        let replays = letter.about.replays.saturating_add(1);
         let Some(place) = held else {
             self.push(letter.event, replays);
             return true;
@@ -110,7 +112,7 @@ impl State {
 
     /// Ends the hold of a letter on its key, and returns the letter's place in the log if it had
     /// one.
-    pub(crate) fn release(&mut self, letter: &DeadLetter) -> Option<u64> {
+    pub(crate) fn release(&mut self, letter: &Letter) -> Option<u64> {
         let key = Key::of(&letter.event);
         let holds = self.holds.get_mut(&key)?;
         let mut places = holds.iter();

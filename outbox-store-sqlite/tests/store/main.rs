@@ -10,7 +10,9 @@ mod worker;
 mod writers;
 
 use outbox_conformance::ManualClock;
-use outbox_core::{Claim, DlqEntry, ErrorText, Event, EventId, OutboxStorage, Outcome, Settlement};
+use outbox_core::{
+    Claim, ClaimLimit, DlqEntry, ErrorText, Event, EventId, OutboxStorage, Outcome, Settlement,
+};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use std::path::PathBuf;
@@ -70,7 +72,10 @@ impl Place {
     }
 
     async fn claim(&self, limit: usize) -> Claim {
-        self.store.claim(limit, LEASE).await.unwrap()
+        self.store
+            .claim(ClaimLimit::events(limit), LEASE)
+            .await
+            .unwrap()
     }
 
     async fn settle_all(&self, claim: &Claim, outcome: &Outcome) {

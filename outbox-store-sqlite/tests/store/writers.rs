@@ -1,7 +1,7 @@
 //! Many producers and two workers at once.
 
 use crate::{LEASE, Place, all, keyed};
-use outbox_core::{Event, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use std::collections::{HashMap, HashSet};
@@ -82,7 +82,7 @@ async fn drain(place: &Place, expected: usize) -> Vec<Event> {
             seen.len()
         );
         for (store, limit) in stores.iter().zip([7, 40]) {
-            let claim = store.claim(limit, LEASE).await.unwrap();
+            let claim = store.claim(ClaimLimit::events(limit), LEASE).await.unwrap();
             if !claim.events.is_empty() {
                 store
                     .settle(claim.token, &all(&claim, &Outcome::Published))

@@ -2,7 +2,7 @@
 
 use super::{ODD, Shop};
 use crate::support::{Running, arrived, blocking, events, lines, until};
-use outbox_core::{Event, EventId, OutboxStorage};
+use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage};
 use outbox_store_postgres::sqlx::Row;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -78,7 +78,11 @@ fn deadly(shop: &Shop) -> Vec<EventId> {
     let events = [event("first"), event("second"), event("third")];
     shop.appended(&events);
     blocking(async {
-        let claim = shop.open().await.claim(1, Duration::from_nanos(1)).await;
+        let claim = shop
+            .open()
+            .await
+            .claim(ClaimLimit::events(1), Duration::from_nanos(1))
+            .await;
         assert_eq!(claim.unwrap().events[0].event.id, events[0].id);
     });
     events.iter().map(|event| event.id).collect()

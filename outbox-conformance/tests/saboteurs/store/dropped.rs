@@ -3,8 +3,8 @@
 
 use super::saboteur::{Done, Saboteur};
 use outbox_core::{
-    Claim, ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, EventId, OutboxError,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Claim, ClaimLimit, ClaimToken, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, EventId,
+    OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -14,7 +14,11 @@ const FOR_EVER: Duration = Duration::from_secs(3600 * 24 * 365);
 
 impl Saboteur {
     /// Looks at what it claims under a lease that does not end.
-    pub(super) async fn claim_for_ever_first(&self, limit: usize, lease: Duration) -> Done<Claim> {
+    pub(super) async fn claim_for_ever_first(
+        &self,
+        limit: ClaimLimit,
+        lease: Duration,
+    ) -> Done<Claim> {
         yield_now().await;
         let held = self.store.claim(limit, FOR_EVER).await?;
         yield_now().await;
@@ -47,7 +51,10 @@ impl Saboteur {
         }
         self.store.settle(token, &half).await?;
         yield_now().await;
-        let rest = self.store.claim(all.len(), FOR_EVER).await?;
+        let rest = self
+            .store
+            .claim(ClaimLimit::events(all.len()), FOR_EVER)
+            .await?;
         let held = |one: &&Settlement| rest.events.iter().any(|held| held.event.id == one.id);
         let others: Vec<_> = all.iter().filter(held).cloned().collect();
         self.store.settle(rest.token, &others).await
@@ -94,10 +101,10 @@ impl Saboteur {
         limit: usize,
     ) -> Done<Vec<EventId>> {
         yield_now().await;
-        let letters = self.store.list(filter, None, limit).await?;
+        let letters = self.store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.store.purge(filter, limit).await?;
         yield_now().await;
-        let events: Vec<_> = letters.into_iter().map(|letter| letter.event).collect();
+        let events: Vec<_> = letters.into_iter().map(|(_, event)| event).collect();
         self.store.append(&events)?;
         Ok(ids)
     }
@@ -110,7 +117,7 @@ impl Saboteur {
         let mut purged = Vec::new();
         for letter in self.store.list(filter, None, limit).await? {
             yield_now().await;
-            let one = DeadLetterFilter::ids([letter.event.id]);
+            let one = DeadLetterFilter::ids([letter.id]);
             purged.extend(self.store.purge(&one, 1).await?);
         }
         Ok(purged)

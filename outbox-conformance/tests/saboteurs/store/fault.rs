@@ -131,4 +131,12 @@ pub(crate) enum Fault {
     BuriesThePublished,
     ClaimsInTwoSteps,
     TakesATokenInTwoSteps,
+    IgnoresTheBytes,
+    KeepsTheLargeBack,
+    ExportsWithoutBound,
+    ExportsOnlyTheSmall,
+    ListsNoSizes,
+    ClaimsTheWholeKey,
+    OneClaimAtATime,
+    ForgetsTheHoldOfAMix,
 }

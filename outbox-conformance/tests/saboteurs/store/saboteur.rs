@@ -14,8 +14,8 @@ use outbox_conformance::store::{
     AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxError,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
+    OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::MemoryOutbox;
 use std::collections::HashSet;
@@ -29,6 +29,8 @@ use transaction::{Numbers, Transaction};
 #[derive(Clone, Debug)]
 pub(super) struct Saboteur {
     pub(super) store: MemoryOutbox,
+    /// The same store through a handle that holds no keys.
+    plain: MemoryOutbox,
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
@@ -63,6 +65,7 @@ impl Saboteur {
         let clock = ManualClock::new();
         let store = MemoryOutbox::new().with_clock(clock.clock());
         Self {
+            plain: store.clone(),
             store,
             clock,
             fault,
@@ -115,6 +118,16 @@ impl Saboteur {
         }
     }
 
+    /// What settles: a store that holds no keys, if the fault is to forget a hold.
+    fn settler(&self, settlements: &[Settlement]) -> &MemoryOutbox {
+        let dead = |one: &Settlement| matches!(one.outcome, Outcome::Dead { .. });
+        let mixed = settlements.iter().any(dead) && !settlements.iter().all(dead);
+        match self.fault {
+            F::ForgetsTheHoldOfAMix if mixed => &self.plain,
+            _ => &self.store,
+        }
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -145,7 +158,7 @@ pub(super) type Done<T> = Result<T, OutboxError>;
 
 #[async_trait]
 impl OutboxStorage for Saboteur {
-    async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Done<Claim> {
         let bystander = lock(&self.bystander).strong_count() > 0;
         let delayed = self.fault == F::WaitsForBystanders && bystander;
         let waits = delayed || self.waits_for_transactions();
@@ -153,7 +166,8 @@ impl OutboxStorage for Saboteur {
             return Ok(Claim::empty());
         }
         let (limit, lease) = match self.fault {
-            F::IgnoresTheLimit => (limit * 2, lease),
+            F::IgnoresTheBytes => (limit.bytes(usize::MAX), lease),
+            F::IgnoresTheLimit => (ClaimLimit::events(limit.events * 2), lease),
             F::LeasesForNoTime => (limit, Duration::ZERO),
             F::LeasesForASecond => (limit, Duration::from_secs(1)),
             F::LeasesForHalfAMinute => (limit, Duration::from_secs(30)),
@@ -163,7 +177,9 @@ impl OutboxStorage for Saboteur {
             return self.claim_for_ever_first(limit, lease).await;
         }
         let mut claim = match self.fault {
-            F::ClaimsInTwoSteps => self.look_and_take(limit).await,
+            F::ClaimsInTwoSteps | F::ClaimsTheWholeKey => self.look_and_take(limit.events).await,
+            F::OneClaimAtATime if !self.disk().open.is_empty() => Claim::empty(),
+            F::KeepsTheLargeBack => self.claim_the_small(limit, lease).await?,
             _ => self.store.claim(limit, lease).await?,
         };
         self.number(&mut claim);
@@ -181,7 +197,7 @@ impl OutboxStorage for Saboteur {
             }
             _ => {}
         }
-        if self.fault == F::ClaimsInTwoSteps {
+        if [F::ClaimsInTwoSteps, F::ClaimsTheWholeKey].contains(&self.fault) {
             self.note(token, settlements);
             return Ok(());
         }
@@ -193,7 +209,7 @@ impl OutboxStorage for Saboteur {
             .iter()
             .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
             .collect();
-        let settled = self.store.settle(token, &changed).await;
+        let settled = self.settler(&changed).settle(token, &changed).await;
         if settled.is_ok() {
             self.note(token, &changed);
         }

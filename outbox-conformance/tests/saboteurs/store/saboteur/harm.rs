@@ -4,8 +4,8 @@
 use super::super::Fault as F;
 use super::{Done, Saboteur};
 use outbox_core::{
-    Claim, ClaimToken, ClaimedEvent, DeadLetterFilter, DeadLetters, DlqEntry, Event, EventId,
-    OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetterFilter, DeadLetters, DlqEntry, Event,
+    EventId, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use std::time::{Duration, SystemTime};
 use tokio::task::yield_now;
@@ -19,7 +19,10 @@ impl Saboteur {
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
             F::CleansUpWhatWaits => {
-                let waiting = self.store.claim(limit, Duration::from_secs(1)).await?;
+                let waiting = self
+                    .store
+                    .claim(ClaimLimit::events(limit), Duration::from_secs(1))
+                    .await?;
                 let ids: Vec<_> = waiting.events.iter().map(|one| one.event.id).collect();
                 self.publish(waiting.token, &ids).await
             }
@@ -71,6 +74,21 @@ impl Saboteur {
         };
         yield_now().await;
         Claim::new(ClaimToken::new(), free)
+    }
+
+    /// Gives back what is larger than the budget, for ever.
+    pub(super) async fn claim_the_small(&self, limit: ClaimLimit, lease: Duration) -> Done<Claim> {
+        let claim = self.store.claim(limit, lease).await?;
+        let [lone] = &claim.events[..] else {
+            return Ok(claim);
+        };
+        if lone.event.size() <= limit.bytes {
+            return Ok(claim);
+        }
+        let delay = Duration::from_secs(3600);
+        let released = Settlement::new(lone.event.id, Outcome::Released { delay });
+        self.store.settle(claim.token, &[released]).await?;
+        Ok(Claim::empty())
     }
 
     /// What a quarantine does beside its answer.

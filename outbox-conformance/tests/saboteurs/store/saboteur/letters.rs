@@ -3,7 +3,7 @@
 use super::super::Fault as F;
 use super::{Done, Saboteur};
 use async_trait::async_trait;
-use outbox_core::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, EventId};
+use outbox_core::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Event, EventId};
 use std::time::{Duration, SystemTime};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,7 +76,7 @@ impl Saboteur {
 
     fn as_told(&self, mut letter: DeadLetter) -> DeadLetter {
         match self.fault {
-            F::LosesHeadersOfALetter => letter.event.headers.clear(),
+            F::ListsNoSizes => letter.payload_size = 0,
             F::ForgetsReplays => letter.replays = 0,
             F::LosesTheCount => letter.failure_count = 1,
             F::LosesTheError => letter.last_error = None,
@@ -90,7 +90,7 @@ impl Saboteur {
     async fn newest(&self, filter: &DeadLetterFilter, limit: usize) -> Done<DeadLetterFilter> {
         let letters = self.store.list(filter, None, usize::MAX).await?;
         let newest = letters.iter().rev().take(limit);
-        Ok(DeadLetterFilter::ids(newest.map(|letter| letter.event.id)))
+        Ok(DeadLetterFilter::ids(newest.map(|letter| letter.id)))
     }
 
     async fn replay_as_others(
@@ -98,9 +98,9 @@ impl Saboteur {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Done<Vec<EventId>> {
-        let letters = self.store.list(filter, None, limit).await?;
+        let letters = self.store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.store.purge(filter, limit).await?;
-        let events = letters.into_iter().map(|letter| letter.event);
+        let events = letters.into_iter().map(|(_, event)| event);
         let others: Vec<_> = events.map(|event| event.id(EventId::new())).collect();
         self.store.append(&others)?;
         Ok(ids)
@@ -157,9 +157,38 @@ impl DeadLetters for Saboteur {
             .collect())
     }
 
-    async fn find(&self, id: EventId) -> Done<Option<DeadLetter>> {
+    async fn find(&self, id: EventId) -> Done<Option<(DeadLetter, Event)>> {
         let found = self.store.find(id).await?;
-        Ok(found.map(|letter| self.as_told(letter)))
+        Ok(found.map(|(letter, mut event)| {
+            if self.fault == F::LosesHeadersOfALetter {
+                event.headers.clear();
+            }
+            (self.as_told(letter), event)
+        }))
+    }
+
+    async fn export(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+        bytes: usize,
+    ) -> Done<Vec<(DeadLetter, Event)>> {
+        let bytes = match self.fault {
+            F::ExportsWithoutBound => usize::MAX,
+            _ => bytes,
+        };
+        let mut page = self.store.export(filter, after, limit, bytes).await?;
+        for (letter, event) in &mut page {
+            *letter = self.as_told(letter.clone());
+            if self.fault == F::LosesHeadersOfALetter {
+                event.headers.clear();
+            }
+        }
+        if self.fault == F::ExportsOnlyTheSmall {
+            page.retain(|(_, event)| event.payload.len() <= bytes);
+        }
+        Ok(page)
     }
 
     async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {
@@ -191,7 +220,7 @@ impl DeadLetters for Saboteur {
         match self.fault {
             F::KeepsWhatItPurges => {
                 let letters = self.store.list(filter, None, limit).await?;
-                Ok(letters.iter().map(|letter| letter.event.id).collect())
+                Ok(letters.iter().map(|letter| letter.id).collect())
             }
             F::PurgesHalfWhenDropped => self.purge_one_by_one(filter, limit).await,
             F::PurgesWithoutBound => self.store.purge(filter, usize::MAX).await,

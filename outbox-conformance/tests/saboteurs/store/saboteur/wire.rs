@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use outbox_conformance::Wire;
 use outbox_conformance::store::{AppTransaction, Store, StoreFixture, WireFixture};
 use outbox_core::{
-    Backlog, Claim, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters,
-    DlqEntry, ErrorKind, Event, EventId, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
+    Backlog, Claim, ClaimLimit, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup,
+    DeadLetters, DlqEntry, ErrorKind, Event, EventId, OutboxStorage, Outcome, QuarantineOutcome,
+    Settlement,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl Saboteur {
 
 #[async_trait]
 impl OutboxStorage for Wired {
-    async fn claim(&self, limit: usize, lease: Duration) -> Done<Claim> {
+    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Done<Claim> {
         let store = &self.0.store;
         let lost = async |claim: Claim| {
             if self.0.fault != F::DeletesWhatItClaims {
@@ -111,7 +112,7 @@ impl DeadLetters for Wired {
         self.over_the_wire(list).await
     }
 
-    async fn find(&self, id: EventId) -> Done<Option<DeadLetter>> {
+    async fn find(&self, id: EventId) -> Done<Option<(DeadLetter, Event)>> {
         self.over_the_wire(self.0.store.find(id)).await
     }
 
@@ -120,9 +121,9 @@ impl DeadLetters for Wired {
         if self.0.fault != F::ReplaysInTwoSteps {
             return self.over_the_wire(store.replay(filter, limit)).await;
         }
-        let letters = store.list(filter, None, limit).await?;
+        let letters = store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.over_the_wire(store.purge(filter, limit)).await?;
-        let events: Vec<Event> = letters.into_iter().map(|letter| letter.event).collect();
+        let events: Vec<Event> = letters.into_iter().map(|(_, event)| event).collect();
         store.append(&events)?;
         Ok(ids)
     }
