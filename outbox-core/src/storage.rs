@@ -23,7 +23,8 @@ use uuid::Uuid;
 ///   delivers again and skips nothing (`a_restored_store_delivers_again_and_skips_nothing`).
 /// - **S2** Events of one ordering key are claimed in the order of their commits, and never while
 ///   an earlier one of the key is unsettled in another claim
-///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`); where
+///   (`events_of_one_key_keep_their_order`, `writers_that_take_turns_keep_their_order`,
+///   `every_mix_of_outcomes_keeps_the_order_of_its_key`); where
 ///   writers of a key do not take turns, either of two that append before the other commits may come
 ///   first if nothing was claimed in between (`a_late_commit_comes_after_what_was_claimed`).
 /// - **S3** Two claims never hold the same event (`concurrent_claims_are_disjoint`,
@@ -51,8 +52,17 @@ use uuid::Uuid;
 ///   `a_dropped_settlement_is_applied_or_not`, `a_dropped_quarantine_is_applied_or_not`,
 ///   `a_dropped_look_changes_nothing`).
 /// - **S11** The payloads and headers of a claim have at most [`ClaimLimit::bytes`] together, unless
-///   the claim is a single event. A store reads no more of them than that, whatever it does with
-///   them, so a claim of any events fits into memory and into its timeout.
+///   the claim is a single event, and a store reads no more of them than that
+///   (`a_claim_is_within_its_bytes`). S6 holds where a single event fills a claim, too
+///   (`neither_starves_where_each_event_fills_a_claim`).
+/// - **S12** A key with many events does not hold up the events of other keys
+///   (`a_key_with_many_events_does_not_hold_up_the_others`), and a claim that is open leaves work to
+///   other workers (`an_open_claim_leaves_work_to_others`).
+/// - **S13** A row that somebody else deletes, replaces or changes costs at most itself: a settlement
+///   applies to the events that are still there (`a_row_deleted_in_flight_costs_only_itself`,
+///   `a_claim_without_rows_settles`), and an event that took the place of another, or has another
+///   ordering key, is delivered and holds nothing up (`a_row_replaced_in_flight_is_delivered`,
+///   `a_key_changed_in_flight_holds_nothing_up`, `a_key_changed_before_a_claim_loses_nothing`).
 ///
 /// An append of an id or an idempotency token that is taken is a
 /// [`Duplicate`](crate::ErrorKind::Duplicate), and nothing of the append remains
@@ -146,7 +156,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// before the letter go on (`events_before_a_letter_go_on`), and keep their time when it is
     /// replayed (`a_replay_does_not_hurry_an_event_before_it`). An event that no worker took up has no
     /// place from which to hold, and is busy (`an_event_that_nobody_took_up_is_busy`). One without a
-    /// key holds nothing (`an_event_without_a_key_holds_nothing`).
+    /// key holds nothing (`an_event_without_a_key_holds_nothing`). All of this is so whichever outcomes
+    /// the events of a key have in one settlement (`every_mix_of_outcomes_keeps_a_hold`).
     fn holds_keys(&self) -> bool {
         false
     }

@@ -119,7 +119,7 @@ impl Draft {
     fn share(&mut self, part: usize, of_a_key: usize) {
         self.events_now = self.limit.events.div_ceil(part);
         self.bytes_now = self.limit.bytes / part;
-        self.of_a_key = self.limit.events.div_ceil(of_a_key);
+        self.of_a_key = self.limit.events.div_ceil(of_a_key).max(2);
     }
 
     /// S11: a single event may be larger than the bytes.
@@ -260,7 +260,7 @@ impl State {
     }
 
     /// S6: what waits and what is fresh have half of the claim each, by turns the first half, and
-    /// either takes what the other leaves. S13: a key has a quarter, until no other has an event.
+    /// either takes what the other leaves. S13: a key has a quarter, but two events at least, until no other key has an event.
     fn fill(&mut self, draft: &mut Draft) {
         let even = self.turn.is_multiple_of(2);
         let due = self.due_keys(draft);

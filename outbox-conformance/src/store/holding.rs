@@ -1,8 +1,8 @@
 //! Stores that let a letter hold its ordering key (S9).
 
 use super::{
-    HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, ok, publish_all,
-    released, retry, settle,
+    HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, mixes, ok,
+    publish_all, released, retry, settle,
 };
 use outbox_core::{
     DeadLetterFilter, DlqEntry, Event, EventId, Outcome, QuarantineOutcome, Settlement,
@@ -194,4 +194,10 @@ pub async fn an_event_without_a_key_holds_nothing<F: HoldingFixture>(fixture: F)
     assert_eq!(publish_all(&store).await, [events[1].id]);
     ok(store.replay(&DeadLetterFilter::all(), 10).await);
     assert_eq!(publish_all(&store).await, [events[0].id]);
+}
+
+/// S9: whatever mix of outcomes the events of a key have, none passes one that is dead.
+pub async fn every_mix_of_outcomes_keeps_a_hold<F: HoldingFixture>(fixture: F) {
+    let store = fixture.holding_handle().await;
+    mixes::check_all(&fixture, &store).await;
 }

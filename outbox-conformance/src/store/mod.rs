@@ -3,26 +3,32 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, races, quarantine, letters, crashes, passes,
+//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, letters,
+//!     crashes, passes,
 //! );
 //! ```
 //!
 //! A store on which two transactions can be open at once adds `late`, one that can hold keys
-//! `holding`, one that other programs share `bystanders`, and one that can be put back to an older
+//! `holding`, one whose tables others can write to `edits`, one that other programs share `bystanders`, and one that can be put back to an older
 //! copy `restoring`. One that is reached over a wire which a test can cut adds `wire`.
 
+pub mod budgets;
 pub mod bystanders;
 pub mod claims;
 pub mod crashes;
+pub mod edits;
 pub mod holding;
 pub mod late;
 pub mod letters;
+pub mod outcomes;
 pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+pub mod shares;
 pub mod wire;
 
+mod mixes;
 mod orders;
 mod steps;
 
@@ -76,6 +82,26 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
 pub trait HoldingFixture: StoreFixture {
     /// A handle whose quarantines hold their keys, to the same store as [`StoreFixture::handle`].
     async fn holding_handle(&self) -> Arc<dyn Store>;
+}
+
+/// What somebody does to the tables of a store, beside it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Edit {
+    /// Deletes the row of the event, wherever it waits.
+    Delete(EventId),
+    /// Deletes the row of the event's id, wherever it waits, and inserts this event as a producer does,
+    /// in one transaction.
+    Replace(Event),
+    /// Changes the ordering key of the event, wherever it waits.
+    ChangeKey(EventId, String),
+}
+
+/// A fixture of a store whose tables others can write to, for the group [`edits`].
+#[async_trait]
+pub trait EditFixture: StoreFixture {
+    /// Edits rows, in a transaction of its own.
+    async fn edit(&self, edit: Edit);
 }
 
 /// A fixture of a store that other programs share, for the group [`bystanders`].
@@ -134,6 +160,18 @@ suite! {
         the_backlog_is_told
         a_clean_up_removes_nothing_that_is_needed
     }
+    outcomes {
+        every_mix_of_outcomes_keeps_the_order_of_its_key
+    }
+    budgets {
+        a_claim_is_within_its_bytes
+        neither_starves_where_each_event_fills_a_claim
+        an_export_is_bounded_in_bytes
+    }
+    shares {
+        a_key_with_many_events_does_not_hold_up_the_others
+        an_open_claim_leaves_work_to_others
+    }
     races {
         concurrent_claims_are_disjoint
         concurrent_writers_are_delivered_once_and_in_order
@@ -175,6 +213,7 @@ suite! {
         an_event_that_nobody_took_up_is_busy
         a_replaced_letter_holds_nothing
         an_event_without_a_key_holds_nothing
+        every_mix_of_outcomes_keeps_a_hold
     }
     crashes {
         a_dropped_claim_loses_nothing
@@ -189,6 +228,13 @@ suite! {
         two_replicas_in_any_order_quarantine_once
         two_workers_in_any_order_deliver_all
         a_worker_and_a_tick_in_any_order_lose_nothing
+    }
+    edits {
+        a_row_deleted_in_flight_costs_only_itself
+        a_claim_without_rows_settles
+        a_row_replaced_in_flight_is_delivered
+        a_key_changed_in_flight_holds_nothing_up
+        a_key_changed_before_a_claim_loses_nothing
     }
     bystanders {
         a_long_transaction_elsewhere_delays_nobody

@@ -16,9 +16,8 @@ use std::time::SystemTime;
 ///   (`a_replay_goes_before_its_successors`).
 /// - **D3** An entry that a heap counted before the replay does not quarantine the event again
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
-/// - **D4** Replay and purge are bounded by `limit` and can be continued
-///   (`replay_and_purge_are_bounded`). A store may take fewer dead letters than `limit`, so that a
-///   call is not slow because payloads are large; only an empty answer means that none is left.
+/// - **D4** Replay and purge are bounded by `limit`, take fewer where the payloads are large, and can
+///   be continued until an answer is empty (`replay_and_purge_are_bounded`).
 /// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
 ///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
 /// - **D6** A filter means the same letters to every call: those that meet all of its conditions
@@ -45,10 +44,10 @@ pub trait DeadLetters: Send + Sync + Debug {
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError>;
 
     /// Up to `limit` dead letters that match with their events, oldest first, after the given
-    /// position: as many as have payloads of at most `bytes` together, but at least one
-    /// (`an_export_is_bounded_in_bytes`).
+    /// position: as many as have payloads of at most `bytes` together, but at least one. An empty
+    /// answer means that none is left (`an_export_is_bounded_in_bytes`).
     ///
-    /// An empty answer means that none is left. The provided form lists, then finds each.
+    /// The provided form lists, then finds each.
     async fn export(
         &self,
         filter: &DeadLetterFilter,

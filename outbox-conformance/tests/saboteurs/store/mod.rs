@@ -7,8 +7,8 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 pub(crate) use fault::Fault;
 use outbox_conformance::store::{
-    CASES, bystanders, claims, crashes, holding, late, letters, passes, quarantine, races,
-    restoring, wire,
+    CASES, budgets, bystanders, claims, crashes, edits, holding, late, letters, outcomes, passes,
+    quarantine, races, restoring, shares, wire,
 };
 use saboteur::Saboteur;
 
@@ -137,6 +137,68 @@ const REFUSALS: &[(Fault, &str)] = &[
         "a_clean_up_removes_nothing_that_is_needed",
     ),
     (F::FreesTokens, "a_clean_up_removes_nothing_that_is_needed"),
+    (
+        F::RetriesAtOnce,
+        "every_mix_of_outcomes_keeps_the_order_of_its_key",
+    ),
+    (
+        F::ChargesNoRetry,
+        "every_mix_of_outcomes_keeps_the_order_of_its_key",
+    ),
+    (
+        F::ReversesTheOrder,
+        "every_mix_of_outcomes_keeps_the_order_of_its_key",
+    ),
+    (
+        F::HoldsAlways,
+        "every_mix_of_outcomes_keeps_the_order_of_its_key",
+    ),
+    (F::IgnoresTheBytes, "a_claim_is_within_its_bytes"),
+    (F::KeepsTheLargeBack, "a_claim_is_within_its_bytes"),
+    (
+        F::KeepsFreshEventsBack,
+        "neither_starves_where_each_event_fills_a_claim",
+    ),
+    (
+        F::KeepsRetriesBack,
+        "neither_starves_where_each_event_fills_a_claim",
+    ),
+    (F::ExportsWithoutBound, "an_export_is_bounded_in_bytes"),
+    (F::ExportsOnlyTheSmall, "an_export_is_bounded_in_bytes"),
+    (F::ListsNoSizes, "an_export_is_bounded_in_bytes"),
+    (F::LosesHeadersOfALetter, "an_export_is_bounded_in_bytes"),
+    (
+        F::ClaimsTheWholeKey,
+        "a_key_with_many_events_does_not_hold_up_the_others",
+    ),
+    (F::OneClaimAtATime, "an_open_claim_leaves_work_to_others"),
+    (
+        F::RefusesAnEdit,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (
+        F::LosesTheClaimOfAnEdit,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (
+        F::BringsTheDeletedBack,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (F::StopsAtAnEdit, "a_claim_without_rows_settles"),
+    (F::RefusesAnEdit, "a_claim_without_rows_settles"),
+    (
+        F::LosesWhatReplaces,
+        "a_row_replaced_in_flight_is_delivered",
+    ),
+    (F::StopsAtAnEdit, "a_key_changed_in_flight_holds_nothing_up"),
+    (
+        F::LosesTheClaimOfAnEdit,
+        "a_key_changed_in_flight_holds_nothing_up",
+    ),
+    (
+        F::LosesAChangedKey,
+        "a_key_changed_before_a_claim_loses_nothing",
+    ),
     (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
     (F::MovesTwice, "quarantine_is_atomic_and_idempotent"),
     (F::FailsForAStranger, "quarantine_is_atomic_and_idempotent"),
@@ -281,6 +343,15 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::HoldsNothing, "successors_wait_for_a_letter_of_their_key"),
     (F::HoldsTheKey, "successors_wait_for_a_letter_of_their_key"),
     (F::HoldsAlways, "every_handle_keeps_a_hold"),
+    (F::HoldsNothing, "every_mix_of_outcomes_keeps_a_hold"),
+    (
+        F::ForgetsTheHoldOfAMix,
+        "every_mix_of_outcomes_keeps_a_hold",
+    ),
+    (
+        F::HoldsWhatComesBefore,
+        "every_mix_of_outcomes_keeps_a_hold",
+    ),
     (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
     (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
     (F::HoldsNothing, "a_dead_event_holds_its_key"),

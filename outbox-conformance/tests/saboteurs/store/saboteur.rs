@@ -1,6 +1,7 @@
 //! A store with one fault.
 
 mod altered;
+mod edits;
 mod harm;
 mod letters;
 mod transaction;
@@ -11,14 +12,14 @@ use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
+    AppTransaction, BystanderFixture, Edit, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::MemoryOutbox;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -29,6 +30,8 @@ use transaction::{Numbers, Transaction};
 #[derive(Clone, Debug)]
 pub(super) struct Saboteur {
     pub(super) store: MemoryOutbox,
+    /// The same store through a handle that holds no keys.
+    plain: MemoryOutbox,
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
@@ -56,6 +59,8 @@ struct Disk {
     open: Vec<(ClaimToken, Vec<EventId>)>,
     failed: Vec<EventId>,
     tokens_are_free: bool,
+    /// What was edited and not settled since.
+    edits: HashMap<EventId, Edit>,
 }
 
 impl Saboteur {
@@ -63,6 +68,7 @@ impl Saboteur {
         let clock = ManualClock::new();
         let store = MemoryOutbox::new().with_clock(clock.clock());
         Self {
+            plain: store.clone(),
             store,
             clock,
             fault,
@@ -115,6 +121,16 @@ impl Saboteur {
         }
     }
 
+    /// What settles: a store that holds no keys, if the fault is to forget a hold.
+    fn settler(&self, settlements: &[Settlement]) -> &MemoryOutbox {
+        let dead = |one: &Settlement| matches!(one.outcome, Outcome::Dead { .. });
+        let mixed = settlements.iter().any(dead) && !settlements.iter().all(dead);
+        match self.fault {
+            F::ForgetsTheHoldOfAMix if mixed => &self.plain,
+            _ => &self.store,
+        }
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -153,6 +169,7 @@ impl OutboxStorage for Saboteur {
             return Ok(Claim::empty());
         }
         let (limit, lease) = match self.fault {
+            F::IgnoresTheBytes => (limit.bytes(usize::MAX), lease),
             F::IgnoresTheLimit => (ClaimLimit::events(limit.events * 2), lease),
             F::LeasesForNoTime => (limit, Duration::ZERO),
             F::LeasesForASecond => (limit, Duration::from_secs(1)),
@@ -163,7 +180,9 @@ impl OutboxStorage for Saboteur {
             return self.claim_for_ever_first(limit, lease).await;
         }
         let mut claim = match self.fault {
-            F::ClaimsInTwoSteps => self.look_and_take(limit.events).await,
+            F::ClaimsInTwoSteps | F::ClaimsTheWholeKey => self.look_and_take(limit.events).await,
+            F::OneClaimAtATime if !self.disk().open.is_empty() => Claim::empty(),
+            F::KeepsTheLargeBack => self.claim_the_small(limit, lease).await?,
             _ => self.store.claim(limit, lease).await?,
         };
         self.number(&mut claim);
@@ -181,7 +200,7 @@ impl OutboxStorage for Saboteur {
             }
             _ => {}
         }
-        if self.fault == F::ClaimsInTwoSteps {
+        if [F::ClaimsInTwoSteps, F::ClaimsTheWholeKey].contains(&self.fault) {
             self.note(token, settlements);
             return Ok(());
         }
@@ -193,7 +212,10 @@ impl OutboxStorage for Saboteur {
             .iter()
             .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
             .collect();
-        let settled = self.store.settle(token, &changed).await;
+        if self.is_edited(&changed) {
+            return self.settle_edited(token, changed).await;
+        }
+        let settled = self.settler(&changed).settle(token, &changed).await;
         if settled.is_ok() {
             self.note(token, &changed);
         }

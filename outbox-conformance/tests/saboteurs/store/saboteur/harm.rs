@@ -76,6 +76,21 @@ impl Saboteur {
         Claim::new(ClaimToken::new(), free)
     }
 
+    /// Gives back what is larger than the budget, for ever.
+    pub(super) async fn claim_the_small(&self, limit: ClaimLimit, lease: Duration) -> Done<Claim> {
+        let claim = self.store.claim(limit, lease).await?;
+        let [lone] = &claim.events[..] else {
+            return Ok(claim);
+        };
+        if lone.event.size() <= limit.bytes {
+            return Ok(claim);
+        }
+        let delay = Duration::from_secs(3600);
+        let released = Settlement::new(lone.event.id, Outcome::Released { delay });
+        self.store.settle(claim.token, &[released]).await?;
+        Ok(Claim::empty())
+    }
+
     /// What a quarantine does beside its answer.
     pub(super) async fn harm(&self, entry: &DlqEntry, outcome: QuarantineOutcome) -> Done<()> {
         match (self.fault, outcome) {

@@ -76,6 +76,7 @@ impl Saboteur {
 
     fn as_told(&self, mut letter: DeadLetter) -> DeadLetter {
         match self.fault {
+            F::ListsNoSizes => letter.payload_size = 0,
             F::ForgetsReplays => letter.replays = 0,
             F::LosesTheCount => letter.failure_count = 1,
             F::LosesTheError => letter.last_error = None,
@@ -164,6 +165,30 @@ impl DeadLetters for Saboteur {
             }
             (self.as_told(letter), event)
         }))
+    }
+
+    async fn export(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+        bytes: usize,
+    ) -> Done<Vec<(DeadLetter, Event)>> {
+        let bytes = match self.fault {
+            F::ExportsWithoutBound => usize::MAX,
+            _ => bytes,
+        };
+        let mut page = self.store.export(filter, after, limit, bytes).await?;
+        for (letter, event) in &mut page {
+            *letter = self.as_told(letter.clone());
+            if self.fault == F::LosesHeadersOfALetter {
+                event.headers.clear();
+            }
+        }
+        if self.fault == F::ExportsOnlyTheSmall {
+            page.retain(|(_, event)| event.payload.len() <= bytes);
+        }
+        Ok(page)
     }
 
     async fn replay(&self, filter: &DeadLetterFilter, limit: usize) -> Done<Vec<EventId>> {

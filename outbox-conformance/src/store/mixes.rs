@@ -1,0 +1,148 @@
+//! Every mix of outcomes of three events of one key in one settlement, with what may be claimed next.
+
+use super::{
+    Store, StoreFixture, append, claim, ids, keyed, ok, publish_all, released, retry, settle,
+};
+use outbox_core::{DeadLetterFilter, Event, EventId, Outcome, Settlement};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of claims that take all three events of a key, though a store may keep a part of a claim for
+/// other keys.
+const LIMIT: usize = 24;
+
+const DELAY: Duration = Duration::from_secs(10);
+
+/// An outcome. Where it delays the event, it does so by [`DELAY`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    Published,
+    Retried,
+    Dead,
+    Released,
+    Delayed,
+}
+
+use Fate::{Dead, Delayed, Published, Released, Retried};
+
+impl Fate {
+    const ALL: [Self; 5] = [Published, Retried, Dead, Released, Delayed];
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Published => Outcome::Published,
+            Retried => retry(DELAY.as_secs()),
+            Dead => Outcome::Dead {
+                reason: "broken".into(),
+            },
+            Released => released(),
+            Delayed => Outcome::Released { delay: DELAY },
+        }
+    }
+
+    fn leaves(self) -> bool {
+        matches!(self, Published | Dead)
+    }
+}
+
+/// The events of one key and their fates.
+#[derive(Debug)]
+struct Mix {
+    events: Vec<Event>,
+    fates: [Fate; 3],
+    /// A dead event holds its key.
+    holds: bool,
+}
+
+impl Mix {
+    /// The ids of the events for which `is_meant` holds, by their number and fate, in their order.
+    fn ids(&self, is_meant: impl Fn(usize, Fate) -> bool) -> Vec<EventId> {
+        let numbered = self.events.iter().zip(self.fates).enumerate();
+        numbered
+            .filter(|(number, (_, fate))| is_meant(*number, *fate))
+            .map(|(_, (event, _))| event.id)
+            .collect()
+    }
+
+    /// The first event that holds those behind it.
+    fn hold(&self) -> usize {
+        let dead = self.fates.iter().position(|fate| *fate == Dead);
+        dead.filter(|_| self.holds).unwrap_or(usize::MAX)
+    }
+
+    /// The events that may be claimed, once the first of them is due.
+    fn free(&self) -> Vec<EventId> {
+        self.ids(|number, fate| !fate.leaves() && number < self.hold())
+    }
+
+    /// The fate of the first event that remains: the others of the key wait behind it.
+    fn first(&self) -> Option<Fate> {
+        self.fates.into_iter().find(|fate| !fate.leaves())
+    }
+
+    /// Settles the events and checks what may be claimed at once, after the delay, and in the end.
+    async fn check<F: StoreFixture>(&self, fixture: &F, store: &Arc<dyn Store>) {
+        let claimed = claim(store, LIMIT).await;
+        assert_eq!(ids(&claimed.events), self.ids(|_, _| true), "claimed");
+        let settlements: Vec<Settlement> = ids(&claimed.events)
+            .into_iter()
+            .zip(self.fates)
+            .map(|(id, fate)| Settlement::new(id, fate.outcome()))
+            .collect();
+        ok(store.settle(claimed.token, &settlements).await);
+        let at_once = if self.first() == Some(Released) {
+            self.free()
+        } else {
+            Vec::new()
+        };
+        assert_eq!(publish_all(store).await, at_once, "at once: {self:?}");
+        fixture.elapse(DELAY).await;
+        if at_once.is_empty() && !self.free().is_empty() {
+            let first = claim(store, 1).await;
+            let attempts: Vec<u32> = first.events.iter().map(|event| event.attempts).collect();
+            let charged = u32::from(self.first() == Some(Retried));
+            assert_eq!(attempts, [charged], "attempts: {self:?}");
+            settle(store, &first, &released()).await;
+            assert_eq!(publish_all(store).await, self.free(), "later: {self:?}");
+        }
+        self.check_the_end(store).await;
+    }
+
+    /// What a dead event held comes behind it when it is replayed.
+    async fn check_the_end(&self, store: &Arc<dyn Store>) {
+        let all = DeadLetterFilter::all();
+        let held = self.ids(|number, fate| !fate.leaves() && number > self.hold());
+        let pending = ok(store.backlog().await).pending;
+        assert_eq!(pending, held.len() as u64, "held: {self:?}");
+        if self.holds {
+            ok(store.replay(&all, 10).await);
+            let rest =
+                self.ids(|number, fate| fate == Dead || !fate.leaves() && number > self.hold());
+            assert_eq!(publish_all(store).await, rest, "replayed: {self:?}");
+        }
+        ok(store.purge(&all, 10).await);
+        assert_eq!(publish_all(store).await, [], "the end of {self:?}");
+    }
+}
+
+/// Checks every mix on a store, from its log and from the events that wait.
+pub(super) async fn check_all<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) {
+    for first in Fate::ALL {
+        for second in Fate::ALL {
+            for third in Fate::ALL {
+                for waits in [false, true] {
+                    let mix = Mix {
+                        events: keyed("key", 3),
+                        fates: [first, second, third],
+                        holds: store.holds_keys(),
+                    };
+                    append(fixture, &mix.events);
+                    if waits {
+                        settle(store, &claim(store, LIMIT).await, &released()).await;
+                    }
+                    mix.check(fixture, store).await;
+                }
+            }
+        }
+    }
+}
