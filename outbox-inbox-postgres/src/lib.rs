@@ -95,7 +95,8 @@ impl PostgresInbox {
     ) -> Result<bool, OutboxError> {
         let accept = sqlx::query(self.accept.clone())
             .bind(&self.consumer)
-            .bind(PgUuid(*id.as_uuid()));
+            .bind(PgUuid(*id.as_uuid()))
+            .persistent(!self.driver.is_through_pgbouncer());
         let done = accept.execute(connection).await;
         done.map(|done| done.rows_affected() > 0)
             .map_err(postgres_error("accept"))
