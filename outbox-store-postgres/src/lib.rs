@@ -57,6 +57,7 @@ const TABLES: &[&str] = &[
     "outbox_marks",
     "outbox_unread",
     "outbox_origin",
+    "outbox_home",
     "outbox_retries",
     "outbox_dead_letters",
     "outbox_alarm",
@@ -150,7 +151,7 @@ impl PostgresOutbox {
     async fn start(driver: Driver) -> Result<Self, OutboxError> {
         let bell = Bell::new(&driver).await?;
         let statements = Statements::new(&driver);
-        origin::adopt(&driver, &statements).await?;
+        origin::adopt_at_start(&driver, &statements).await?;
         Ok(Self {
             statements: Arc::new(statements),
             memory: Arc::default(),

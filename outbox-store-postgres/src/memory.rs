@@ -39,6 +39,8 @@ pub(crate) struct Outlook {
     pub(crate) next_in: Option<Duration>,
     /// The oldest transaction that is open.
     pub(crate) oldest_open: i64,
+    /// The rest can be relied on: the tables are those that were checked.
+    pub(crate) at_home: bool,
 }
 
 impl Outlook {
@@ -210,6 +212,14 @@ impl Memory {
     /// What the last claim saw, once.
     pub(crate) fn take_answer(&self) -> Option<Seen> {
         self.lock().answer.take()
+    }
+
+    /// Forgets where in the log this handle was.
+    pub(crate) fn forget_places(&self) {
+        let mut inner = self.lock();
+        inner.cleaned = [Cleaned::default(); LANES];
+        inner.answer = None;
+        inner.looked = None;
     }
 
     pub(crate) fn cleaned(&self) -> [Cleaned; LANES] {

@@ -22,6 +22,7 @@ macro_rules! statements {
 }
 
 statements! {
+    add_lanes
     backlog
     blocked_keys
     claim_events
@@ -37,6 +38,7 @@ statements! {
     list_letters
     is_foreign
     lock_lanes
+    lock_log
     lost_claim
     next_transaction
     outlook

@@ -15,6 +15,7 @@ WITH free AS MATERIALIZED (
     FROM outbox.outbox_unread AS l
     WHERE (token IS NULL OR token = $1) AND reads = 0
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
            OR (SELECT true FROM outbox.outbox_log AS e

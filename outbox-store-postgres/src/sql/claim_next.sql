@@ -6,6 +6,7 @@ WITH free AS MATERIALIZED (
     FROM outbox.outbox_lanes
     WHERE token IS NULL AND window_end IS NOT NULL
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND top <= (SELECT last_value FROM outbox.outbox_home)
     ORDER BY turn
     LIMIT 1
     FOR UPDATE SKIP LOCKED

@@ -10,6 +10,7 @@ WITH free AS MATERIALIZED (
     FROM outbox.outbox_lanes AS l
     WHERE (token IS NULL OR token = $1)
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
                   WHERE r.lane = l.lane AND NOT r.suspect AND r.due_at <= now()
