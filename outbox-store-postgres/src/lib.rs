@@ -150,7 +150,11 @@ impl PostgresOutbox {
     }
 
     async fn start(driver: Driver) -> Result<Self, OutboxError> {
-        let bell = Bell::new(&driver).await?;
+        let bell = if driver.is_through_pgbouncer() {
+            Bell::silent()
+        } else {
+            Bell::new(&driver).await?
+        };
         let statements = Statements::new(&driver);
         origin::adopt_at_start(&driver, &statements).await?;
         Ok(Self {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage, Outcome};
+use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
@@ -169,6 +169,36 @@ async fn a_handle_that_is_moved_to_an_older_cluster_loses_nothing() {
 async fn a_handle_that_is_moved_to_a_cluster_whose_sequence_stayed_behind_loses_nothing() {
     let behind = "SELECT setval('outbox.outbox_events_seq_seq', 1, false)";
     a_handle_that_is_moved_loses_nothing([AHEAD, 0], behind).await;
+}
+
+/// A name leads to a standby for a while, and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_back() {
+    let primary = Cluster::start();
+    let wire = Wire::to(("127.0.0.1", primary.port())).expect("a wire");
+    let pool = primary.pool_over(&wire);
+    let migrated = PostgresOutbox::migrate(pool, DriverOptions::default()).await;
+    let store = migrated.expect("migrated");
+    let before = events("before", NEW);
+    primary.append(&before).await;
+    assert_all(&relay(&store).await, &before);
+    let standby = primary.0.start_standby(&search_path());
+    let standby = Cluster(standby.expect("a standby"));
+
+    wire.lead_to(standby.port());
+    wire.cut_all();
+    for _ in 0..3 {
+        let claimed = store.claim(ClaimLimit::events(20), LEASE).await;
+        assert_eq!(claimed.unwrap_err().kind(), ErrorKind::Unavailable);
+        let waited = store.wait_for_work(LEASE).await;
+        assert_eq!(waited.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    // Connections to the standby stay open, as a proxy leaves them.
+    wire.lead_to(primary.port());
+    let after = events("after", NEW);
+    primary.append(&after).await;
+    let claim = store.claim(ClaimLimit::events(20), LEASE).await;
+    assert_eq!(claim.expect("claimed at once").events.len(), 20);
 }
 
 /// What an operator or a test's set-up does to the tables of an open handle.

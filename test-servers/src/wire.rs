@@ -32,6 +32,7 @@ struct State {
 struct Plan {
     fault: Fault,
     has_cut: bool,
+    has_silenced: bool,
     delay: Duration,
     dribbles: bool,
 }
@@ -114,6 +115,12 @@ impl Wire {
         self.begin(Fault::Silence);
     }
 
+    /// Whether a connection had something to say since the wire went silent.
+    #[must_use]
+    pub fn has_silenced(&self) -> bool {
+        self.plan().has_silenced
+    }
+
     /// Ends the fault, and tells whether a connection was cut since it was ordered.
     #[must_use]
     pub fn mend(&self) -> bool {
@@ -137,6 +144,7 @@ impl Wire {
         let mut plan = self.plan();
         plan.fault = fault;
         plan.has_cut = false;
+        plan.has_silenced = false;
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -201,6 +209,7 @@ impl State {
             }
             _ => (count, End::Open),
         };
+        plan.has_silenced |= end == End::Silent;
         if end == End::Cut {
             plan.fault = Fault::None;
             plan.has_cut = true;

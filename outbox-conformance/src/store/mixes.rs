@@ -7,6 +7,10 @@ use outbox_core::{DeadLetterFilter, Event, EventId, Outcome, Settlement};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Of claims that take all three events of a key, though a store may keep a part of a claim for
+/// other keys.
+const LIMIT: usize = 24;
+
 const DELAY: Duration = Duration::from_secs(10);
 
 /// An outcome. Where it delays the event, it does so by [`DELAY`].
@@ -78,7 +82,8 @@ impl Mix {
 
     /// Settles the events and checks what may be claimed at once, after the delay, and in the end.
     async fn check<F: StoreFixture>(&self, fixture: &F, store: &Arc<dyn Store>) {
-        let claimed = claim(store, 3).await;
+        let claimed = claim(store, LIMIT).await;
+        assert_eq!(ids(&claimed.events), self.ids(|_, _| true), "claimed");
         let settlements: Vec<Settlement> = ids(&claimed.events)
             .into_iter()
             .zip(self.fates)
@@ -133,7 +138,7 @@ pub(super) async fn check_all<F: StoreFixture>(fixture: &F, store: &Arc<dyn Stor
                     };
                     append(fixture, &mix.events);
                     if waits {
-                        settle(store, &claim(store, 3).await, &released()).await;
+                        settle(store, &claim(store, LIMIT).await, &released()).await;
                     }
                     mix.check(fixture, store).await;
                 }
