@@ -140,7 +140,8 @@ CREATE TABLE outbox.outbox_retries (
     ordering_key      text,
     idempotency_token text,
     headers           json,
-    payload           bytea       NOT NULL
+    payload           bytea       NOT NULL,
+    CHECK (ordering_key IS NOT NULL OR due_at IS NOT NULL)
 );
 
 CREATE INDEX outbox_retries_due ON outbox.outbox_retries (lane, due_at)
@@ -236,7 +237,10 @@ BEGIN
     NEW.lane := CASE WHEN NEW.ordering_key IS NULL THEN uuid_hash_extended(NEW.id, 0)
                      ELSE hashtextextended(NEW.ordering_key, 0) END & 15;
     NEW.place := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_retries_place_seq AS s);
-    NEW.due_at := CASE WHEN NEW.ordering_key IS NULL
+    NEW.due_at := CASE WHEN NOT EXISTS (SELECT FROM outbox.outbox_retries AS r
+                                        WHERE r.ordering_key = NEW.ordering_key)
+                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
+                                        WHERE d.ordering_key = NEW.ordering_key AND d.holds)
                        THEN greatest(now(), NEW.available_at, NEW.delayed_until) END;
     RETURN NEW;
 END $outbox$;

@@ -16,6 +16,9 @@ const CLAIM: &str = "claim";
 /// One that has something begins no further statement.
 const LONGEST: Duration = Duration::from_secs(1);
 
+/// S12: a claim of so many events leaves at least half of the lanes that are free to other workers.
+const FEW: usize = 32;
+
 /// A claim under way.
 struct Claiming<'o> {
     outbox: &'o PostgresOutbox,
@@ -97,21 +100,35 @@ impl Claiming<'_> {
         if outlook.suspects && even && self.suspect().await? {
             return Ok(());
         }
-        let ClaimLimit { events, bytes, .. } = self.limit;
-        if outlook.retries && even {
-            self.retries(events.div_ceil(2), bytes, true).await?;
-        } else if outlook.retries {
-            self.retries(events / 2, bytes / 2, false).await?;
+        if outlook.retries {
+            let ClaimLimit { events, bytes, .. } = self.limit;
+            let (events, bytes) = match (outlook.events, even) {
+                (false, _) => (events, bytes),
+                (true, true) => (events.div_ceil(2), bytes),
+                (true, false) => (events / 2, bytes / 2),
+            };
+            let may_exceed = even || !outlook.events;
+            self.retries(events, bytes, may_exceed, false).await?;
         }
         self.events().await?;
         if outlook.retries && !self.is_over() {
             let (events, bytes) = self.room();
-            self.retries(events, bytes, self.draft.given.is_empty()).await?;
+            let rest = self.few_left();
+            self.retries(rest.unwrap_or(events), bytes, true, rest.is_some())
+                .await?;
         }
         if outlook.suspects && self.draft.given.is_empty() {
             self.suspect().await?;
         }
         Ok(())
+    }
+
+    /// How many events a claim of few may still take that has half of the lanes already. None: it has
+    /// fewer lanes, or enough events.
+    fn few_left(&self) -> Option<usize> {
+        let (events, _) = self.room();
+        let left = FEW.saturating_sub(self.draft.given.len()).min(events);
+        (left > 0 && self.draft.lanes.len() >= LANES / 2).then_some(left)
     }
 
     /// The events and bytes that are left.
@@ -141,11 +158,13 @@ impl Claiming<'_> {
     }
 
     /// What is due again, up to `limit` events of `bytes`. `may_exceed`: the first may be larger.
+    /// `all`: it may be of more than half of the lanes that are free.
     async fn retries(
         &mut self,
         limit: usize,
         bytes: usize,
         may_exceed: bool,
+        all: bool,
     ) -> Result<(), OutboxError> {
         if limit == 0 {
             return Ok(());
@@ -157,7 +176,8 @@ impl Claiming<'_> {
             .bind(number(LANES))
             .bind(number(self.draft.lanes.len()))
             .bind(size(bytes))
-            .bind(may_exceed);
+            .bind(may_exceed && self.draft.given.is_empty())
+            .bind(all);
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
         let rows = row::collect(CLAIM, rows, row::waiting_row)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
@@ -174,31 +194,38 @@ impl Claiming<'_> {
         } else {
             LANES
         };
-        let enough = self.read_log(asked, goes_on).await?;
+        let (room, _) = self.room();
+        let enough = self.read_log(room, asked, goes_on).await?;
         memory.set_lanes(enough.unwrap_or(LANES));
-        if enough.is_none() && asked < LANES && !self.is_over() {
-            self.read_log(LANES, false).await?;
+        if enough.is_none() && asked < LANES {
+            let (room, _) = self.room();
+            self.read_log(room, LANES, false).await?;
+        }
+        if let Some(left) = self.few_left().filter(|_| enough.is_none()) {
+            self.read_log(left, LANES, false).await?;
         }
         memory.set_run(!self.runs.is_empty());
         Ok(())
     }
 
-    /// Reads the log of up to `lanes` lanes. Returns how many would have been enough to fill the
-    /// claim, if it is full now.
+    /// Reads up to `limit` rows of the log, of up to `lanes` lanes. Returns how many would have been
+    /// enough for that many, if they were found.
     async fn read_log(
         &mut self,
+        limit: usize,
         lanes: usize,
         goes_on: bool,
     ) -> Result<Option<usize>, OutboxError> {
         if self.is_over() {
             return Ok(Some(lanes));
         }
-        let read = self.fetch_log(lanes, goes_on).await?;
-        let (limit, _) = self.room();
+        let read = self.fetch_log(limit, lanes, goes_on).await?;
         let filled = read.is_cut || read.rows.len() >= limit;
         let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
         let cut = read.rows.last().map(|(_, row)| row.lane);
-        let cut = cut.filter(|_| read.is_cut).map(|lane| (lane, read.rows.len()));
+        let cut = cut
+            .filter(|_| read.is_cut)
+            .map(|lane| (lane, read.rows.len()));
         self.runs.extend(read.runs());
         self.draft.add_log(read, self.outbox.holds_keys);
         if let Some((lane, took)) = cut {
@@ -207,9 +234,14 @@ impl Claiming<'_> {
         Ok(filled.then_some(enough))
     }
 
-    async fn fetch_log(&self, lanes: usize, goes_on: bool) -> Result<LogRead, OutboxError> {
+    async fn fetch_log(
+        &self,
+        limit: usize,
+        lanes: usize,
+        goes_on: bool,
+    ) -> Result<LogRead, OutboxError> {
         let statements = &self.outbox.statements;
-        let (limit, bytes) = self.room();
+        let (_, bytes) = self.room();
         let claim = |statement: &SqlStr| {
             sqlx::query(statement.clone())
                 .bind(PgUuid(*self.token.as_uuid()))
@@ -229,7 +261,8 @@ impl Claiming<'_> {
             .bind(number(has))
             .bind(size(bytes))
             .bind(self.draft.given.is_empty())
-            .bind(self.draft.waiting_places());
+            .bind(self.draft.waiting_places())
+            .bind(self.few_left().is_some());
         log_read(self.outbox.driver.fetch(CLAIM, query).await?, limit)
     }
 

@@ -95,9 +95,8 @@ impl Draft {
 
     /// Events of the log that must wait.
     pub(crate) fn waiting_from_log(&self) -> usize {
-        let waits = |held: &&Held| {
-            matches!((&held.part, held.place), (Part::Behind, Place::Log(_)))
-        };
+        let waits =
+            |held: &&Held| matches!((&held.part, held.place), (Part::Behind, Place::Log(_)));
         self.held.iter().filter(waits).count()
     }
 

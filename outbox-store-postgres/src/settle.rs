@@ -14,8 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const SETTLE: &str = "settle";
 
-const MISSING: &str =
-    "events of a claim were deleted or changed by hand before they were settled; the others are settled";
+const MISSING: &str = "events of a claim were deleted or changed by hand before they were settled; the others are settled";
 
 /// An event that goes into the quarantine, by its place among those that wait.
 #[derive(Debug)]

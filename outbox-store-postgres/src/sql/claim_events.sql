@@ -1,10 +1,10 @@
 -- S1, S2, S3, S11, S12: the next events of the log, of lanes that no other claim holds.
 -- $1 token, $2 limit, $3 lease, $4 lanes at most, $5 how many lanes the claim has already, $6 bytes
 -- that are left, $7 whether the first event may be larger, $8 places that the claim has among the
--- events that wait.
+-- events that wait, $9 whether it may have more than half of the lanes that are free.
 --
 -- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
--- others. At most half of the lanes that are free are taken: the others are for other workers. A row
+-- others. A row
 -- that must wait (it is delayed, or behind an event or a dead letter of its key) is given without its
 -- payload. ends: the lane has no more rows in its window; a lane without a row has none at all.
 --
@@ -30,7 +30,7 @@ WITH free AS MATERIALIZED (
                  AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                ORDER BY e.seq LIMIT 1))
     ORDER BY turn
-    LIMIT (SELECT least($4, greatest((count(*) + 1) / 2 - $5, 1))
+    LIMIT (SELECT CASE WHEN $9 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
            FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
     FOR UPDATE SKIP LOCKED
 ),

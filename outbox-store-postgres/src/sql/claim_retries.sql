@@ -1,7 +1,7 @@
 -- S5, S6, S11: events that are due again, with those that wait behind them, of up to $4 lanes that no
 -- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already, $6
--- bytes that are left, $7 whether the first event may be larger. At most half of the lanes that are
--- free are taken (S12).
+-- bytes that are left, $7 whether the first event may be larger, $8 whether it may have more than half
+-- of the lanes that are free (S12).
 --
 -- One statement under the locks of its lanes; lanes that are locked or that were changed since the
 -- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of
@@ -18,7 +18,7 @@ WITH free AS MATERIALIZED (
                   WHERE r.lane = l.lane AND NOT r.suspect AND r.due_at <= now()
                     AND r.place <> ALL (coalesce(l.held, '{}')))
     ORDER BY turn
-    LIMIT (SELECT least($4, greatest((count(*) + 1) / 2 - $5, 1))
+    LIMIT (SELECT CASE WHEN $8 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
            FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
     FOR UPDATE SKIP LOCKED
 ),
