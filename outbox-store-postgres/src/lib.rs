@@ -9,6 +9,7 @@
 //! a public contract: see `docs/postgres-schema.md`.
 
 mod append;
+mod aside;
 mod claim;
 mod draft;
 mod headers;

@@ -24,7 +24,6 @@ macro_rules! statements {
 statements! {
     add_lanes
     backlog
-    blocked_keys
     claim_events
     claim_next
     claim_retries
@@ -34,6 +33,7 @@ statements! {
     clean_up_tokens
     find_entries
     find_lanes
+    find_letter
     letter_groups
     list_letters
     is_foreign
@@ -44,6 +44,7 @@ statements! {
     outlook
     park_again
     park_events
+    park_page
     promote
     purge
     quarantine
@@ -57,10 +58,12 @@ statements! {
     renew_events
     renew_lanes
     replay
+    repair_keys
     set_alarm
+    set_aside
     settle_lane
     settle_lanes
     suspect
     take_back
-    trim_lanes
+    trim_lane
 }
