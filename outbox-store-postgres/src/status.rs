@@ -10,6 +10,10 @@ use sqlx::postgres::PgRow;
 use std::time::Duration;
 
 const LOOK: &str = "look for work";
+const CLEAN_UP: &str = "clean_up";
+
+/// The longest lease that a relay can be configured to take.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Rows of the log that are counted in each lane.
 const COUNTED: i64 = 100_000;
@@ -73,8 +77,8 @@ impl PostgresOutbox {
     /// that rows which were deleted already, and cannot be reclaimed while an old transaction is
     /// open, are not passed again and again.
     pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {
-        const CLEAN_UP: &str = "clean_up";
         self.outlook().await?;
+        self.cut_leases().await?;
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
@@ -97,6 +101,24 @@ impl PostgresOutbox {
         self.driver.execute(CLEAN_UP, query).await?;
         self.renew_events().await;
         Ok(usize::try_from(tokens).unwrap_or_default())
+    }
+
+    /// Ends leases in time that were taken while the server's clock was far ahead.
+    async fn cut_leases(&self) -> Result<(), OutboxError> {
+        let lease = self.memory.longest_lease();
+        let query = sqlx::query(self.statements.cut_leases.clone())
+            .bind(interval(lease.max(LONGEST_LEASE)))
+            .bind(interval(lease));
+        let lanes = self.driver.execute(CLEAN_UP, query).await?;
+        if lanes > 0 {
+            tracing::warn!(
+                lanes,
+                ?lease,
+                "leases ended far in the future, as after the server's clock was wrong; they are \
+                 shortened"
+            );
+        }
+        Ok(())
     }
 }
 
