@@ -116,7 +116,7 @@ fn take(path: &Path, aside: &Path) -> String {
 
 #[test]
 fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
-    const LINES: usize = 2000;
+    const LINES: usize = 100;
     let folder = TempDir::new().unwrap();
     let (path, aside) = (folder.path().join("events"), folder.path().join("aside"));
     let mut file = LineFile::open(&path).unwrap();
