@@ -62,6 +62,7 @@ const TABLES: &[&str] = &[
     "outbox_retries",
     "outbox_dead_letters",
     "outbox_alarm",
+    "outbox_rings",
 ];
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.
