@@ -58,6 +58,11 @@ use uuid::Uuid;
 /// - **S12** A key with many events does not hold up the events of other keys
 ///   (`a_key_with_many_events_does_not_hold_up_the_others`), and a claim that is open leaves work to
 ///   other workers (`an_open_claim_leaves_work_to_others`).
+/// - **S13** A row that somebody else deletes, replaces or changes costs at most itself: a settlement
+///   applies to the events that are still there (`a_row_deleted_in_flight_costs_only_itself`,
+///   `a_claim_without_rows_settles`), and an event that took the place of another, or has another
+///   ordering key, is delivered and holds nothing up (`a_row_replaced_in_flight_is_delivered`,
+///   `a_key_changed_in_flight_holds_nothing_up`, `a_key_changed_before_a_claim_loses_nothing`).
 ///
 /// An append of an id or an idempotency token that is taken is a
 /// [`Duplicate`](crate::ErrorKind::Duplicate), and nothing of the append remains

@@ -119,6 +119,19 @@ impl SqliteDlqHeap {
         self
     }
 
+    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
+    /// for all clones of this handle. Calls after that are [`Invalid`](outbox_core::ErrorKind::Invalid).
+    ///
+    /// Call it before the process ends. The drop of the last clone closes as well, but waits for no
+    /// more than a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it takes longer than a call may.
+    pub async fn close(&self) -> Result<(), OutboxError> {
+        self.driver.close().await
+    }
+
     async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
         let migrate =
             |connection: &Connection| migrate_within(connection, COMPONENT, TABLES, MIGRATIONS);

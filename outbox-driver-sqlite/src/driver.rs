@@ -1,15 +1,20 @@
 //! The handle that async callers hold.
 
 use crate::error::refusal;
-use crate::job::{Access, Job, Task};
+use crate::job::{Access, Task};
 use crate::open::{Place, open_connection};
-use crate::thread;
+use crate::thread::{self, Message};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// How long the drop of the last handle waits for the connection to close.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long a [`Driver`] waits.
 #[derive(Clone, Debug)]
@@ -46,15 +51,43 @@ impl DriverOptions {
 
 /// A handle to one SQLite connection on a thread of its own.
 ///
-/// Clones share the connection. The thread finishes what is queued and ends when the last clone
-/// is dropped.
+/// Clones share the connection. When the last clone is dropped, the thread finishes what is queued,
+/// copies the write-ahead log into the file and closes the connection; the drop waits for that for up
+/// to a second. A program that is about to end calls [`close`](Self::close) instead, which waits for
+/// as long as a call may take.
+///
+/// The path is looked at before each transaction. Once it is gone or is another file, or the file's
+/// write-ahead log is, each call is [`ErrorKind::Invalid`]: SQLite would go on with the old file,
+/// which nobody else sees.
 ///
 /// The waiting time of a call is measured by tokio's clock. Under `tokio::time::pause` that clock
 /// jumps ahead while the thread works, and calls time out.
 #[derive(Clone, Debug)]
 pub struct Driver {
-    jobs: mpsc::Sender<Box<dyn Job>>,
+    thread: Arc<Thread>,
     call_timeout: Duration,
+}
+
+/// The connection thread, as its handles see it.
+#[derive(Debug)]
+struct Thread {
+    id: ThreadId,
+    /// `None` only while the last handle is dropped.
+    queue: Option<Sender<Message>>,
+    /// Nothing is sent; the other end is gone when the connection is closed.
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.queue = None;
+        // A job may own the last handle: the thread cannot wait for itself.
+        if std::thread::current().id() != self.id
+            && let Ok(ended) = self.ended.get_mut()
+        {
+            let _ = ended.recv_timeout(CLOSING);
+        }
+    }
 }
 
 impl Driver {
@@ -138,6 +171,31 @@ impl Driver {
         self.wait(operation, reply).await
     }
 
+    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
+    /// for all clones. Calls after that are [`ErrorKind::Invalid`]; closing again is fine.
+    ///
+    /// The log is left as it is where that is not safe (the file was replaced) or another connection
+    /// reads from it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the connection is not closed within the timeout of a call; the
+    /// thread then closes it later.
+    pub async fn close(&self) -> Result<(), OutboxError> {
+        let (closed, answer) = oneshot::channel();
+        if self.send(Message::Close(closed)).is_err() {
+            return Ok(());
+        }
+        match tokio::time::timeout(self.call_timeout, answer).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(refusal(
+                ErrorKind::Unavailable,
+                "close",
+                format!("not closed within {:?}", self.call_timeout),
+            )),
+        }
+    }
+
     /// Queues a job; dropping the receiver before it begins takes it back.
     pub(crate) fn submit<T: Send + 'static>(
         &self,
@@ -145,11 +203,16 @@ impl Driver {
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, OutboxError>>, OutboxError> {
-        let (task, reply) = Task::new(access, operation, f);
-        self.jobs
-            .send(Box::new(task))
-            .map_err(|_| thread_gone(operation))?;
+        let deadline = Instant::now() + self.call_timeout;
+        let (task, reply) = Task::new(access, operation, deadline, f);
+        self.send(Message::Job(Box::new(task)))
+            .map_err(|()| closed(operation))?;
         Ok(reply)
+    }
+
+    fn send(&self, message: Message) -> Result<(), ()> {
+        let queue = self.thread.queue.as_ref().ok_or(())?;
+        queue.send(message).map_err(drop)
     }
 
     async fn wait<T>(
@@ -159,7 +222,7 @@ impl Driver {
     ) -> Result<T, OutboxError> {
         match tokio::time::timeout(self.call_timeout, reply).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(thread_gone(operation)),
+            Ok(Err(_)) => Err(closed(operation)),
             Err(_) => Err(refusal(
                 ErrorKind::Unavailable,
                 operation,
@@ -176,24 +239,35 @@ impl Driver {
         options: DriverOptions,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        let (jobs, queue) = mpsc::channel();
+        let (sender, queue) = mpsc::channel();
         let (opened, outcome) = oneshot::channel();
+        let (running, ended) = mpsc::channel();
         let call_timeout = options.call_timeout;
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("outbox-sqlite".to_owned())
-            .spawn(move || match open_connection(&place, &options, check) {
-                // A caller that no longer waits for the opening also dropped the sender of jobs.
-                Ok(connection) => {
-                    let _ = opened.send(Ok(()));
-                    thread::run(&connection, &queue);
+            .spawn(move || {
+                match open_connection(&place, &options, check) {
+                    // A caller that no longer waits for the opening also dropped the sender of jobs.
+                    Ok((connection, watch)) => {
+                        let _ = opened.send(Ok(()));
+                        thread::run(connection, &queue, watch, options.busy_timeout);
+                    }
+                    Err(error) => drop(opened.send(Err(error))),
                 }
-                Err(error) => {
-                    let _ = opened.send(Err(error));
-                }
+                drop::<Sender<()>>(running);
             })
             .map_err(|error| refusal(ErrorKind::Unavailable, "open", error.to_string()))?;
-        outcome.await.unwrap_or_else(|_| Err(thread_gone("open")))?;
-        Ok(Self { jobs, call_timeout })
+        let thread = Thread {
+            id: thread.thread().id(),
+            queue: Some(sender),
+            ended: Mutex::new(ended),
+        };
+        outcome.await.unwrap_or_else(|_| Err(closed("open")))?;
+        let thread = Arc::new(thread);
+        Ok(Self {
+            thread,
+            call_timeout,
+        })
     }
 }
 
@@ -201,10 +275,10 @@ fn owned(path: impl AsRef<Path>) -> PathBuf {
     path.as_ref().to_owned()
 }
 
-fn thread_gone(operation: &'static str) -> OutboxError {
+fn closed(operation: &'static str) -> OutboxError {
     refusal(
-        ErrorKind::Unavailable,
+        ErrorKind::Invalid,
         operation,
-        "the connection thread has ended; open the file again",
+        "the connection is closed; open the file again",
     )
 }

@@ -5,6 +5,7 @@ use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::Connection;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// What a job asks of the database.
@@ -25,6 +26,9 @@ pub(crate) struct Failure {
 pub(crate) trait Job: Send {
     fn access(&self) -> Access;
 
+    /// When the caller no longer waits.
+    fn deadline(&self) -> Instant;
+
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
 
@@ -38,6 +42,7 @@ pub(crate) trait Job: Send {
 pub(crate) struct Task<T, F> {
     access: Access,
     operation: &'static str,
+    deadline: Instant,
     closure: Option<F>,
     result: Option<Result<T, OutboxError>>,
     reply: oneshot::Sender<Result<T, OutboxError>>,
@@ -47,12 +52,14 @@ impl<T, F> Task<T, F> {
     pub(crate) fn new(
         access: Access,
         operation: &'static str,
+        deadline: Instant,
         closure: F,
     ) -> (Self, oneshot::Receiver<Result<T, OutboxError>>) {
         let (reply, answer) = oneshot::channel();
         let task = Self {
             access,
             operation,
+            deadline,
             closure: Some(closure),
             result: None,
             reply,
@@ -68,6 +75,10 @@ where
 {
     fn access(&self) -> Access {
         self.access
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     fn is_abandoned(&self) -> bool {

@@ -7,6 +7,7 @@ mod open;
 mod schema;
 mod thread;
 mod time;
+mod watch;
 
 pub use driver::{Driver, DriverOptions};
 pub use error::sqlite_error;

@@ -6,6 +6,7 @@
 
 use crate::driver::DriverOptions;
 use crate::error::{BACKEND, kind, refusal, sqlite_error};
+use crate::watch::Watch;
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ const OPEN: &str = "open";
 
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
+
+/// The size of a write-ahead log that is made smaller, in bytes. A checkpoint begins at 4 MB.
+pub(crate) const LOG: u32 = 8 * 1024 * 1024;
 
 /// How long to wait before asking again for what has no busy handler.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -32,7 +36,7 @@ pub(crate) fn open_connection(
     place: &Place,
     options: &DriverOptions,
     check: impl FnOnce(&Connection) -> Result<(), OutboxError>,
-) -> Result<Connection, OutboxError> {
+) -> Result<(Connection, Watch), OutboxError> {
     let connection = match place {
         Place::Memory(name) => open_memory(name)?,
         Place::Existing(path) => open_file(path, OpenFlags::empty())?,
@@ -51,7 +55,17 @@ pub(crate) fn open_connection(
     {
         return Err(read_only(path));
     }
-    Ok(connection)
+    let watch = match place {
+        Place::Memory(_) => Watch::nothing(),
+        Place::Existing(_) | Place::Created(_) => {
+            // A first read, so that the write-ahead log and its index are there to be watched.
+            connection
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .map_err(|error| explain(path, &error))?;
+            Watch::new(&absolute(path)?, connection.path())?
+        }
+    };
+    Ok((connection, watch))
 }
 
 /// Looks into a file and changes nothing of it. `None` if there is no such file; its folder must
@@ -139,6 +153,8 @@ fn prepare(connection: &Connection, options: &DriverOptions) -> rusqlite::Result
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // To this size the write-ahead log shrinks when it begins again from its start.
+    connection.pragma_update(None, "journal_size_limit", LOG)?;
     // The first look into the file: what is none of SQLite's is found out here.
     connection.query_row("PRAGMA schema_version", [], |_| Ok(()))
 }

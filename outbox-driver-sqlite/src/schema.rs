@@ -63,7 +63,8 @@ pub fn migrate_within(
     Ok(missing.len())
 }
 
-/// How many of `migrations` the file has. Changes nothing.
+/// How many of `migrations` the file has. Changes nothing. Tables whose version is not recorded, but
+/// which are exactly as the migrations make them, count as migrated.
 ///
 /// # Errors
 ///
@@ -75,6 +76,9 @@ pub fn applied_migrations(
     migrations: &[&str],
 ) -> Result<usize, OutboxError> {
     let Some(found) = schema_version(connection, component)? else {
+        if is_migrated(connection, tables, migrations)? {
+            return Ok(migrations.len());
+        }
         refuse_foreign_tables(connection, tables)?;
         return Ok(0);
     };
@@ -83,6 +87,42 @@ pub fn applied_migrations(
         return Err(newer(component, found, newest, MIGRATE));
     }
     Ok(found as usize)
+}
+
+/// Whether all of `tables` are as the migrations make them. Then they are ours, although their
+/// version is unknown: somebody deleted the rows of all tables.
+fn is_migrated(
+    connection: &Connection,
+    tables: &[&str],
+    migrations: &[&str],
+) -> Result<bool, OutboxError> {
+    if !exists(connection, "outbox_schema")? {
+        return Ok(false);
+    }
+    let fresh = Connection::open_in_memory().map_err(sqlite_error(MIGRATE))?;
+    for migration in migrations {
+        fresh
+            .execute_batch(migration)
+            .map_err(sqlite_error(MIGRATE))?;
+    }
+    for table in tables {
+        let here = definition(connection, table)?;
+        if here.is_none() || here != definition(&fresh, table)? {
+            return Ok(false);
+        }
+    }
+    Ok(!tables.is_empty())
+}
+
+fn definition(connection: &Connection, table: &str) -> Result<Option<String>, OutboxError> {
+    connection
+        .query_row(
+            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [table],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(sqlite_error(MIGRATE))
 }
 
 /// The number of migrations that `component` has, or `None` if it was never migrated here.

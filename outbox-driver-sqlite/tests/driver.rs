@@ -393,3 +393,21 @@ fn a_schema_that_is_missing_foreign_older_or_newer_is_refused() {
     let newer = migrate(&mut connection, "test", &["u"], &["CREATE TABLE u (x)"]).map(drop);
     refused(newer, "newer program");
 }
+
+#[test]
+fn tables_whose_version_was_deleted_are_recognised() {
+    let mut connection = Connection::open_in_memory().unwrap();
+    let migrations = ["CREATE TABLE u (x)", "CREATE TABLE v (x)"];
+    migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap();
+    connection
+        .execute_batch("INSERT INTO u VALUES (1); DELETE FROM outbox_schema")
+        .unwrap();
+    let applied = migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap();
+    assert_eq!(applied, 0);
+    require_version(&connection, "test", 2).unwrap();
+    connection
+        .execute_batch("DELETE FROM outbox_schema; DROP TABLE v; CREATE TABLE v (y)")
+        .unwrap();
+    let error = migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap_err();
+    assert!(error.report().contains("not ours"), "{}", error.report());
+}

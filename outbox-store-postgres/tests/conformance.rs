@@ -19,6 +19,7 @@ outbox_conformance::store_suite!(
     passes,
     late,
     holding,
+    edits,
     bystanders,
     restoring,
     wire,
@@ -45,6 +46,7 @@ outbox_conformance::store_suite!(
     passes,
     late,
     holding,
+    edits,
     bystanders,
     restoring,
 );

@@ -151,7 +151,6 @@ async fn a_producer_appends_and_does_nothing_else() {
         "UPDATE outbox.outbox_lanes SET position = 0",
         "DELETE FROM outbox.outbox_dead_letters",
         "SELECT setval('outbox.outbox_alarm', 1)",
-        "SELECT last_value FROM outbox.outbox_events_seq_seq",
         "CREATE TEMPORARY TABLE mine AS SELECT gen_random_uuid() AS id, ''::text AS idempotency_token;
          CREATE TRIGGER forge AFTER INSERT ON mine
          FOR EACH ROW EXECUTE FUNCTION outbox.outbox_take_token()",
@@ -177,6 +176,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     if foreign {
         cast.own.append(&[Event::new("foreign", "")]).await;
         let other = "UPDATE outbox.outbox_origin SET system_identifier = 1;
+                     DELETE FROM outbox.outbox_lanes WHERE lane = 0;
                      SELECT setval('outbox.outbox_events_seq_seq', 1)";
         cast.own.execute(other).await;
     }

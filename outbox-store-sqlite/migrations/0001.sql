@@ -1,81 +1,112 @@
 -- The outbox on SQLite. A producer in any language inserts into outbox_events; the other tables
--- belong to the relay. Times are microseconds since 1970. docs/sqlite-schema.md tells each column.
+-- belong to the relay. Times are microseconds since 1970. docs/sqlite-schema.md describes each
+-- column. Each statement makes only what is missing, so the script may run again.
 
 -- seq is given by the table and grows with each commit: SQLite has one writer at a time, so the
 -- order of rows is the order of commits. AUTOINCREMENT, so that a number never comes again.
-CREATE TABLE outbox_events (
-    seq               INTEGER PRIMARY KEY AUTOINCREMENT,
-    id                BLOB    NOT NULL UNIQUE DEFAULT (randomblob(16)) CHECK (length(id) = 16),
-    event_type        TEXT    NOT NULL CHECK (event_type <> ''),
-    payload           ANY     NOT NULL CHECK (typeof(payload) IN ('blob', 'text')),
-    content_type      TEXT    NOT NULL DEFAULT 'application/json',
-    headers           TEXT    NOT NULL DEFAULT '{}'
-                      CHECK (json_valid(headers) AND json_type(headers) = 'object'),
-    ordering_key      TEXT,
-    idempotency_token TEXT,
+-- payload is the last column: SQLite then reads the others without it, however large it is.
+CREATE TABLE IF NOT EXISTS outbox_events (
+    seq               INTEGER PRIMARY KEY AUTOINCREMENT
+        CONSTRAINT "seq is given by the table" CHECK (seq > 0),
+    id                BLOB    NOT NULL UNIQUE DEFAULT (randomblob(16))
+        CONSTRAINT "id has 16 bytes" CHECK (length(id) = 16),
+    size              INTEGER NOT NULL GENERATED ALWAYS AS
+        (length(CAST(payload AS BLOB)) + length(CAST(headers AS BLOB)) - 2) STORED,
+    event_type        TEXT    NOT NULL
+        CONSTRAINT "event_type has 1 to 1024 bytes and no NUL" CHECK
+        (length(CAST(event_type AS BLOB)) BETWEEN 1 AND 1024 AND instr(event_type, char(0)) = 0),
+    content_type      TEXT    NOT NULL DEFAULT 'application/json'
+        CONSTRAINT "content_type has 1 to 1024 bytes and no NUL" CHECK
+        (length(CAST(content_type AS BLOB)) BETWEEN 1 AND 1024 AND instr(content_type, char(0)) = 0),
+    ordering_key      TEXT
+        CONSTRAINT "ordering_key has up to 8192 bytes and no NUL" CHECK
+        (length(CAST(ordering_key AS BLOB)) <= 8192 AND instr(ordering_key, char(0)) = 0),
+    idempotency_token TEXT
+        CONSTRAINT "idempotency_token has up to 1024 bytes and no NUL" CHECK
+        (length(CAST(idempotency_token AS BLOB)) <= 1024 AND instr(idempotency_token, char(0)) = 0),
     created_at        INTEGER NOT NULL
-                      DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)),
-    available_at      INTEGER,
+        DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))
+        CONSTRAINT "created_at is in microseconds since 1970, from the years 1980 to 9999" CHECK
+        (created_at BETWEEN 315532800000000 AND 253402300799999999),
+    available_at      INTEGER
+        CONSTRAINT "available_at is in microseconds since 1970, from the years 1980 to 9999" CHECK
+        (available_at BETWEEN 315532800000000 AND 253402300799999999),
     replays           INTEGER NOT NULL DEFAULT 0
+        CONSTRAINT "replays is 0 to 4294967295" CHECK (replays BETWEEN 0 AND 4294967295),
+    headers           TEXT    NOT NULL DEFAULT '{}'
+        CONSTRAINT "headers is a JSON object without a NUL" CHECK
+        (json_valid(headers) AND json_type(headers) = 'object' AND instr(headers, char(0)) = 0
+         AND instr(replace(headers, '\\', ''), '\u0000') = 0),
+    payload           ANY     NOT NULL
+        CONSTRAINT "payload is BLOB or TEXT" CHECK (typeof(payload) IN ('blob', 'text'))
 ) STRICT;
 
-CREATE INDEX outbox_events_by_key ON outbox_events (ordering_key, seq)
+CREATE INDEX IF NOT EXISTS outbox_events_by_key ON outbox_events (ordering_key, seq)
     WHERE ordering_key IS NOT NULL;
 
 -- Tokens outlive their events, so that a token stays taken after its event was published.
-CREATE TABLE outbox_tokens (
+CREATE TABLE IF NOT EXISTS outbox_tokens (
     token      TEXT    PRIMARY KEY,
     event_id   BLOB    NOT NULL,
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX outbox_tokens_by_age ON outbox_tokens (created_at);
+CREATE INDEX IF NOT EXISTS outbox_tokens_by_age ON outbox_tokens (created_at);
 
 -- One row. Each event with seq <= position was taken up once: it is claimed, waits behind its
--- key, or has left. turn alternates whether retries or fresh events come first.
-CREATE TABLE outbox_cursor (
+-- key, or has left. turn alternates whether retries or fresh events come first. Without its row a
+-- claim begins again at 0, which is safe: outbox_keys says which events are claimed or wait.
+CREATE TABLE IF NOT EXISTS outbox_cursor (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL,
     turn     INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO outbox_cursor (one, position, turn) VALUES (1, 0, 0);
+INSERT INTO outbox_cursor (one, position, turn)
+SELECT 1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM outbox_cursor);
 
--- A row for each key that is claimed (token set) or waits (token NULL, due at due_at; never, as
--- long as a letter holds it: due_at is then the largest integer). key is an
+-- A row for each key that is claimed (token set) or waits (token NULL): until due_at, which was
+-- delay ahead when it was set, or, if held is 1, until a dead letter of the key is gone. key is an
 -- ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost belong
 -- to the key's first event. suspect_seq: events up to it were in a claim whose worker was lost.
-CREATE TABLE outbox_keys (
-    key         ANY     PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS outbox_keys (
+    key         ANY     PRIMARY KEY
+        CHECK (typeof(key) = 'text' OR (typeof(key) = 'blob' AND length(key) = 16)),
     token       BLOB,
     last_seq    INTEGER NOT NULL,
     due_at      INTEGER NOT NULL,
-    attempts    INTEGER NOT NULL DEFAULT 0,
+    delay       INTEGER NOT NULL DEFAULT 0 CHECK (delay >= 0),
+    held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+    attempts    INTEGER NOT NULL DEFAULT 0 CHECK (attempts BETWEEN 0 AND 4294967295),
     suspect_seq INTEGER,
-    worker_lost INTEGER NOT NULL DEFAULT 0
+    worker_lost INTEGER NOT NULL DEFAULT 0 CHECK (worker_lost IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX outbox_keys_due ON outbox_keys (due_at)
-    WHERE token IS NULL AND suspect_seq IS NULL;
-CREATE INDEX outbox_keys_suspect ON outbox_keys (due_at)
-    WHERE token IS NULL AND suspect_seq IS NOT NULL;
-CREATE INDEX outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_keys_due ON outbox_keys (due_at, delay)
+    WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL;
+CREATE INDEX IF NOT EXISTS outbox_keys_suspect ON outbox_keys (due_at, delay)
+    WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
 
-CREATE TABLE outbox_claims (
-    token        BLOB    PRIMARY KEY,
+-- A row for each claim: when its lease ends, which was lease ahead when it was made, and its events
+-- (24 bytes for each: id, and seq with the highest byte first). A settlement needs them to know the
+-- rows that somebody removed or replaced since.
+CREATE TABLE IF NOT EXISTS outbox_claims (
+    token        BLOB    PRIMARY KEY CHECK (length(token) = 16),
     leased_until INTEGER NOT NULL,
-    size         INTEGER NOT NULL
+    lease        INTEGER NOT NULL CHECK (lease >= 0),
+    events       BLOB    NOT NULL CHECK (length(events) % 24 = 0)
 ) STRICT, WITHOUT ROWID;
 
 -- The quarantine. position grows with each quarantine, for paging.
-CREATE TABLE outbox_dead_letters (
-    position          INTEGER PRIMARY KEY AUTOINCREMENT,
+CREATE TABLE IF NOT EXISTS outbox_dead_letters (
+    position          INTEGER PRIMARY KEY AUTOINCREMENT CHECK (position > 0),
     seq               INTEGER NOT NULL,
-    id                BLOB    NOT NULL UNIQUE,
+    id                BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+    payload_size      INTEGER NOT NULL GENERATED ALWAYS AS
+        (length(CAST(payload AS BLOB))) STORED,
     event_type        TEXT    NOT NULL,
-    payload           ANY     NOT NULL,
     content_type      TEXT    NOT NULL,
-    headers           TEXT    NOT NULL,
     ordering_key      TEXT,
     idempotency_token TEXT,
     created_at        INTEGER NOT NULL,
@@ -86,23 +117,53 @@ CREATE TABLE outbox_dead_letters (
     first_failed_at   INTEGER NOT NULL,
     last_failed_at    INTEGER NOT NULL,
     quarantined_at    INTEGER NOT NULL,
-    holds             INTEGER NOT NULL DEFAULT 0
+    holds             INTEGER NOT NULL DEFAULT 0 CHECK (holds IN (0, 1)),
+    headers           TEXT    NOT NULL,
+    payload           ANY     NOT NULL CHECK (typeof(payload) IN ('blob', 'text'))
 ) STRICT;
 
--- The letters that hold their key: events of it with a larger seq wait until the letter is gone.
-CREATE INDEX outbox_dead_letters_holding ON outbox_dead_letters (ordering_key, seq)
+-- The dead letters that hold their key: events of it with a larger seq wait until they are gone.
+CREATE INDEX IF NOT EXISTS outbox_dead_letters_holding ON outbox_dead_letters (ordering_key, seq)
     WHERE holds = 1;
 
--- A row behind the cursor would never be found, so it is refused where it enters. A replay may put
--- an event back to its old place, as its key leads to it.
-CREATE TRIGGER outbox_events_after_cursor AFTER INSERT ON outbox_events
-WHEN NEW.replays = 0 AND NEW.seq <= (SELECT position FROM outbox_cursor)
+-- Numbers that the table did not give break the order of commits, and one far ahead would use up
+-- all numbers. Before an insert that leaves seq out, NEW.seq is -1. A replay of a dead letter that
+-- holds its key puts the event back to its old place.
+CREATE TRIGGER IF NOT EXISTS outbox_events_seq_given BEFORE INSERT ON outbox_events
+WHEN NEW.seq > 0
 BEGIN
-    SELECT RAISE(ABORT, 'outbox: seq is given by the table; leave it out');
+    SELECT RAISE(ABORT, 'outbox: seq is given by the table; leave it out')
+    WHERE NOT EXISTS (SELECT 1 FROM outbox_dead_letters
+                      WHERE id = NEW.id AND seq = NEW.seq AND holds = 1);
+END;
+
+CREATE TRIGGER IF NOT EXISTS outbox_events_seq_kept BEFORE UPDATE ON outbox_events
+WHEN NEW.seq <> OLD.seq
+BEGIN
+    SELECT RAISE(ABORT, 'outbox: seq is given by the table; do not change it');
+END;
+
+-- The table gives numbers from 1 again after its rows and those of sqlite_sequence were deleted.
+-- The cursor steps back then, as it would never come to a row behind it.
+CREATE TRIGGER IF NOT EXISTS outbox_events_behind_cursor AFTER INSERT ON outbox_events
+WHEN NEW.seq <= (SELECT position FROM outbox_cursor)
+    AND NOT EXISTS (SELECT 1 FROM outbox_dead_letters
+                    WHERE id = NEW.id AND seq = NEW.seq AND holds = 1)
+BEGIN
+    UPDATE outbox_cursor SET position = NEW.seq - 1;
+END;
+
+-- Up to 1 MiB of JSON is surely within the limit; of more the names and values are counted.
+CREATE TRIGGER IF NOT EXISTS outbox_events_headers AFTER INSERT ON outbox_events
+WHEN length(CAST(NEW.headers AS BLOB)) > 1048576
+BEGIN
+    SELECT RAISE(ABORT, 'outbox: the names and values of headers have up to 1 MiB')
+    WHERE (SELECT sum(length(CAST(key AS BLOB)) + length(CAST(value AS BLOB)))
+           FROM json_each(NEW.headers)) > 1048576;
 END;
 
 -- The same event may keep its token (a replay); another event is refused.
-CREATE TRIGGER outbox_events_token AFTER INSERT ON outbox_events
+CREATE TRIGGER IF NOT EXISTS outbox_events_token AFTER INSERT ON outbox_events
 WHEN NEW.idempotency_token IS NOT NULL
 BEGIN
     SELECT RAISE(ABORT, 'outbox: duplicate idempotency token')
@@ -112,4 +173,41 @@ BEGIN
     SELECT NEW.idempotency_token, NEW.id,
            CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
     WHERE NOT EXISTS (SELECT 1 FROM outbox_tokens WHERE token = NEW.idempotency_token);
+END;
+
+-- Somebody gave an event behind the cursor another key: that key leads to it from now on. If a dead
+-- letter holds that key, the next claim looks whether it holds this event.
+CREATE TRIGGER IF NOT EXISTS outbox_events_rekeyed AFTER UPDATE ON outbox_events
+WHEN coalesce(NEW.ordering_key, NEW.id) IS NOT coalesce(OLD.ordering_key, OLD.id)
+    AND NEW.seq <= (SELECT position FROM outbox_cursor)
+BEGIN
+    INSERT INTO outbox_keys (key, last_seq, due_at)
+    SELECT coalesce(NEW.ordering_key, NEW.id), NEW.seq, 0
+    WHERE NOT EXISTS (SELECT 1 FROM outbox_keys
+                      WHERE key = coalesce(NEW.ordering_key, NEW.id));
+    UPDATE outbox_keys SET held = 0
+    WHERE key = coalesce(NEW.ordering_key, NEW.id) AND held = 1;
+END;
+
+-- Somebody changed the time of a delayed event: its key is looked at again.
+CREATE TRIGGER IF NOT EXISTS outbox_events_rescheduled AFTER UPDATE ON outbox_events
+WHEN NEW.available_at IS NOT OLD.available_at
+BEGIN
+    UPDATE outbox_keys SET due_at = 0, delay = 0
+    WHERE key = coalesce(NEW.ordering_key, NEW.id) AND token IS NULL
+      AND due_at = OLD.available_at;
+END;
+
+-- A dead letter that is gone, or changed by somebody, holds its key no longer. The next claim looks
+-- whether another one does.
+CREATE TRIGGER IF NOT EXISTS outbox_dead_letters_deleted AFTER DELETE ON outbox_dead_letters
+WHEN OLD.holds = 1
+BEGIN
+    UPDATE outbox_keys SET held = 0 WHERE key = OLD.ordering_key AND held = 1;
+END;
+
+CREATE TRIGGER IF NOT EXISTS outbox_dead_letters_changed AFTER UPDATE ON outbox_dead_letters
+WHEN OLD.holds = 1
+BEGIN
+    UPDATE outbox_keys SET held = 0 WHERE key = OLD.ordering_key AND held = 1;
 END;

@@ -19,8 +19,8 @@ const APPEND: &str = "append";
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
-/// [`Invalid`](ErrorKind::Invalid) if an event type is empty or a payload is larger than `SQLite`
-/// allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
+/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`] or a
+/// payload is larger than `SQLite` allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
 pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), OutboxError> {
     transaction
         .execute_batch("SAVEPOINT outbox_append")
@@ -38,15 +38,7 @@ pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), Out
 }
 
 fn insert(connection: &Connection, event: &Event) -> Result<(), OutboxError> {
-    if event.event_type.is_empty() {
-        return Err(OutboxError::invalid(
-            "sqlite",
-            APPEND,
-            "event type",
-            "",
-            "a name that is not empty, such as order.placed",
-        ));
-    }
+    event.validate()?;
     let mut statement = connection
         .prepare_cached(include_str!("sql/append_event.sql"))
         .map_err(sqlite_error(APPEND))?;

@@ -2,7 +2,7 @@
 
 use crate::SqliteOutbox;
 use crate::keys::{Result as Step, during, look_again, run};
-use crate::row::{Key, event_id, letter};
+use crate::row::{Key, event_id, event_to_show, letter, lossy};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, Event,
@@ -10,12 +10,20 @@ use outbox_core::{
 };
 use outbox_driver_sqlite::{from_micros, micros};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 
-/// The columns of a letter, in the order that `row::letter` reads.
-const LETTER: &str = "SELECT position, id, event_type, payload, content_type, headers, \
-    ordering_key, idempotency_token, created_at, available_at, failure_count, last_error, \
-    first_failed_at, last_failed_at, quarantined_at, replays FROM outbox_dead_letters";
+/// What describes a dead letter, in the order that `row::letter` reads. No payload is read.
+const LETTER: &str = "SELECT position, id, event_type, content_type, ordering_key, created_at, \
+    payload_size, failure_count, last_error, first_failed_at, last_failed_at, quarantined_at, \
+    replays FROM outbox_dead_letters";
+
+/// The event of a dead letter, in the order that `row::event_to_show` reads.
+const EVENT: &str = "SELECT position, id, event_type, payload, content_type, headers, \
+    ordering_key, idempotency_token, created_at, available_at FROM outbox_dead_letters";
+
+/// The most bytes of payloads that one replay copies, or one purge frees; a single payload may be
+/// larger.
+const BYTES: i64 = 64 * 1024 * 1024;
 
 /// Holds for a letter that cannot be replayed: its id is in the outbox again, or its token was
 /// freed and taken by another event.
@@ -97,19 +105,26 @@ impl DeadLetters for SqliteOutbox {
             conditions.push("position > ?", Value::Integer(after));
         }
         let end = in_order(limit);
-        let about = |row: &Row<'_>| letter(row).map(|(about, _)| about);
         let read =
-            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, about));
+            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, letter));
         self.driver.read(LIST, read).await
     }
 
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         const FIND: &str = "find";
         let read = move |connection: &Connection| {
-            connection
+            let id = id.as_uuid().as_bytes();
+            let letter = connection
                 .prepare_cached(&format!("{LETTER} WHERE id = ?1"))?
-                .query_row([id.as_uuid().as_bytes()], letter)
-                .optional()
+                .query_row([id], letter)
+                .optional()?;
+            let Some(letter) = letter else {
+                return Ok(None);
+            };
+            connection
+                .prepare_cached(&format!("{EVENT} WHERE id = ?1"))?
+                .query_row([id], |row| Ok(event_to_show(row)))
+                .map(|event| Some((letter, event)))
         };
         self.driver
             .read(FIND, move |connection| during(FIND, read(connection)))
@@ -142,7 +157,7 @@ impl DeadLetters for SqliteOutbox {
         let conditions = Conditions::new(filter);
         let now = micros(self.clock.now());
         let purge = move |connection: &Connection| {
-            let found = places(connection, &conditions, "", limit)?;
+            let found = within_bytes(places(connection, &conditions, "", 0, limit)?);
             for place in &found {
                 remove(connection, place.position)?;
             }
@@ -185,26 +200,66 @@ fn replay(
 ) -> Result<Vec<EventId>, OutboxError> {
     const REPLAY: &str = "replay";
     let free = format!(" AND NOT {BLOCKED}");
-    let found = during(REPLAY, places(connection, conditions, &free, limit))?;
-    if found.is_empty() && limit > 0 {
-        let blocked = format!(" AND {BLOCKED}");
-        let blocked = during(REPLAY, places(connection, conditions, &blocked, 1))?;
-        if let Some(Place { id, .. }) = blocked.first() {
-            let text = format!("the id or the idempotency token of letter {id} is in use again");
-            return Err(OutboxError::new(ErrorKind::Conflict, "sqlite", REPLAY).with_source(text));
+    let (mut moved, mut after) = (Vec::new(), 0);
+    while moved.is_empty() && limit > 0 {
+        let page = during(REPLAY, places(connection, conditions, &free, after, limit))?;
+        let Some(last) = page.last() else {
+            return blocked(connection, conditions, REPLAY);
+        };
+        after = last.position;
+        for place in within_bytes(page) {
+            if put_back(connection, &place)? {
+                moved.push(place);
+            }
         }
     }
-    for place in &found {
-        let copied = run(
-            connection,
-            include_str!("sql/copy_to_events.sql"),
-            [place.position],
-        );
-        let moved = copied.and_then(|_| remove(connection, place.position));
-        during(REPLAY, moved)?;
+    during(REPLAY, let_go(connection, &moved, now))?;
+    Ok(ids(&moved))
+}
+
+/// Moves one dead letter to the log. One that the log refuses stays, as its neighbours can be
+/// replayed all the same.
+fn put_back(connection: &Connection, place: &Place) -> Result<bool, OutboxError> {
+    const REPLAY: &str = "replay";
+    let copy = include_str!("sql/copy_to_events.sql");
+    match run(connection, copy, [place.position]) {
+        Ok(_) => during(REPLAY, remove(connection, place.position)).map(|_| true),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            tracing::warn!(id = %place.id, %error, "a dead letter cannot be replayed and stays");
+            Ok(false)
+        }
+        Err(error) => during(REPLAY, Err(error)),
     }
-    during(REPLAY, let_go(connection, &found, now))?;
-    Ok(ids(&found))
+}
+
+/// Nothing can be replayed: an error that names a dead letter that matches, if there is one.
+fn blocked(
+    connection: &Connection,
+    conditions: &Conditions,
+    operation: &'static str,
+) -> Result<Vec<EventId>, OutboxError> {
+    let blocked = during(operation, places(connection, conditions, "", 0, 1))?;
+    let Some(Place { id, .. }) = blocked.first() else {
+        return Ok(Vec::new());
+    };
+    let text = format!(
+        "the log refuses dead letter {id}: its id or its idempotency token is in use again, or its \
+         columns were changed"
+    );
+    Err(OutboxError::new(ErrorKind::Conflict, "sqlite", operation).with_source(text))
+}
+
+/// As many as have payloads of at most [`BYTES`] together, but at least one.
+fn within_bytes(mut places: Vec<Place>) -> Vec<Place> {
+    let mut bytes = 0_i64;
+    let fitting = places.iter().take_while(|place| {
+        let first = bytes == 0;
+        bytes = bytes.saturating_add(place.size.max(1));
+        first || bytes <= BYTES
+    });
+    let fitting = fitting.count();
+    places.truncate(fitting);
+    places
 }
 
 fn remove(connection: &Connection, position: i64) -> Step<usize> {
@@ -226,25 +281,28 @@ fn let_go(connection: &Connection, gone: &[Place], now: i64) -> Step<()> {
 struct Place {
     position: i64,
     id: EventId,
+    size: i64,
     /// The key that it holds.
     held: Option<Key>,
 }
 
-/// The letters that match and `also`, oldest first.
+/// The dead letters that match and `also`, oldest first, behind the position `after`.
 fn places(
     connection: &Connection,
     conditions: &Conditions,
     also: &str,
+    after: i64,
     limit: usize,
 ) -> Step<Vec<Place>> {
-    let end = format!("{also}{}", in_order(limit));
-    let select = "SELECT position, id, CASE WHEN holds = 1 THEN ordering_key END \
+    let end = format!("{also} AND position > {after}{}", in_order(limit));
+    let select = "SELECT position, id, payload_size, CASE WHEN holds = 1 THEN ordering_key END \
                   FROM outbox_dead_letters";
     conditions.rows(connection, select, &end, |row| {
         Ok(Place {
             position: row.get(0)?,
             id: event_id(row, 1)?,
-            held: row.get(2)?,
+            size: row.get(2)?,
+            held: row.get(3)?,
         })
     })
 }
@@ -259,10 +317,9 @@ fn ids(places: &[Place]) -> Vec<EventId> {
 }
 
 fn group(row: &Row<'_>) -> Step<DeadLetterGroup> {
-    let error: Option<String> = row.get(1)?;
     Ok(DeadLetterGroup::new(
-        String::from_utf8_lossy(row.get_ref(0)?.as_bytes()?).into_owned(),
-        error.map(|text| ErrorText::new(&text)),
+        lossy(row, 0).unwrap_or_default(),
+        lossy(row, 1).map(|text| ErrorText::new(&text)),
         u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default(),
         from_micros(row.get(3)?),
         from_micros(row.get(4)?),

@@ -7,6 +7,7 @@
 
 mod append;
 mod claim;
+mod housekeeping;
 mod keys;
 mod letters;
 mod quarantine;
@@ -20,8 +21,12 @@ pub use outbox_driver_sqlite::{DriverOptions, memory_uri};
 pub use rusqlite;
 
 use outbox_core::{Clock, OutboxError};
-use outbox_driver_sqlite::{Driver, applied_migrations, inspect, migrate_within, require_version};
+use outbox_driver_sqlite::{
+    Driver, applied_migrations, inspect, migrate_within, require_version, sqlite_error,
+};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 #[cfg(doctest)]
@@ -52,11 +57,13 @@ pub struct SqliteOutbox {
     clock: Clock,
     token_retention: Duration,
     holds_keys: bool,
+    /// How far the housekeeping looked through the events that were taken up.
+    looked_at: Arc<AtomicI64>,
 }
 
 impl SqliteOutbox {
-    /// Opens the file, and makes it and the tables that are missing. Safe from several processes
-    /// at once.
+    /// Opens the file, and makes it and what is missing of the tables: each of them, their triggers,
+    /// the row of the cursor. Safe from several processes at once.
     ///
     /// # Errors
     ///
@@ -132,7 +139,9 @@ impl SqliteOutbox {
     ///
     /// As [`migrate`](Self::migrate).
     pub fn migrate_on(connection: &mut rusqlite::Connection) -> Result<usize, OutboxError> {
-        outbox_driver_sqlite::migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+        let applied = outbox_driver_sqlite::migrate(connection, COMPONENT, TABLES, MIGRATIONS)?;
+        make_missing(connection)?;
+        Ok(applied)
     }
 
     /// Where leases and delays take the time from. Default: the machine's clock.
@@ -158,10 +167,24 @@ impl SqliteOutbox {
         self
     }
 
+    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
+    /// for all clones of this handle. Calls after that are [`Invalid`](outbox_core::ErrorKind::Invalid).
+    ///
+    /// Call it before the process ends. The drop of the last clone closes as well, but waits for no
+    /// more than a second.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it takes longer than a call may.
+    pub async fn close(&self) -> Result<(), OutboxError> {
+        self.driver.close().await
+    }
+
     async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
         driver
             .write("migrate", |connection| {
-                migrate_within(connection, COMPONENT, TABLES, MIGRATIONS)
+                migrate_within(connection, COMPONENT, TABLES, MIGRATIONS)?;
+                make_missing(connection)
             })
             .await?;
         Ok(Self::new(driver))
@@ -173,10 +196,19 @@ impl SqliteOutbox {
             clock: Clock::system(),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
             holds_keys: false,
+            looked_at: Arc::default(),
         }
     }
 }
 
 fn applied(connection: &rusqlite::Connection) -> Result<usize, OutboxError> {
     applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
+}
+
+/// Makes again what somebody dropped, and the row of `outbox_cursor` if it was deleted.
+fn make_missing(connection: &rusqlite::Connection) -> Result<(), OutboxError> {
+    MIGRATIONS
+        .iter()
+        .try_for_each(|migration| connection.execute_batch(migration))
+        .map_err(sqlite_error("migrate"))
 }

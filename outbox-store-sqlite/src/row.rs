@@ -15,23 +15,15 @@ use uuid::Uuid;
 /// What orders events: an ordering key, or the id of an event without one.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Key {
-    Ordered(String),
+    /// As bytes, because the text of another program need not be UTF-8.
+    Ordered(Vec<u8>),
     Lone(Uuid),
-}
-
-impl Key {
-    pub(crate) fn of(event: &Event) -> Self {
-        match &event.ordering_key {
-            Some(key) => Self::Ordered(key.clone()),
-            None => Self::Lone(*event.id.as_uuid()),
-        }
-    }
 }
 
 impl ToSql for Key {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
-            Self::Ordered(key) => key.to_sql(),
+            Self::Ordered(key) => Ok(ToSqlOutput::Borrowed(ValueRef::Text(key))),
             Self::Lone(id) => Ok(ToSqlOutput::from(&id.as_bytes()[..])),
         }
     }
@@ -43,7 +35,7 @@ impl FromSql for Key {
             ValueRef::Blob(_) => <[u8; 16]>::column_result(value)
                 .map(Uuid::from_bytes)
                 .map(Self::Lone),
-            _ => String::column_result(value).map(Self::Ordered),
+            _ => value.as_bytes().map(|key| Self::Ordered(key.to_vec())),
         }
     }
 }
@@ -65,26 +57,29 @@ pub(crate) fn event(row: &Row<'_>) -> Result<Event, String> {
 
 /// The event of a row as far as it can be shown: bytes that are not UTF-8 are replaced, headers
 /// that are not understood are left out.
-fn event_to_show(row: &Row<'_>) -> Event {
+pub(crate) fn event_to_show(row: &Row<'_>) -> Event {
     let shown = |row: &Row<'_>, index| Ok(lossy(row, index));
     let kept = |json: &str| Ok(headers(json).unwrap_or_default());
     read(row, shown, kept).unwrap_or_else(|reason: String| Event::new(reason, Vec::new()))
 }
 
-/// A letter: `position`, the event's columns, then what is known of its failures.
-pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<(DeadLetter, Event)> {
-    let quarantined_at = from_micros(row.get(14)?);
+/// What describes a dead letter: the columns of `LETTER` in `letters.rs`.
+pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+    let shown = |index| lossy(row, index).unwrap_or_default();
+    let event = Event::new(shown(2), Vec::new())
+        .id(event_id(row, 1)?)
+        .content_type(shown(3))
+        .created_at(from_micros(row.get(5)?));
     let position = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-    let event = event_to_show(row);
-    let mut letter = DeadLetter::new(position, &event, quarantined_at);
-    letter.failure_count = count(row.get(10)?);
-    letter.last_error = row
-        .get::<_, Option<String>>(11)?
-        .map(|text| ErrorText::new(&text));
-    letter.first_failed_at = from_micros(row.get(12)?);
-    letter.last_failed_at = from_micros(row.get(13)?);
-    letter.replays = count(row.get(15)?);
-    Ok((letter, event))
+    let mut letter = DeadLetter::new(position, &event, from_micros(row.get(11)?));
+    letter.ordering_key = lossy(row, 4);
+    letter.payload_size = row.get::<_, i64>(6)?.unsigned_abs();
+    letter.failure_count = count(row.get(7)?);
+    letter.last_error = lossy(row, 8).map(|text| ErrorText::new(&text));
+    letter.first_failed_at = from_micros(row.get(9)?);
+    letter.last_failed_at = from_micros(row.get(10)?);
+    letter.replays = count(row.get(12)?);
+    Ok(letter)
 }
 
 /// A count as callers know it; the column is wider.
@@ -95,19 +90,6 @@ pub(crate) fn count(value: i64) -> u32 {
 pub(crate) fn event_id(row: &Row<'_>, index: usize) -> rusqlite::Result<EventId> {
     row.get::<_, [u8; 16]>(index)
         .map(|bytes| EventId::from(Uuid::from_bytes(bytes)))
-}
-
-/// The ordering key of an event's row, if it has one that can be read.
-pub(crate) fn ordering_key(row: &Row<'_>) -> Option<Key> {
-    row.get::<_, Option<String>>(6)
-        .ok()
-        .flatten()
-        .map(Key::Ordered)
-}
-
-/// When the event may be published, if it is delayed.
-pub(crate) fn available_at(row: &Row<'_>) -> Option<i64> {
-    row.get(9).ok().flatten()
 }
 
 fn read(
@@ -145,7 +127,7 @@ fn text(row: &Row<'_>, index: usize) -> Result<Option<String>, String> {
     row.get(index).map_err(|error| error.to_string())
 }
 
-fn lossy(row: &Row<'_>, index: usize) -> Option<String> {
+pub(crate) fn lossy(row: &Row<'_>, index: usize) -> Option<String> {
     match row.get_ref(index) {
         Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
             Some(String::from_utf8_lossy(bytes).into_owned())

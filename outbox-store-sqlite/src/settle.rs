@@ -1,18 +1,24 @@
 //! The outcome of each event of a claim, in one write transaction.
 
-use crate::keys::{Failures, Head, Result as Step, cursor, move_to_letters, park_or_free};
+use crate::keys::{
+    Claimed, Failures, Head, Result as Step, State, Wait, claimed, cursor, move_to_letters,
+    park_or_free, state,
+};
 use crate::row::{Key, count};
 use outbox_core::{ClaimToken, ErrorKind, OutboxError, Outcome, Settlement};
 use outbox_driver_sqlite::sqlite_error;
 use rusqlite::{Connection, OptionalExtension};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SETTLE: &str = "settle";
 
 /// The claim's events of one key, by their place in the log.
+#[derive(Default)]
 struct Run<'a> {
     head: Head,
+    /// The key belongs to the claim. Somebody may have given an event another key since.
+    claimed: bool,
     outcomes: BTreeMap<i64, &'a Outcome>,
 }
 
@@ -24,87 +30,142 @@ pub(crate) fn settle(
     now: i64,
     holds: bool,
 ) -> Result<(), OutboxError> {
-    let size = close(connection, token).map_err(sqlite_error(SETTLE))?;
-    let Some(size) = size else {
+    let claim = close(connection, token).map_err(sqlite_error(SETTLE))?;
+    let Some(claim) = claim else {
         return Err(OutboxError::new(ErrorKind::LeaseLost, "sqlite", SETTLE));
     };
-    let keys = runs(connection, token, settlements)?;
-    if i64::try_from(settlements.len()) != Ok(size) {
-        let allowed = format!("exactly the {size} events of the claim");
-        let given = settlements.len();
-        return Err(invalid("number of settlements", given, allowed));
+    let outcomes = outcomes(claim, settlements)?;
+    settle_all(connection, token, outcomes, now, holds).map_err(sqlite_error(SETTLE))
+}
+
+fn close(connection: &Connection, token: ClaimToken) -> Step<Option<Claimed>> {
+    connection
+        .prepare_cached(include_str!("sql/close_claim.sql"))?
+        .query_row([token.as_uuid().as_bytes()], |row| {
+            row.get_ref(0)?.as_blob().map(claimed).map_err(Into::into)
+        })
+        .optional()
+}
+
+/// The settlements with the places of their events; each must be an event of the claim, once.
+fn outcomes(
+    mut claim: Claimed,
+    settlements: &[Settlement],
+) -> Result<Vec<(i64, &Settlement)>, OutboxError> {
+    let size = claim.len();
+    let mut outcomes = Vec::with_capacity(size);
+    for settlement in settlements {
+        let allowed = "an event of the claim, named once";
+        let seq = claim
+            .remove(settlement.id.as_uuid())
+            .ok_or_else(|| invalid("event", settlement.id, allowed))?;
+        outcomes.push((seq, settlement));
     }
-    let position = cursor(connection).map_err(sqlite_error(SETTLE))?.position;
+    if !claim.is_empty() {
+        let allowed = format!("exactly the {size} events of the claim");
+        return Err(invalid("number of settlements", settlements.len(), allowed));
+    }
+    Ok(outcomes)
+}
+
+fn settle_all(
+    connection: &Connection,
+    token: ClaimToken,
+    outcomes: Vec<(i64, &Settlement)>,
+    now: i64,
+    holds: bool,
+) -> Step<()> {
+    let mut keys = claimed_keys(connection, token)?;
+    for (seq, settlement) in outcomes {
+        let Some(key) = key_now(connection, seq, settlement)? else {
+            let (id, outcome) = (settlement.id, name(&settlement.outcome));
+            tracing::warn!(
+                %id, outcome,
+                "an event was removed or replaced while it was claimed; its outcome is dropped"
+            );
+            continue;
+        };
+        let run = keys.entry(key).or_default();
+        run.outcomes.insert(seq, &settlement.outcome);
+    }
+    let position = cursor(connection)?.position;
     for (key, run) in keys {
-        let (due_at, head) =
-            settle_run(connection, &run, now, holds).map_err(sqlite_error(SETTLE))?;
-        park_or_free(connection, &key, position, due_at, head).map_err(sqlite_error(SETTLE))?;
+        let wait = settle_run(connection, &run, now, holds)?;
+        if run.claimed {
+            park_or_free(connection, &key, position, now, wait)?;
+        } else {
+            lead_to(connection, &key, &run, wait, now)?;
+        }
     }
     Ok(())
 }
 
-fn close(connection: &Connection, token: ClaimToken) -> Step<Option<i64>> {
+/// The keys that belong to the claim, none of whose events is settled yet.
+fn claimed_keys<'a>(connection: &Connection, token: ClaimToken) -> Step<BTreeMap<Key, Run<'a>>> {
     connection
-        .prepare_cached(include_str!("sql/close_claim.sql"))?
-        .query_row([token.as_uuid().as_bytes()], |row| row.get(0))
+        .prepare_cached(include_str!("sql/claimed_keys.sql"))?
+        .query_map([token.as_uuid().as_bytes()], |row| {
+            let head = Head {
+                attempts: count(row.get(1)?),
+                worker_lost: row.get(2)?,
+            };
+            let run = Run {
+                head,
+                claimed: true,
+                outcomes: BTreeMap::new(),
+            };
+            Ok((row.get(0)?, run))
+        })?
+        .collect()
+}
+
+fn key_now(connection: &Connection, seq: i64, settlement: &Settlement) -> Step<Option<Key>> {
+    connection
+        .prepare_cached(include_str!("sql/key_now.sql"))?
+        .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| row.get(0))
         .optional()
 }
 
-/// The settlements by key; each must be an event of the claim, once.
-fn runs<'a>(
+/// Somebody gave events the key `key` while they were claimed: it leads to what remains of them. If
+/// it is claimed itself, its own settlement does.
+fn lead_to(
     connection: &Connection,
-    token: ClaimToken,
-    settlements: &'a [Settlement],
-) -> Result<BTreeMap<Key, Run<'a>>, OutboxError> {
-    let mut keys: BTreeMap<Key, Run<'a>> = BTreeMap::new();
-    let mut seen = HashSet::new();
-    let mut statement = connection
-        .prepare_cached(include_str!("sql/claimed_event.sql"))
-        .map_err(sqlite_error(SETTLE))?;
-    for settlement in settlements {
-        let ids = (
-            settlement.id.as_uuid().as_bytes(),
-            token.as_uuid().as_bytes(),
-        );
-        let found = statement
-            .query_row(ids, |row| {
-                let head = Head {
-                    attempts: count(row.get(2)?),
-                    worker_lost: row.get(3)?,
-                };
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Key>(1)?, head))
-            })
-            .optional()
-            .map_err(sqlite_error(SETTLE))?;
-        let allowed = "an event of the claim, named once";
-        let (seq, key, head) = found
-            .filter(|(seq, ..)| seen.insert(*seq))
-            .ok_or_else(|| invalid("event", settlement.id, allowed))?;
-        let run = keys.entry(key).or_insert_with(|| Run {
-            head,
-            outcomes: BTreeMap::new(),
-        });
-        run.outcomes.insert(seq, &settlement.outcome);
-    }
-    Ok(keys)
+    key: &Key,
+    moved: &Run<'_>,
+    wait: Option<Wait>,
+    now: i64,
+) -> Step<()> {
+    let own = match state(connection, key)? {
+        Some(State::Claimed) => return Ok(()),
+        Some(State::Waits(own)) => Some(own),
+        None => None,
+    };
+    // It may have waited for the moved event until now.
+    let own = own.filter(|own| !moved.outcomes.contains_key(&own.first));
+    let first = [own, wait]
+        .into_iter()
+        .flatten()
+        .min_by_key(|wait| wait.first);
+    let position = cursor(connection)?.position;
+    park_or_free(connection, key, position, now, first)
 }
 
-/// Applies the outcomes of a key in its order. Returns what the key's first remaining event asks:
-/// when it is due, and its failed attempts. Once an event has left, the next begins anew.
-fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> Step<(i64, Head)> {
+/// Applies the outcomes of a key in its order. Returns how its first remaining event waits. Once an
+/// event has left, the next begins with no attempts.
+fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> Step<Option<Wait>> {
     let mut head = run.head;
-    let mut first_remaining = None;
+    let mut remaining = None;
     for (&seq, outcome) in &run.outcomes {
-        let attempts = if first_remaining.is_none() {
-            head.attempts
-        } else {
-            0
-        };
         match outcome {
             Outcome::Published => {
                 crate::keys::run(connection, include_str!("sql/remove_event.sql"), [seq])?;
             }
             Outcome::Dead { reason } => {
+                let attempts = if remaining.is_none() {
+                    head.attempts
+                } else {
+                    0
+                };
                 let failures = Failures {
                     count: attempts.saturating_add(1),
                     error: Some(reason),
@@ -115,14 +176,18 @@ fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> 
                 move_to_letters(connection, seq, &failures, now)?;
             }
             _ => {
-                first_remaining.get_or_insert((waits_until(outcome, now), after(outcome, head)));
+                remaining.get_or_insert(Wait {
+                    first: seq,
+                    due_at: waits_until(outcome, now),
+                    head: after(outcome, head),
+                });
             }
         }
-        if first_remaining.is_none() {
+        if remaining.is_none() {
             head = Head::default();
         }
     }
-    Ok(first_remaining.unwrap_or((now, Head::default())))
+    Ok(remaining)
 }
 
 fn waits_until(outcome: &Outcome, now: i64) -> i64 {
@@ -143,9 +208,24 @@ fn after(outcome: &Outcome, head: Head) -> Head {
     }
 }
 
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Published => "published",
+        Outcome::Retry { .. } => "retry",
+        Outcome::Dead { .. } => "dead",
+        Outcome::Released { .. } => "released",
+        _ => "unknown",
+    }
+}
+
 /// `delay` after `now`; saturates.
-pub(crate) fn later(now: i64, delay: Duration) -> i64 {
-    now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX))
+fn later(now: i64, delay: Duration) -> i64 {
+    now.saturating_add(micros_of(delay))
+}
+
+/// A length in microseconds; saturates.
+pub(crate) fn micros_of(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn invalid(

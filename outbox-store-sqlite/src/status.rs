@@ -1,5 +1,6 @@
 //! What waits, and until when.
 
+use crate::housekeeping::is_stuck;
 use crate::keys::{Result, run};
 use outbox_core::Backlog;
 use outbox_driver_sqlite::from_micros;
@@ -9,10 +10,15 @@ use rusqlite::Connection;
 const COUNTED: i64 = 100_000;
 
 /// Whether a claim may find something.
-pub(crate) fn has_work(connection: &Connection, now: i64) -> Result<bool> {
+fn has_work(connection: &Connection, now: i64) -> Result<bool> {
     connection
         .prepare_cached(include_str!("sql/has_work.sql"))?
         .query_row([now], |row| row.get(0))
+}
+
+/// Whether a claim may find something, or must look why there is nothing.
+pub(crate) fn may_claim(connection: &Connection, now: i64) -> Result<bool> {
+    Ok(has_work(connection, now)? || is_stuck(connection)?)
 }
 
 /// Whether there is work, else when time alone will bring some.

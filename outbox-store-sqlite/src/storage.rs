@@ -1,21 +1,26 @@
 //! The worker's side: each call of [`OutboxStorage`] as one transaction of the connection thread.
 
 use crate::SqliteOutbox;
-use crate::claim::{self, Step};
+use crate::claim::{self, Order, Step};
 use crate::keys::during;
+use crate::settle::micros_of;
 use crate::status::{self, Outlook};
-use crate::{quarantine, settle};
+use crate::{housekeeping, quarantine, settle};
 use async_trait::async_trait;
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
     QuarantineOutcome, Settlement,
 };
 use outbox_driver_sqlite::micros;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// How often an idle worker looks for new commits: soon after work, then ever less often.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(25);
+
+/// For how long one claim passes over events that must wait.
+const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl OutboxStorage for SqliteOutbox {
@@ -25,26 +30,31 @@ impl OutboxStorage for SqliteOutbox {
             let allowed = "at least 1";
             return Err(OutboxError::invalid("sqlite", CLAIM, "limit", 0, allowed));
         }
-        let holds = self.holds_keys;
+        let (holds, lease) = (self.holds_keys, micros_of(lease));
+        let start = Instant::now();
         loop {
             let clock = self.clock.clone();
             let look = move |connection: &_| {
-                during(CLAIM, status::has_work(connection, micros(clock.now())))
+                during(CLAIM, status::may_claim(connection, micros(clock.now())))
             };
             if !self.driver.read(CLAIM, look).await? {
                 return Ok(Claim::empty());
             }
             let clock = self.clock.clone();
             let take = move |connection: &_| {
-                let now = micros(clock.now());
-                let until = settle::later(now, lease);
-                during(
-                    CLAIM,
-                    claim::claim(connection, limit.events, now, until, holds),
-                )
+                let order = Order {
+                    limit,
+                    now: micros(clock.now()),
+                    lease,
+                    holds,
+                };
+                during(CLAIM, claim::claim(connection, order))
             };
-            if let Step::Done(claim) = self.driver.write(CLAIM, take).await? {
-                return Ok(claim);
+            match self.driver.write(CLAIM, take).await? {
+                Step::Done(claim) => return Ok(claim),
+                // There is work all the same, as `wait_for_work` says.
+                Step::GoOn if start.elapsed() > LONGEST_SEARCH => return Ok(Claim::empty()),
+                Step::GoOn => {}
             }
         }
     }
@@ -124,14 +134,48 @@ impl OutboxStorage for SqliteOutbox {
             .await
     }
 
+    /// Also asks whether "no work" can be true: it repairs, with a warning through `tracing`, what
+    /// rows that somebody deleted or changed, or a clock that was wrong for a moment, would have held
+    /// up.
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
         const CLEAN_UP: &str = "clean_up";
-        let retention = i64::try_from(self.token_retention.as_micros()).unwrap_or(i64::MAX);
-        let before = micros(self.clock.now()).saturating_sub(retention);
+        self.repair(CLEAN_UP).await?;
+        let before = micros(self.clock.now()).saturating_sub(micros_of(self.token_retention));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.driver
             .write(CLEAN_UP, move |connection| {
                 during(CLEAN_UP, status::clean_up(connection, before, limit))
+            })
+            .await
+    }
+}
+
+impl SqliteOutbox {
+    async fn repair(&self, operation: &'static str) -> Result<(), OutboxError> {
+        let now = micros(self.clock.now());
+        self.driver
+            .write(operation, move |connection| {
+                during(operation, housekeeping::repair(connection, now))
+            })
+            .await?;
+        // The next page of the events that were taken up, in turns.
+        let after = self.looked_at.load(Ordering::Relaxed);
+        let look = move |connection: &_| {
+            let end = housekeeping::page_end(connection, after)?;
+            let found = housekeeping::any_unled(connection, after, end.unwrap_or(i64::MAX))?;
+            Ok((end, found))
+        };
+        let look = move |connection: &_| during(operation, look(connection));
+        let (end, found) = self.driver.read(operation, look).await?;
+        self.looked_at.store(end.unwrap_or(0), Ordering::Relaxed);
+        if !found {
+            return Ok(());
+        }
+        let end = end.unwrap_or(i64::MAX);
+        self.driver
+            .write(operation, move |connection| {
+                let led = housekeeping::lead_to_events(connection, after, end, now);
+                during(operation, led)
             })
             .await
     }

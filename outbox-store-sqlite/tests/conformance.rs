@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
+    AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
+    StoreFixture,
 };
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{ErrorKind, Event, EventId, OutboxError};
@@ -104,6 +105,34 @@ impl StoreFixture for Sqlite {
 }
 
 #[async_trait]
+impl EditFixture for Sqlite {
+    async fn edit(&self, edit: Edit) {
+        let mut connection = self.connect();
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let tx = tx.expect("begun");
+        let delete = |id: &EventId| {
+            let sql = "DELETE FROM outbox_events WHERE id = ?1";
+            tx.execute(sql, [id.as_uuid().as_bytes()])
+        };
+        let edited = match &edit {
+            Edit::Delete(id) => delete(id),
+            Edit::Replace(event) => {
+                let deleted = delete(&event.id);
+                append(&tx, std::slice::from_ref(event)).expect("appended");
+                deleted
+            }
+            Edit::ChangeKey(id, key) => {
+                let sql = "UPDATE outbox_events SET ordering_key = ?2 WHERE id = ?1";
+                tx.execute(sql, (id.as_uuid().as_bytes(), key))
+            }
+            _ => unreachable!("no case asks for another edit"),
+        };
+        assert_eq!(edited, Ok(1), "{edit:?}");
+        tx.commit().expect("committed");
+    }
+}
+
+#[async_trait]
 impl HoldingFixture for Sqlite {
     async fn holding_handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await.holding_keys())
@@ -150,6 +179,7 @@ outbox_conformance::store_suite!(
     crashes,
     passes,
     holding,
+    edits,
     bystanders,
     restoring,
 );
@@ -166,4 +196,5 @@ outbox_conformance::store_suite!(
     crashes,
     passes,
     holding,
+    edits,
 );

@@ -32,6 +32,10 @@ pub(crate) struct RelaySettings {
     /// Events per claim [default: 100]
     #[arg(long, env = "OUTBOX_BATCH_SIZE", value_name = "EVENTS")]
     batch_size: Option<usize>,
+    /// Bytes of payloads and headers per claim and per write to the destination; a single event may
+    /// have more [default: 16777216]
+    #[arg(long, env = "OUTBOX_BATCH_BYTES", value_name = "BYTES")]
+    batch_bytes: Option<usize>,
     /// How long a claim is held; longer than the publish timeout [default: 30s]
     #[arg(long, env = "OUTBOX_LEASE", value_name = "TIME")]
     lease: Option<Period>,
@@ -80,6 +84,7 @@ impl RelaySettings {
             hold_keys: self.hold_keys.or(other.hold_keys),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
+            batch_bytes: self.batch_bytes.or(other.batch_bytes),
             lease: self.lease.or(other.lease),
             publish_timeout: self.publish_timeout.or(other.publish_timeout),
             threshold: self.threshold.or(other.threshold),
@@ -111,6 +116,7 @@ impl RelaySettings {
         use OutboxConfigBuilder as Builder;
         Draft(OutboxConfig::builder())
             .set(self.batch_size, Builder::batch_size)
+            .set(self.batch_bytes, Builder::batch_bytes)
             .set(self.lease, Builder::lease)
             .set(self.publish_timeout, Builder::publish_timeout)
             .set(self.threshold, Builder::failure_threshold)

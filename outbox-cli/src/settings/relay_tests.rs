@@ -51,6 +51,7 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         let (value, other) = match name {
             "heap-retention" => ("\"2min\"", "\"3min\""),
             "batch-size" | "threshold" => ("7", "8"),
+            "batch-bytes" => ("7000", "8000"),
             _ => ("\"25s\"", "\"26s\""),
         };
         let file = |value: &str| parse(&format!("[relay]\n{name} = {value}"));

@@ -9,13 +9,14 @@
 //! ```
 //!
 //! A store on which two transactions can be open at once adds `late`, one that can hold keys
-//! `holding`, one that other programs share `bystanders`, and one that can be put back to an older
+//! `holding`, one whose tables others can write to `edits`, one that other programs share `bystanders`, and one that can be put back to an older
 //! copy `restoring`. One that is reached over a wire which a test can cut adds `wire`.
 
 pub mod budgets;
 pub mod bystanders;
 pub mod claims;
 pub mod crashes;
+pub mod edits;
 pub mod holding;
 pub mod late;
 pub mod letters;
@@ -81,6 +82,26 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
 pub trait HoldingFixture: StoreFixture {
     /// A handle whose quarantines hold their keys, to the same store as [`StoreFixture::handle`].
     async fn holding_handle(&self) -> Arc<dyn Store>;
+}
+
+/// What somebody does to the tables of a store, beside it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Edit {
+    /// Deletes the row of the event, wherever it waits.
+    Delete(EventId),
+    /// Deletes the row of the event's id, wherever it waits, and inserts this event as a producer does,
+    /// in one transaction.
+    Replace(Event),
+    /// Changes the ordering key of the event, wherever it waits.
+    ChangeKey(EventId, String),
+}
+
+/// A fixture of a store whose tables others can write to, for the group [`edits`].
+#[async_trait]
+pub trait EditFixture: StoreFixture {
+    /// Edits rows, in a transaction of its own.
+    async fn edit(&self, edit: Edit);
 }
 
 /// A fixture of a store that other programs share, for the group [`bystanders`].
@@ -207,6 +228,13 @@ suite! {
         two_replicas_in_any_order_quarantine_once
         two_workers_in_any_order_deliver_all
         a_worker_and_a_tick_in_any_order_lose_nothing
+    }
+    edits {
+        a_row_deleted_in_flight_costs_only_itself
+        a_claim_without_rows_settles
+        a_row_replaced_in_flight_is_delivered
+        a_key_changed_in_flight_holds_nothing_up
+        a_key_changed_before_a_claim_loses_nothing
     }
     bystanders {
         a_long_transaction_elsewhere_delays_nobody

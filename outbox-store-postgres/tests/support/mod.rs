@@ -6,8 +6,8 @@ pub(crate) mod load;
 use async_trait::async_trait;
 use outbox_conformance::Wire;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
-    WireFixture,
+    AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
+    StoreFixture, WireFixture,
 };
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
@@ -220,6 +220,43 @@ impl WireFixture for Own {
 impl HoldingFixture for Own {
     async fn holding_handle(&self) -> Arc<dyn Store> {
         Arc::new(self.open().await.holding_keys())
+    }
+}
+
+/// The statements of an edit: the id is the first parameter, a key the second.
+const DELETE: &[&str] = &[
+    "DELETE FROM outbox.outbox_retries WHERE id = $1::text::uuid",
+    "DELETE FROM outbox.outbox_events WHERE id = $1::text::uuid",
+];
+const CHANGE_KEY: &[&str] = &[
+    "UPDATE outbox.outbox_retries SET ordering_key = $2 WHERE id = $1::text::uuid",
+    "UPDATE outbox.outbox_events SET ordering_key = $2 WHERE id = $1::text::uuid",
+];
+
+#[async_trait]
+impl EditFixture for Own {
+    async fn edit(&self, edit: Edit) {
+        let (id, statements, key, event) = match edit {
+            Edit::Delete(id) => (id, DELETE, None, None),
+            Edit::Replace(event) => (event.id, DELETE, None, Some(event)),
+            Edit::ChangeKey(id, key) => (id, CHANGE_KEY, Some(key), None),
+            other => unreachable!("no case asks for {other:?}"),
+        };
+        let mut connection = self.connect().await;
+        connection.execute("BEGIN").await.expect("begun");
+        for sql in statements {
+            let query = sqlx::query(self.schema.sql(sql)).bind(id.to_string());
+            let query = match &key {
+                Some(key) => query.bind(key),
+                None => query,
+            };
+            query.execute(&mut connection).await.expect("edited");
+        }
+        if let Some(event) = event {
+            let appended = append(&mut connection, &self.schema, &[event]).await;
+            appended.expect("appended");
+        }
+        connection.execute("COMMIT").await.expect("committed");
     }
 }
 

@@ -1,6 +1,5 @@
--- S1, S2: the events beyond the cursor (?1), in the order of their commits, each with whether its
--- key is claimed or waits: such an event is left for its key.
-SELECT e.seq, e.id, e.event_type, e.payload, e.content_type, e.headers,
-       e.ordering_key, e.idempotency_token, e.created_at, e.available_at,
+-- S1, S2: up to ?2 events beyond the cursor (?1), in the order of their commits, each with whether
+-- its key is claimed or waits: such an event is left for its key. No payload is read here (S11).
+SELECT e.seq, e.size, e.available_at, coalesce(e.ordering_key, e.id),
        EXISTS (SELECT 1 FROM outbox_keys k WHERE k.key = coalesce(e.ordering_key, e.id))
-FROM outbox_events e WHERE e.seq > ?1 ORDER BY e.seq;
+FROM outbox_events e WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2;

@@ -1,9 +1,9 @@
 -- Whether a claim may find something at ?1: a fresh event, a key that is due, a lost claim.
 -- Reads only, so an idle worker never takes the write lock.
 SELECT EXISTS (SELECT 1 FROM outbox_events
-               WHERE seq > (SELECT position FROM outbox_cursor))
+               WHERE seq > coalesce((SELECT position FROM outbox_cursor), 0))
     OR EXISTS (SELECT 1 FROM outbox_keys
-               WHERE token IS NULL AND suspect_seq IS NULL AND due_at <= ?1)
+               WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL AND due_at <= ?1)
     OR EXISTS (SELECT 1 FROM outbox_keys
-               WHERE token IS NULL AND suspect_seq IS NOT NULL AND due_at <= ?1)
+               WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL AND due_at <= ?1)
     OR EXISTS (SELECT 1 FROM outbox_claims WHERE leased_until <= ?1);

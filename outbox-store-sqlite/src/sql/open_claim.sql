@@ -1,2 +1,2 @@
--- S3: the claim ?1 of ?3 events, leased until ?2.
-INSERT INTO outbox_claims (token, leased_until, size) VALUES (?1, ?2, ?3);
+-- S3: the claim ?1 of the events ?4, leased until ?2, which is ?3 from now.
+INSERT INTO outbox_claims (token, leased_until, lease, events) VALUES (?1, ?2, ?3, ?4);

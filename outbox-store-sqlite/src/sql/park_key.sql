@@ -1,10 +1,13 @@
--- S5: the key ?1 waits until ?2; its first event is ?3. It is a suspect no longer once that is
--- beyond the lost claim.
-INSERT INTO outbox_keys (key, token, last_seq, due_at, attempts, worker_lost)
-VALUES (?1, NULL, ?3, ?2, ?4, ?5)
+-- S5: the key ?1 waits until ?2, which is ?3 from now, and S9: for a dead letter if ?4 is 1; its
+-- first event is ?5. It is a suspect no longer once that is beyond the lost claim.
+INSERT INTO outbox_keys (key, token, due_at, delay, held, last_seq, attempts, worker_lost)
+VALUES (?1, NULL, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (key) DO UPDATE SET
     token = NULL,
     due_at = excluded.due_at,
+    delay = excluded.delay,
+    held = excluded.held,
+    last_seq = excluded.last_seq,
     attempts = excluded.attempts,
     worker_lost = excluded.worker_lost,
     suspect_seq = CASE WHEN suspect_seq >= excluded.last_seq THEN suspect_seq END;

@@ -26,7 +26,7 @@ async fn a_plain_insert_is_an_append() {
     place.execute(
         "INSERT INTO outbox_events (event_type, payload) VALUES ('order.placed', '{\"n\":1}');
          INSERT INTO outbox_events (event_type, payload, headers, ordering_key)
-         VALUES ('order.paid', x'00ff', '{\"n\":1,\"list\":[1, \"a\"],\"text\":\"é\\u0000\"}', '')",
+         VALUES ('order.paid', x'00ff', '{\"n\":1,\"list\":[1, \"a\"],\"text\":\"é\\\\u0000\"}', '')",
     );
     let claim = place.claim(10).await;
     let [placed, paid] = &claim.events[..] else {
@@ -43,7 +43,7 @@ async fn a_plain_insert_is_an_append() {
     assert_eq!(paid.event.ordering_key.as_deref(), Some(""));
     assert_eq!(paid.event.headers["n"], "1");
     assert_eq!(paid.event.headers["list"], "[1, \"a\"]");
-    assert_eq!(paid.event.headers["text"], "é\0");
+    assert_eq!(paid.event.headers["text"], "é\\u0000");
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn sixteen_megabytes_and_odd_headers_come_back_exactly() {
         .collect();
     let event = Event::new("big", payload)
         .header("", "")
-        .header("a\0\"\\ é\n", "\u{1}{}")
+        .header("a\u{1}\"\\ é\n", "\u{1}{}\\u0000")
         .header(
             "traceparent",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",

@@ -139,4 +139,10 @@ pub(crate) enum Fault {
     ClaimsTheWholeKey,
     OneClaimAtATime,
     ForgetsTheHoldOfAMix,
+    RefusesAnEdit,
+    LosesTheClaimOfAnEdit,
+    StopsAtAnEdit,
+    BringsTheDeletedBack,
+    LosesWhatReplaces,
+    LosesAChangedKey,
 }

@@ -7,7 +7,7 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 pub(crate) use fault::Fault;
 use outbox_conformance::store::{
-    CASES, budgets, bystanders, claims, crashes, holding, late, letters, outcomes, passes,
+    CASES, budgets, bystanders, claims, crashes, edits, holding, late, letters, outcomes, passes,
     quarantine, races, restoring, shares, wire,
 };
 use saboteur::Saboteur;
@@ -172,6 +172,33 @@ const REFUSALS: &[(Fault, &str)] = &[
         "a_key_with_many_events_does_not_hold_up_the_others",
     ),
     (F::OneClaimAtATime, "an_open_claim_leaves_work_to_others"),
+    (
+        F::RefusesAnEdit,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (
+        F::LosesTheClaimOfAnEdit,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (
+        F::BringsTheDeletedBack,
+        "a_row_deleted_in_flight_costs_only_itself",
+    ),
+    (F::StopsAtAnEdit, "a_claim_without_rows_settles"),
+    (F::RefusesAnEdit, "a_claim_without_rows_settles"),
+    (
+        F::LosesWhatReplaces,
+        "a_row_replaced_in_flight_is_delivered",
+    ),
+    (F::StopsAtAnEdit, "a_key_changed_in_flight_holds_nothing_up"),
+    (
+        F::LosesTheClaimOfAnEdit,
+        "a_key_changed_in_flight_holds_nothing_up",
+    ),
+    (
+        F::LosesAChangedKey,
+        "a_key_changed_before_a_claim_loses_nothing",
+    ),
     (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
     (F::MovesTwice, "quarantine_is_atomic_and_idempotent"),
     (F::FailsForAStranger, "quarantine_is_atomic_and_idempotent"),

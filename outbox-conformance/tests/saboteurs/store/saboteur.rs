@@ -1,6 +1,7 @@
 //! A store with one fault.
 
 mod altered;
+mod edits;
 mod harm;
 mod letters;
 mod transaction;
@@ -11,14 +12,14 @@ use crate::line::Line;
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{
-    AppTransaction, BystanderFixture, HoldingFixture, RestoreFixture, Store, StoreFixture,
+    AppTransaction, BystanderFixture, Edit, HoldingFixture, RestoreFixture, Store, StoreFixture,
 };
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_memory::MemoryOutbox;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -58,6 +59,8 @@ struct Disk {
     open: Vec<(ClaimToken, Vec<EventId>)>,
     failed: Vec<EventId>,
     tokens_are_free: bool,
+    /// What was edited and not settled since.
+    edits: HashMap<EventId, Edit>,
 }
 
 impl Saboteur {
@@ -209,6 +212,9 @@ impl OutboxStorage for Saboteur {
             .iter()
             .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
             .collect();
+        if self.is_edited(&changed) {
+            return self.settle_edited(token, changed).await;
+        }
         let settled = self.settler(&changed).settle(token, &changed).await;
         if settled.is_ok() {
             self.note(token, &changed);

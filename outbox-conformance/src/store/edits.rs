@@ -1,0 +1,166 @@
+//! Rows that somebody edits beside the store while a worker has them (S13).
+
+use super::{
+    Edit, EditFixture, LEASE, Store, append, claim, each, event_ids, keyed, ok, publish_all,
+    released, retry, settle, sorted,
+};
+use outbox_core::{Claim, ClaimLimit, DeadLetterFilter, Event, EventId, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Of claims that take all events of a case.
+const LIMIT: usize = 24;
+
+fn dead() -> Outcome {
+    Outcome::Dead {
+        reason: "broken".into(),
+    }
+}
+
+/// Three events of a key and one of another, from the log or after they were released.
+async fn claimed<F: EditFixture>(
+    fixture: &F,
+    store: &Arc<dyn Store>,
+    waits: bool,
+) -> (Vec<Event>, Claim) {
+    let events = [keyed("edited", 3), keyed("other", 1)].concat();
+    append(fixture, &events);
+    if waits {
+        settle(store, &claim(store, LIMIT).await, &released()).await;
+    }
+    let claim = claim(store, LIMIT).await;
+    assert_eq!(claim.events.len(), events.len(), "claimed");
+    (events, claim)
+}
+
+/// Publishes what is left, and asserts that nothing waits and no key is held up.
+async fn publish_the_rest<F: EditFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
+    let rest = publish_all(store).await;
+    assert_eq!(ok(store.backlog().await).pending, 0, "something hangs");
+    for key in ["edited", "other", "changed"] {
+        let later = keyed(key, 1);
+        append(fixture, &later);
+        assert_eq!(publish_all(store).await, event_ids(&later), "key {key}");
+    }
+    rest
+}
+
+/// S13: the settlement applies to the events that are there, whatever their outcome is.
+pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: F) {
+    let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
+    for outcome in [Outcome::Published, retry(0), dead(), released()] {
+        for (deleted, waits) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
+            let (mut events, claim) = claimed(&fixture, &store, waits).await;
+            let gone = events.remove(deleted);
+            fixture.edit(Edit::Delete(gone.id)).await;
+            ok(store.settle(claim.token, &each(&claim, &outcome)).await);
+            let rest = publish_the_rest(&fixture, &store).await;
+            let letters = ok(store.list(&all, None, 10).await);
+            let letters: Vec<_> = letters.iter().map(|letter| letter.id).collect();
+            let left = sorted(event_ids(&events));
+            let expected = match outcome {
+                Outcome::Published => (vec![], vec![]),
+                Outcome::Dead { .. } => (vec![], left),
+                _ => (left, vec![]),
+            };
+            let found = (sorted(rest), sorted(letters));
+            assert_eq!(found, expected, "event {deleted} deleted: {outcome:?}");
+            ok(store.purge(&all, 10).await);
+        }
+    }
+}
+
+/// S13: a claim of which no row is left settles, and its keys are free.
+pub async fn a_claim_without_rows_settles<F: EditFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    for outcome in [Outcome::Published, retry(0), dead(), released()] {
+        for waits in [false, true] {
+            let (events, claim) = claimed(&fixture, &store, waits).await;
+            for event in &events {
+                fixture.edit(Edit::Delete(event.id)).await;
+            }
+            ok(store.settle(claim.token, &each(&claim, &outcome)).await);
+            assert_eq!(publish_the_rest(&fixture, &store).await, []);
+        }
+    }
+}
+
+/// S13: a row that takes the place of a claimed one, under its id, is a new event and is delivered.
+pub async fn a_row_replaced_in_flight_is_delivered<F: EditFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    for outcome in [Outcome::Published, retry(0), released()] {
+        for waits in [false, true] {
+            let (events, claim) = claimed(&fixture, &store, waits).await;
+            let mut other = events[1].clone();
+            other.payload = "replaced".into();
+            fixture.edit(Edit::Replace(other.clone())).await;
+            ok(store.settle(claim.token, &each(&claim, &outcome)).await);
+            let mut delivered = Vec::new();
+            loop {
+                let limit = ClaimLimit::events(LIMIT);
+                let claim = ok(store.claim(limit, LEASE).await);
+                if claim.events.is_empty() {
+                    break;
+                }
+                settle(&store, &claim, &Outcome::Published).await;
+                delivered.extend(claim.events.into_iter().map(|one| one.event));
+            }
+            let is_there = delivered.iter().any(|event| *event == other);
+            assert!(is_there, "the row in its place is lost: {outcome:?}");
+            assert_eq!(publish_the_rest(&fixture, &store).await, []);
+        }
+    }
+}
+
+/// S13: an event whose ordering key is changed is published or comes back under its new key, and
+/// neither key is held up.
+pub async fn a_key_changed_in_flight_holds_nothing_up<F: EditFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    for outcome in [Outcome::Published, retry(0), released()] {
+        for (changed, waits) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
+            let (events, claim) = claimed(&fixture, &store, waits).await;
+            let key = "changed".to_owned();
+            fixture.edit(Edit::ChangeKey(events[changed].id, key)).await;
+            ok(store.settle(claim.token, &each(&claim, &outcome)).await);
+            let mut rest = sorted(publish_the_rest(&fixture, &store).await);
+            rest.dedup();
+            if matches!(outcome, Outcome::Published) {
+                // Published before; it may come once more, as its row is another one now.
+                rest.retain(|id| *id != events[changed].id);
+                assert_eq!(rest, [], "others come twice: {changed}");
+            } else {
+                let all = sorted(event_ids(&events));
+                assert_eq!(rest, all, "event {changed} changed: {outcome:?}");
+            }
+        }
+    }
+}
+
+/// S13: an event whose ordering key is changed while no worker has it is not lost.
+pub async fn a_key_changed_before_a_claim_loses_nothing<F: EditFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    // Other keys are read first, as far as there is something.
+    let before: Vec<Event> = (0..64)
+        .flat_map(|number| keyed(&format!("before {number}"), 1))
+        .collect();
+    append(&fixture, &before);
+    assert_eq!(
+        sorted(publish_all(&store).await),
+        sorted(event_ids(&before))
+    );
+    for waits in [false, true] {
+        let events = keyed("edited", 8);
+        append(&fixture, &events);
+        if waits {
+            settle(&store, &claim(&store, LIMIT).await, &retry(60)).await;
+        }
+        for (number, event) in events.iter().enumerate() {
+            let key = format!("changed {number}");
+            fixture.edit(Edit::ChangeKey(event.id, key)).await;
+        }
+        fixture.elapse(Duration::from_secs(60)).await;
+        let mut delivered = sorted(publish_the_rest(&fixture, &store).await);
+        delivered.dedup();
+        assert_eq!(delivered, sorted(event_ids(&events)), "waits: {waits}");
+    }
+}

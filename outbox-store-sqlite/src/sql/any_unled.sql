@@ -1,0 +1,7 @@
+-- S13: whether any event behind ?1 and up to ?2 that the cursor has passed belongs to no key, so
+-- that no claim would find it.
+SELECT EXISTS (
+    SELECT 1 FROM outbox_events e
+    WHERE e.seq > ?1 AND e.seq <= ?2 AND e.seq <= (SELECT position FROM outbox_cursor)
+      AND NOT EXISTS (SELECT 1 FROM outbox_keys k WHERE k.key = coalesce(e.ordering_key, e.id))
+);

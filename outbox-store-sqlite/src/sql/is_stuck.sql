@@ -1,0 +1,8 @@
+-- S13: whether "no work" may be wrong: the cursor has no row, a key belongs to a claim that does not
+-- exist, or events that were taken up wait although no key does. Somebody deleted rows.
+SELECT NOT EXISTS (SELECT 1 FROM outbox_cursor)
+    OR EXISTS (SELECT 1 FROM outbox_keys WHERE token IS NOT NULL
+                 AND token NOT IN (SELECT token FROM outbox_claims))
+    OR (NOT EXISTS (SELECT 1 FROM outbox_keys)
+        AND EXISTS (SELECT 1 FROM outbox_events
+                    WHERE seq <= (SELECT position FROM outbox_cursor)));
