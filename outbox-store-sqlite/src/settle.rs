@@ -20,6 +20,8 @@ struct Run<'a> {
     /// The key belongs to the claim. Somebody may have given an event another key since.
     claimed: bool,
     outcomes: BTreeMap<i64, &'a Outcome>,
+    /// Rows in the place of events of the claim, which have another id.
+    replaced: Vec<i64>,
 }
 
 /// Applies `settlements`. The caller undoes what was written if this is an error.
@@ -77,16 +79,20 @@ fn settle_all(
 ) -> Step<()> {
     let mut keys = claimed_keys(connection, token)?;
     for (seq, settlement) in outcomes {
-        let Some(key) = key_now(connection, seq, settlement)? else {
-            let (id, outcome) = (settlement.id, name(&settlement.outcome));
-            tracing::warn!(
-                %id, outcome,
-                "an event was removed or replaced while it was claimed; its outcome is dropped"
-            );
+        let found = key_now(connection, seq, settlement)?;
+        if let Some((key, true)) = found {
+            let run = keys.entry(key).or_default();
+            run.outcomes.insert(seq, &settlement.outcome);
             continue;
-        };
-        let run = keys.entry(key).or_default();
-        run.outcomes.insert(seq, &settlement.outcome);
+        }
+        let (id, outcome) = (settlement.id, name(&settlement.outcome));
+        tracing::warn!(
+            %id, outcome,
+            "an event was removed or replaced while it was claimed; its outcome is dropped"
+        );
+        if let Some((key, false)) = found {
+            keys.entry(key).or_default().replaced.push(seq);
+        }
     }
     let position = cursor(connection)?.position;
     for (key, run) in keys {
@@ -112,17 +118,24 @@ fn claimed_keys<'a>(connection: &Connection, token: ClaimToken) -> Step<BTreeMap
             let run = Run {
                 head,
                 claimed: true,
-                outcomes: BTreeMap::new(),
+                ..Run::default()
             };
             Ok((row.get(0)?, run))
         })?
         .collect()
 }
 
-fn key_now(connection: &Connection, seq: i64, settlement: &Settlement) -> Step<Option<Key>> {
+/// The key of the row in the place of an event, and whether it is that event.
+fn key_now(
+    connection: &Connection,
+    seq: i64,
+    settlement: &Settlement,
+) -> Step<Option<(Key, bool)>> {
     connection
         .prepare_cached(include_str!("sql/key_now.sql"))?
-        .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| row.get(0))
+        .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()
 }
 
@@ -141,7 +154,9 @@ fn lead_to(
         None => None,
     };
     // It may have waited for the moved event until now.
-    let own = own.filter(|own| !moved.outcomes.contains_key(&own.first));
+    let own = own.filter(|own| {
+        !moved.outcomes.contains_key(&own.first) && !moved.replaced.contains(&own.first)
+    });
     let first = [own, wait]
         .into_iter()
         .flatten()
