@@ -32,12 +32,17 @@ pub(crate) fn settle(
     now: i64,
     holds: bool,
 ) -> Result<(), OutboxError> {
-    let claim = close(connection, token).map_err(sqlite_error(SETTLE))?;
-    let Some(claim) = claim else {
-        return Err(OutboxError::new(ErrorKind::LeaseLost, "sqlite", SETTLE));
+    let keys = claimed_keys(connection, token).map_err(sqlite_error(SETTLE))?;
+    let outcomes = match close(connection, token).map_err(sqlite_error(SETTLE))? {
+        Some(claim) => outcomes(claim, settlements)?,
+        None if keys.is_empty() => {
+            return Err(OutboxError::new(ErrorKind::LeaseLost, "sqlite", SETTLE));
+        }
+        None => {
+            outcomes_without_claim(connection, token, settlements).map_err(sqlite_error(SETTLE))?
+        }
     };
-    let outcomes = outcomes(claim, settlements)?;
-    settle_all(connection, token, outcomes, now, holds).map_err(sqlite_error(SETTLE))
+    settle_all(connection, keys, outcomes, now, holds).map_err(sqlite_error(SETTLE))
 }
 
 fn close(connection: &Connection, token: ClaimToken) -> Step<Option<Claimed>> {
@@ -70,14 +75,32 @@ fn outcomes(
     Ok(outcomes)
 }
 
-fn settle_all(
+/// Somebody deleted the row of the claim. Nobody took it over, as keys belong to it still; their
+/// events are settled.
+fn outcomes_without_claim<'a>(
     connection: &Connection,
     token: ClaimToken,
-    outcomes: Vec<(i64, &Settlement)>,
+    settlements: &'a [Settlement],
+) -> Step<Vec<(i64, &'a Settlement)>> {
+    tracing::warn!("the row of a claim was removed while it was open; what is there is settled");
+    let token = token.as_uuid().as_bytes();
+    let mut statement = connection.prepare_cached(include_str!("sql/claimed_event.sql"))?;
+    let mut outcomes = Vec::new();
+    for settlement in settlements {
+        let id = settlement.id.as_uuid().as_bytes();
+        let seq = statement.query_row((id, token), |row| row.get(0));
+        outcomes.extend(seq.optional()?.map(|seq| (seq, settlement)));
+    }
+    Ok(outcomes)
+}
+
+fn settle_all<'a>(
+    connection: &Connection,
+    mut keys: BTreeMap<Key, Run<'a>>,
+    outcomes: Vec<(i64, &'a Settlement)>,
     now: i64,
     holds: bool,
 ) -> Step<()> {
-    let mut keys = claimed_keys(connection, token)?;
     for (seq, settlement) in outcomes {
         let found = key_now(connection, seq, settlement)?;
         if let Some((key, true)) = found {
