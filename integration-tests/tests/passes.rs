@@ -12,6 +12,7 @@ use outbox_core::{
 use outbox_store_memory::MemoryOutbox;
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, advance, sleep};
@@ -28,6 +29,8 @@ struct Watched {
     settling_fails: Mutex<VecDeque<ErrorKind>>,
     /// How long the answer to a claim is on its way.
     delay: Mutex<Duration>,
+    /// Whether claims take more bytes than the worker asks for.
+    ignores_bytes: AtomicBool,
     /// How many events each claim asked for.
     limits: Mutex<Vec<usize>>,
     /// When it was asked to settle.
@@ -44,6 +47,10 @@ impl OutboxStorage for Watched {
         if let Some(kind) = failure {
             return Err(OutboxError::new(kind, "watched", "claim"));
         }
+        let limit = match self.ignores_bytes.load(Ordering::Relaxed) {
+            true => limit.bytes(usize::MAX),
+            false => limit,
+        };
         let claim = self.store.claim(limit, lease).await;
         let delay = *self.delay.lock().expect("not poisoned");
         sleep(delay).await;
@@ -126,6 +133,60 @@ async fn an_error_that_only_a_person_can_mend_ends_a_worker() {
         let ended = tokio::time::timeout(Duration::from_secs(3600), run).await;
         let error = ended.expect("it ends").expect_err("with the error");
         assert_eq!(error.kind(), kind);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_fails_halves_the_next_one() {
+    let (store, broker) = (filled(&keyed_events(30, 1)), MemoryBroker::new());
+    *store.fails.lock().expect("not poisoned") = [ErrorKind::Unavailable; 4].into();
+    let run = worker(&store, &broker, 30 * SECOND).run(sleep(300 * SECOND));
+    run.await.expect("stopped");
+    let limits = store.limits.lock().expect("not poisoned").clone();
+    assert_eq!(limits[..9], [10, 5, 2, 1, 1, 2, 4, 8, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_under_way_at_a_shutdown_is_given_up_after_the_grace_time() {
+    let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
+    *store.delay.lock().expect("not poisoned") = 3600 * SECOND;
+    let start = Instant::now();
+    let run = worker(&store, &broker, 30 * SECOND).run(sleep(SECOND));
+    run.await.expect("stopped");
+    assert_eq!(start.elapsed(), 11 * SECOND, "a second, and the grace time");
+    assert!(broker.events().is_empty());
+}
+
+/// Keeps how many bytes each call had.
+#[derive(Clone, Debug, Default)]
+struct Sizes(Arc<Mutex<Vec<usize>>>);
+
+#[async_trait]
+impl Transport for Sizes {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let size = events.iter().map(Event::size).sum();
+        self.0.lock().expect("not poisoned").push(size);
+        events.iter().map(|_| Ok(())).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_the_transport_is_within_the_bytes_of_a_batch_whatever_the_store_claims() {
+    for ignores_bytes in [false, true] {
+        let events = [3000, 1000, 2000, 5000, 100].map(|size| Event::new("x", vec![0; size]));
+        let (store, sizes) = (filled(&events), Sizes::default());
+        store.ignores_bytes.store(ignores_bytes, Ordering::Relaxed);
+        let config = OutboxConfig::builder().batch_bytes(4000).build();
+        let mut worker = OutboxProcessor::new(store.clone(), Arc::new(sizes.clone()))
+            .config(config.expect("valid"));
+        let mut published = 0;
+        while published < events.len() {
+            let report = worker.process_pending_events().await.expect("a pass");
+            assert!(report.published > 0, "a pass without an event");
+            published += report.published;
+        }
+        let sizes = sizes.0.lock().expect("not poisoned").clone();
+        assert_eq!(sizes, [4000, 2000, 5000, 100]);
     }
 }
 

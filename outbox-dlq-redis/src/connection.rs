@@ -1,6 +1,7 @@
 //! The connection of a heap, which is made when it is needed.
 
-use crate::error::{BACKEND, redis_error};
+use crate::error::{BACKEND, is_temporary, redis_error};
+use crate::login;
 use crate::server::{Kind, RedisOptions, Server};
 use outbox_core::{ErrorKind, OutboxError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -119,6 +120,11 @@ impl Link {
         Ok((connection, self.hold(state.turn)))
     }
 
+    /// Makes the next call connect again, as this connection leads to a server that cannot be used.
+    pub(crate) async fn disconnect(&self) {
+        self.state.lock().await.connection = None;
+    }
+
     fn hold(&self, turn: u64) -> Hold<'_> {
         let good = false;
         Hold {
@@ -153,15 +159,21 @@ async fn connect(server: &mut Server) -> RedisResult<Connection> {
         .set_connection_timeout(None)
         .set_response_timeout(None);
     match &mut server.0 {
-        Kind::Single(client) => client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map(Connection::Single),
+        Kind::Single(client) => {
+            let connected = client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await;
+            match connected {
+                Ok(connection) => Ok(Connection::Single(connection)),
+                Err(error) => Err(login::cause(client, &config, error).await),
+            }
+        }
         #[cfg(feature = "sentinel")]
         Kind::Sentinel(client) => client
             .get_async_connection_with_config(&config)
             .await
-            .map(Connection::Single),
+            .map(Connection::Single)
+            .map_err(login::unknown_cause),
         #[cfg(feature = "cluster")]
         Kind::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
     }
@@ -176,14 +188,13 @@ enum Connection {
 }
 
 impl Connection {
-    /// Whether a server is still behind it. The client of a cluster sees to that itself.
+    /// Whether a server that can be used is still behind it. The client of a cluster checks that
+    /// itself.
     async fn is_alive(&mut self) -> bool {
         match self {
             Self::Single(connection) => {
                 let answer: RedisResult<Value> = redis::cmd("PING").query_async(connection).await;
-                answer
-                    .err()
-                    .is_none_or(|error| !error.is_unrecoverable_error())
+                answer.err().is_none_or(|error| !is_temporary(&error))
             }
             #[cfg(feature = "cluster")]
             Self::Cluster(_) => true,

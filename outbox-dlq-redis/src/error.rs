@@ -10,6 +10,11 @@ pub(crate) fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> Out
     move |error| OutboxError::new(kind(&error), BACKEND, operation).with_source(error)
 }
 
+/// Whether the same request can succeed later, perhaps on another connection.
+pub(crate) fn is_temporary(error: &RedisError) -> bool {
+    kind(error) == ErrorKind::Unavailable
+}
+
 fn kind(error: &RedisError) -> ErrorKind {
     if is_of_a_certificate(error) {
         return ErrorKind::Invalid;
@@ -60,18 +65,44 @@ fn is_of_a_certificate(_: &RedisError) -> bool {
     false
 }
 
-/// What a server means that has no code for it: it has as many clients as it takes, or, before
-/// Redis 7.0, it tells the code of what failed in a script behind the place: `…: 156: -READONLY …`
-/// or `…:156: WRONGTYPE …`.
+/// The errors of a server that pass without anybody's help: by the end of a script, of a load, of a
+/// failover or of a shortage.
+const TEMPORARY: &[&str] = &[
+    "BUSY",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "TRYAGAIN",
+];
+
+/// What a server or a proxy says about itself without a code. The third is of twemproxy, whose
+/// server is away.
+const TEMPORARY_TEXTS: &[&str] = &[
+    "max number of clients",
+    "is loading the dataset",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "Host is down",
+    "is busy running a script",
+];
+
+/// What an error without a code of its own means. Before Redis 7.0 an error in a script has the code
+/// behind the place, as in `…: 156: -READONLY …` or `…:156: WRONGTYPE …`.
 fn told(detail: Option<&str>) -> ErrorKind {
     let detail = detail.unwrap_or_default();
-    let behind = detail.rsplit_once(": ").map_or("", |(_, behind)| behind);
-    match behind.trim_start_matches('-').split(' ').next() {
-        Some("WRONGTYPE") => ErrorKind::Corrupt,
-        Some("OOM" | "READONLY" | "MISCONF" | "NOREPLICAS" | "MASTERDOWN" | "CLUSTERDOWN") => {
-            ErrorKind::Unavailable
-        }
-        _ if detail.contains("max number of clients") => ErrorKind::Unavailable,
+    let behind = detail
+        .rsplit_once(": ")
+        .map_or(detail, |(_, behind)| behind);
+    let code = behind.trim_start_matches('-').split(' ').next();
+    match code.unwrap_or_default() {
+        "WRONGTYPE" => ErrorKind::Corrupt,
+        code if TEMPORARY.contains(&code) => ErrorKind::Unavailable,
+        _ if TEMPORARY_TEXTS.iter().any(|text| detail.contains(text)) => ErrorKind::Unavailable,
         _ => ErrorKind::Invalid,
     }
 }
@@ -121,6 +152,11 @@ mod tests {
         }
         for (detail, kind_of) in [
             ("max number of clients reached", ErrorKind::Unavailable),
+            ("max number of clients + cluster", ErrorKind::Unavailable),
+            ("script: 156: -LOADING Redis is", ErrorKind::Unavailable),
+            ("script: 156: -TRYAGAIN Multiple", ErrorKind::Unavailable),
+            ("DB index is out of range", ErrorKind::Invalid),
+            ("invalid password", ErrorKind::Invalid),
             ("script: 156: -READONLY You can't", ErrorKind::Unavailable),
             ("script: 156: -OOM command not", ErrorKind::Unavailable),
             ("script:156: WRONGTYPE Operation", ErrorKind::Corrupt),

@@ -3,6 +3,7 @@
 mod connection;
 mod error;
 mod keys;
+mod login;
 mod reply;
 mod scripts;
 mod server;
@@ -151,6 +152,7 @@ impl RedisDlqHeap {
         server.key(self.keys.all());
         let told: String = self.link.run("check", &Call::Script(server)).await?;
         if reply::is_replica(&told) {
+            self.link.disconnect().await;
             let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, "check");
             return Err(error.with_source("the server is a replica, which cannot be written to"));
         }

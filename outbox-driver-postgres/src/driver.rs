@@ -1,12 +1,12 @@
 //! The handle that adapters hold.
 
-use crate::error::{postgres_error, refusal};
+use crate::error::{is_name_of_others, is_unfit, postgres_error, refusal, without_option};
 use crate::lent::Lent;
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Executor, PgConnection, PgPool, Postgres, SqlStr};
+use sqlx::{Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 pub struct DriverOptions {
     pub(crate) schema: Schema,
     pub(crate) call_timeout: Duration,
+    pub(crate) through_pgbouncer: bool,
 }
 
 impl Default for DriverOptions {
@@ -23,6 +24,7 @@ impl Default for DriverOptions {
         Self {
             schema: Schema::default(),
             call_timeout: Duration::from_secs(10),
+            through_pgbouncer: false,
         }
     }
 }
@@ -42,6 +44,19 @@ impl DriverOptions {
         self.call_timeout = timeout;
         self
     }
+
+    /// The pool goes through PgBouncer (or another proxy) in transaction mode, which may run each
+    /// transaction on another connection to the server. Default: it does not.
+    ///
+    /// Each call is then a transaction of its own that leaves no prepared statement behind, for two
+    /// to four round trips more. New connections of the pool leave out the startup parameter
+    /// `extra_float_digits`, which PgBouncer refuses; a pool that connects before it is given to
+    /// the driver needs `PgConnectOptions::extra_float_digits(None)`.
+    #[must_use]
+    pub fn through_pgbouncer(mut self) -> Self {
+        self.through_pgbouncer = true;
+        self
+    }
 }
 
 /// A pool, a schema, and the time that a call may take. Clones share the pool.
@@ -51,6 +66,12 @@ impl DriverOptions {
 /// A call whose future is dropped, or whose time is over, may or may not have been applied; a
 /// transaction is applied whole or not at all. Its connection is closed, and never given to
 /// another caller.
+///
+/// # Connections
+///
+/// A connection to the wrong server is not kept. After an answer that says so (a standby that only
+/// reads, a server that shuts down, tables that are not there) it is closed with those that are idle
+/// in the pool, so the next call connects to wherever the name or the proxy leads then.
 #[derive(Clone, Debug)]
 pub struct Driver {
     pub(crate) pool: PgPool,
@@ -61,7 +82,18 @@ impl Driver {
     /// Runs calls on connections of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, options: DriverOptions) -> Self {
+        if options.through_pgbouncer {
+            let connect = (*pool.connect_options()).clone();
+            pool.set_connect_options(connect.extra_float_digits(None));
+        }
         Self { pool, options }
+    }
+
+    /// Whether the pool goes through PgBouncer in transaction mode: see
+    /// [`DriverOptions::through_pgbouncer`].
+    #[must_use]
+    pub fn is_through_pgbouncer(&self) -> bool {
+        self.options.through_pgbouncer
     }
 
     /// The pool.
@@ -92,13 +124,11 @@ impl Driver {
         operation: &'static str,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<u64, OutboxError> {
-        let time = self.options.call_timeout;
-        self.call(time, operation, async |connection: &mut PgConnection| {
-            let done = query.execute(connection).await;
-            Ok(done.map(|done| done.rows_affected()))
+        self.single(operation, async |connection: &mut PgConnection| {
+            let done = self.unnamed(query).execute(connection).await;
+            done.map(|done| done.rows_affected())
         })
-        .await?
-        .map_err(postgres_error(operation))
+        .await
     }
 
     /// Runs one statement, which is a transaction of its own, and returns its rows.
@@ -111,12 +141,10 @@ impl Driver {
         operation: &'static str,
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, OutboxError> {
-        let time = self.options.call_timeout;
-        self.call(time, operation, async |connection: &mut PgConnection| {
-            Ok(query.fetch_all(connection).await)
+        self.single(operation, async |connection: &mut PgConnection| {
+            self.unnamed(query).fetch_all(connection).await
         })
-        .await?
-        .map_err(postgres_error(operation))
+        .await
     }
 
     /// Runs one statement that always has a row, and reads its first.
@@ -164,25 +192,92 @@ impl Driver {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
     ) -> Result<T, OutboxError> {
         self.call(time, operation, async |connection: &mut PgConnection| {
-            let result = transact(connection, operation, work).await;
-            if result.is_err() {
-                connection
-                    .execute("ROLLBACK")
+            let result = self.transact(connection, operation, work).await;
+            if let Err(error) = &result {
+                self.roll_back(connection, error)
                     .await
                     .map_err(postgres_error(operation))?;
             }
             Ok(result)
         })
-        .await?
+        .await
     }
 
-    /// Runs `work` on a connection within `time`. An `Err` of `work` says that the connection is
-    /// not fit for another caller.
+    /// Runs one statement, which is a transaction of its own.
+    async fn single<T>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, OutboxError> {
+        let error = postgres_error(operation);
+        if self.options.through_pgbouncer {
+            // The messages of one statement may reach two servers, unless a transaction holds them.
+            let work = async |connection: &mut PgConnection| work(connection).await.map_err(error);
+            return self.transaction(operation, work).await;
+        }
+        let time = self.options.call_timeout;
+        self.call(time, operation, async |connection: &mut PgConnection| {
+            Ok(work(connection).await.map_err(error))
+        })
+        .await
+    }
+
+    /// The query as a statement without a name, if a name would stay on a connection of others.
+    fn unnamed<'q>(
+        &self,
+        query: Query<'q, Postgres, PgArguments>,
+    ) -> Query<'q, Postgres, PgArguments> {
+        query.persistent(!self.options.through_pgbouncer)
+    }
+
+    async fn transact<T>(
+        &self,
+        connection: &mut PgConnection,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
+    ) -> Result<T, OutboxError> {
+        let error = postgres_error(operation);
+        connection
+            .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .await
+            .map_err(&error)?;
+        let value = work(connection).await?;
+        if self.options.through_pgbouncer {
+            connection.clear_cached_statements().await.map_err(&error)?;
+        }
+        sqlx::raw_sql(COMMIT)
+            .execute(connection)
+            .await
+            .map_err(&error)?;
+        Ok(value)
+    }
+
+    /// Ends a transaction that failed with `error`, and takes its prepared statements back. If the
+    /// name of a statement was taken by another client of PgBouncer, the names go with it.
+    async fn roll_back(
+        &self,
+        connection: &mut PgConnection,
+        error: &OutboxError,
+    ) -> sqlx::Result<()> {
+        if !self.options.through_pgbouncer {
+            return connection.execute("ROLLBACK").await.map(drop);
+        }
+        connection.clear_cached_statements().await?;
+        let end = if is_name_of_others(error) {
+            "ROLLBACK; DEALLOCATE ALL"
+        } else {
+            "ROLLBACK"
+        };
+        sqlx::raw_sql(end).execute(connection).await.map(drop)
+    }
+
+    /// Runs `work` on a connection within `time`. An outer `Err` of `work` says that the connection
+    /// is not fit for another caller; an inner one may say so.
     async fn call<T>(
         &self,
         time: Duration,
         operation: &'static str,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<Result<T, OutboxError>, OutboxError>,
     ) -> Result<T, OutboxError> {
         let late = |text: &str, time: Duration| {
             let text = format!("{text} within {time:?}");
@@ -191,7 +286,11 @@ impl Driver {
         let (start, patience) = (Instant::now(), self.options.call_timeout);
         let connection = timeout(patience, self.pool.acquire())
             .await
-            .map_err(|_| late("no connection", patience))?
+            .map_err(|_| {
+                // The ping of an idle connection may wait for a server that is gone.
+                self.close_idle();
+                late("no connection", patience)
+            })?
             .map_err(postgres_error(operation))?;
         let mut lent = Lent::new(connection);
         let answer = timeout(
@@ -200,29 +299,27 @@ impl Driver {
         )
         .await
         .map_err(|_| late("the call may have been applied; no answer", time))??;
-        lent.give_back();
-        Ok(answer)
+        match answer {
+            Err(error) if is_unfit(&error) => {
+                drop(lent);
+                self.close_idle();
+                Err(without_option(error, self.options.through_pgbouncer))
+            }
+            answer => {
+                lent.give_back();
+                answer
+            }
+        }
+    }
+
+    /// Closes the connections that nobody uses: they may lead where the last one led.
+    fn close_idle(&self) {
+        while let Some(mut idle) = self.pool.try_acquire() {
+            idle.close_on_drop();
+        }
     }
 }
 
 /// The statement before the COMMIT fails in a transaction that a failed statement has ended, where
 /// a COMMIT alone would be answered as if it had committed.
 const COMMIT: &str = "SELECT; COMMIT";
-
-async fn transact<T>(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
-) -> Result<T, OutboxError> {
-    let error = postgres_error(operation);
-    connection
-        .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-        .await
-        .map_err(&error)?;
-    let value = work(connection).await?;
-    sqlx::raw_sql(COMMIT)
-        .execute(connection)
-        .await
-        .map_err(&error)?;
-    Ok(value)
-}

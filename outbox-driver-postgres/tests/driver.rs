@@ -7,6 +7,7 @@ use outbox_driver_postgres::{Driver, DriverOptions, PgTime, PgUuid, interval, po
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime};
 use test_servers::postgres::{Database, given_up_after};
+use test_servers::{Kind, Server, Wire, search_path};
 use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
@@ -243,4 +244,88 @@ async fn uuids_come_back_exactly_alone_and_in_arrays() {
         .await
         .expect("a row");
     assert_eq!(none, []);
+}
+
+/// The number of the server's port of a URL.
+fn port(server: &Server) -> u16 {
+    let options: PgConnectOptions = server.url().parse().expect("a URL");
+    options.get_port()
+}
+
+/// A name leads to a standby for a while, and back: what the heap, the inbox and the store share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
+    let primary = Server::start(Kind::Postgres, &search_path()).expect("a server");
+    let wire = Wire::to(("127.0.0.1", port(&primary))).expect("a wire");
+    let options: PgConnectOptions = primary.url().parse().expect("a URL");
+    let pool = PgPoolOptions::new()
+        .max_connections(3)
+        .connect_lazy_with(options.port(wire.port()));
+    let driver = Driver::new(pool.clone(), DriverOptions::default());
+    let create = sqlx::query("CREATE TABLE t (x bigint)");
+    driver.execute("create", create).await.expect("created");
+    let standby = primary.start_standby(&search_path()).expect("a standby");
+    wire.lead_to(port(&standby));
+    wire.cut_all();
+    // Three connections to the standby, all idle then.
+    let held = [
+        pool.acquire().await,
+        pool.acquire().await,
+        pool.acquire().await,
+    ];
+    drop(held.map(|held| held.expect("connected")));
+    let write = || sqlx::query("INSERT INTO t VALUES (1)");
+    let alone = driver.execute("write", write()).await;
+    assert_eq!(alone.unwrap_err().kind(), ErrorKind::Unavailable);
+    let together = async |connection: &mut PgConnection| insert(connection, 1).await;
+    let together = driver.transaction("write", together).await;
+    assert_eq!(together.unwrap_err().kind(), ErrorKind::Unavailable);
+
+    // The connections to the standby stay open, as a proxy leaves them.
+    wire.lead_to(port(&primary));
+    driver
+        .execute("write", write())
+        .await
+        .expect("written at once");
+    let together = async |connection: &mut PgConnection| insert(connection, 1).await;
+    let together = driver.transaction("write", together).await;
+    together.expect("written at once");
+}
+
+/// As ALTER DATABASE sets it: a session keeps it until its end.
+#[tokio::test]
+async fn a_database_that_may_be_written_again_is_written_at_once() {
+    let database = Database::create().await;
+    let name = database.name().to_owned();
+    let set = async |value: &str| {
+        let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+        let begin = "SET transaction_read_only = off;";
+        database.execute(&format!("{begin} {set}")).await;
+    };
+    database.execute("CREATE TABLE t (x bigint)").await;
+    set("on").await;
+    let driver = Driver::new(database.pool_of(1), DriverOptions::default());
+    let write = || sqlx::query("INSERT INTO t VALUES (1)");
+    let refused = driver.execute("write", write()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);
+    set("off").await;
+    driver
+        .execute("write", write())
+        .await
+        .expect("written at once");
+}
+
+/// A migration of the application, or a schema that was dropped and made again.
+#[tokio::test]
+async fn a_table_that_was_made_again_is_read_at_the_second_call() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    let read = || sqlx::query("SELECT * FROM t");
+    driver.fetch("read", read()).await.expect("read");
+    database
+        .execute("DROP TABLE t; CREATE TABLE t (x text, y text)")
+        .await;
+    let stale = driver.fetch("read", read()).await;
+    assert_eq!(stale.unwrap_err().kind(), ErrorKind::Unavailable);
+    driver.fetch("read", read()).await.expect("read");
 }

@@ -1,29 +1,49 @@
 //! One claim: what is due again, and fresh events.
 
-use crate::draft::{Draft, LogRead};
+use crate::draft::{Draft, LogRead, Run};
 use crate::memory::{LANES, Seen};
 use crate::{PostgresOutbox, row};
-use outbox_core::{Claim, ClaimToken, ErrorKind, OutboxError};
+use outbox_core::{Claim, ClaimLimit, ClaimToken, ErrorKind, OutboxError};
 use outbox_driver_postgres::{PgUuid, interval, postgres_error};
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, SqlStr};
-use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const CLAIM: &str = "claim";
+
+/// A claim that has found nothing to give for so long returns empty, so that its caller can stop.
+/// One that has something begins no further statement.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// S12: a claim of so many events leaves at least half of the lanes that are free to other workers.
+const FEW: usize = 32;
 
 /// A claim under way.
 struct Claiming<'o> {
     outbox: &'o PostgresOutbox,
     token: ClaimToken,
-    limit: usize,
+    limit: ClaimLimit,
     lease: Duration,
+    since: Instant,
     draft: Draft,
+    /// What it found of the log.
+    runs: Vec<Run>,
 }
 
 impl PostgresOutbox {
-    /// Takes up to `limit` events for `lease`.
-    pub(crate) async fn take(&self, limit: usize, lease: Duration) -> Result<Claim, OutboxError> {
+    /// Takes events within `limit` for `lease`. Empty if there is none, and also if only events that
+    /// must wait were found for a while: then [`wait_for_work`](Self::wait_for_work) returns at once.
+    pub(crate) async fn take(
+        &self,
+        limit: ClaimLimit,
+        lease: Duration,
+    ) -> Result<Claim, OutboxError> {
+        let since = Instant::now();
+        self.repair_keys().await?;
+        if self.memory.found_waiting() {
+            self.park_page().await?;
+        }
         loop {
             if self.memory.must_look() {
                 let seen = self.look().await?;
@@ -37,7 +57,9 @@ impl PostgresOutbox {
                 token: ClaimToken::new(),
                 limit,
                 lease,
+                since,
                 draft: Draft::default(),
+                runs: Vec::new(),
             };
             let filled = claiming.fill().await;
             match filled {
@@ -47,6 +69,11 @@ impl PostgresOutbox {
             }
             if let Some(claim) = claiming.finish().await? {
                 return Ok(claim);
+            }
+            while since.elapsed() < LONGEST && self.park_page().await? {}
+            if since.elapsed() >= LONGEST {
+                self.memory.claimed(None);
+                return Ok(Claim::empty());
             }
         }
     }
@@ -61,7 +88,7 @@ impl PostgresOutbox {
 
 impl Claiming<'_> {
     /// S6: what is due again has half of the claim to itself, fresh events the other half, and
-    /// either takes what the other leaves. The odd place changes hands with the turn.
+    /// either takes what the other leaves. The odd place and the odd bytes change hands with the turn.
     async fn fill(&mut self) -> Result<(), OutboxError> {
         let mut outlook = self.outbox.memory.outlook();
         if outlook.lost {
@@ -74,21 +101,48 @@ impl Claiming<'_> {
             return Ok(());
         }
         if outlook.retries {
-            let share = if even {
-                self.limit.div_ceil(2)
-            } else {
-                self.limit / 2
+            let ClaimLimit { events, bytes, .. } = self.limit;
+            let (events, bytes) = match (outlook.events, even) {
+                (false, _) => (events, bytes),
+                (true, true) => (events.div_ceil(2), bytes),
+                (true, false) => (events / 2, bytes / 2),
             };
-            self.retries(share).await?;
+            let may_exceed = even || !outlook.events;
+            self.retries(events, bytes, may_exceed, false).await?;
         }
         self.events().await?;
-        if outlook.retries {
-            self.retries(self.limit - self.draft.given.len()).await?;
+        if outlook.retries && !self.is_over() {
+            let (events, bytes) = self.room();
+            let rest = self.few_left();
+            self.retries(rest.unwrap_or(events), bytes, true, rest.is_some())
+                .await?;
         }
         if outlook.suspects && self.draft.given.is_empty() {
             self.suspect().await?;
         }
         Ok(())
+    }
+
+    /// How many events a claim of few may still take that has half of the lanes already. None: it has
+    /// fewer lanes, or enough events.
+    fn few_left(&self) -> Option<usize> {
+        let (events, _) = self.room();
+        let left = FEW.saturating_sub(self.draft.given.len()).min(events);
+        (left > 0 && self.draft.lanes.len() >= LANES / 2).then_some(left)
+    }
+
+    /// The events and bytes that are left.
+    fn room(&self) -> (usize, usize) {
+        let ClaimLimit { events, bytes, .. } = self.limit;
+        let events = events.saturating_sub(self.draft.given.len());
+        (events, bytes.saturating_sub(self.draft.bytes()))
+    }
+
+    /// Whether the claim is full, or has something and took long.
+    fn is_over(&self) -> bool {
+        let (events, bytes) = self.room();
+        let late = bytes == 0 || self.since.elapsed() > LONGEST;
+        events == 0 || late && !self.draft.given.is_empty()
     }
 
     /// S7: one event alone.
@@ -98,12 +152,20 @@ impl Claiming<'_> {
             .bind(interval(self.lease))
             .bind(number(self.draft.lanes.len()));
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, &rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
         Ok(!self.draft.held.is_empty())
     }
 
-    async fn retries(&mut self, limit: usize) -> Result<(), OutboxError> {
+    /// What is due again, up to `limit` events of `bytes`. `may_exceed`: the first may be larger.
+    /// `all`: it may be of more than half of the lanes that are free.
+    async fn retries(
+        &mut self,
+        limit: usize,
+        bytes: usize,
+        may_exceed: bool,
+        all: bool,
+    ) -> Result<(), OutboxError> {
         if limit == 0 {
             return Ok(());
         }
@@ -112,46 +174,74 @@ impl Claiming<'_> {
             .bind(number(limit))
             .bind(interval(self.lease))
             .bind(number(LANES))
-            .bind(number(self.draft.lanes.len()));
+            .bind(number(self.draft.lanes.len()))
+            .bind(size(bytes))
+            .bind(may_exceed && self.draft.given.is_empty())
+            .bind(all);
         let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, &rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
         self.draft.add_waiting(rows, self.outbox.holds_keys);
         Ok(())
     }
 
-    /// A backlog fills the claim from one lane, which costs least; else all lanes are asked.
+    /// A backlog fills the claim from one lane, which costs least; else all lanes are asked. So they
+    /// are now and then if the one lane has a run of few keys, as the others may have other keys.
     async fn events(&mut self) -> Result<(), OutboxError> {
         let memory = &self.outbox.memory;
-        let asked = memory.lanes();
-        let enough = self.read_log(asked).await?;
+        let goes_on = memory.may_go_on();
+        let asked = if goes_on || !memory.has_run() {
+            memory.lanes()
+        } else {
+            LANES
+        };
+        let (room, _) = self.room();
+        let enough = self.read_log(room, asked, goes_on).await?;
         memory.set_lanes(enough.unwrap_or(LANES));
         if enough.is_none() && asked < LANES {
-            self.read_log(LANES).await?;
+            let (room, _) = self.room();
+            self.read_log(room, LANES, false).await?;
         }
+        if let Some(left) = self.few_left().filter(|_| enough.is_none()) {
+            self.read_log(left, LANES, false).await?;
+        }
+        memory.set_run(!self.runs.is_empty());
         Ok(())
     }
 
-    /// Reads the log of up to `lanes` lanes. Returns how many would have been enough to fill the
-    /// claim, if it is full now.
-    async fn read_log(&mut self, lanes: usize) -> Result<Option<usize>, OutboxError> {
-        let limit = self.limit - self.draft.given.len().min(self.limit);
-        if limit == 0 {
+    /// Reads up to `limit` rows of the log, of up to `lanes` lanes. Returns how many would have been
+    /// enough for that many, if they were found.
+    async fn read_log(
+        &mut self,
+        limit: usize,
+        lanes: usize,
+        goes_on: bool,
+    ) -> Result<Option<usize>, OutboxError> {
+        if self.is_over() {
             return Ok(Some(lanes));
         }
-        let read = self.fetch_log(limit, lanes).await?;
-        let filled = read.rows.len() >= limit;
+        let read = self.fetch_log(limit, lanes, goes_on).await?;
+        let filled = read.is_cut || read.rows.len() >= limit;
         let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
-        let blocked = self.blocked(&read).await?;
-        let holds = self.outbox.holds_keys;
-        let less = self.draft.add_log(read, limit, blocked, holds);
-        if !less.is_empty() {
-            self.trim(&less).await?;
+        let cut = read.rows.last().map(|(_, row)| row.lane);
+        let cut = cut
+            .filter(|_| read.is_cut)
+            .map(|lane| (lane, read.rows.len()));
+        self.runs.extend(read.runs());
+        self.draft.add_log(read, self.outbox.holds_keys);
+        if let Some((lane, took)) = cut {
+            self.trim(lane, took).await?;
         }
         Ok(filled.then_some(enough))
     }
 
-    async fn fetch_log(&self, limit: usize, lanes: usize) -> Result<LogRead, OutboxError> {
+    async fn fetch_log(
+        &self,
+        limit: usize,
+        lanes: usize,
+        goes_on: bool,
+    ) -> Result<LogRead, OutboxError> {
         let statements = &self.outbox.statements;
+        let (_, bytes) = self.room();
         let claim = |statement: &SqlStr| {
             sqlx::query(statement.clone())
                 .bind(PgUuid(*self.token.as_uuid()))
@@ -159,45 +249,29 @@ impl Claiming<'_> {
                 .bind(interval(self.lease))
         };
         let has = self.draft.lanes.len();
-        if lanes == 1 && has == 0 && self.outbox.memory.may_go_on() {
-            let query = claim(&statements.claim_next);
+        if lanes == 1 && has == 0 && goes_on {
+            let query = claim(&statements.claim_next).bind(size(bytes));
             let rows = self.outbox.driver.fetch(CLAIM, query).await?;
             if !rows.is_empty() {
-                return log_read(&rows);
+                return log_read(rows, limit);
             }
         }
         let query = claim(&statements.claim_events)
             .bind(number(lanes))
-            .bind(number(has));
-        log_read(&self.outbox.driver.fetch(CLAIM, query).await?)
+            .bind(number(has))
+            .bind(size(bytes))
+            .bind(self.draft.given.is_empty())
+            .bind(self.draft.waiting_places())
+            .bind(self.few_left().is_some());
+        log_read(self.outbox.driver.fetch(CLAIM, query).await?, limit)
     }
 
-    /// S5, S9: the keys whose events must wait behind others.
-    async fn blocked(&self, read: &LogRead) -> Result<HashSet<String>, OutboxError> {
-        let keys: BTreeSet<&str> = read
-            .rows
-            .iter()
-            .filter_map(|(_, row)| row.key.as_deref())
-            .collect();
-        if keys.is_empty() || !read.waiting {
-            return Ok(HashSet::new());
-        }
-        let query = sqlx::query(self.outbox.statements.blocked_keys.clone())
-            .bind(keys.into_iter().collect::<Vec<_>>())
-            .bind(self.draft.waiting_places());
-        let rows = self.outbox.driver.fetch(CLAIM, query).await?;
-        row::collect(CLAIM, &rows, |row| row.try_get(0))
-    }
-
-    async fn trim(&self, less: &[(i16, usize)]) -> Result<(), OutboxError> {
-        let query = sqlx::query(self.outbox.statements.trim_lanes.clone())
+    /// The claim took fewer rows of a lane than it leased.
+    async fn trim(&self, lane: i16, took: usize) -> Result<(), OutboxError> {
+        let query = sqlx::query(self.outbox.statements.trim_lane.clone())
             .bind(PgUuid(*self.token.as_uuid()))
-            .bind(less.iter().map(|(lane, _)| *lane).collect::<Vec<_>>())
-            .bind(
-                less.iter()
-                    .map(|(_, took)| number(*took))
-                    .collect::<Vec<_>>(),
-            );
+            .bind(lane)
+            .bind(number(took));
         self.outbox.driver.execute(CLAIM, query).await?;
         Ok(())
     }
@@ -208,8 +282,12 @@ impl Claiming<'_> {
             outbox,
             token,
             mut draft,
+            runs,
+            limit,
             ..
         } = self;
+        let waiting = draft.waiting_from_log();
+        outbox.memory.set_found_waiting(waiting > limit.events / 2);
         let given = std::mem::take(&mut draft.given);
         if given.is_empty() {
             // Windows that ended, and events that wait behind others, are settled here. If the lease
@@ -227,6 +305,7 @@ impl Claiming<'_> {
             outbox.memory.claimed(Some(seen));
             return Ok(Some(Claim::empty()));
         }
+        outbox.set_aside(token, runs).await;
         let is_busy = outbox.memory.claimed(None);
         outbox.memory.remember(token, draft);
         if is_busy {
@@ -236,20 +315,30 @@ impl Claiming<'_> {
     }
 }
 
-fn log_read(rows: &[PgRow]) -> Result<LogRead, OutboxError> {
+/// Rows of the log of a claim of up to `limit` events.
+fn log_read(rows: Vec<PgRow>, limit: usize) -> Result<LogRead, OutboxError> {
     let error = postgres_error(CLAIM);
-    let mut lanes = BTreeSet::new();
     let mut read = LogRead::default();
     for row in rows {
-        lanes.insert(row.try_get::<i16, _>(0).map_err(&error)?);
-        read.waiting = row.try_get(12).map_err(&error)?;
-        read.rows.extend(row::log_row(row).map_err(&error)?);
+        let lane: i16 = row.try_get(0).map_err(&error)?;
+        let fits = row.try_get::<Option<bool>, _>(12).map_err(&error)?;
+        let ends = row.try_get::<bool, _>(13).map_err(&error)? && fits != Some(false);
+        *read.lanes.entry(lane).or_insert(true) &= ends;
+        if fits == Some(false) {
+            read.is_cut = read.rows.len() < limit;
+            break;
+        }
+        read.rows.extend(row::log_row(&row).map_err(&error)?);
     }
-    read.lanes = lanes.into_iter().collect();
     Ok(read)
 }
 
 /// A count as the statements take it.
 pub(crate) fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Bytes as the statements take them.
+pub(crate) fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! A claim while it is put together and while a worker has it: what it took from where.
 
 use outbox_core::{ClaimedEvent, ErrorText, Event, EventId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A row of the log, or of the events that wait, as a claim reads it.
 #[derive(Debug)]
@@ -10,11 +10,10 @@ pub(crate) struct Row {
     pub(crate) place: Place,
     pub(crate) id: EventId,
     pub(crate) key: Option<String>,
-    /// The event, or why it cannot be read.
-    pub(crate) event: Result<Event, ErrorText>,
+    /// The event, or why it cannot be read. None: it must wait, and was not read.
+    pub(crate) event: Option<Result<Event, ErrorText>>,
     pub(crate) attempts: u32,
     pub(crate) worker_lost: bool,
-    pub(crate) delayed: bool,
 }
 
 /// Where an event stands.
@@ -63,6 +62,7 @@ pub(crate) struct Draft {
     /// All that was read, in the order of each key.
     pub(crate) held: Vec<Held>,
     pub(crate) lanes: BTreeMap<i16, Reach>,
+    bytes: usize,
     /// Keys of which nothing more may be given.
     closed: HashSet<String>,
     ids: HashSet<EventId>,
@@ -77,39 +77,27 @@ impl Draft {
         }
     }
 
-    /// Adds rows of the log: the first `limit` of all lanes by their `seq`. In each lane one more
-    /// was read than that, if there is one. Returns the lanes of which less is taken than was
-    /// leased, and how much.
-    pub(crate) fn add_log(
-        &mut self,
-        mut read: LogRead,
-        limit: usize,
-        blocked: HashSet<String>,
-        holds: bool,
-    ) -> Vec<(i16, usize)> {
-        self.closed.extend(blocked);
-        read.rows.sort_unstable_by_key(|(seq, _)| *seq);
-        let mut found: BTreeMap<i16, usize> = BTreeMap::new();
-        for (_, row) in &read.rows {
-            *found.entry(row.lane).or_default() += 1;
+    /// Adds rows of the log, in the order of each lane. `holds` as in `add_waiting`.
+    pub(crate) fn add_log(&mut self, read: LogRead, holds: bool) {
+        for (lane, ends) in read.lanes {
+            self.lanes.entry(lane).or_default().ends = ends;
         }
-        let mut taken: BTreeMap<i16, usize> = BTreeMap::new();
-        for (seq, row) in read.rows.into_iter().take(limit) {
-            *taken.entry(row.lane).or_default() += 1;
+        for (seq, row) in read.rows {
             self.lanes.entry(row.lane).or_default().read_to = Some(seq);
             self.add(row, holds);
         }
-        let mut less = Vec::new();
-        for lane in read.lanes {
-            let found = found.get(&lane).copied().unwrap_or_default();
-            let taken = taken.get(&lane).copied().unwrap_or_default();
-            if taken == found {
-                self.lanes.entry(lane).or_default().ends = true;
-            } else if taken < limit {
-                less.push((lane, taken));
-            }
-        }
-        less
+    }
+
+    /// The bytes of what the worker gets.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Events of the log that must wait.
+    pub(crate) fn waiting_from_log(&self) -> usize {
+        let waits =
+            |held: &&Held| matches!((&held.part, held.place), (Part::Behind, Place::Log(_)));
+        self.held.iter().filter(waits).count()
     }
 
     /// The places that the claim has among the events that wait.
@@ -129,16 +117,21 @@ impl Draft {
             .is_some_and(|key| self.closed.contains(key))
             || !self.ids.insert(row.id);
         let part = match row.event {
-            _ if closed || row.delayed => {
+            None => {
                 self.closed.extend(row.key.clone());
                 Part::Behind
             }
-            Ok(event) => {
+            Some(_) if closed => {
+                self.closed.extend(row.key.clone());
+                Part::Behind
+            }
+            Some(Ok(event)) => {
+                self.bytes = self.bytes.saturating_add(event.size());
                 let claimed = ClaimedEvent::new(event, row.attempts, row.worker_lost);
                 self.given.push(claimed);
                 Part::Given
             }
-            Err(reason) => {
+            Some(Err(reason)) => {
                 if holds {
                     self.closed.extend(row.key.clone());
                 }
@@ -159,10 +152,47 @@ impl Draft {
 /// What one statement read of the log.
 #[derive(Debug, Default)]
 pub(crate) struct LogRead {
-    /// All lanes that it leased, those without a row included.
-    pub(crate) lanes: Vec<i16>,
-    /// The rows by their `seq`.
+    /// The lanes that it leased, those without a row included. True: the window ends with these rows.
+    pub(crate) lanes: BTreeMap<i16, bool>,
+    /// The rows by their `seq`, in the order of each lane.
     pub(crate) rows: Vec<(i64, Row)>,
-    /// There are events that wait, or letters that hold a key: some rows may have to wait behind.
-    pub(crate) waiting: bool,
+    /// The lane is leased for more rows than these, as the bytes were used up.
+    pub(crate) is_cut: bool,
+}
+
+/// A lane in which a claim found a run of few keys only, and no end of it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) lane: i16,
+    /// Its keys, in order.
+    pub(crate) keys: Vec<String>,
+    pub(crate) rows: usize,
+    /// The last row of the claim.
+    pub(crate) read_to: i64,
+}
+
+impl LogRead {
+    /// Where events of other keys may be behind a run.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        let mut lanes: BTreeMap<i16, (BTreeSet<&str>, usize, i64)> = BTreeMap::new();
+        let mut mixed: BTreeSet<i16> = BTreeSet::new();
+        for (seq, row) in &self.rows {
+            let (keys, rows, read_to) = lanes.entry(row.lane).or_default();
+            match &row.key {
+                Some(key) => drop(keys.insert(key)),
+                None => drop(mixed.insert(row.lane)),
+            }
+            (*rows, *read_to) = (*rows + 1, *seq);
+        }
+        let runs = lanes.into_iter().map(|(lane, (keys, rows, read_to))| Run {
+            lane,
+            keys: keys.into_iter().map(str::to_owned).collect(),
+            rows,
+            read_to,
+        });
+        runs.filter(|run| self.lanes.get(&run.lane) == Some(&false))
+            .filter(|run| !mixed.contains(&run.lane))
+            .filter(|run| run.keys.len() == 1 || run.keys.len() * 8 <= run.rows)
+            .collect()
+    }
 }

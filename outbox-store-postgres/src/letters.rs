@@ -1,6 +1,6 @@
 //! The operator's side: [`DeadLetters`].
 
-use crate::claim::number;
+use crate::claim::{number, size};
 use crate::settle::{lock_lanes, promote};
 use crate::{PostgresOutbox, row};
 use async_trait::async_trait;
@@ -14,6 +14,10 @@ use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _, SqlStr};
 use std::collections::BTreeSet;
 
+/// Bytes that one replay copies and one purge deletes at most, if they are of several dead letters.
+const REPLAYED: usize = 64 * 1024 * 1024;
+const PURGED: usize = 256 * 1024 * 1024;
+
 #[async_trait]
 impl DeadLetters for PostgresOutbox {
     async fn list(
@@ -22,32 +26,39 @@ impl DeadLetters for PostgresOutbox {
         after: Option<u64>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, OutboxError> {
-        let letters = self.read_letters("list", filter, after, limit).await?;
-        Ok(letters.into_iter().map(|(about, _)| about).collect())
+        const LIST: &str = "list";
+        let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
+        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
+        let rows = self.driver.fetch(LIST, query).await?;
+        row::collect(LIST, rows, row::letter)
     }
 
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
-        let filter = DeadLetterFilter::ids([id]);
-        let letters = self.read_letters("find", &filter, None, 1).await?;
-        Ok(letters.into_iter().next())
+        const FIND: &str = "find";
+        let query = sqlx::query(self.statements.find_letter.clone()).bind(PgUuid(*id.as_uuid()));
+        let rows = self.driver.fetch(FIND, query).await?;
+        let found: Vec<_> = row::collect(FIND, rows, row::whole_letter)?;
+        Ok(found.into_iter().next())
     }
 
+    /// One call copies at most 64 MiB, or one dead letter.
     async fn replay(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let statement = &self.statements.replay;
-        self.take_letters("replay", statement, filter, limit).await
+        let query = filtered(&self.statements.replay, filter, limit).bind(size(REPLAYED));
+        self.take_letters("replay", query).await
     }
 
+    /// One call deletes at most 256 MiB, or one dead letter.
     async fn purge(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let statement = &self.statements.purge;
-        self.take_letters("purge", statement, filter, limit).await
+        let query = filtered(&self.statements.purge, filter, limit).bind(size(PURGED));
+        self.take_letters("purge", query).await
     }
 
     async fn statistics(
@@ -58,43 +69,26 @@ impl DeadLetters for PostgresOutbox {
         const STATISTICS: &str = "statistics";
         let query = filtered(&self.statements.letter_groups, filter, limit);
         let rows = self.driver.fetch(STATISTICS, query).await?;
-        row::collect(STATISTICS, &rows, group)
+        row::collect(STATISTICS, rows, group)
     }
 }
 
 impl PostgresOutbox {
-    async fn read_letters(
-        &self,
-        operation: &'static str,
-        filter: &DeadLetterFilter,
-        after: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
-        let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
-        let rows = self.driver.fetch(operation, query).await?;
-        row::collect(operation, &rows, row::letter)
-    }
-
     /// Replays or purges. Where a letter held its key, the key may go on: then the lane is locked,
     /// so that an event which begins to wait at this moment is seen here or sees the letter gone.
     async fn take_letters(
         &self,
         operation: &'static str,
-        statement: &SqlStr,
-        filter: &DeadLetterFilter,
-        limit: usize,
+        query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<EventId>, OutboxError> {
         let error = postgres_error(operation);
         let statements = &*self.statements;
         self.driver
             .transaction(operation, async |connection: &mut PgConnection| {
-                let rows = filtered(statement, filter, limit)
-                    .fetch_all(&mut *connection)
-                    .await
-                    .map_err(&error)?;
-                let (mut lanes, mut keys) = (BTreeSet::new(), BTreeSet::new());
-                for (lane, key) in row::collect::<_, Vec<_>>(operation, &rows, held_key)? {
+                let rows = query.fetch_all(&mut *connection).await.map_err(&error)?;
+                let (mut ids, mut lanes, mut keys) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+                for (id, lane, key) in row::collect::<_, Vec<_>>(operation, rows, taken)? {
+                    ids.push(id);
                     lanes.extend(key.is_some().then_some(lane));
                     keys.extend(key);
                 }
@@ -103,14 +97,15 @@ impl PostgresOutbox {
                     lock_lanes(connection, operation, statements, &lanes).await?;
                     promote(connection, operation, statements, &keys).await?;
                 }
-                row::collect(operation, &rows, |row| row::id(row, 0))
+                Ok(ids)
             })
             .await
     }
 }
 
-fn held_key(row: &PgRow) -> sqlx::Result<(i16, Option<String>)> {
-    Ok((row.try_get(1)?, row.try_get(2)?))
+/// The event, its lane, and its key if it was held.
+fn taken(row: &PgRow) -> sqlx::Result<(EventId, i16, Option<String>)> {
+    Ok((row::id(row, 0)?, row.try_get(1)?, row.try_get(2)?))
 }
 
 /// A statement with the filter as its first five parameters and the limit as the sixth.

@@ -9,6 +9,7 @@
 //! a public contract: see `docs/postgres-schema.md`.
 
 mod append;
+mod aside;
 mod claim;
 mod draft;
 mod headers;
@@ -57,6 +58,7 @@ const TABLES: &[&str] = &[
     "outbox_marks",
     "outbox_unread",
     "outbox_origin",
+    "outbox_home",
     "outbox_retries",
     "outbox_dead_letters",
     "outbox_alarm",
@@ -148,9 +150,13 @@ impl PostgresOutbox {
     }
 
     async fn start(driver: Driver) -> Result<Self, OutboxError> {
-        let bell = Bell::new(&driver).await?;
+        let bell = if driver.is_through_pgbouncer() {
+            Bell::silent()
+        } else {
+            Bell::new(&driver).await?
+        };
         let statements = Statements::new(&driver);
-        origin::adopt(&driver, &statements).await?;
+        origin::adopt_at_start(&driver, &statements).await?;
         Ok(Self {
             statements: Arc::new(statements),
             memory: Arc::default(),

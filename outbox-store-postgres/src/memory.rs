@@ -1,6 +1,7 @@
 //! What this handle knows beside the database: its claims, and where work may be.
 
-use crate::draft::Draft;
+use crate::aside::Looked;
+use crate::draft::{Draft, Run};
 use outbox_core::ClaimToken;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,16 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Of so many claims of a backlog one looks into all lanes.
 const GO_ON: u32 = 8;
+
+/// A run has so many rows, one claim after the other, before a look behind it.
+const RUN: usize = 8;
+
+/// Pauses between looks behind a run: while there is something to look at, and at its end.
+const LOOK_BEHIND: Duration = Duration::from_millis(100);
+const LOOK_AT_END: Duration = Duration::from_secs(1);
+
+/// How often keys are looked at whose events were changed by hand.
+const REPAIR: Duration = Duration::from_secs(5);
 
 /// After so many settlements one looks whether the lanes have grown.
 const SETTLEMENTS: u32 = 128;
@@ -39,6 +50,8 @@ pub(crate) struct Outlook {
     pub(crate) next_in: Option<Duration>,
     /// The oldest transaction that is open.
     pub(crate) oldest_open: i64,
+    /// The rest can be relied on: the tables are those that were checked.
+    pub(crate) at_home: bool,
 }
 
 impl Outlook {
@@ -70,6 +83,23 @@ impl Cleaned {
     }
 }
 
+/// What this handle knows of the rows behind a run of few keys in a lane.
+#[derive(Debug, Default)]
+struct Behind {
+    keys: Vec<String>,
+    rows: usize,
+    looked: Option<Looked>,
+    at: Option<Instant>,
+}
+
+impl Behind {
+    fn is_due(&self) -> bool {
+        let is_end = self.looked.as_ref().is_some_and(|looked| looked.is_end);
+        let pause = if is_end { LOOK_AT_END } else { LOOK_BEHIND };
+        self.rows >= RUN && self.at.is_none_or(|at| at.elapsed() > pause)
+    }
+}
+
 /// What was seen, and the bell's mark from before.
 pub(crate) type Seen = (Outlook, Option<u64>);
 
@@ -85,6 +115,14 @@ struct Inner {
     lanes: usize,
     /// How many claims went on with a window since one looked for new ones.
     went_on: u32,
+    /// The last claim found a run of few keys only in a lane.
+    run: bool,
+    behind: HashMap<i16, Behind>,
+    /// Half of what the last claim found of the log must wait.
+    waiting: bool,
+    /// When keys were looked at, and the last of them.
+    repaired: Option<Instant>,
+    repaired_to: String,
     turn: bool,
     looked: Option<Instant>,
     outlook: Outlook,
@@ -105,6 +143,11 @@ impl Default for Inner {
             count: 0,
             lanes: LANES,
             went_on: 0,
+            run: false,
+            behind: HashMap::new(),
+            waiting: false,
+            repaired: None,
+            repaired_to: String::new(),
             turn: false,
             looked: None,
             outlook: Outlook::default(),
@@ -189,6 +232,73 @@ impl Memory {
         self.lock().lanes = lanes.clamp(1, LANES);
     }
 
+    pub(crate) fn has_run(&self) -> bool {
+        self.lock().run
+    }
+
+    pub(crate) fn set_run(&self, run: bool) {
+        self.lock().run = run;
+    }
+
+    /// The run to look behind next, of those that a claim found in its lanes, and how far that was
+    /// done.
+    pub(crate) fn next_run(&self, runs: Vec<Run>) -> Option<(Run, Option<Looked>)> {
+        let mut inner = self.lock();
+        let mut next: Option<(Option<Instant>, Run)> = None;
+        for run in runs {
+            let behind = inner.behind.entry(run.lane).or_default();
+            if behind.keys != run.keys {
+                // What is behind other keys was not looked for.
+                *behind = Behind {
+                    keys: run.keys.clone(),
+                    ..Behind::default()
+                };
+            }
+            behind.rows += run.rows;
+            if behind.is_due() && next.as_ref().is_none_or(|(at, _)| behind.at < *at) {
+                next = Some((behind.at, run));
+            }
+        }
+        let (_, run) = next?;
+        let behind = inner.behind.get_mut(&run.lane)?;
+        behind.at = Some(Instant::now());
+        let looked = behind.looked.clone();
+        Some((run, looked))
+    }
+
+    pub(crate) fn looked_behind(&self, run: &Run, looked: Looked) {
+        let mut inner = self.lock();
+        if let Some(behind) = inner.behind.get_mut(&run.lane) {
+            if looked.is_full {
+                behind.at = None;
+            }
+            behind.looked = Some(looked);
+        }
+    }
+
+    pub(crate) fn found_waiting(&self) -> bool {
+        self.lock().waiting
+    }
+
+    pub(crate) fn set_found_waiting(&self, waiting: bool) {
+        self.lock().waiting = waiting;
+    }
+
+    /// The key after which to look for keys to repair, if it is time.
+    pub(crate) fn next_repair(&self) -> Option<String> {
+        let mut inner = self.lock();
+        if inner.repaired.is_some_and(|at| at.elapsed() < REPAIR) {
+            return None;
+        }
+        inner.repaired = Some(Instant::now());
+        Some(std::mem::take(&mut inner.repaired_to))
+    }
+
+    /// The next repair begins after the key.
+    pub(crate) fn repaired_to(&self, key: Option<String>) {
+        self.lock().repaired_to = key.unwrap_or_default();
+    }
+
     /// What a claim came to: `answer` is what it saw if it found nothing. Returns whether the
     /// worker is busy: the claim before found something too.
     pub(crate) fn claimed(&self, answer: Option<Seen>) -> bool {
@@ -210,6 +320,14 @@ impl Memory {
     /// What the last claim saw, once.
     pub(crate) fn take_answer(&self) -> Option<Seen> {
         self.lock().answer.take()
+    }
+
+    /// Forgets where in the log this handle was.
+    pub(crate) fn forget_places(&self) {
+        let mut inner = self.lock();
+        inner.cleaned = [Cleaned::default(); LANES];
+        inner.answer = None;
+        inner.looked = None;
     }
 
     pub(crate) fn cleaned(&self) -> [Cleaned; LANES] {

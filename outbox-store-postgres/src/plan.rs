@@ -13,8 +13,8 @@ pub(crate) struct Plan {
     pub(crate) park: Vec<Park>,
     /// Events that waited and must wait again.
     pub(crate) again: Vec<Again>,
-    /// Places of events that waited and are published.
-    pub(crate) remove: Vec<i64>,
+    /// Places and ids of events that waited and are published.
+    pub(crate) remove: Vec<(i64, EventId)>,
     pub(crate) dead: Vec<Dead>,
     /// Keys whose first waiting event may have become due.
     pub(crate) keys: BTreeSet<String>,
@@ -24,6 +24,7 @@ pub(crate) struct Plan {
 pub(crate) struct Park {
     pub(crate) lane: i16,
     pub(crate) seq: i64,
+    pub(crate) id: EventId,
     /// Until it is due; none: it waits behind another event.
     pub(crate) delay: Option<Duration>,
     pub(crate) attempts: u32,
@@ -32,6 +33,7 @@ pub(crate) struct Park {
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) place: i64,
+    pub(crate) id: EventId,
     pub(crate) delay: Option<Duration>,
     pub(crate) attempts: u32,
     /// A failed attempt was charged now.
@@ -96,7 +98,7 @@ impl Plan {
 
     fn publish(&mut self, held: &Held) {
         if let Place::Waiting(place) = held.place {
-            self.remove.push(place);
+            self.remove.push((place, held.id));
             self.keys.extend(held.key.clone());
         }
     }
@@ -105,7 +107,7 @@ impl Plan {
         let place = match held.place {
             Place::Waiting(place) => Some(place),
             Place::Log(seq) => {
-                self.park.push(Park::behind(held.lane, seq));
+                self.park.push(Park::behind(held.lane, seq, held.id));
                 None
             }
         };
@@ -131,15 +133,19 @@ impl Plan {
         self.keys.extend(held.key.clone());
         match held.place {
             // Delayed by its producer, not by an attempt.
-            Place::Log(seq) if outcome.is_none() => self.park.push(Park::behind(held.lane, seq)),
+            Place::Log(seq) if outcome.is_none() => {
+                self.park.push(Park::behind(held.lane, seq, held.id));
+            }
             Place::Log(seq) => self.park.push(Park {
                 lane: held.lane,
                 seq,
+                id: held.id,
                 delay,
                 attempts,
             }),
             Place::Waiting(place) => self.again.push(Again {
                 place,
+                id: held.id,
                 delay,
                 attempts,
                 charged,
@@ -150,10 +156,11 @@ impl Plan {
 
 impl Park {
     /// Waits behind what is before it.
-    pub(crate) fn behind(lane: i16, seq: i64) -> Self {
+    pub(crate) fn behind(lane: i16, seq: i64, id: EventId) -> Self {
         Self {
             lane,
             seq,
+            id,
             delay: None,
             attempts: 0,
         }

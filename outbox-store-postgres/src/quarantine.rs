@@ -84,6 +84,7 @@ impl Moves {
         }
         let burial = Burial {
             place: event.place.unwrap_or_default(),
+            id: entry.id,
             count: entry.failure_count,
             error: entry
                 .last_error
@@ -94,7 +95,7 @@ impl Moves {
         match event.seq {
             None => self.burials.push(burial),
             Some(seq) => {
-                let park = Park::behind(event.lane, seq);
+                let park = Park::behind(event.lane, seq, entry.id);
                 self.log.push((entry.id, park, burial));
             }
         }

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
 use std::time::SystemTime;
 
-/// A row of the log: `lane`, `seq`, the event's columns, `delayed`. None if the lane has no row.
+/// A row of the log: `lane`, `seq`, the event's columns, `waits`. None if the lane has no row.
 pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
     let Some(seq) = row.try_get::<Option<i64>, _>(1)? else {
         return Ok(None);
@@ -19,10 +19,9 @@ pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
         place: Place::Log(seq),
         id: id(row, 2)?,
         key: row.try_get(7)?,
-        event: event(row, 2),
+        event: (!row.try_get::<bool, _>(11)?).then(|| event(row, 2)),
         attempts: 0,
         worker_lost: false,
-        delayed: row.try_get(11)?,
     };
     Ok(Some((seq, row)))
 }
@@ -34,40 +33,51 @@ pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
         place: Place::Waiting(row.try_get(1)?),
         id: id(row, 4)?,
         key: row.try_get(9)?,
-        event: event(row, 4),
+        event: Some(event(row, 4)),
         attempts: count(row.try_get(2)?),
         worker_lost: row.try_get(3)?,
-        delayed: false,
     })
 }
 
-/// A letter: `position`, the event's columns, then what is known of its failures.
-pub(crate) fn letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)> {
+/// A dead letter without its event: `position`, `id`, `event_type`, `content_type`, `ordering_key`, the
+/// bytes of the payload, `created_at`, then what is known of its failures.
+pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
-    let quarantined_at = row.try_get::<PgTime, _>(14)?.0;
-    let event = match read(row, 1, |json| Ok(headers(json).unwrap_or_default())) {
-        Ok(event) => event,
-        Err(reason) => Event::new(reason.as_str(), Vec::new()).id(id(row, 1)?),
-    };
-    let mut letter = DeadLetter::new(position, &event, quarantined_at);
-    letter.failure_count = count(row.try_get(10)?);
+    let mut event = Event::new(row.try_get::<String, _>(2)?, Vec::new())
+        .id(id(row, 1)?)
+        .content_type(row.try_get::<String, _>(3)?);
+    event.ordering_key = row.try_get(4)?;
+    let created_at = time(row, 6).ok().flatten();
+    event.created_at = created_at.unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut letter = DeadLetter::new(position, &event, row.try_get::<PgTime, _>(11)?.0);
+    letter.payload_size = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default();
+    letter.failure_count = count(row.try_get(7)?);
     letter.last_error = row
-        .try_get::<Option<String>, _>(11)?
+        .try_get::<Option<String>, _>(8)?
         .map(|text| ErrorText::new(&text));
-    letter.first_failed_at = row.try_get::<PgTime, _>(12)?.0;
-    letter.last_failed_at = row.try_get::<PgTime, _>(13)?.0;
-    letter.replays = count(i64::from(row.try_get::<i32, _>(15)?));
-    Ok((letter, event))
+    letter.first_failed_at = row.try_get::<PgTime, _>(9)?.0;
+    letter.last_failed_at = row.try_get::<PgTime, _>(10)?.0;
+    letter.replays = count(i64::from(row.try_get::<i32, _>(12)?));
+    Ok(letter)
 }
 
-/// Reads each row.
+/// A dead letter, then the event's columns.
+pub(crate) fn whole_letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)> {
+    let event = match read(row, 13, |json| Ok(headers(json).unwrap_or_default())) {
+        Ok(event) => event,
+        Err(reason) => Event::new(reason.as_str(), Vec::new()).id(id(row, 13)?),
+    };
+    Ok((letter(row)?, event))
+}
+
+/// Reads each row, and drops it once it is read.
 pub(crate) fn collect<T, C: FromIterator<T>>(
     operation: &'static str,
-    rows: &[PgRow],
+    rows: Vec<PgRow>,
     read: impl Fn(&PgRow) -> sqlx::Result<T>,
 ) -> Result<C, OutboxError> {
-    rows.iter()
-        .map(read)
+    rows.into_iter()
+        .map(|row| read(&row))
         .collect::<sqlx::Result<C>>()
         .map_err(postgres_error(operation))
 }

@@ -14,10 +14,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const SETTLE: &str = "settle";
 
+const MISSING: &str = "events of a claim were deleted or changed by hand before they were settled; the others are settled";
+
 /// An event that goes into the quarantine, by its place among those that wait.
 #[derive(Debug)]
 pub(crate) struct Burial {
     pub(crate) place: i64,
+    pub(crate) id: EventId,
     pub(crate) count: u32,
     pub(crate) error: Option<String>,
     /// The first and the last failure; none: now.
@@ -53,7 +56,7 @@ impl PostgresOutbox {
         if plan.is_clean() {
             let query = close_clean(statements, token, &plan.lanes);
             let closed = self.driver.execute(SETTLE, query).await?;
-            return fence(closed, &plan.lanes);
+            return fence(usize::try_from(closed).unwrap_or_default(), &plan.lanes);
         }
         self.memory.look_again();
         let holds = self.holds_keys;
@@ -75,19 +78,24 @@ async fn apply(
     holds: bool,
 ) -> Result<(), OutboxError> {
     let places = park(connection, SETTLE, statements, &plan.park).await?;
+    let mut settled = places.len();
     if !plan.again.is_empty() {
-        run(connection, SETTLE, park_again(statements, &plan.again)).await?;
+        settled += run(connection, SETTLE, park_again(statements, &plan.again)).await?;
     }
     if !plan.remove.is_empty() {
-        let query = sqlx::query(statements.remove_retries.clone()).bind(&plan.remove);
-        run(connection, SETTLE, query).await?;
+        settled += run(connection, SETTLE, remove_retries(statements, &plan.remove)).await?;
     }
     let burials: Vec<Burial> = plan
         .dead
         .iter()
         .filter_map(|dead| burial(dead, &places))
         .collect();
-    bury(connection, SETTLE, statements, &burials, holds).await?;
+    settled += bury(connection, SETTLE, statements, &burials, holds).await?;
+    let all = plan.park.len() + plan.again.len() + plan.remove.len() + burials.len();
+    if settled < all {
+        let missing = all - settled;
+        tracing::warn!(missing, "{MISSING}");
+    }
     promote(connection, SETTLE, statements, &plan.keys).await
 }
 
@@ -124,8 +132,8 @@ fn close_clean<'q>(
 }
 
 /// All lanes of the claim, or the claim was taken over: all its lanes are taken back at once.
-fn fence(closed: u64, lanes: &BTreeMap<i16, Reach>) -> Result<(), OutboxError> {
-    if usize::try_from(closed) == Ok(lanes.len()) {
+fn fence(closed: usize, lanes: &BTreeMap<i16, Reach>) -> Result<(), OutboxError> {
+    if closed == lanes.len() {
         Ok(())
     } else {
         Err(lease_lost())
@@ -146,6 +154,7 @@ pub(crate) async fn park(
     let rows = sqlx::query(statements.park_events.clone())
         .bind(park.iter().map(|park| park.lane).collect::<Vec<_>>())
         .bind(park.iter().map(|park| park.seq).collect::<Vec<_>>())
+        .bind(ids(park.iter().map(|park| park.id)))
         .bind(delays.collect::<Vec<_>>())
         .bind(
             park.iter()
@@ -155,7 +164,7 @@ pub(crate) async fn park(
         .fetch_all(connection)
         .await
         .map_err(postgres_error(operation))?;
-    row::collect(operation, &rows, |row| {
+    row::collect(operation, rows, |row| {
         Ok((row::id(row, 1)?, row.try_get(0)?))
     })
 }
@@ -165,30 +174,45 @@ fn park_again<'q>(statements: &Statements, again: &[Again]) -> Query<'q, Postgre
     let attempts = again.iter().map(|again| i64::from(again.attempts));
     sqlx::query(statements.park_again.clone())
         .bind(again.iter().map(|again| again.place).collect::<Vec<_>>())
+        .bind(ids(again.iter().map(|again| again.id)))
         .bind(delays.collect::<Vec<_>>())
         .bind(attempts.collect::<Vec<_>>())
         .bind(again.iter().map(|again| again.charged).collect::<Vec<_>>())
 }
 
+fn remove_retries<'q>(
+    statements: &Statements,
+    remove: &[(i64, EventId)],
+) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(statements.remove_retries.clone())
+        .bind(remove.iter().map(|(place, _)| *place).collect::<Vec<_>>())
+        .bind(ids(remove.iter().map(|(_, id)| *id)))
+}
+
+fn ids(ids: impl Iterator<Item = EventId>) -> Vec<PgUuid> {
+    ids.map(|id| PgUuid(*id.as_uuid())).collect()
+}
+
 fn burial(dead: &Dead, places: &HashMap<EventId, i64>) -> Option<Burial> {
     Some(Burial {
         place: dead.place.or_else(|| places.get(&dead.id).copied())?,
+        id: dead.id,
         count: dead.count,
         error: Some(dead.reason.as_str().to_owned()),
         failed: None,
     })
 }
 
-/// S8: moves events that wait into the quarantine.
+/// S8: moves events that wait into the quarantine. Returns how many.
 pub(crate) async fn bury(
     connection: &mut PgConnection,
     operation: &'static str,
     statements: &Statements,
     burials: &[Burial],
     holds: bool,
-) -> Result<(), OutboxError> {
+) -> Result<usize, OutboxError> {
     if burials.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let first = burials.iter().map(|one| one.failed.map(|(first, _)| first));
     let last = burials.iter().map(|one| one.failed.map(|(_, last)| last));
@@ -208,9 +232,9 @@ pub(crate) async fn bury(
         )
         .bind(first.collect::<Vec<_>>())
         .bind(last.collect::<Vec<_>>())
-        .bind(holds);
-    run(connection, operation, query).await?;
-    Ok(())
+        .bind(holds)
+        .bind(ids(burials.iter().map(|one| one.id)));
+    run(connection, operation, query).await
 }
 
 /// Lets the first waiting event of each key become due.
@@ -246,9 +270,9 @@ pub(crate) async fn run(
     connection: &mut PgConnection,
     operation: &'static str,
     query: Query<'_, Postgres, PgArguments>,
-) -> Result<u64, OutboxError> {
+) -> Result<usize, OutboxError> {
     let done = query.execute(connection).await;
-    done.map(|done| done.rows_affected())
+    done.map(|done| usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
         .map_err(postgres_error(operation))
 }
 

@@ -22,8 +22,8 @@ macro_rules! statements {
 }
 
 statements! {
+    add_lanes
     backlog
-    blocked_keys
     claim_events
     claim_next
     claim_retries
@@ -33,15 +33,18 @@ statements! {
     clean_up_tokens
     find_entries
     find_lanes
+    find_letter
     letter_groups
     list_letters
     is_foreign
     lock_lanes
+    lock_log
     lost_claim
     next_transaction
     outlook
     park_again
     park_events
+    park_page
     promote
     purge
     quarantine
@@ -55,10 +58,12 @@ statements! {
     renew_events
     renew_lanes
     replay
+    repair_keys
     set_alarm
+    set_aside
     settle_lane
     settle_lanes
     suspect
     take_back
-    trim_lanes
+    trim_lane
 }

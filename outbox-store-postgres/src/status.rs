@@ -3,19 +3,35 @@
 use crate::PostgresOutbox;
 use crate::claim::number;
 use crate::memory::{Cleaned, LANES, Outlook};
-use outbox_core::{Backlog, OutboxError};
+use outbox_core::{Backlog, ErrorKind, OutboxError};
 use outbox_driver_postgres::{PgTime, interval, postgres_error};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use std::time::Duration;
 
+const LOOK: &str = "look for work";
+
 /// Rows of the log that are counted in each lane.
 const COUNTED: i64 = 100_000;
 
 impl PostgresOutbox {
-    /// What a claim may find now.
+    /// What a claim may find now. Tables that became others are checked first.
     pub(crate) async fn outlook(&self) -> Result<Outlook, OutboxError> {
-        const LOOK: &str = "look for work";
+        let outlook = self.glance().await?;
+        if outlook.at_home {
+            return Ok(outlook);
+        }
+        self.adopt().await?;
+        let outlook = self.glance().await?;
+        if outlook.at_home {
+            return Ok(outlook);
+        }
+        let text = "the tables changed while they were checked; they are checked again";
+        let error = OutboxError::new(ErrorKind::Unavailable, "postgres", LOOK);
+        Err(error.with_source(text))
+    }
+
+    async fn glance(&self) -> Result<Outlook, OutboxError> {
         let query = sqlx::query(self.statements.outlook.clone());
         let read = |row: &PgRow| -> sqlx::Result<Outlook> {
             let next_in: Option<i64> = row.try_get(4)?;
@@ -28,6 +44,7 @@ impl PostgresOutbox {
                     Duration::from_micros(u64::try_from(micros).unwrap_or_default().max(1))
                 }),
                 oldest_open: row.try_get(5)?,
+                at_home: row.try_get(6)?,
             })
         };
         self.driver.fetch_one(LOOK, query, read).await
@@ -57,6 +74,7 @@ impl PostgresOutbox {
     /// open, are not passed again and again.
     pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {
         const CLEAN_UP: &str = "clean_up";
+        self.outlook().await?;
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))

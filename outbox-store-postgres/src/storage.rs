@@ -22,7 +22,7 @@ impl OutboxStorage for PostgresOutbox {
                 "postgres", "claim", "limit", 0, allowed,
             ));
         }
-        self.take(limit.events, lease).await
+        self.take(limit, lease).await
     }
 
     async fn settle(

@@ -7,10 +7,10 @@
 //! when their wait ends.
 
 use crate::PostgresOutbox;
-use outbox_core::OutboxError;
-use outbox_driver_postgres::{Driver, interval};
+use outbox_core::{ClaimToken, ErrorKind, OutboxError};
+use outbox_driver_postgres::{Driver, interval, postgres_error};
 use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
-use sqlx::{PgPool, Row as _};
+use sqlx::{Executor as _, Row as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -26,6 +26,15 @@ const REST: Duration = Duration::from_secs(30);
 
 /// How long the listener waits before it connects again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same, after nothing was heard on a connection that works.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often the listener asks whether its connection still leads to the server of the pool.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long the listener waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Hears of commits through a connection of its own.
 #[derive(Debug)]
@@ -115,7 +124,7 @@ impl Bell {
         let Some(channel) = &self.channel else {
             return Ok(rung);
         };
-        self.start(outbox.driver.pool(), channel);
+        self.start(&outbox.driver, channel);
         let now = Instant::now();
         if rung.is_listening() && !self.is_asleep(now) {
             set(outbox, SLEEP).await?;
@@ -147,10 +156,10 @@ impl Bell {
         }
     }
 
-    fn start(&self, pool: &PgPool, channel: &str) {
+    fn start(&self, driver: &Driver, channel: &str) {
         let mut state = self.state();
         if state.task.as_ref().is_none_or(JoinHandle::is_finished) {
-            let listener = listen(pool.clone(), channel.to_owned(), self.rings.clone());
+            let listener = listen(driver.clone(), channel.to_owned(), self.rings.clone());
             state.task = Some(tokio::spawn(listener));
         }
     }
@@ -176,35 +185,121 @@ impl Drop for Bell {
 }
 
 /// Listens until the bell is dropped, on a connection that is not of the caller's pool.
-async fn listen(pool: PgPool, channel: String, rings: watch::Sender<Ring>) {
-    let own = PgPoolOptions::new()
-        .max_connections(1)
-        .connect_lazy_with((*pool.connect_options()).clone());
+async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
     loop {
-        if let Err(error) = hear(&own, &channel, &rings).await {
-            tracing::warn!(%error, "cannot listen for new events; looking for them instead");
-        }
+        let heard = hear(&driver, &channel, &rings).await;
         rings.send_modify(|ring| ring.listening = false);
-        tokio::time::sleep(PAUSE).await;
+        let pause = match heard {
+            Ok(true) => PAUSE,
+            Ok(false) => {
+                tracing::warn!(
+                    "notifications do not arrive, as through PgBouncer in transaction mode; looking \
+                     for new events instead"
+                );
+                LONG_PAUSE
+            }
+            Err(error) => {
+                let error = error.report();
+                tracing::warn!(
+                    error,
+                    "cannot listen for new events; looking for them instead"
+                );
+                PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
+/// Listens until the connection is lost; false if it never heard anything.
 async fn hear(
-    pool: &PgPool,
+    driver: &Driver,
     channel: &str,
     rings: &watch::Sender<Ring>,
-) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(channel).await?;
+) -> Result<bool, OutboxError> {
+    let error = postgres_error(WAIT);
+    // A pool for this connection alone: a later one connects to wherever the name leads then.
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(PATIENCE)
+        .connect_lazy_with((*driver.pool().connect_options()).clone());
+    let mut listener = PgListener::connect_with(&own).await.map_err(&error)?;
+    listener.eager_reconnect(false);
+    let probe = format!("{channel}_probe");
+    in_time(listener.listen_all([channel, probe.as_str()])).await?;
+    if !hears_itself(driver, &mut listener, &probe).await? {
+        return Ok(false);
+    }
     rings.send_modify(|ring| {
         *ring = Ring {
             count: ring.count + 1,
             listening: true,
         }
     });
-    // None when the connection is lost.
-    while listener.try_recv().await?.is_some() {
-        rings.send_modify(|ring| ring.count += 1);
+    loop {
+        match tokio::time::timeout(HEARTBEAT, listener.try_recv()).await {
+            Ok(heard) => match heard.map_err(&error)? {
+                Some(heard) if heard.channel() == channel => {
+                    rings.send_modify(|ring| ring.count += 1);
+                }
+                Some(_) => {}
+                // The connection is lost.
+                None => return Ok(true),
+            },
+            Err(_) => beat(driver, &mut listener).await?,
+        }
     }
-    Ok(())
+}
+
+/// Whether a notification of the pool's arrives. It does not through a proxy that gives each
+/// transaction another connection, or if the pool leads to another server.
+async fn hears_itself(
+    driver: &Driver,
+    listener: &mut PgListener,
+    probe: &str,
+) -> Result<bool, OutboxError> {
+    let text = ClaimToken::new().as_uuid().to_string();
+    let query = sqlx::query(include_str!("sql/probe.sql"))
+        .bind(probe)
+        .bind(text.clone());
+    driver.fetch(WAIT, query).await?;
+    let heard = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match listener.try_recv().await? {
+                Some(heard) if heard.channel() == probe && heard.payload() == text => {
+                    return Ok(true);
+                }
+                Some(_) => {}
+                None => return Ok(false),
+            }
+        }
+    });
+    heard
+        .await
+        .unwrap_or(Ok(false))
+        .map_err(postgres_error(WAIT))
+}
+
+/// Errs if the connection does not answer, or leads to another server than the pool.
+async fn beat(driver: &Driver, listener: &mut PgListener) -> Result<(), OutboxError> {
+    const WHICH: &str = include_str!("sql/which_server.sql");
+    let row = in_time(listener.fetch_one(WHICH)).await?;
+    let here: String = row.try_get(0).map_err(postgres_error(WAIT))?;
+    let read = |row: &PgRow| row.try_get(0);
+    let there: String = driver.fetch_one(WAIT, sqlx::query(WHICH), read).await?;
+    if here == there {
+        return Ok(());
+    }
+    let text = format!("it listens on the server of {here}, but the pool uses that of {there}");
+    Err(OutboxError::new(ErrorKind::Unavailable, "postgres", WAIT).with_source(text))
+}
+
+/// What the server answers, unless it is silent.
+async fn in_time<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T, OutboxError> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(postgres_error(WAIT)),
+        Err(late) => {
+            Err(OutboxError::new(ErrorKind::Unavailable, "postgres", WAIT).with_source(late))
+        }
+    }
 }

@@ -177,6 +177,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     if foreign {
         cast.own.append(&[Event::new("foreign", "")]).await;
         let other = "UPDATE outbox.outbox_origin SET system_identifier = 1;
+                     DELETE FROM outbox.outbox_lanes WHERE lane = 0;
                      SELECT setval('outbox.outbox_events_seq_seq', 1)";
         cast.own.execute(other).await;
     }

@@ -79,6 +79,20 @@ impl Server {
         })
     }
 
+    /// Starts a standby of this PostgreSQL, which follows it.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_standby(&self, folders: &[PathBuf]) -> Result<Self, Error> {
+        let kind = Kind::Postgres;
+        Self::try_to_start(kind, folders, |programs| {
+            one(kind, programs, free_port()?, |programs, folder, port| {
+                standby(programs, folder, port, &self.url)
+            })
+        })
+    }
+
     /// The URL, for a client on this machine.
     #[must_use]
     pub fn url(&self) -> &str {
@@ -253,19 +267,42 @@ fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
         ]
         .map(str::to_owned),
     );
-    let made = Command::new(&initdb[0]).args(&initdb[1..]).output()?;
-    if !made.status.success() {
-        let log = String::from_utf8_lossy(&made.stderr).trim().to_owned();
-        let name = Kind::Postgres.name();
-        return Err(Error::DoesNotStart { name, log });
-    }
-    let mut command = as_postgres(folder)?;
-    command.extend([text(&programs.join("postgres")), "-D".into(), text(&data)]);
-    command.extend(["-p".into(), port.to_string(), "-k".into(), text(folder)]);
+    succeed(&initdb)?;
     // In the file, so that ALTER SYSTEM can change them.
     let conf = data.join("postgresql.conf");
     let mut conf = std::fs::OpenOptions::new().append(true).open(conf)?;
     conf.write_all(b"fsync = off\nfull_page_writes = off\n")?;
+    run_postgres(programs, folder, port)
+}
+
+/// A copy of the server at `primary` that goes on with what it writes.
+fn standby(programs: &Path, folder: &Path, port: u16, primary: &str) -> Result<Plan, Error> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut copy = as_postgres(folder)?;
+    copy.extend([text(&programs.join("pg_basebackup")), "-D".into()]);
+    copy.push(text(&folder.join("data")));
+    copy.extend(["-R", "-c", "fast", "-d", primary].map(str::to_owned));
+    succeed(&copy)?;
+    run_postgres(programs, folder, port)
+}
+
+fn succeed(command: &[String]) -> Result<(), Error> {
+    let made = Command::new(&command[0]).args(&command[1..]).output()?;
+    if made.status.success() {
+        return Ok(());
+    }
+    let log = String::from_utf8_lossy(&made.stderr).trim().to_owned();
+    let name = Kind::Postgres.name();
+    Err(Error::DoesNotStart { name, log })
+}
+
+/// Runs the server on the data in `folder`.
+fn run_postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
+    let data = folder.join("data");
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut command = as_postgres(folder)?;
+    command.extend([text(&programs.join("postgres")), "-D".into(), text(&data)]);
+    command.extend(["-p".into(), port.to_string(), "-k".into(), text(folder)]);
     for setting in ["listen_addresses=127.0.0.1", "max_connections=300"] {
         command.extend(["-c".to_owned(), setting.to_owned()]);
     }

@@ -18,8 +18,10 @@ pub struct Wire {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Where new connections go.
+    server: Mutex<SocketAddr>,
     plan: Mutex<Plan>,
     clients: Mutex<Vec<TcpStream>>,
     is_closed: AtomicBool,
@@ -30,6 +32,7 @@ struct State {
 struct Plan {
     fault: Fault,
     has_cut: bool,
+    has_silenced: bool,
     delay: Duration,
     dribbles: bool,
 }
@@ -63,10 +66,15 @@ impl Wire {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let wire = Self {
             address: listener.local_addr()?,
-            state: Arc::default(),
+            state: Arc::new(State {
+                server: Mutex::new(server),
+                plan: Mutex::default(),
+                clients: Mutex::default(),
+                is_closed: AtomicBool::new(false),
+            }),
         };
         let state = Arc::clone(&wire.state);
-        thread::spawn(move || serve(&listener, server, &state));
+        thread::spawn(move || serve(&listener, &state));
         Ok(wire)
     }
 
@@ -95,10 +103,22 @@ impl Wire {
         }
     }
 
+    /// Leads new connections to the server at `port` of 127.0.0.1, as a proxy or a name does that is
+    /// moved to another server. Connections that are open stay as they are.
+    pub fn lead_to(&self, port: u16) {
+        *self.state.server() = SocketAddr::from(([127, 0, 0, 1], port));
+    }
+
     /// From now on nothing arrives, in either direction, and no connection ends. One that had
     /// something to say in this time is silent for ever.
     pub fn go_silent(&self) {
         self.begin(Fault::Silence);
+    }
+
+    /// Whether a connection had something to say since the wire went silent.
+    #[must_use]
+    pub fn has_silenced(&self) -> bool {
+        self.plan().has_silenced
     }
 
     /// Ends the fault, and tells whether a connection was cut since it was ordered.
@@ -124,6 +144,7 @@ impl Wire {
         let mut plan = self.plan();
         plan.fault = fault;
         plan.has_cut = false;
+        plan.has_silenced = false;
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -163,6 +184,10 @@ impl State {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn server(&self) -> MutexGuard<'_, SocketAddr> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn clients(&self) -> MutexGuard<'_, Vec<TcpStream>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,6 +209,7 @@ impl State {
             }
             _ => (count, End::Open),
         };
+        plan.has_silenced |= end == End::Silent;
         if end == End::Cut {
             plan.fault = Fault::None;
             plan.has_cut = true;
@@ -199,12 +225,13 @@ enum End {
     Cut,
 }
 
-fn serve(listener: &TcpListener, server: SocketAddr, state: &Arc<State>) {
+fn serve(listener: &TcpListener, state: &Arc<State>) {
     for client in listener.incoming() {
         if state.is_closed.load(SeqCst) {
             return;
         }
         // A client whose server is away finds its connection closed.
+        let server = *state.server();
         let _ = client.and_then(|client| join(client, server, state));
     }
 }

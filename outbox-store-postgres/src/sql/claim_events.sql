@@ -1,7 +1,12 @@
--- S1, S2, S3: the next events of the log, of up to $4 lanes that no other claim holds.
--- $1 token, $2 limit for each lane, $3 lease, $4 lanes, $5 how many lanes the claim has already.
--- One event more than the limit tells that the window goes on behind them; a lane without an event
--- has none left in its window. waiting: some of these may have to wait behind others.
+-- S1, S2, S3, S11, S12: the next events of the log, of lanes that no other claim holds.
+-- $1 token, $2 limit, $3 lease, $4 lanes at most, $5 how many lanes the claim has already, $6 bytes
+-- that are left, $7 whether the first event may be larger, $8 places that the claim has among the
+-- events that wait, $9 whether it may have more than half of the lanes that are free.
+--
+-- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
+-- others. A row
+-- that must wait (it is delayed, or behind an event or a dead letter of its key) is given without its
+-- payload. ends: the lane has no more rows in its window; a lane without a row has none at all.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- where the rows do that were not seen before (looked for in their order, so that the index is used
@@ -11,10 +16,13 @@
 -- takes no other: its token would stand again for what it had read before.
 -- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
 WITH free AS MATERIALIZED (
-    SELECT lane, begin
+    SELECT lane, begin, seen,
+           coalesce(window_end, pg_current_snapshot()) AS window_end,
+           CASE WHEN window_end IS NULL THEN begin ELSE position END AS position
     FROM outbox.outbox_unread AS l
     WHERE (token IS NULL OR token = $1) AND reads = 0
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND (window_end IS NOT NULL
            OR (SELECT true FROM outbox.outbox_log AS e
@@ -22,8 +30,51 @@ WITH free AS MATERIALIZED (
                  AND NOT pg_visible_in_snapshot(e.xid, l.seen)
                ORDER BY e.seq LIMIT 1))
     ORDER BY turn
-    LIMIT $4
+    LIMIT (SELECT CASE WHEN $9 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
+           FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
     FOR UPDATE SKIP LOCKED
+),
+found AS MATERIALIZED (
+    SELECT f.lane, e.*
+    FROM free AS f
+    CROSS JOIN LATERAL (
+        SELECT e.*, row_number() OVER (ORDER BY seq) AS number,
+               octet_length(payload) + coalesce(octet_length(headers::text), 0) AS bytes
+        FROM (
+            SELECT seq, id, event_type, payload, content_type, headers, ordering_key,
+                   idempotency_token, created_at, available_at
+            FROM outbox.outbox_log AS e
+            WHERE e.lane = f.lane AND e.seq > f.position
+              AND pg_visible_in_snapshot(e.xid, f.window_end)
+              AND NOT pg_visible_in_snapshot(e.xid, f.seen)
+            ORDER BY e.seq
+            LIMIT $2 + 1
+        ) AS e
+    ) AS e
+),
+ranked AS (
+    SELECT *, row_number() OVER in_turns AS rank, sum(bytes) OVER in_turns AS total
+    FROM found
+    WINDOW in_turns AS (ORDER BY number, seq ROWS UNBOUNDED PRECEDING)
+),
+chosen AS MATERIALIZED (
+    SELECT * FROM ranked WHERE rank <= $2 AND (total <= $6 OR rank = 1 AND $7)
+),
+taken AS (
+    UPDATE outbox.outbox_lanes AS l
+    SET token = $1,
+        leased_until = now() + $3,
+        reads = greatest(c.count, 1),
+        turn = pg_current_xact_id(),
+        window_end = f.window_end,
+        window_xid = coalesce(window_xid, pg_current_xact_id()),
+        position = f.position
+    FROM free AS f
+    CROSS JOIN LATERAL (SELECT count(*) AS count FROM chosen WHERE lane = f.lane) AS c
+    CROSS JOIN LATERAL (SELECT count(*) AS count FROM found WHERE lane = f.lane) AS a
+    WHERE l.lane = f.lane AND (c.count > 0 OR a.count = 0)
+      AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+    RETURNING l.lane, c.count = a.count AS ends
 ),
 marked AS (
     INSERT INTO outbox.outbox_marks (xid, seq)
@@ -34,32 +85,26 @@ marked AS (
     ORDER BY l.top DESC
     LIMIT 1
     ON CONFLICT (xid) DO NOTHING
-),
-taken AS (
-    UPDATE outbox.outbox_lanes AS l
-    SET token = $1,
-        leased_until = now() + $3,
-        reads = $2,
-        turn = pg_current_xact_id(),
-        window_end = coalesce(window_end, pg_current_snapshot()),
-        window_xid = coalesce(window_xid, pg_current_xact_id()),
-        position = CASE WHEN window_end IS NULL THEN free.begin ELSE position END
-    FROM free
-    WHERE l.lane = free.lane AND set_config('synchronous_commit', 'off', true) IS NOT NULL
-    RETURNING l.lane, l.seen, l.window_end, l.position
 )
-SELECT t.lane, e.seq, e.id, e.event_type, e.payload, e.content_type, e.headers, e.ordering_key,
-       e.idempotency_token, e.created_at, e.available_at,
-       coalesce(e.available_at > now(), false) AS delayed,
-       (SELECT EXISTS (SELECT FROM outbox.outbox_retries)
-               OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds)) AS waiting
+SELECT t.lane, e.seq, e.id, e.event_type, CASE WHEN NOT w.waits THEN e.payload END AS payload,
+       e.content_type, CASE WHEN NOT w.waits THEN e.headers END AS headers, e.ordering_key,
+       e.idempotency_token, e.created_at, e.available_at, w.waits, true AS fits, t.ends
 FROM taken AS t
-LEFT JOIN LATERAL (
-    SELECT *
-    FROM outbox.outbox_log AS e
-    WHERE e.lane = t.lane AND e.seq > t.position
-      AND pg_visible_in_snapshot(e.xid, t.window_end)
-      AND NOT pg_visible_in_snapshot(e.xid, t.seen)
-    ORDER BY e.seq
-    LIMIT $2 + 1
-) AS e ON true
+LEFT JOIN chosen AS e ON e.lane = t.lane
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN e.available_at > now() THEN true
+        WHEN e.ordering_key IS NULL
+             OR NOT (SELECT EXISTS (SELECT FROM outbox.outbox_retries)
+                            OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
+        THEN false
+        ELSE coalesce((SELECT true FROM outbox.outbox_retries AS r
+                       WHERE r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
+                       ORDER BY r.place LIMIT 1),
+                      (SELECT true FROM outbox.outbox_dead_letters AS d
+                       WHERE d.ordering_key = e.ordering_key AND d.holds
+                       ORDER BY d.place LIMIT 1),
+                      false)
+    END AS waits
+) AS w
+ORDER BY e.number, e.seq

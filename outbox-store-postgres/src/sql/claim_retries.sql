@@ -1,28 +1,32 @@
--- S5, S6: events that are due again, with those that wait behind them, of up to $4 lanes that no
--- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already.
+-- S5, S6, S11: events that are due again, with those that wait behind them, of up to $4 lanes that no
+-- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already, $6
+-- bytes that are left, $7 whether the first event may be larger, $8 whether it may have more than half
+-- of the lanes that are free (S12).
 --
 -- One statement under the locks of its lanes; lanes that are locked or that were changed since the
 -- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of
--- a key ends before an event that is not due yet, one that was in a lost claim (S7), and one that a
--- letter holds (S9).
+-- a key ends before an event that is not due yet, one that was in a lost claim (S7), one that a
+-- dead letter holds (S9), and one that was written into another lane by hand.
 WITH free AS MATERIALIZED (
     SELECT lane, coalesce(held, '{}') AS held
     FROM outbox.outbox_lanes AS l
     WHERE (token IS NULL OR token = $1)
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
                   WHERE r.lane = l.lane AND NOT r.suspect AND r.due_at <= now()
                     AND r.place <> ALL (coalesce(l.held, '{}')))
     ORDER BY turn
-    LIMIT $4
+    LIMIT (SELECT CASE WHEN $8 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
+           FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
     FOR UPDATE SKIP LOCKED
 ),
 heads AS MATERIALIZED (
     SELECT h.*
     FROM free AS f
     CROSS JOIN LATERAL (
-        SELECT r.place, r.ordering_key, r.due_at
+        SELECT r.place, r.lane, r.ordering_key, r.due_at
         FROM outbox.outbox_retries AS r
         WHERE r.lane = f.lane AND NOT r.suspect AND r.due_at <= now()
           AND r.place <> ALL (f.held)
@@ -35,7 +39,8 @@ heads AS MATERIALIZED (
 runs AS (
     SELECT h.due_at AS head_due_at, r.*,
            bool_and(r.place = h.place
-                    OR NOT r.suspect AND coalesce(r.available_at <= now(), true)
+                    OR r.lane = h.lane AND NOT r.suspect
+                       AND coalesce(r.available_at <= now(), true)
                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
                                        WHERE d.holds AND d.ordering_key = r.ordering_key
                                          AND d.place < r.place))
@@ -50,8 +55,15 @@ runs AS (
          LIMIT $2 - 1)
     ) AS r
 ),
+ranked AS (
+    SELECT *, row_number() OVER in_order AS rank,
+           sum(octet_length(payload) + coalesce(octet_length(headers::text), 0))
+               OVER in_order AS total
+    FROM (SELECT * FROM runs WHERE ready ORDER BY head_due_at, place LIMIT $2) AS r
+    WINDOW in_order AS (ORDER BY head_due_at, place ROWS UNBOUNDED PRECEDING)
+),
 chosen AS MATERIALIZED (
-    SELECT * FROM runs WHERE ready ORDER BY head_due_at, place LIMIT $2
+    SELECT * FROM ranked WHERE total <= $6 OR rank = 1 AND $7
 ),
 taken AS (
     UPDATE outbox.outbox_lanes AS l

@@ -5,6 +5,7 @@ WITH free AS MATERIALIZED (
     FROM outbox.outbox_lanes AS l
     WHERE token IS NULL
       AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
       AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $3
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
                   WHERE r.lane = l.lane AND r.suspect AND r.due_at <= now())

@@ -2,12 +2,13 @@
 -- $2, a seq for each lane, and of all lanes at the $3 oldest. Gives how many went, how far it looked,
 -- the oldest transaction that may yet bring rows of the lane, and where those begin.
 --
--- What a window has that is being read stays until its end, so no call looks through what is unread.
+-- Nothing goes on a server that was not checked: outbox_home has no row there. What a window has that is being read stays until its end, so no call looks through what is unread.
 -- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
 -- saw it consumed.
 WITH old AS MATERIALIZED (
     SELECT e.*
     FROM outbox.outbox_lanes AS l
+    JOIN outbox.outbox_home AS h ON l.top <= h.last_value
     JOIN unnest($2::bigint[]) WITH ORDINALITY AS a (seq, place) ON a.place = l.lane + 1
     CROSS JOIN LATERAL (
         SELECT e.lane, e.seq, pg_visible_in_snapshot(e.xid, l.seen) AS consumed

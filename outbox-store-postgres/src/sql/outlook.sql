@@ -1,5 +1,6 @@
--- What a claim may find now, in how many microseconds the next may become due, and the oldest
--- transaction that is open.
+-- What a claim may find now, in how many microseconds the next may become due, the oldest
+-- transaction that is open, and whether the answer can be relied on: this is the server that was
+-- checked (see outbox_home), and all lanes are there.
 SELECT EXISTS (
            SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL
@@ -14,7 +15,9 @@ SELECT EXISTS (
        coalesce(min(n.leased_until) <= now(), false) AS lost,
        ceil(1000000 * extract(epoch FROM
            least(min(n.due_at), min(n.leased_until)) - now()))::bigint AS next_in,
-       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open,
+       (SELECT count(*) = 16 FROM outbox.outbox_lanes, outbox.outbox_home
+        WHERE top <= last_value) AS at_home
 FROM (
     SELECT NULL::timestamptz AS leased_until, r.due_at, r.suspect
     FROM outbox.outbox_lanes AS l

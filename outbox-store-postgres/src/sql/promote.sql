@@ -1,11 +1,19 @@
--- The first waiting event of each key of $1 becomes due, unless it waits for its own time already
--- or a letter holds it (S9). Under the locks of the lanes of these keys.
+-- The first waiting event of each key of $1 becomes due when its time has come, unless a dead letter
+-- holds it: then it has no time until the dead letter is gone (S9). One that has its time keeps it.
+-- Under the locks of the lanes of these keys.
+WITH first AS MATERIALIZED (
+    SELECT f.place, f.due_at,
+           EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
+                   WHERE d.holds AND d.ordering_key = k.key AND d.place < f.place) AS is_held
+    FROM unnest($1::text[]) AS k (key)
+    CROSS JOIN LATERAL (
+        SELECT place, due_at FROM outbox.outbox_retries
+        WHERE ordering_key = k.key
+        ORDER BY place
+        LIMIT 1
+    ) AS f
+)
 UPDATE outbox.outbox_retries AS r
-SET due_at = greatest(now(), r.available_at)
-WHERE r.due_at IS NULL
-  AND r.place = ANY (ARRAY(
-      SELECT (SELECT f.place FROM outbox.outbox_retries AS f
-              WHERE f.ordering_key = k.key ORDER BY f.place LIMIT 1)
-      FROM unnest($1::text[]) AS k (key)))
-  AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                  WHERE d.holds AND d.ordering_key = r.ordering_key AND d.place < r.place)
+SET due_at = CASE WHEN NOT f.is_held THEN greatest(now(), r.available_at, r.delayed_until) END
+FROM first AS f
+WHERE r.place = f.place AND f.is_held = (f.due_at IS NOT NULL)

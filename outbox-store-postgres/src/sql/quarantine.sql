@@ -1,12 +1,14 @@
 -- S8: moves waiting events into the quarantine, each at most once, as one statement deletes and
 -- inserts. For each $1 place, $2 failures, $3 error, $4 and $5 first and last failure
--- (NULL: now); $6 whether they hold their keys. A letter of the same id is
--- replaced. The consumed row of the log goes too, so that the id is free again.
+-- (NULL: now), $7 id; $6 whether they hold their keys. A dead letter of the same id is
+-- replaced. The consumed row of the log is deleted too, so that the id is free again. An event that
+-- is not at its place any more is left out.
 WITH gone AS (
     DELETE FROM outbox.outbox_retries AS r
-    USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[])
-          AS f (place, count, error, first_at, last_at)
-    WHERE r.place = f.place
+    USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[],
+                 $7::uuid[])
+          AS f (place, count, error, first_at, last_at, id)
+    WHERE r.place = f.place AND r.id = f.id
     RETURNING r.*, f.count, f.error,
               coalesce(f.first_at, now()) AS first_at,
               coalesce(f.last_at, now()) AS last_at

@@ -1,27 +1,49 @@
--- D2, D4: moves the first $6 letters that match the filter $1 to $5 back. One statement deletes and
--- inserts, so an event is never in both places or in neither. It comes last of its key: as a new
--- row of the log (in the place of its consumed one); or to its old place if it held the key (S9).
-WITH gone AS (
+-- D2, D4: moves the first $6 dead letters that match the filter $1 to $5 back, as many as have $7
+-- bytes together, but at least one. One statement deletes and inserts, so an event is never in both
+-- places or in neither. It comes last of its key: as a new row of the log (in the place of its
+-- consumed one); or to its old place if it held the key (S9), or to the next if that is taken.
+WITH matching AS (
+    SELECT position, payload, headers
+    FROM outbox.outbox_dead_letters
+    WHERE ($1::uuid[] IS NULL OR id = ANY ($1))
+      AND ($2::text IS NULL OR event_type = $2)
+      AND ($3::text IS NULL OR ordering_key = $3)
+      AND ($4::text IS NULL OR position($4 IN last_error) > 0)
+      AND ($5::timestamptz IS NULL OR quarantined_at < $5)
+    ORDER BY position
+    LIMIT $6
+    FOR UPDATE
+),
+sized AS (
+    SELECT position, row_number() OVER in_order AS number,
+           sum(octet_length(payload) + coalesce(octet_length(headers::text), 0)) OVER in_order AS total
+    FROM matching
+    WINDOW in_order AS (ORDER BY position ROWS UNBOUNDED PRECEDING)
+),
+gone AS (
     DELETE FROM outbox.outbox_dead_letters
-    WHERE position IN (SELECT position
-                       FROM outbox.outbox_dead_letters
-                       WHERE ($1::uuid[] IS NULL OR id = ANY ($1))
-  AND ($2::text IS NULL OR event_type = $2)
-  AND ($3::text IS NULL OR ordering_key = $3)
-  AND ($4::text IS NULL OR position($4 IN last_error) > 0)
-  AND ($5::timestamptz IS NULL OR quarantined_at < $5)
-                       ORDER BY position
-                       LIMIT $6
-                       FOR UPDATE)
-    RETURNING *
+    WHERE position IN (SELECT position FROM sized WHERE total <= $7 OR number = 1)
+    RETURNING *, CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
+                      ELSE hashtextextended(ordering_key, 0) END & 15 AS own_lane
 ),
 back AS (
     INSERT INTO outbox.outbox_retries
            (place, lane, id, event_type, payload, content_type, headers, ordering_key,
             idempotency_token, created_at, available_at, replays)
-    SELECT place, lane, id, event_type, payload, content_type, headers, ordering_key,
+    SELECT place, own_lane, id, event_type, payload, content_type, headers, ordering_key,
            idempotency_token, created_at, available_at, replays + 1
-    FROM gone WHERE holds
+    FROM gone AS g
+    WHERE holds AND NOT EXISTS (SELECT FROM outbox.outbox_retries AS r WHERE r.place = g.place)
+),
+next AS (
+    INSERT INTO outbox.outbox_retries
+           (lane, id, event_type, payload, content_type, headers, ordering_key,
+            idempotency_token, created_at, available_at, replays)
+    SELECT own_lane, id, event_type, payload, content_type, headers, ordering_key,
+           idempotency_token, created_at, available_at, replays + 1
+    FROM gone AS g
+    WHERE holds AND EXISTS (SELECT FROM outbox.outbox_retries AS r WHERE r.place = g.place)
+    ORDER BY position
 ),
 again AS (
     INSERT INTO outbox.outbox_events
@@ -38,4 +60,5 @@ again AS (
         idempotency_token = excluded.idempotency_token, created_at = excluded.created_at,
         available_at = excluded.available_at, replays = excluded.replays
 )
-SELECT id, lane, CASE WHEN holds THEN ordering_key END AS held_key FROM gone ORDER BY position
+SELECT id, own_lane::smallint, CASE WHEN holds THEN ordering_key END AS held_key
+FROM gone ORDER BY position

@@ -1,8 +1,0 @@
--- S5, S9: which of the keys $1 have an event that waits, other than at the places $2, or a letter
--- that holds them. Events of such a key from the log must wait behind it.
-SELECT k.key
-FROM unnest($1::text[]) AS k (key)
-WHERE EXISTS (SELECT FROM outbox.outbox_retries AS r
-              WHERE r.ordering_key = k.key AND r.place <> ALL ($2))
-   OR EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-              WHERE d.ordering_key = k.key AND d.holds)

@@ -1,0 +1,82 @@
+-- S5: the next rows of a lane that must all wait, at most $1 and of at most $2 bytes, move among the
+-- events that wait, up to the first that need not. Gives how many, and the keys of which nothing
+-- waited before: their first event has yet to become due.
+--
+-- One statement under the lock of the lane inserts the rows and moves the cursor past them. What is
+-- before them in their keys cannot change meanwhile: the turn of the lane shows that nobody changed
+-- it since the snapshot.
+WITH free AS MATERIALIZED (
+    SELECT lane, seen, window_end, position
+    FROM outbox.outbox_lanes AS l
+    WHERE token IS NULL AND window_end IS NOT NULL
+      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
+      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
+    ORDER BY turn
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+),
+page AS MATERIALIZED (
+    SELECT e.*
+    FROM free AS f
+    CROSS JOIN LATERAL (
+        SELECT seq, ordering_key, coalesce(available_at > now(), false) AS is_delayed,
+               octet_length(payload) + coalesce(octet_length(headers::text), 0) AS bytes
+        FROM outbox.outbox_log AS e
+        WHERE e.lane = f.lane AND e.seq > f.position
+          AND pg_visible_in_snapshot(e.xid, f.window_end)
+          AND NOT pg_visible_in_snapshot(e.xid, f.seen)
+        ORDER BY e.seq
+        LIMIT $1
+    ) AS e
+),
+keys AS MATERIALIZED (
+    SELECT k.ordering_key,
+           coalesce((SELECT true FROM outbox.outbox_retries AS r
+                     WHERE r.ordering_key = k.ordering_key
+                     ORDER BY r.place LIMIT 1),
+                    (SELECT true FROM outbox.outbox_dead_letters AS d
+                     WHERE d.ordering_key = k.ordering_key AND d.holds
+                     ORDER BY d.place LIMIT 1),
+                    false) AS is_blocked
+    FROM (SELECT DISTINCT ordering_key FROM page WHERE ordering_key IS NOT NULL) AS k
+),
+judged AS MATERIALIZED (
+    SELECT p.seq, p.ordering_key, k.is_blocked,
+           row_number() OVER in_order > 1 AND sum(p.bytes) OVER in_order > $2 AS is_too_much,
+           CASE WHEN p.ordering_key IS NULL THEN p.is_delayed
+                ELSE k.is_blocked
+                     OR bool_or(p.is_delayed) OVER (PARTITION BY p.ordering_key ORDER BY p.seq)
+           END AS waits
+    FROM page AS p
+    LEFT JOIN keys AS k USING (ordering_key)
+    WINDOW in_order AS (ORDER BY p.seq ROWS UNBOUNDED PRECEDING)
+),
+run AS MATERIALIZED (
+    SELECT j.*
+    FROM judged AS j
+    WHERE j.seq < coalesce((SELECT min(seq) FROM judged WHERE NOT waits OR is_too_much),
+                           9223372036854775807)
+),
+parked AS (
+    INSERT INTO outbox.outbox_retries
+           (lane, due_at, id, event_type, payload, content_type, headers, ordering_key,
+            idempotency_token, created_at, available_at, replays)
+    SELECT e.lane, CASE WHEN e.ordering_key IS NULL THEN greatest(now(), e.available_at) END, e.id,
+           e.event_type, e.payload, e.content_type, e.headers, e.ordering_key,
+           e.idempotency_token, e.created_at, e.available_at, e.replays
+    FROM free AS f
+    JOIN outbox.outbox_log AS e
+      ON e.lane = f.lane AND e.seq > f.position AND e.seq <= (SELECT max(seq) FROM run)
+         AND pg_visible_in_snapshot(e.xid, f.window_end)
+         AND NOT pg_visible_in_snapshot(e.xid, f.seen)
+    ORDER BY e.seq
+),
+moved AS (
+    UPDATE outbox.outbox_lanes AS l
+    SET position = r.read_to, turn = pg_current_xact_id()
+    FROM free AS f, (SELECT max(seq) AS read_to FROM run) AS r
+    WHERE l.lane = f.lane AND r.read_to IS NOT NULL
+)
+SELECT count(*) AS count,
+       coalesce(array_agg(DISTINCT ordering_key) FILTER (WHERE NOT is_blocked), '{}') AS keys
+FROM run

@@ -1,0 +1,242 @@
+//! What a handle that is open does when the tables under it become others: another cluster, a
+//! sequence that was set back, tables that were emptied.
+
+mod support;
+
+use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
+use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
+use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
+use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use support::{Own, each};
+use test_servers::{Kind, Server, Wire, search_path};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Transactions that one cluster has had more than the other.
+const AHEAD: u32 = 5_000;
+
+/// What a program inserts after the tables became others.
+const NEW: usize = 50;
+
+fn events(key: &str, count: usize) -> Vec<Event> {
+    let event = |n: usize| Event::new("moved", n.to_string()).ordering_key(format!("{key}{n}"));
+    (0..count).map(event).collect()
+}
+
+/// Publishes and cleans up as a relay does, until nothing is left. A connection that was lost is
+/// tried again.
+async fn relay(store: &PostgresOutbox) -> Vec<EventId> {
+    let mut published = Vec::new();
+    let mut errors = 0;
+    loop {
+        let claim = match store.claim(ClaimLimit::events(20), LEASE).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                errors += 1;
+                assert!(errors < 20, "{}", error.report());
+                continue;
+            }
+        };
+        store.clean_up(1000).await.expect("cleaned up");
+        if claim.events.is_empty() {
+            return published;
+        }
+        let outcomes = each(&claim, &Outcome::Published);
+        store.settle(claim.token, &outcomes).await.expect("settled");
+        published.extend(claim.events.iter().map(|one| one.event.id));
+    }
+}
+
+fn assert_all(published: &[EventId], events: &[Event]) {
+    let lost = events.iter().filter(|event| !published.contains(&event.id));
+    assert_eq!(lost.count(), 0, "lost of {}", events.len());
+}
+
+/// A private cluster, whose database `postgres` has the tables.
+struct Cluster(Server);
+
+impl Cluster {
+    fn start() -> Self {
+        Self(Server::start(Kind::Postgres, &search_path()).expect("a server"))
+    }
+
+    fn port(&self) -> u16 {
+        let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
+        options.get_port()
+    }
+
+    async fn connect(&self) -> PgConnection {
+        let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
+        options.connect().await.expect("connected")
+    }
+
+    async fn execute(&self, sql: &str) {
+        let mut connection = self.connect().await;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    async fn burn(&self, count: u32) {
+        self.execute(&format!(
+            "DO $$ BEGIN FOR i IN 1..{count} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+        ))
+        .await;
+    }
+
+    async fn append(&self, events: &[Event]) {
+        let mut connection = self.connect().await;
+        let appended = append(&mut connection, &Schema::default(), events).await;
+        appended.expect("appended");
+    }
+
+    fn pool_over(&self, wire: &Wire) -> PgPool {
+        let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
+        PgPoolOptions::new()
+            .max_connections(2)
+            .connect_lazy_with(options.port(wire.port()))
+    }
+}
+
+fn program(name: &str) -> Command {
+    let folders = search_path();
+    let mut paths = folders.iter().map(|folder| folder.join(name));
+    Command::new(paths.find(|path| path.is_file()).expect("a program"))
+}
+
+fn copy(from: &Cluster, to: &Cluster) {
+    let mut dump = program("pg_dump")
+        .args(["--schema=outbox", from.0.url()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("pg_dump runs");
+    let status = program("psql")
+        .args(["-q", "-v", "ON_ERROR_STOP=1", to.0.url()])
+        .stdin(dump.stdout.take().expect("a pipe"))
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.expect("psql runs").success());
+    assert!(dump.wait().expect("ended").success());
+}
+
+/// An open handle has published on the one cluster; then the tables are copied to the other, and the
+/// address leads there.
+async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &str) {
+    let clusters = [Cluster::start(), Cluster::start()];
+    for (cluster, ahead) in clusters.iter().zip(ahead) {
+        cluster.burn(ahead).await;
+    }
+    let [old, new] = clusters;
+    let wire = Wire::to(("127.0.0.1", old.port())).expect("a wire");
+    let pool = old.pool_over(&wire);
+    let migrated = PostgresOutbox::migrate(pool, DriverOptions::default()).await;
+    let store = migrated.expect("migrated");
+    let before = events("before", 200);
+    old.append(&before).await;
+    assert_all(&relay(&store).await, &before);
+    let waiting = events("waiting", 10);
+    old.append(&waiting).await;
+
+    copy(&old, &new);
+    new.execute(after_the_copy).await;
+    wire.lead_to(new.port());
+    wire.cut_all();
+    let after = events("after", NEW);
+    new.append(&after).await;
+    let published = relay(&store).await;
+    assert_all(&published, &waiting);
+    assert_all(&published, &after);
+    let later = events("later", NEW);
+    new.append(&later).await;
+    assert_eq!(relay(&store).await.len(), NEW);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_is_moved_to_a_younger_cluster_loses_nothing() {
+    a_handle_that_is_moved_loses_nothing([AHEAD, 0], "SELECT").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_is_moved_to_an_older_cluster_loses_nothing() {
+    a_handle_that_is_moved_loses_nothing([0, AHEAD], "SELECT").await;
+}
+
+/// Logical replication brings the rows, and neither sequences nor what the triggers write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_is_moved_to_a_cluster_whose_sequence_stayed_behind_loses_nothing() {
+    let behind = "SELECT setval('outbox.outbox_events_seq_seq', 1, false)";
+    a_handle_that_is_moved_loses_nothing([AHEAD, 0], behind).await;
+}
+
+/// A name leads to a standby for a while, and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_back() {
+    let primary = Cluster::start();
+    let wire = Wire::to(("127.0.0.1", primary.port())).expect("a wire");
+    let pool = primary.pool_over(&wire);
+    let migrated = PostgresOutbox::migrate(pool, DriverOptions::default()).await;
+    let store = migrated.expect("migrated");
+    let before = events("before", NEW);
+    primary.append(&before).await;
+    assert_all(&relay(&store).await, &before);
+    let standby = primary.0.start_standby(&search_path());
+    let standby = Cluster(standby.expect("a standby"));
+
+    wire.lead_to(standby.port());
+    wire.cut_all();
+    for _ in 0..3 {
+        let claimed = store.claim(ClaimLimit::events(20), LEASE).await;
+        assert_eq!(claimed.unwrap_err().kind(), ErrorKind::Unavailable);
+        let waited = store.wait_for_work(LEASE).await;
+        assert_eq!(waited.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    // Connections to the standby stay open, as a proxy leaves them.
+    wire.lead_to(primary.port());
+    let after = events("after", NEW);
+    primary.append(&after).await;
+    let claim = store.claim(ClaimLimit::events(20), LEASE).await;
+    assert_eq!(claim.expect("claimed at once").events.len(), 20);
+}
+
+/// What an operator or a test's set-up does to the tables of an open handle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handle_whose_tables_are_reset_loses_nothing_that_comes_after() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    for reset in [
+        "TRUNCATE outbox.outbox_events RESTART IDENTITY",
+        "TRUNCATE outbox.outbox_events, outbox.outbox_lanes, outbox.outbox_origin,
+                  outbox.outbox_marks, outbox.outbox_retries RESTART IDENTITY",
+        "ALTER SEQUENCE outbox.outbox_events_seq_seq RESTART",
+        "ALTER TABLE outbox.outbox_events ALTER seq RESTART",
+        "SELECT setval('outbox.outbox_events_seq_seq', 1)",
+        "SELECT setval('outbox.outbox_events_seq_seq', 1); DELETE FROM outbox.outbox_events",
+        "DELETE FROM outbox.outbox_lanes",
+        "DELETE FROM outbox.outbox_lanes WHERE lane % 3 = 0",
+        "DELETE FROM outbox.outbox_origin",
+        "DELETE FROM outbox.outbox_events; DELETE FROM outbox.outbox_lanes;
+         DELETE FROM outbox.outbox_marks; DELETE FROM outbox.outbox_retries;
+         DELETE FROM outbox.outbox_origin; DELETE FROM outbox.outbox_tokens;
+         DELETE FROM outbox.outbox_dead_letters",
+    ] {
+        let before = events("before", 200);
+        own.append(&before).await;
+        assert_all(&relay(&store).await, &before);
+        own.execute(reset).await;
+        let after = events("after", NEW);
+        own.append(&after).await;
+        let published = relay(&store).await;
+        let lost = after
+            .iter()
+            .filter(|event| !published.contains(&event.id))
+            .count();
+        assert_eq!(lost, 0, "lost after {reset}");
+        // More than were there before.
+        let more = events("more", 300);
+        own.append(&more).await;
+        assert_all(&relay(&store).await, &more);
+    }
+}
