@@ -36,13 +36,17 @@ impl Failure {
     pub(crate) fn reader_gone() -> Self {
         Self::Failed("the reader of stdout has gone".to_owned())
     }
+
+    pub(crate) fn of_stdout(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::reader_gone();
+        }
+        Self::Failed(format!("cannot write to stdout: {error}"))
+    }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self::reader_gone();
-        }
         Self::Io(error)
     }
 }

@@ -123,17 +123,15 @@ impl PostgresOutbox {
             .bind(after)
             .bind(number(KEYS));
         let rows = self.driver.fetch(REPAIR, query).await?;
-        let found: Vec<(Option<String>, Option<i16>)> =
-            row::collect(REPAIR, rows, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let found: Vec<(i64, Option<String>, Option<i16>)> = row::collect(REPAIR, rows, read)?;
         let (mut keys, mut lanes) = (BTreeSet::new(), BTreeSet::new());
-        for (key, lane) in found {
-            match lane {
-                Some(lane) => {
-                    keys.extend(key);
-                    lanes.insert(lane);
-                }
-                None => self.memory.repaired_to(key),
+        for (hash, key, lane) in found {
+            if key.is_none() {
+                self.memory.repaired_to(hash);
             }
+            keys.extend(key);
+            lanes.extend(lane);
         }
         if keys.is_empty() {
             return Ok(());

@@ -122,7 +122,7 @@ struct Inner {
     waiting: bool,
     /// When keys were looked at, and the last of them.
     repaired: Option<Instant>,
-    repaired_to: String,
+    repaired_to: i64,
     turn: bool,
     looked: Option<Instant>,
     outlook: Outlook,
@@ -147,7 +147,7 @@ impl Default for Inner {
             behind: HashMap::new(),
             waiting: false,
             repaired: None,
-            repaired_to: String::new(),
+            repaired_to: i64::MIN,
             turn: false,
             looked: None,
             outlook: Outlook::default(),
@@ -284,19 +284,19 @@ impl Memory {
         self.lock().waiting = waiting;
     }
 
-    /// The key after which to look for keys to repair, if it is time.
-    pub(crate) fn next_repair(&self) -> Option<String> {
+    /// The hash of the key from which to look for keys to repair, if it is time.
+    pub(crate) fn next_repair(&self) -> Option<i64> {
         let mut inner = self.lock();
         if inner.repaired.is_some_and(|at| at.elapsed() < REPAIR) {
             return None;
         }
         inner.repaired = Some(Instant::now());
-        Some(std::mem::take(&mut inner.repaired_to))
+        Some(std::mem::replace(&mut inner.repaired_to, i64::MIN))
     }
 
-    /// The next repair begins after the key.
-    pub(crate) fn repaired_to(&self, key: Option<String>) {
-        self.lock().repaired_to = key.unwrap_or_default();
+    /// The next repair begins after the hash.
+    pub(crate) fn repaired_to(&self, hash: i64) {
+        self.lock().repaired_to = hash.saturating_add(1);
     }
 
     /// What a claim came to: `answer` is what it saw if it found nothing. Returns whether the

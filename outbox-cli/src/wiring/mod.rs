@@ -3,9 +3,10 @@
 mod outlet;
 mod place;
 mod postgres;
+mod progress;
 mod redis;
 
-pub(crate) use outlet::{Destination, destination, outlet};
+pub(crate) use outlet::{Destination, Outlet, destination, outlet};
 pub(crate) use place::{Place, STORE};
 pub(crate) use postgres::{Database, with_schema};
 

@@ -99,10 +99,12 @@ CROSS JOIN LATERAL (
                             OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
         THEN false
         ELSE coalesce((SELECT true FROM outbox.outbox_retries AS r
-                       WHERE r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
+                       WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
                        ORDER BY r.place LIMIT 1),
                       (SELECT true FROM outbox.outbox_dead_letters AS d
-                       WHERE d.ordering_key = e.ordering_key AND d.holds
+                       WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND d.ordering_key = e.ordering_key AND d.holds
                        ORDER BY d.place LIMIT 1),
                       false)
     END AS waits
