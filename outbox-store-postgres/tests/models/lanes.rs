@@ -188,7 +188,8 @@ impl Lanes {
     fn holding(fault: Fault) -> Self {
         Self {
             workers: 1,
-            events: &[(0, 0), (0, 0), (0, 0), (1, 1)],
+            count: 1,
+            events: &[(0, 0), (0, 0), (0, 0)],
             limit: 3,
             faults: soak(1, 2),
             deaths: 2,
