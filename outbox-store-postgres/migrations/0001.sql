@@ -231,6 +231,54 @@ CREATE TRIGGER outbox_events_token AFTER INSERT ON outbox.outbox_events
 FOR EACH ROW WHEN (NEW.idempotency_token IS NOT NULL)
 EXECUTE FUNCTION outbox.outbox_take_token();
 
+-- An update by hand can move an event to another lane, whose cursor may have passed its row already.
+-- So an event whose key or id is changed is appended once more, and one that was consumed stays so:
+-- every snapshot sees the transaction 0.
+CREATE FUNCTION outbox.outbox_move_event() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
+BEGIN
+    IF EXISTS (SELECT FROM outbox.outbox_lanes AS l
+               WHERE l.lane = (CASE WHEN OLD.ordering_key IS NULL THEN uuid_hash_extended(OLD.id, 0)
+                                    ELSE hashtextextended(OLD.ordering_key, 0) END & 15)
+                 AND (pg_visible_in_snapshot(OLD.xid, l.seen)
+                      OR coalesce(pg_visible_in_snapshot(OLD.xid, l.window_end), false)
+                         AND OLD.seq <= l.position)) THEN
+        NEW.xid := '0';
+    ELSE
+        NEW.xid := pg_current_xact_id();
+        NEW.seq := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_events_seq_seq AS s);
+    END IF;
+    RETURN NEW;
+END $outbox$;
+
+CREATE TRIGGER outbox_events_move BEFORE UPDATE OF id, ordering_key ON outbox.outbox_events
+FOR EACH ROW WHEN (NEW.xid = OLD.xid AND (NEW.id <> OLD.id
+                                          OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key))
+EXECUTE FUNCTION outbox.outbox_move_event();
+
+-- The same for an event that waits: it comes last of its new key.
+CREATE FUNCTION outbox.outbox_move_retry() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
+BEGIN
+    NEW.lane := CASE WHEN NEW.ordering_key IS NULL THEN uuid_hash_extended(NEW.id, 0)
+                     ELSE hashtextextended(NEW.ordering_key, 0) END & 15;
+    NEW.place := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_retries_place_seq AS s);
+    NEW.due_at := CASE WHEN NOT EXISTS (SELECT FROM outbox.outbox_retries AS r
+                                        WHERE hashtextextended(r.ordering_key, 0)
+                                              = hashtextextended(NEW.ordering_key, 0)
+                                          AND r.ordering_key = NEW.ordering_key)
+                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
+                                        WHERE hashtextextended(d.ordering_key, 0)
+                                              = hashtextextended(NEW.ordering_key, 0)
+                                          AND d.ordering_key = NEW.ordering_key AND d.holds)
+                       THEN greatest(now(), NEW.available_at, NEW.delayed_until) END;
+    RETURN NEW;
+END $outbox$;
+
+CREATE TRIGGER outbox_retries_move BEFORE UPDATE OF id, ordering_key ON outbox.outbox_retries
+FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key)
+EXECUTE FUNCTION outbox.outbox_move_retry();
+
 -- xid and seq say where a row stands, so they are what the table gave: a row with others would be passed
 -- over and deleted unread. The trigger below calls this only for a row that differs from what its
 -- session was given last, as all but the last of a COPY do.
@@ -280,52 +328,6 @@ END $outbox$;
 
 CREATE CONSTRAINT TRIGGER outbox_rings_end AFTER INSERT ON outbox.outbox_rings
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.outbox_ring();
-
--- An update by hand can move an event to another lane, whose cursor may have passed its row already.
--- So an event whose key or id is changed is appended once more, and one that was consumed stays so:
--- every snapshot sees the transaction 0.
-CREATE FUNCTION outbox.outbox_move_event() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
-BEGIN
-    IF EXISTS (SELECT FROM outbox.outbox_lanes AS l
-               WHERE l.lane = (CASE WHEN OLD.ordering_key IS NULL THEN uuid_hash_extended(OLD.id, 0)
-                                    ELSE hashtextextended(OLD.ordering_key, 0) END & 15)
-                 AND (pg_visible_in_snapshot(OLD.xid, l.seen)
-                      OR coalesce(pg_visible_in_snapshot(OLD.xid, l.window_end), false)
-                         AND OLD.seq <= l.position)) THEN
-        NEW.xid := '0';
-    ELSE
-        NEW.xid := pg_current_xact_id();
-        NEW.seq := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_events_seq_seq AS s);
-    END IF;
-    RETURN NEW;
-END $outbox$;
-
-CREATE TRIGGER outbox_events_move BEFORE UPDATE OF id, ordering_key ON outbox.outbox_events
-FOR EACH ROW WHEN (NEW.xid = OLD.xid AND (NEW.id <> OLD.id
-                                          OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key))
-EXECUTE FUNCTION outbox.outbox_move_event();
-
--- The same for an event that waits: it comes last of its new key.
-CREATE FUNCTION outbox.outbox_move_retry() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
-BEGIN
-    NEW.lane := CASE WHEN NEW.ordering_key IS NULL THEN uuid_hash_extended(NEW.id, 0)
-                     ELSE hashtextextended(NEW.ordering_key, 0) END & 15;
-    NEW.place := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_retries_place_seq AS s);
-    NEW.due_at := CASE WHEN NOT EXISTS (SELECT FROM outbox.outbox_retries AS r
-                                        WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(NEW.ordering_key, 0)
-                                         AND r.ordering_key = NEW.ordering_key)
-                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                                        WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(NEW.ordering_key, 0)
-                                         AND d.ordering_key = NEW.ordering_key AND d.holds)
-                       THEN greatest(now(), NEW.available_at, NEW.delayed_until) END;
-    RETURN NEW;
-END $outbox$;
-
-CREATE TRIGGER outbox_retries_move BEFORE UPDATE OF id, ordering_key ON outbox.outbox_retries
-FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key)
-EXECUTE FUNCTION outbox.outbox_move_retry();
 
 -- Once per statement, and nothing but a look at the alarm while no worker sleeps: a NOTIFY makes commits
 -- wait for each other. It never fails a producer: it needs no right of theirs, misses the alarm
@@ -454,7 +456,7 @@ END $outbox$;
 
 -- They run with their owner's rights: nobody puts the one on a table of his own, or holds up the
 -- producers with the others.
-REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_check_place(),
-                       outbox.outbox_move_event(), outbox.outbox_move_retry(),
+REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_move_event(),
+                       outbox.outbox_move_retry(), outbox.outbox_check_place(),
                        outbox.outbox_ring(), outbox.outbox_wake(), outbox.outbox_renew_lanes(),
                        outbox.outbox_renew_events() FROM PUBLIC;

@@ -20,6 +20,8 @@ struct Run<'a> {
     /// The key belongs to the claim. Somebody may have given an event another key since.
     claimed: bool,
     outcomes: BTreeMap<i64, &'a Outcome>,
+    /// Rows in the place of events of the claim, which have another id.
+    replaced: Vec<i64>,
 }
 
 /// Applies `settlements`. The caller undoes what was written if this is an error.
@@ -30,12 +32,17 @@ pub(crate) fn settle(
     now: i64,
     holds: bool,
 ) -> Result<(), OutboxError> {
-    let claim = close(connection, token).map_err(sqlite_error(SETTLE))?;
-    let Some(claim) = claim else {
-        return Err(OutboxError::new(ErrorKind::LeaseLost, "sqlite", SETTLE));
+    let keys = claimed_keys(connection, token).map_err(sqlite_error(SETTLE))?;
+    let outcomes = match close(connection, token).map_err(sqlite_error(SETTLE))? {
+        Some(claim) => outcomes(claim, settlements)?,
+        None if keys.is_empty() => {
+            return Err(OutboxError::new(ErrorKind::LeaseLost, "sqlite", SETTLE));
+        }
+        None => {
+            outcomes_without_claim(connection, token, settlements).map_err(sqlite_error(SETTLE))?
+        }
     };
-    let outcomes = outcomes(claim, settlements)?;
-    settle_all(connection, token, outcomes, now, holds).map_err(sqlite_error(SETTLE))
+    settle_all(connection, keys, outcomes, now, holds).map_err(sqlite_error(SETTLE))
 }
 
 fn close(connection: &Connection, token: ClaimToken) -> Step<Option<Claimed>> {
@@ -68,25 +75,47 @@ fn outcomes(
     Ok(outcomes)
 }
 
-fn settle_all(
+/// Somebody deleted the row of the claim. Nobody took it over, as keys belong to it still; their
+/// events are settled.
+fn outcomes_without_claim<'a>(
     connection: &Connection,
     token: ClaimToken,
-    outcomes: Vec<(i64, &Settlement)>,
+    settlements: &'a [Settlement],
+) -> Step<Vec<(i64, &'a Settlement)>> {
+    tracing::warn!("the row of a claim was removed while it was open; what is there is settled");
+    let token = token.as_uuid().as_bytes();
+    let mut statement = connection.prepare_cached(include_str!("sql/claimed_event.sql"))?;
+    let mut outcomes = Vec::new();
+    for settlement in settlements {
+        let id = settlement.id.as_uuid().as_bytes();
+        let seq = statement.query_row((id, token), |row| row.get(0));
+        outcomes.extend(seq.optional()?.map(|seq| (seq, settlement)));
+    }
+    Ok(outcomes)
+}
+
+fn settle_all<'a>(
+    connection: &Connection,
+    mut keys: BTreeMap<Key, Run<'a>>,
+    outcomes: Vec<(i64, &'a Settlement)>,
     now: i64,
     holds: bool,
 ) -> Step<()> {
-    let mut keys = claimed_keys(connection, token)?;
     for (seq, settlement) in outcomes {
-        let Some(key) = key_now(connection, seq, settlement)? else {
-            let (id, outcome) = (settlement.id, name(&settlement.outcome));
-            tracing::warn!(
-                %id, outcome,
-                "an event was removed or replaced while it was claimed; its outcome is dropped"
-            );
+        let found = key_now(connection, seq, settlement)?;
+        if let Some((key, true)) = found {
+            let run = keys.entry(key).or_default();
+            run.outcomes.insert(seq, &settlement.outcome);
             continue;
-        };
-        let run = keys.entry(key).or_default();
-        run.outcomes.insert(seq, &settlement.outcome);
+        }
+        let (id, outcome) = (settlement.id, name(&settlement.outcome));
+        tracing::warn!(
+            %id, outcome,
+            "an event was removed or replaced while it was claimed; its outcome is dropped"
+        );
+        if let Some((key, false)) = found {
+            keys.entry(key).or_default().replaced.push(seq);
+        }
     }
     let position = cursor(connection)?.position;
     for (key, run) in keys {
@@ -112,17 +141,24 @@ fn claimed_keys<'a>(connection: &Connection, token: ClaimToken) -> Step<BTreeMap
             let run = Run {
                 head,
                 claimed: true,
-                outcomes: BTreeMap::new(),
+                ..Run::default()
             };
             Ok((row.get(0)?, run))
         })?
         .collect()
 }
 
-fn key_now(connection: &Connection, seq: i64, settlement: &Settlement) -> Step<Option<Key>> {
+/// The key of the row in the place of an event, and whether it is that event.
+fn key_now(
+    connection: &Connection,
+    seq: i64,
+    settlement: &Settlement,
+) -> Step<Option<(Key, bool)>> {
     connection
         .prepare_cached(include_str!("sql/key_now.sql"))?
-        .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| row.get(0))
+        .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()
 }
 
@@ -141,7 +177,9 @@ fn lead_to(
         None => None,
     };
     // It may have waited for the moved event until now.
-    let own = own.filter(|own| !moved.outcomes.contains_key(&own.first));
+    let own = own.filter(|own| {
+        !moved.outcomes.contains_key(&own.first) && !moved.replaced.contains(&own.first)
+    });
     let first = [own, wait]
         .into_iter()
         .flatten()

@@ -4,8 +4,8 @@
 WITH first AS MATERIALIZED (
     SELECT f.place, f.due_at,
            EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                   WHERE d.holds AND hashtextextended(d.ordering_key, 0) = hashtextextended(k.key, 0)
-                     AND d.ordering_key = k.key AND d.place < f.place) AS is_held
+                   WHERE d.holds AND d.place < f.place AND d.ordering_key = k.key
+                     AND hashtextextended(d.ordering_key, 0) = hashtextextended(k.key, 0)) AS is_held
     FROM unnest($1::text[]) AS k (key)
     CROSS JOIN LATERAL (
         SELECT place, due_at FROM outbox.outbox_retries

@@ -4,25 +4,29 @@
     reason = "a helper of a test may panic as the test itself"
 )]
 
+mod budgets;
+mod columns;
+mod edits;
 mod files;
+mod housekeeping;
 mod producer;
 mod worker;
 mod writers;
 
-use outbox_conformance::ManualClock;
+use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{
-    Claim, ClaimLimit, DlqEntry, ErrorText, Event, EventId, OutboxStorage, Outcome, Settlement,
+    Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorText, Event, EventId,
+    OutboxStorage, Outcome, Settlement,
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteOutbox, append};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
 
 const LEASE: Duration = Duration::from_secs(30);
 
 struct Place {
-    _folder: TempDir,
+    _folder: Folder,
     path: PathBuf,
     clock: ManualClock,
     store: SqliteOutbox,
@@ -30,7 +34,7 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::new();
         let path = folder.path().join("shop.db");
         let clock = ManualClock::new();
         let store = SqliteOutbox::migrate(&path).await.unwrap();
@@ -76,6 +80,24 @@ impl Place {
             .claim(ClaimLimit::events(limit), LEASE)
             .await
             .unwrap()
+    }
+
+    /// Publishes all that is due, and returns it in its order.
+    async fn drain(&self) -> Vec<EventId> {
+        let mut drained = Vec::new();
+        loop {
+            let claim = self.claim(100).await;
+            if claim.events.is_empty() {
+                return drained;
+            }
+            self.settle_all(&claim, &Outcome::Published).await;
+            drained.extend(ids(&claim));
+        }
+    }
+
+    async fn replay_all(&self) -> usize {
+        let replayed = self.store.replay(&DeadLetterFilter::all(), 1_000).await;
+        replayed.unwrap().len()
     }
 
     async fn settle_all(&self, claim: &Claim, outcome: &Outcome) {

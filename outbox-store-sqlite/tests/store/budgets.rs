@@ -1,0 +1,117 @@
+//! Large payloads, and keys with many events.
+
+use crate::{Place, entry, ids, keyed};
+use outbox_core::{
+    ClaimLimit, DeadLetterFilter, DeadLetters, Event, EventId, OutboxStorage, Outcome,
+    QuarantineOutcome,
+};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_quarantine_a_replay_and_a_purge_take_bounded_bytes_and_make_progress() {
+    use QuarantineOutcome::{Busy, Moved};
+    let place = Place::new().await;
+    let events: Vec<_> = (0..5)
+        .map(|_| Event::new("large", vec![b'x'; 20 << 20]))
+        .collect();
+    place.append(&events);
+    let of = |events: &[Event]| {
+        events
+            .iter()
+            .map(|event| event.id)
+            .collect::<Vec<EventId>>()
+    };
+    let entries: Vec<_> = of(&events).into_iter().map(entry).collect();
+    let moved = place.store.quarantine_events(&entries).await.unwrap();
+    assert_eq!(moved, [Moved, Moved, Moved, Busy, Busy]);
+    let moved = place.store.quarantine_events(&entries[3..]).await.unwrap();
+    assert_eq!(moved, [Moved, Moved]);
+    let all = DeadLetterFilter::all();
+    let listed = place.store.list(&all, None, 10).await.unwrap();
+    assert!(listed.iter().all(|letter| letter.payload_size == 20 << 20));
+    assert_eq!(
+        place.store.replay(&all, 10).await.unwrap(),
+        of(&events[..3])
+    );
+    assert_eq!(
+        place.store.replay(&all, 1).await.unwrap(),
+        of(&events[3..4])
+    );
+    assert_eq!(
+        place.store.replay(&all, 10).await.unwrap(),
+        of(&events[4..])
+    );
+    assert_eq!(place.store.replay(&all, 10).await.unwrap(), []);
+    for event in &events {
+        let claim = place.claim(100).await;
+        assert_eq!(
+            ids(&claim),
+            [event.id],
+            "an event larger than the budget is alone"
+        );
+        let reason = "x".into();
+        place.settle_all(&claim, &Outcome::Dead { reason }).await;
+    }
+    let mut purged = 0;
+    while purged < 5 {
+        let ids = place.store.purge(&all, 10).await.unwrap();
+        assert!((1..=3).contains(&ids.len()), "{ids:?}");
+        purged += ids.len();
+    }
+}
+
+#[tokio::test]
+async fn a_deep_key_leaves_room_to_the_others_from_the_first_claim_on() {
+    let place = Place::new().await;
+    place.execute(
+        "INSERT INTO outbox_events (event_type, payload, ordering_key)
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+         SELECT 't', i, 'deep' FROM (SELECT CAST(i AS TEXT) AS i FROM n)",
+    );
+    let others: Vec<_> = (0..6).map(|n| keyed(&format!("other {n}"))).collect();
+    place.append(&others);
+    let (mut seen, mut last) = (0, 0);
+    for claims in 1.. {
+        let claim = place.claim(100).await;
+        assert_eq!(claim.events.len(), 100, "the claim is full");
+        for claimed in &claim.events {
+            let is_deep = claimed.event.ordering_key.as_deref() == Some("deep");
+            if !is_deep {
+                seen += 1;
+                continue;
+            }
+            let number = std::str::from_utf8(&claimed.event.payload).unwrap();
+            assert_eq!(number, (last + 1).to_string(), "the order of the key");
+            last += 1;
+        }
+        place.settle_all(&claim, &Outcome::Published).await;
+        if seen == 6 {
+            assert!(claims <= 5, "{claims} claims");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_run_that_must_wait_hides_nothing_and_is_passed_over_once() {
+    let place = Place::new().await;
+    let due = place.clock.clock().now() + Duration::from_secs(60);
+    place.append(&[keyed("deep").available_at(due)]);
+    place.execute(
+        "INSERT INTO outbox_events (event_type, payload, ordering_key)
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
+         SELECT 't', 'x', 'deep' FROM n",
+    );
+    let other = keyed("other");
+    place.append(std::slice::from_ref(&other));
+    assert_eq!(place.drain().await, [other.id]);
+    let limit = ClaimLimit::events(100);
+    let claim = place
+        .store
+        .claim(limit, Duration::from_secs(9))
+        .await
+        .unwrap();
+    assert!(claim.events.is_empty());
+    place.clock.advance(Duration::from_secs(60));
+    assert_eq!(place.claim(100).await.events.len(), 100);
+}
