@@ -50,8 +50,6 @@ pub(crate) struct Outlook {
     pub(crate) next_in: Option<Duration>,
     /// The oldest transaction that is open.
     pub(crate) oldest_open: i64,
-    /// The rest can be relied on: the tables are those that were checked.
-    pub(crate) at_home: bool,
 }
 
 impl Outlook {
