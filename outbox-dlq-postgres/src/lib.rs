@@ -5,6 +5,9 @@ use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize
 use outbox_driver_postgres::sqlx::postgres::PgRow;
 use outbox_driver_postgres::sqlx::{PgPool, Row, SqlStr, query};
 use outbox_driver_postgres::{Driver, PgTime, PgUuid, interval, postgres_error};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub use outbox_driver_postgres::{DriverOptions, Schema, sqlx};
@@ -24,6 +27,8 @@ pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
 pub struct PostgresDlqHeap {
     driver: Driver,
     statements: Statements,
+    /// The longest lease that was taken through this handle, in seconds.
+    longest_lease: Arc<AtomicU64>,
 }
 
 /// The statements, with the table in its schema.
@@ -35,6 +40,7 @@ struct Statements {
     lease: SqlStr,
     size: SqlStr,
     prune: SqlStr,
+    cut_leases: SqlStr,
 }
 
 impl PostgresDlqHeap {
@@ -108,10 +114,18 @@ impl PostgresDlqHeap {
             lease: driver.sql(include_str!("sql/lease.sql")),
             size: driver.sql(include_str!("sql/size.sql")),
             prune: driver.sql(include_str!("sql/prune.sql")),
+            cut_leases: driver.sql(include_str!("sql/cut_leases.sql")),
         };
-        Self { driver, statements }
+        Self {
+            driver,
+            statements,
+            longest_lease: Arc::new(AtomicU64::new(LONGEST_LEASE.as_secs())),
+        }
     }
 }
+
+/// The longest lease that a relay can be configured to take.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn version() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
@@ -160,6 +174,8 @@ impl DlqHeap for PostgresDlqHeap {
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
         const OPERATION: &str = "lease";
+        self.longest_lease
+            .fetch_max(lease.as_secs().saturating_add(1), Relaxed);
         let lease = query(self.statements.lease.clone())
             .bind(i64::from(threshold))
             .bind(bound(limit))
@@ -182,6 +198,9 @@ impl DlqHeap for PostgresDlqHeap {
     }
 
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let longest = Duration::from_secs(self.longest_lease.load(Relaxed));
+        let cut = query(self.statements.cut_leases.clone()).bind(interval(longest));
+        self.driver.execute("prune", cut).await?;
         let prune = query(self.statements.prune.clone())
             .bind(interval(age))
             .bind(bound(limit));

@@ -200,3 +200,34 @@ async fn a_lease_passes_by_an_entry_that_another_call_holds() {
     assert_eq!(leased[0].id, ids[1]);
     assert_eq!(heap.lease_exceeded(1, 1, LEASE).await.expect("leased"), []);
 }
+
+/// The server's clock was a year ahead for a moment.
+#[tokio::test]
+async fn a_lease_that_was_taken_while_the_clock_was_wrong_is_cut() {
+    let database = Database::create().await;
+    let heap = PostgresDlqHeap::migrate(database.pool())
+        .await
+        .expect("migrated");
+    let id = EventId::new();
+    heap.record_failure(id).await.expect("recorded");
+    let lease = Duration::from_secs(60);
+    assert_eq!(
+        heap.lease_exceeded(1, 10, lease)
+            .await
+            .expect("leased")
+            .len(),
+        1
+    );
+    let far = "UPDATE outbox.outbox_dlq_heap SET leased_until = leased_until + '1 year'";
+    database.execute(far).await;
+    heap.prune(Duration::from_secs(3600), 10)
+        .await
+        .expect("pruned");
+    assert_eq!(
+        heap.lease_exceeded(1, 10, lease)
+            .await
+            .expect("leased")
+            .len(),
+        1
+    );
+}
