@@ -56,7 +56,7 @@ impl PostgresDlqHeap {
     /// As [`open`](Self::open).
     pub async fn open_with(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
         let driver = Driver::new(pool, options);
-        driver.require_version(COMPONENT, version()).await?;
+        driver.require_version(COMPONENT, TABLES, version()).await?;
         Ok(Self::on(driver))
     }
 

@@ -151,16 +151,20 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute); [`ErrorKind::Corrupt`] if there is no row, or `read` fails.
+    /// As [`execute`](Self::execute); [`ErrorKind::Corrupt`] if there is no row, or `read` fails. A
+    /// `read` that fails with [`sqlx::Error::Protocol`] says that this is not the server that the
+    /// caller expects: the connection is closed.
     pub async fn fetch_one<T>(
         &self,
         operation: &'static str,
         query: Query<'_, Postgres, PgArguments>,
         read: impl FnOnce(&PgRow) -> sqlx::Result<T>,
     ) -> Result<T, OutboxError> {
-        let rows = self.fetch(operation, query).await?;
-        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
-        row.and_then(read).map_err(postgres_error(operation))
+        self.single(operation, async |connection: &mut PgConnection| {
+            let rows = self.unnamed(query).fetch_all(connection).await?;
+            rows.first().ok_or(sqlx::Error::RowNotFound).and_then(read)
+        })
+        .await
     }
 
     /// Runs `work` in a transaction (READ COMMITTED) and answers once it is committed.

@@ -32,7 +32,8 @@ impl Driver {
     ///
     /// [`ErrorKind::Invalid`] if one of `tables` exists although the component was never migrated,
     /// if the schema was migrated by a newer program, if the server is too old or set up otherwise
-    /// than the adapters need, and if a right is missing; nothing is changed then.
+    /// than the adapters need, if a table is missing that was migrated, and if a right is missing;
+    /// nothing is changed then.
     pub async fn migrate(
         &self,
         component: &str,
@@ -43,10 +44,18 @@ impl Driver {
             check_server(connection).await?;
             let schema = self.schema();
             prepare(connection, schema).await?;
+            if is_emptied(connection, schema, tables).await? {
+                let text = "outbox_migrations was emptied; the tables that are there are kept";
+                tracing::warn!(component, "{text}");
+                for version in (1..).take(migrations.len()) {
+                    note(connection, schema, component, version).await?;
+                }
+            }
             let found = applied(connection, schema, component, tables, migrations).await?;
             for (version, migration) in (1..).zip(migrations).skip(found) {
                 apply(connection, schema, component, version, migration).await?;
             }
+            require_tables(connection, schema, tables, MIGRATE).await?;
             Ok(migrations.len() - found)
         })
         .await
@@ -70,17 +79,26 @@ impl Driver {
         .await
     }
 
-    /// Refuses a schema whose `component` is not exactly at version `newest`, and a server that
-    /// the adapters cannot use.
+    /// Refuses a schema whose `component` is not exactly at version `newest` or lacks one of its
+    /// `tables`, and a server that the adapters cannot use.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`], with what to do: run a migration, a newer program, or another server.
-    pub async fn require_version(&self, component: &str, newest: u32) -> Result<(), OutboxError> {
+    pub async fn require_version(
+        &self,
+        component: &str,
+        tables: &[&str],
+        newest: u32,
+    ) -> Result<(), OutboxError> {
         let found = self
             .transaction(OPEN, async |connection: &mut PgConnection| {
                 check_server(connection).await?;
-                version(connection, self.schema(), component, OPEN).await
+                let found = version(connection, self.schema(), component, OPEN).await?;
+                if found == Some(newest) {
+                    require_tables(connection, self.schema(), tables, OPEN).await?;
+                }
+                Ok(found)
             })
             .await?;
         let text = match found {
@@ -203,13 +221,78 @@ async fn apply(
         .execute(&mut *connection)
         .await
         .map_err(&error)?;
+    note(connection, schema, component, version).await
+}
+
+/// Notes that a migration was applied.
+async fn note(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &str,
+    version: i32,
+) -> Result<(), OutboxError> {
     sqlx::query(schema.sql(include_str!("sql/set_version.sql")))
         .bind(component)
         .bind(version)
         .execute(connection)
         .await
-        .map_err(&error)?;
-    Ok(())
+        .map(drop)
+        .map_err(postgres_error(MIGRATE))
+}
+
+/// Whether all tables of a component are there, and nothing says that anything was migrated: then
+/// somebody deleted the rows of all tables.
+async fn is_emptied(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    tables: &[&str],
+) -> Result<bool, OutboxError> {
+    // A single table may be one of others.
+    if tables.len() < 2
+        || !missing(connection, schema, tables, MIGRATE)
+            .await?
+            .is_empty()
+    {
+        return Ok(false);
+    }
+    sqlx::query_scalar(schema.sql(include_str!("sql/is_empty.sql")))
+        .fetch_one(connection)
+        .await
+        .map_err(postgres_error(MIGRATE))
+}
+
+async fn require_tables(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    tables: &[&str],
+    operation: &'static str,
+) -> Result<(), OutboxError> {
+    let missing = missing(connection, schema, tables, operation).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "the schema {:?} was migrated, but lacks {}; restore it from a backup, or drop the schema and \
+         run `outbox migrate`",
+        schema.name(),
+        missing.join(", ")
+    );
+    Err(refusal(ErrorKind::Invalid, operation, text))
+}
+
+/// The tables that are not there.
+async fn missing(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    tables: &[&str],
+    operation: &'static str,
+) -> Result<Vec<String>, OutboxError> {
+    sqlx::query_scalar(include_str!("sql/missing.sql"))
+        .bind(schema.name())
+        .bind(tables)
+        .fetch_all(connection)
+        .await
+        .map_err(postgres_error(operation))
 }
 
 async fn version(

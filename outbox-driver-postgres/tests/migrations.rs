@@ -7,6 +7,8 @@ use std::sync::Arc;
 use test_servers::postgres::Database;
 use tokio::sync::Barrier;
 
+const TABLES: &[&str] = &["outbox_things"];
+
 const MIGRATIONS: &[&str] = &[
     "-- Of outbox.outbox_things.\nCREATE TABLE outbox.outbox_things (x bigint);\n",
     "ALTER TABLE outbox.outbox_things ADD y bigint;\nINSERT INTO outbox.outbox_things VALUES (1, 2);\n",
@@ -19,9 +21,7 @@ fn driver(pool: PgPool, schema: &str) -> Driver {
 }
 
 async fn migrate(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
-    driver
-        .migrate("things", &["outbox_things"], migrations)
-        .await
+    driver.migrate("things", TABLES, migrations).await
 }
 
 async fn applied(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
@@ -45,11 +45,14 @@ async fn a_schema_is_made_and_brought_up_to_date_once() {
         assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
         assert_eq!(migrate(&driver, &MIGRATIONS[..1]).await.unwrap(), 1);
         assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 1);
-        refused(driver.require_version("things", 2).await, "version 1");
+        refused(
+            driver.require_version("things", TABLES, 2).await,
+            "version 1",
+        );
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 1);
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
         driver
-            .require_version("things", 2)
+            .require_version("things", TABLES, 2)
             .await
             .expect("up to date");
         let sql = driver.sql("SELECT y FROM outbox.outbox_things");
@@ -108,7 +111,7 @@ async fn a_table_that_is_not_ours_is_left_alone() {
     refused(migrate(&driver, MIGRATIONS).await, "outbox_migrations");
     refused(applied(&driver, MIGRATIONS).await, "outbox_migrations");
     refused(
-        driver.require_version("things", 2).await,
+        driver.require_version("things", TABLES, 2).await,
         "outbox_migrations",
     );
 }
@@ -117,10 +120,16 @@ async fn a_table_that_is_not_ours_is_left_alone() {
 async fn what_is_missing_or_newer_is_said_with_what_to_do() {
     let database = Database::create().await;
     let driver = driver(database.pool(), "a \"place\"");
-    refused(driver.require_version("things", 2).await, "outbox migrate");
+    refused(
+        driver.require_version("things", TABLES, 2).await,
+        "outbox migrate",
+    );
     migrate(&driver, MIGRATIONS).await.unwrap();
-    refused(driver.require_version("others", 1).await, "others");
-    refused(driver.require_version("things", 1).await, "newer program");
+    refused(driver.require_version("others", TABLES, 1).await, "others");
+    refused(
+        driver.require_version("things", TABLES, 1).await,
+        "newer program",
+    );
     refused(migrate(&driver, &MIGRATIONS[..1]).await, "newer program");
     refused(applied(&driver, &MIGRATIONS[..1]).await, "newer program");
 }
@@ -136,7 +145,7 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
     let ours = driver(database.pool(), "outbox");
     migrate(&ours, MIGRATIONS).await.unwrap();
     refused(
-        theirs.require_version("things", 2).await,
+        theirs.require_version("things", TABLES, 2).await,
         "permission denied",
     );
     database
@@ -145,7 +154,10 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
              GRANT SELECT ON outbox.outbox_migrations TO {role}"
         ))
         .await;
-    theirs.require_version("things", 2).await.expect("may read");
+    theirs
+        .require_version("things", TABLES, 2)
+        .await
+        .expect("may read");
     assert_eq!(migrate(&theirs, MIGRATIONS).await.unwrap(), 0);
     theirs.pool().close().await;
     database
@@ -164,7 +176,7 @@ async fn the_printed_script_does_what_a_migration_does() {
         .expect("a script");
     let driver = driver(database.pool(), ODD);
     driver
-        .require_version("things", 2)
+        .require_version("things", TABLES, 2)
         .await
         .expect("up to date");
     assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);

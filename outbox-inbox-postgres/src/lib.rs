@@ -69,7 +69,7 @@ impl PostgresInbox {
         let consumer = named(consumer)?;
         let driver = Driver::new(pool, options);
         let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        driver.require_version(COMPONENT, newest).await?;
+        driver.require_version(COMPONENT, TABLES, newest).await?;
         Ok(Self::on(driver, consumer))
     }
 

@@ -40,6 +40,7 @@ impl PostgresOutbox {
         lease: Duration,
     ) -> Result<Claim, OutboxError> {
         let since = Instant::now();
+        self.memory.takes_lease(lease);
         self.repair_keys().await?;
         if self.memory.found_waiting() {
             self.park_page().await?;

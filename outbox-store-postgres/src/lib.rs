@@ -103,7 +103,7 @@ impl PostgresOutbox {
     pub async fn open(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
         let driver = Driver::new(pool, options);
         let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        driver.require_version(COMPONENT, newest).await?;
+        driver.require_version(COMPONENT, TABLES, newest).await?;
         Self::start(driver).await
     }
 

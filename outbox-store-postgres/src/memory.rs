@@ -50,8 +50,6 @@ pub(crate) struct Outlook {
     pub(crate) next_in: Option<Duration>,
     /// The oldest transaction that is open.
     pub(crate) oldest_open: i64,
-    /// The rest can be relied on: the tables are those that were checked.
-    pub(crate) at_home: bool,
 }
 
 impl Outlook {
@@ -129,6 +127,7 @@ struct Inner {
     /// When keys were looked at, and the last of them.
     repaired: Option<Instant>,
     repaired_to: i64,
+    longest_lease: Duration,
     turn: bool,
     looked: Option<Instant>,
     outlook: Outlook,
@@ -154,6 +153,7 @@ impl Default for Inner {
             waiting: false,
             repaired: None,
             repaired_to: i64::MIN,
+            longest_lease: Duration::ZERO,
             turn: false,
             looked: None,
             outlook: Outlook::default(),
@@ -328,6 +328,17 @@ impl Memory {
     /// What the last claim saw, once.
     pub(crate) fn take_answer(&self) -> Option<Seen> {
         self.lock().answer.take()
+    }
+
+    /// A claim is about to take a lease.
+    pub(crate) fn takes_lease(&self, lease: Duration) {
+        let mut inner = self.lock();
+        inner.longest_lease = inner.longest_lease.max(lease);
+    }
+
+    /// The longest lease that this handle took; a minute at least.
+    pub(crate) fn longest_lease(&self) -> Duration {
+        self.lock().longest_lease.max(Duration::from_secs(60))
     }
 
     /// Forgets where in the log this handle was.

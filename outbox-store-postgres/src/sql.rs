@@ -31,6 +31,7 @@ statements! {
     clean_up_events
     clean_up_marks
     clean_up_tokens
+    cut_leases
     find_entries
     find_lanes
     find_letter

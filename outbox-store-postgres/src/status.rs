@@ -3,13 +3,17 @@
 use crate::PostgresOutbox;
 use crate::claim::{number, size};
 use crate::memory::{Cleaned, LANES, Outlook};
-use outbox_core::{Backlog, ErrorKind, OutboxError};
+use outbox_core::{Backlog, OutboxError};
 use outbox_driver_postgres::{PgTime, interval, postgres_error};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use std::time::Duration;
 
 const LOOK: &str = "look for work";
+const CLEAN_UP: &str = "clean_up";
+
+/// The longest lease that a relay can be configured to take.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Rows of the log that are counted in each lane.
 const COUNTED: i64 = 100_000;
@@ -20,23 +24,25 @@ const CLEANED: usize = 256 * 1024 * 1024;
 impl PostgresOutbox {
     /// What a claim may find now. Tables that became others are checked first.
     pub(crate) async fn outlook(&self) -> Result<Outlook, OutboxError> {
-        let outlook = self.glance().await?;
-        if outlook.at_home {
-            return Ok(outlook);
+        let mut is_home = true;
+        let outlook = self.glance(&mut is_home).await;
+        if is_home {
+            return outlook;
         }
         self.adopt().await?;
-        let outlook = self.glance().await?;
-        if outlook.at_home {
-            return Ok(outlook);
-        }
-        let text = "the tables changed while they were checked; they are checked again";
-        let error = OutboxError::new(ErrorKind::Unavailable, "postgres", LOOK);
-        Err(error.with_source(text))
+        self.glance(&mut is_home).await
     }
 
-    async fn glance(&self) -> Result<Outlook, OutboxError> {
+    /// As [`outlook`](Self::outlook), unless this is not the server that was checked, or the tables
+    /// are others: that is an error, and its connection is not used again.
+    async fn glance(&self, is_home: &mut bool) -> Result<Outlook, OutboxError> {
         let query = sqlx::query(self.statements.outlook.clone());
         let read = |row: &PgRow| -> sqlx::Result<Outlook> {
+            *is_home = row.try_get(6)?;
+            if !*is_home {
+                let text = "the server or its tables are not those that were checked last";
+                return Err(sqlx::Error::Protocol(text.to_owned()));
+            }
             let next_in: Option<i64> = row.try_get(4)?;
             Ok(Outlook {
                 events: row.try_get(0)?,
@@ -47,7 +53,6 @@ impl PostgresOutbox {
                     Duration::from_micros(u64::try_from(micros).unwrap_or_default().max(1))
                 }),
                 oldest_open: row.try_get(5)?,
-                at_home: row.try_get(6)?,
             })
         };
         self.driver.fetch_one(LOOK, query, read).await
@@ -76,8 +81,8 @@ impl PostgresOutbox {
     /// that rows which were deleted already, and cannot be reclaimed while an old transaction is
     /// open, are not passed again and again.
     pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {
-        const CLEAN_UP: &str = "clean_up";
         self.outlook().await?;
+        self.cut_leases().await?;
         let mut cleaned = self.memory.cleaned();
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
@@ -101,6 +106,24 @@ impl PostgresOutbox {
         self.driver.execute(CLEAN_UP, query).await?;
         self.renew_events().await;
         Ok(usize::try_from(tokens).unwrap_or_default())
+    }
+
+    /// Ends leases in time that were taken while the server's clock was far ahead.
+    async fn cut_leases(&self) -> Result<(), OutboxError> {
+        let lease = self.memory.longest_lease();
+        let query = sqlx::query(self.statements.cut_leases.clone())
+            .bind(interval(lease.max(LONGEST_LEASE)))
+            .bind(interval(lease));
+        let lanes = self.driver.execute(CLEAN_UP, query).await?;
+        if lanes > 0 {
+            tracing::warn!(
+                lanes,
+                ?lease,
+                "leases ended far in the future, as after the server's clock was wrong; they are \
+                 shortened"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use outbox_conformance::store::StoreFixture;
 use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
@@ -238,5 +239,70 @@ async fn a_handle_whose_tables_are_reset_loses_nothing_that_comes_after() {
         let more = events("more", 300);
         own.append(&more).await;
         assert_all(&relay(&store).await, &more);
+    }
+}
+
+/// The server's clock was a year ahead for a moment.
+#[tokio::test]
+async fn a_lease_that_was_taken_while_the_clock_was_wrong_ends_in_time() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    own.append(&events("leased", 3)).await;
+    let claim = store.claim(ClaimLimit::events(10), LEASE).await;
+    assert_eq!(claim.expect("claimed").events.len(), 3);
+    own.execute(
+        "UPDATE outbox.outbox_lanes SET leased_until = leased_until + '1 year'
+         WHERE token IS NOT NULL",
+    )
+    .await;
+    store.clean_up(10).await.expect("cleaned up");
+    own.elapse(Duration::from_secs(120)).await;
+    assert_eq!(relay(&store).await.len(), 3);
+}
+
+/// All rows of all tables, also those that say which migrations were applied.
+#[tokio::test]
+async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_missing() {
+    let own = Own::in_schema("outbox");
+    let store = own.open().await;
+    let before = events("before", 20);
+    own.append(&before).await;
+    assert_all(&relay(&store).await, &before);
+    own.execute(
+        "DO $$ DECLARE name text; BEGIN
+             FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'outbox' LOOP
+                 EXECUTE format('DELETE FROM outbox.%I', name);
+             END LOOP;
+         END $$",
+    )
+    .await;
+    let options = DriverOptions::default;
+    let opened = PostgresOutbox::open(own.pool(), options()).await;
+    let error = opened.expect_err("not migrated");
+    assert!(
+        error.report().contains("outbox migrate"),
+        "{}",
+        error.report()
+    );
+    let migrated = PostgresOutbox::migrate(own.pool(), options()).await;
+    let store = migrated.expect("repaired");
+    let applied = PostgresOutbox::applied_migrations(own.pool(), options()).await;
+    assert_eq!(applied.expect("asked"), 1);
+    let after = events("after", NEW);
+    own.append(&after).await;
+    assert_all(&relay(&store).await, &after);
+
+    own.execute("DROP TABLE outbox.outbox_tokens").await;
+    for opened in [
+        PostgresOutbox::open(own.pool(), options()).await,
+        PostgresOutbox::migrate(own.pool(), options()).await,
+    ] {
+        let error = opened.expect_err("a table is missing");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(
+            error.report().contains("outbox_tokens"),
+            "{}",
+            error.report()
+        );
     }
 }

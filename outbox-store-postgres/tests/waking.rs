@@ -96,7 +96,9 @@ async fn a_connection_that_listens_and_went_silent_is_noticed() {
     let own = Own::in_schema("outbox");
     let store = Arc::new(own.open_wired(own.driver_options()).await);
     let mut connection = own.connect().await;
-    let sleeper = sleep(&store);
+    let sleeper = Arc::clone(&store);
+    // A connection of the pool may be silent too: that is an error, after which a worker waits again.
+    let sleeper = tokio::spawn(async move { while sleeper.wait_for_work(LONG).await.is_err() {} });
     asleep(&mut connection).await;
     has_looked(&mut connection).await;
     own.its_wire().go_silent();

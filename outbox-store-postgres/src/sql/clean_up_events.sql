@@ -3,7 +3,8 @@
 -- at least one. Gives how many went, how far it looked, the oldest transaction that may yet bring rows
 -- of the lane, and where those begin.
 --
--- Nothing goes on a server that was not checked: outbox_home has no row there. What a window has that is being read stays until its end, so no call looks through what is unread.
+-- On a server that was not checked nothing is deleted: outbox_home has no row there. What a window has that
+-- is being read stays until its end, so no call looks through what is unread.
 -- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
 -- saw it consumed.
 WITH looked AS (
