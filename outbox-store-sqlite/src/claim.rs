@@ -14,8 +14,11 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
 
 /// The most fresh events that one transaction looks at, so that a long run of them that must wait
-/// does not keep the producers waiting.
-const PAGE: i64 = 10_000;
+/// does not keep the producers waiting: a tenth of a second.
+const PAGE: i64 = 100_000;
+
+/// The most keys that one transaction parks: each is a row to write.
+const PARKED: usize = 10_000;
 
 /// One key may have so small a part of a claim, while events of others are due.
 const SHARES: usize = 8;
@@ -427,7 +430,7 @@ impl Draft<'_> {
         let mut rows = statement.query((self.cursor.position, PAGE))?;
         let mut seen = 0;
         self.unfinished = loop {
-            if self.is_full(room) {
+            if self.is_full(room) || found.waiting.len() >= PARKED {
                 break true;
             }
             let Some(row) = rows.next()? else {
