@@ -5,10 +5,12 @@ mod completions;
 mod demo;
 mod dlq;
 mod failure;
+mod log;
 mod migrate;
 mod ndjson;
 mod relay;
 mod settings;
+mod signals;
 mod status;
 mod terminal;
 mod time;
@@ -17,33 +19,65 @@ mod wiring;
 use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
+use std::io::Write;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let code = match Cli::try_parse() {
+        Ok(cli) => execute(cli),
+        Err(answer) => print(&answer),
+    };
+    log::wait_until_written();
+    code
+}
+
+/// Help and version are data, so they must be written. All else is a complaint about the arguments.
+fn print(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(error) if !answer.use_stderr() => complain(&Failure::of_stdout(error)),
+        // Where a complaint cannot be written, its exit code is left.
+        _ => u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
+fn execute(cli: Cli) -> ExitCode {
     let quiet = matches!(cli.command, Command::Demo(_));
     let default = if quiet { "off" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| log::Log)
         .init();
     let result = tokio::runtime::Runtime::new()
         .map_err(Failure::from)
         .and_then(|runtime| {
-            let result = runtime.block_on(run(cli.command));
+            let result = runtime.block_on(async {
+                let result = run(cli.command).await;
+                if !matches!(result, Err(Failure::Interrupted)) {
+                    wiring::close_files().await;
+                }
+                result
+            });
             // A write to a pipe that nobody reads would never end, and must not hold the process.
             runtime.shutdown_background();
             result
         });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("outbox: {}", terminal::block(&failure.to_string()));
-            failure.exit_code()
-        }
+        Err(failure) => complain(&failure),
     }
+}
+
+fn complain(failure: &Failure) -> ExitCode {
+    // So that the queue has room for the one line that must not be missing.
+    log::wait_until_written();
+    log::note(format_args!(
+        "outbox: {}",
+        terminal::block(&failure.to_string())
+    ));
+    failure.exit_code()
 }
 
 async fn run(command: Command) -> Result<(), Failure> {

@@ -2,49 +2,106 @@
 
 use crate::cli::RelayOptions;
 use crate::failure::Failure;
-use crate::wiring;
+use crate::signals::Signals;
+use crate::wiring::{self, Outlet};
 use outbox_core::{OutboxStorage, Relay};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two looks whether the outbox is drained.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long `--drain` waits for a store or a destination that makes no progress.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Ends without an error at the first signal, whatever the relay does then, and at once at the
+/// second.
 pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
-    let file = options.urls.file()?;
-    let urls = options.urls.urls_with(&file)?;
-    let config = options.settings.config_with(&file)?;
-    let settings = options.settings.clone().or(&file);
-    let store = wiring::open_store(&urls.store, settings.hold_keys.unwrap_or(false)).await?;
-    let heap = wiring::open_heap_for_relay(&urls.heap).await?;
-    let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
-    let relay = Relay::new(Arc::clone(&store.storage), outlet.transport)
-        .dlq_heap(heap)
-        .config(config);
-    let reader_gone = AtomicBool::new(false);
-    let shutdown = async {
-        tokio::select! {
-            () = signal() => {}
-            () = outlet.closed.notified() => reader_gone.store(true, Ordering::SeqCst),
-            () = drained(&*store.storage), if options.drain => {}
-        }
+    let (mut first, mut second) = (Signals::listen()?, Signals::listen()?);
+    let started = tokio::select! {
+        started = Started::new(options) => started?,
+        () = first.stop() => return Ok(()),
     };
-    relay.run(shutdown).await?;
-    if reader_gone.load(Ordering::SeqCst) {
-        return Err(Failure::reader_gone());
+    let twice = async {
+        second.stop().await;
+        second.stop().await;
+    };
+    tokio::select! {
+        result = started.run(first) => result,
+        () = twice => Err(Failure::Interrupted),
     }
-    Ok(())
 }
 
-/// Returns when nothing is pending. A store that fails for the moment may still have events.
-async fn drained(storage: &dyn OutboxStorage) {
+/// A relay whose store, heap and destination are open.
+struct Started {
+    relay: Relay,
+    storage: Arc<dyn OutboxStorage>,
+    outlet: Outlet,
+    drains: Option<Duration>,
+}
+
+impl Started {
+    async fn new(options: &RelayOptions) -> Result<Self, Failure> {
+        let file = options.urls.file()?;
+        let urls = options.urls.urls_with(&file)?;
+        let config = options.settings.config_with(&file)?;
+        let settings = options.settings.clone().or(&file);
+        let store = wiring::open_store(&urls.store, settings.hold_keys.unwrap_or(false)).await?;
+        let heap = wiring::open_heap_for_relay(&urls.heap).await?;
+        let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
+        let relay = Relay::new(Arc::clone(&store.storage), Arc::new(outlet.clone()))
+            .dlq_heap(heap)
+            .config(config);
+        let timeout = settings.drain_timeout.map_or(DRAIN_TIMEOUT, Into::into);
+        Ok(Self {
+            relay,
+            storage: store.storage,
+            outlet,
+            drains: options.drain.then_some(timeout),
+        })
+    }
+
+    async fn run(self, mut signals: Signals) -> Result<(), Failure> {
+        let ended = Mutex::new(Ok(()));
+        let (storage, outlet) = (&*self.storage, &self.outlet);
+        let shutdown = async {
+            let why = tokio::select! {
+                () = signals.stop_or_hangup(outlet) => Ok(()),
+                () = outlet.closed() => Err(Failure::reader_gone()),
+                why = drained(storage, outlet, self.drains) => why,
+            };
+            *ended.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        };
+        self.relay.run(shutdown).await?;
+        ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns when nothing is pending, or when the store or the destination has made no progress for
+/// the time.
+async fn drained(
+    storage: &dyn OutboxStorage,
+    outlet: &Outlet,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let Some(timeout) = timeout else {
+        return std::future::pending().await;
+    };
+    let mut answered = Instant::now();
     loop {
         let start = Instant::now();
-        let backlog = storage.backlog().await;
-        if backlog.is_ok_and(|backlog| backlog.pending == 0) {
-            return;
+        match storage.backlog().await {
+            Ok(backlog) if backlog.pending == 0 => return Ok(()),
+            Ok(_) => answered = Instant::now(),
+            // It may still have events, and may answer again.
+            Err(error) if answered.elapsed() >= timeout => {
+                return Err(undrained("the store", timeout, &error.report()));
+            }
+            Err(_) => {}
+        }
+        if let Some(error) = outlet.progress().is_stuck(timeout) {
+            return Err(undrained("the destination", timeout, &error));
         }
         // To count a large backlog takes the store a while, and it has other things to do.
         let pause = start.elapsed() * 10;
@@ -52,20 +109,9 @@ async fn drained(storage: &dyn OutboxStorage) {
     }
 }
 
-/// Returns at SIGINT or SIGTERM.
-async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+fn undrained(what: &str, timeout: Duration, error: &str) -> Failure {
+    let timeout = humantime::format_duration(timeout);
+    Failure::Failed(format!(
+        "the outbox is not drained: {what} has failed for {timeout} (--drain-timeout): {error}"
+    ))
 }

@@ -6,8 +6,14 @@ use std::io::{self, Write as _};
 
 /// Writes a line of data to stdout. Unlike `println!` it fails when the reader has gone.
 pub(crate) fn print(line: impl Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}")?;
-    Ok(())
+    write(format_args!("{line}\n"))
+}
+
+/// Writes a part of a line of data to stdout.
+pub(crate) fn write(text: impl Display) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    let written = write!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(Failure::of_stdout)
 }
 
 /// The text on one line.

@@ -57,7 +57,8 @@ impl Decode<'_, Postgres> for PgUuid {
     }
 }
 
-/// A `timestamptz`, to the microsecond. An infinite one is the last or the first that there is.
+/// A `timestamptz`, to the microsecond. One that is read as infinite is the last or the first that there
+/// is. One that is written is finite: a time beyond the calendar of PostgreSQL is its last or first.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PgTime(pub SystemTime);
 
@@ -100,14 +101,19 @@ pub fn interval(duration: Duration) -> PgInterval {
     }
 }
 
-/// Microseconds since 2000, negative before. Saturates at the ends of `i64`.
+/// The ends of PostgreSQL's calendar, 4714 BC and 294276, in microseconds since 2000. What is beyond
+/// them is refused or infinite.
+const CALENDAR: (i64, i64) = (-211_813_488_000_000_000, 9_223_371_331_199_999_999);
+
+/// Microseconds since 2000, negative before.
 fn micros(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH + EPOCH) {
+    let micros = match time.duration_since(SystemTime::UNIX_EPOCH + EPOCH) {
         Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
         Err(before) => {
             i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
         }
-    }
+    };
+    micros.clamp(CALENDAR.0, CALENDAR.1)
 }
 
 /// The time that many microseconds after 2000, or 1970 if the machine cannot tell it.

@@ -5,6 +5,7 @@
 -- xid: tells with a snapshot whether the row had been committed when the snapshot was taken. It stands
 -- before seq, so a transaction has its number before its rows have theirs, and the sequence gives them
 -- one by one: one that got its number after a row could be seen has only rows of a greater seq.
+-- What the log accepts, each later statement accepts; a refused row has the name of its limit.
 CREATE TABLE outbox.outbox_events (
     xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq               bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -12,12 +13,34 @@ CREATE TABLE outbox.outbox_events (
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     available_at      timestamptz,
     replays           integer     NOT NULL DEFAULT 0,
-    event_type        text        NOT NULL CHECK (event_type <> ''),
+    event_type        text        NOT NULL,
     content_type      text        NOT NULL DEFAULT 'application/json',
     ordering_key      text,
     idempotency_token text,
-    headers           json        CHECK (json_typeof(headers) = 'object'),
-    payload           bytea       NOT NULL
+    headers           json,
+    payload           bytea       NOT NULL,
+    CONSTRAINT event_type_is_1_to_1024_bytes
+        CHECK (octet_length(event_type) BETWEEN 1 AND 1024),
+    CONSTRAINT content_type_is_1_to_1024_bytes
+        CHECK (octet_length(content_type) BETWEEN 1 AND 1024),
+    CONSTRAINT ordering_key_is_at_most_8192_bytes
+        CHECK (octet_length(ordering_key) <= 8192),
+    CONSTRAINT idempotency_token_is_at_most_1024_bytes
+        CHECK (octet_length(idempotency_token) <= 1024),
+    CONSTRAINT headers_are_a_json_object
+        CHECK (json_typeof(headers) = 'object'),
+    -- 1 MiB of names and values, whatever JSON makes of them.
+    CONSTRAINT headers_are_at_most_9_mib_of_json
+        CHECK (octet_length(headers::text) <= 9437184),
+    CONSTRAINT payload_is_at_most_1000000000_bytes
+        CHECK (octet_length(payload) <= 1000000000),
+    -- A time outside is mostly a number of another unit.
+    CONSTRAINT created_at_is_in_the_years_1980_to_9999
+        CHECK (created_at >= '1980-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'),
+    CONSTRAINT available_at_is_in_the_years_1980_to_9999
+        CHECK (available_at >= '1980-01-01 00:00:00+00' AND available_at < '10000-01-01 00:00:00+00'),
+    CONSTRAINT replays_is_0_to_1000000000
+        CHECK (replays BETWEEN 0 AND 1000000000)
 );
 
 -- The log with the lane of each event: those of one ordering key share a lane, and a claim reads a
@@ -148,7 +171,9 @@ CREATE INDEX outbox_retries_due ON outbox.outbox_retries (lane, due_at)
     WHERE due_at IS NOT NULL AND NOT suspect;
 CREATE INDEX outbox_retries_suspect ON outbox.outbox_retries (lane, due_at)
     WHERE due_at IS NOT NULL AND suspect;
-CREATE INDEX outbox_retries_by_key ON outbox.outbox_retries (ordering_key, place)
+-- By the hash of the key: an entry of an index has at most 2704 bytes.
+CREATE INDEX outbox_retries_by_key ON outbox.outbox_retries
+    (hashtextextended(ordering_key, 0), place)
     WHERE ordering_key IS NOT NULL;
 CREATE INDEX outbox_retries_by_id ON outbox.outbox_retries (id);
 
@@ -176,7 +201,8 @@ CREATE TABLE outbox.outbox_dead_letters (
 );
 
 -- The letters that hold their key: events of it at a later place wait until the letter is gone.
-CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters (ordering_key, place)
+CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters
+    (hashtextextended(ordering_key, 0), place)
     WHERE holds;
 
 -- Until when new events are told with NOTIFY, in seconds since 1970, as a worker sleeps. The number is
@@ -238,9 +264,13 @@ BEGIN
                      ELSE hashtextextended(NEW.ordering_key, 0) END & 15;
     NEW.place := (SELECT nextval(s.tableoid::regclass) FROM outbox.outbox_retries_place_seq AS s);
     NEW.due_at := CASE WHEN NOT EXISTS (SELECT FROM outbox.outbox_retries AS r
-                                        WHERE r.ordering_key = NEW.ordering_key)
+                                        WHERE hashtextextended(r.ordering_key, 0)
+                                              = hashtextextended(NEW.ordering_key, 0)
+                                          AND r.ordering_key = NEW.ordering_key)
                         AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                                        WHERE d.ordering_key = NEW.ordering_key AND d.holds)
+                                        WHERE hashtextextended(d.ordering_key, 0)
+                                              = hashtextextended(NEW.ordering_key, 0)
+                                          AND d.ordering_key = NEW.ordering_key AND d.holds)
                        THEN greatest(now(), NEW.available_at, NEW.delayed_until) END;
     RETURN NEW;
 END $outbox$;
@@ -249,26 +279,106 @@ CREATE TRIGGER outbox_retries_move BEFORE UPDATE OF id, ordering_key ON outbox.o
 FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key)
 EXECUTE FUNCTION outbox.outbox_move_retry();
 
+-- xid and seq say where a row stands, so they are what the table gave: a row with others would be passed
+-- over and deleted unread. The trigger below calls this only for a row that differs from what its
+-- session was given last, as all but the last of a COPY do.
+CREATE FUNCTION outbox.outbox_check_place() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
+BEGIN
+    IF current_setting('outbox.renewing', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    IF NEW.xid <> pg_current_xact_id() THEN
+        RAISE check_violation USING
+            MESSAGE = format('outbox: xid is %s, but must be left to its default', NEW.xid),
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'xid';
+    END IF;
+    IF NEW.seq > (SELECT last_value FROM outbox.outbox_events_seq_seq)
+       OR EXISTS (SELECT FROM outbox.outbox_lanes AS l, outbox.outbox_home
+                  WHERE NEW.seq <= l.top AND l.seen_xid <= NEW.xid) THEN
+        RAISE check_violation USING
+            MESSAGE = format('outbox: seq is %s, but must be left to its default', NEW.seq),
+            SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME, COLUMN = 'seq';
+    END IF;
+    RETURN NULL;
+END $outbox$;
+
+-- Rings of transactions that may be prepared: one row for each, which its end takes away.
+CREATE UNLOGGED TABLE outbox.outbox_rings (
+    xid     xid8 PRIMARY KEY,
+    channel text NOT NULL
+);
+
+-- At the end of the transaction, where the server says what ends it. PREPARE TRANSACTION refuses a
+-- transaction that has notified, so its events are found by the next look. SET CONSTRAINTS can call
+-- this before the end: then the statement is neither a commit nor a transaction of its own.
+CREATE FUNCTION outbox.outbox_ring() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
+BEGIN
+    DELETE FROM outbox.outbox_rings WHERE xid = NEW.xid;
+    IF current_query() !~* '\mprepare\s+transaction\M'
+       AND (current_query() ~* '\m(commit|end|call|do)\M'
+            OR transaction_timestamp() = statement_timestamp())
+       AND pg_notification_queue_usage() < 0.5
+    THEN
+        PERFORM pg_notify(NEW.channel, '');
+    END IF;
+    RETURN NULL;
+END $outbox$;
+
+CREATE CONSTRAINT TRIGGER outbox_rings_end AFTER INSERT ON outbox.outbox_rings
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.outbox_ring();
+
 -- Once per statement, and nothing but a look at the alarm while no worker sleeps: a NOTIFY makes commits
--- wait for each other. The function is made here so that it has the name of the sequence in its text.
+-- wait for each other. It never fails a producer: it needs no right of theirs, misses the alarm
+-- without an error, leaves a queue alone that fills up (a full one refuses commits), and where a
+-- transaction can be prepared it leaves the NOTIFY to outbox_ring. The functions are made here so
+-- that they have the names of the sequences in their text.
 DO $outbox$
 DECLARE
-    alarm text := (SELECT quote_literal(quote_ident(n.nspname) || '.' || quote_ident(c.relname))
-                   FROM pg_catalog.pg_class AS c
-                   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                   WHERE c.oid = (SELECT tableoid FROM outbox.outbox_alarm));
+    schema text := (SELECT quote_ident(n.nspname)
+                    FROM pg_catalog.pg_class AS c
+                    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                    WHERE c.oid = (SELECT tableoid FROM outbox.outbox_alarm));
+    alarm text := quote_literal(schema || '.outbox_alarm');
+    numbers text := quote_literal(schema || '.outbox_events_seq_seq') || '::pg_catalog.regclass';
 BEGIN
     EXECUTE $function$
-        CREATE FUNCTION outbox.outbox_wake() RETURNS trigger LANGUAGE plpgsql AS $wake$
+        CREATE FUNCTION outbox.outbox_wake() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER AS $wake$
         BEGIN
-            IF pg_catalog.pg_sequence_last_value($function$ || alarm || $function$)
+            IF pg_catalog.pg_sequence_last_value(
+                   pg_catalog.to_regclass($function$ || alarm || $function$))
                OPERATOR(pg_catalog.>) pg_catalog.date_part('epoch', pg_catalog.clock_timestamp())
             THEN
-                PERFORM pg_catalog.pg_notify(pg_catalog.concat('outbox_', TG_RELID), '');
+                IF pg_catalog.current_setting('max_prepared_transactions')
+                   OPERATOR(pg_catalog.<>) '0'
+                THEN
+                    BEGIN
+                        INSERT INTO outbox.outbox_rings (xid, channel)
+                        VALUES (pg_catalog.pg_current_xact_id(),
+                                pg_catalog.concat('outbox_', TG_RELID))
+                        ON CONFLICT DO NOTHING;
+                    EXCEPTION WHEN OTHERS THEN
+                        NULL; -- The next look finds the event.
+                    END;
+                ELSIF pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5 THEN
+                    PERFORM pg_catalog.pg_notify(pg_catalog.concat('outbox_', TG_RELID), '');
+                END IF;
             END IF;
             RETURN NULL;
         END $wake$ $function$;
+    EXECUTE $trigger$
+        CREATE TRIGGER outbox_events_place AFTER INSERT ON outbox.outbox_events
+        FOR EACH ROW WHEN (
+            NEW.xid <> pg_catalog.pg_current_xact_id()
+            OR NEW.seq > pg_catalog.pg_sequence_last_value($trigger$ || numbers || $trigger$)
+            OR NEW.seq <> pg_catalog.currval($trigger$ || numbers || $trigger$))
+        EXECUTE FUNCTION outbox.outbox_check_place() $trigger$;
 END $outbox$;
+
+-- So that a producer can be asked what its session was given.
+GRANT SELECT ON SEQUENCE outbox.outbox_events_seq_seq TO PUBLIC;
 
 CREATE TRIGGER outbox_events_wake AFTER INSERT ON outbox.outbox_events
 FOR EACH STATEMENT EXECUTE FUNCTION outbox.outbox_wake();
@@ -331,6 +441,9 @@ BEGIN
     END LOOP;
     kept := ARRAY(SELECT e FROM outbox.outbox_events AS e WHERE id = ANY (unread));
     TRUNCATE outbox.outbox_events;
+    -- What is put back keeps its place: outbox_check_place compares it with a number of this session.
+    PERFORM set_config('outbox.renewing', 'on', true), nextval(s.tableoid)
+    FROM outbox.outbox_events_seq_seq AS s;
     INSERT INTO outbox.outbox_events
            (xid, seq, id, created_at, available_at, replays, event_type, content_type, ordering_key,
             idempotency_token, headers, payload)
@@ -344,5 +457,6 @@ END $outbox$;
 -- They run with their owner's rights: nobody puts the one on a table of his own, or holds up the
 -- producers with the others.
 REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_move_event(),
-                       outbox.outbox_move_retry(), outbox.outbox_renew_lanes(),
+                       outbox.outbox_move_retry(), outbox.outbox_check_place(),
+                       outbox.outbox_ring(), outbox.outbox_wake(), outbox.outbox_renew_lanes(),
                        outbox.outbox_renew_events() FROM PUBLIC;

@@ -19,8 +19,8 @@ const APPEND: &str = "append";
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
-/// [`Invalid`](ErrorKind::Invalid) if an event type is empty, a text has a NUL, or a row is larger
-/// than PostgreSQL allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the server is lost.
+/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`] or a payload
+/// is larger than 1,000,000,000 bytes, [`Unavailable`](ErrorKind::Unavailable) if the server is lost.
 ///
 /// # Cancel safety
 ///
@@ -30,10 +30,38 @@ pub async fn append(
     schema: &Schema,
     events: &[Event],
 ) -> Result<(), OutboxError> {
+    insert(connection, schema, events, true).await
+}
+
+/// As [`append`], on a connection that goes through PgBouncer in transaction mode: it leaves no
+/// prepared statement behind. The caller's transaction must have begun, as two statements that
+/// are not in one may reach two servers.
+///
+/// # Errors
+///
+/// As [`append`].
+///
+/// # Cancel safety
+///
+/// As [`append`].
+pub async fn append_through_pgbouncer(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+) -> Result<(), OutboxError> {
+    insert(connection, schema, events, false).await
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+    is_prepared: bool,
+) -> Result<(), OutboxError> {
     if events.is_empty() {
         return Ok(());
     }
-    events.iter().try_for_each(check)?;
+    events.iter().try_for_each(Event::validate)?;
     let headers: Vec<Option<String>> = events
         .iter()
         .map(|event| headers_to_json(&event.headers))
@@ -44,6 +72,7 @@ pub async fn append(
         many(schema, events, headers)
     };
     query
+        .persistent(is_prepared)
         .execute(connection)
         .await
         .map(drop)
@@ -94,30 +123,6 @@ fn in_schema(schema: &Schema, text: &'static str) -> SqlStr {
 
 fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
     events.iter().map(column).collect()
-}
-
-fn check(event: &Event) -> Result<(), OutboxError> {
-    let invalid = |what, value: &str, allowed| {
-        Err(OutboxError::invalid(
-            "postgres", APPEND, what, value, allowed,
-        ))
-    };
-    if event.event_type.is_empty() {
-        let allowed = "a name that is not empty, such as order.placed";
-        return invalid("event type", "", allowed);
-    }
-    let texts = [
-        ("event type", Some(&event.event_type)),
-        ("content type", Some(&event.content_type)),
-        ("ordering key", event.ordering_key.as_ref()),
-        ("idempotency token", event.idempotency_token.as_ref()),
-    ];
-    for (what, text) in texts {
-        if let Some(text) = text.filter(|text| text.contains('\0')) {
-            return invalid(what, text, "text without a NUL");
-        }
-    }
-    Ok(())
 }
 
 /// Headers as the object of strings that the column holds; without any it is empty.

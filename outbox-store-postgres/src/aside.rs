@@ -4,6 +4,7 @@
 use crate::claim::{number, size};
 use crate::draft::Run;
 use crate::settle::{lock_lanes, promote};
+use crate::sql::Statements;
 use crate::{PostgresOutbox, row};
 use outbox_core::{ClaimToken, OutboxError};
 use outbox_driver_postgres::{PgUuid, postgres_error};
@@ -103,6 +104,9 @@ impl PostgresOutbox {
                     return Ok(None);
                 };
                 promote(connection, SET_ASIDE, statements, &keys).await?;
+                if looked.is_end {
+                    look_at_next(connection, statements, token, run, looked.to).await?;
+                }
                 Ok(Some(looked))
             })
             .await
@@ -119,17 +123,15 @@ impl PostgresOutbox {
             .bind(after)
             .bind(number(KEYS));
         let rows = self.driver.fetch(REPAIR, query).await?;
-        let found: Vec<(Option<String>, Option<i16>)> =
-            row::collect(REPAIR, rows, |row| Ok((row.try_get(0)?, row.try_get(1)?)))?;
+        let read = |row: &PgRow| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let found: Vec<(i64, Option<String>, Option<i16>)> = row::collect(REPAIR, rows, read)?;
         let (mut keys, mut lanes) = (BTreeSet::new(), BTreeSet::new());
-        for (key, lane) in found {
-            match lane {
-                Some(lane) => {
-                    keys.extend(key);
-                    lanes.insert(lane);
-                }
-                None => self.memory.repaired_to(key),
+        for (hash, key, lane) in found {
+            if key.is_none() {
+                self.memory.repaired_to(hash);
             }
+            keys.extend(key);
+            lanes.extend(lane);
         }
         if keys.is_empty() {
             return Ok(());
@@ -147,6 +149,34 @@ impl PostgresOutbox {
             })
             .await
     }
+}
+
+/// The window of a lane ends at `to`, and holds nothing but the run: looks at what comes after it.
+async fn look_at_next(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    token: ClaimToken,
+    run: &Run,
+    to: i64,
+) -> Result<(), OutboxError> {
+    let keys: Vec<String> = sqlx::query_scalar(statements.set_aside_next.clone())
+        .bind(PgUuid(*token.as_uuid()))
+        .bind(run.lane)
+        .bind(to)
+        .bind(&run.keys)
+        .bind(number(AHEAD))
+        .bind(number(MOVED))
+        .bind(size(MOVED_BYTES))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(postgres_error(SET_ASIDE))?;
+    promote(
+        connection,
+        SET_ASIDE,
+        statements,
+        &keys.into_iter().collect(),
+    )
+    .await
 }
 
 fn looked(row: &PgRow) -> sqlx::Result<(Looked, BTreeSet<String>)> {

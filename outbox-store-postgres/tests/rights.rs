@@ -151,7 +151,6 @@ async fn a_producer_appends_and_does_nothing_else() {
         "UPDATE outbox.outbox_lanes SET position = 0",
         "DELETE FROM outbox.outbox_dead_letters",
         "SELECT setval('outbox.outbox_alarm', 1)",
-        "SELECT last_value FROM outbox.outbox_events_seq_seq",
         "CREATE TEMPORARY TABLE mine AS SELECT gen_random_uuid() AS id, ''::text AS idempotency_token;
          CREATE TRIGGER forge AFTER INSERT ON mine
          FOR EACH ROW EXECUTE FUNCTION outbox.outbox_take_token()",

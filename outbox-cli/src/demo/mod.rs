@@ -8,6 +8,7 @@ mod sqlite;
 
 use crate::cli::DemoOptions;
 use crate::failure::Failure;
+use crate::log::note;
 use crate::settings::Urls;
 use crate::wiring::{self, Store};
 use broker::Broker;
@@ -37,11 +38,11 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     wiring::migrate(&urls).await?;
     let backend = wiring::open_store(&urls.store, false).await?;
     let heap = wiring::open_heap(&urls.heap).await?;
-    eprintln!(
+    note(format_args!(
         "{} orders go into {}, which is made afresh by each run",
         orders.len(),
         place.name
-    );
+    ));
 
     let began = Instant::now();
     let broker = Broker::default();
@@ -57,7 +58,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     };
     let (relayed, produced) = tokio::join!(relay.run(async { drop(stop.await) }), watch);
     relayed?;
-    report::print(
+    report::report(
         &place.shown,
         place.hides_password,
         &backend,
@@ -101,7 +102,9 @@ async fn follow(
         let backlog = backend.storage.backlog().await?;
         let delivered = broker.record().delays.len();
         let (pending, dead) = (backlog.pending, backlog.dead_letters);
-        eprintln!("  delivered {delivered:>5}   pending {pending:>4}   quarantined {dead:>2}");
+        note(format_args!(
+            "  delivered {delivered:>5}   pending {pending:>4}   quarantined {dead:>2}"
+        ));
         match produced {
             Some(produced) if pending == 0 => return Ok(produced),
             _ if Instant::now() > deadline => {

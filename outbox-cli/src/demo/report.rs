@@ -3,6 +3,7 @@
 use super::broker::Broker;
 use super::shop::Produced;
 use crate::failure::Failure;
+use crate::terminal::print;
 use crate::wiring::Store;
 use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +15,7 @@ use std::time::Duration;
 ///
 /// If a committed event is unaccounted for, one of a rolled-back transaction appeared, or an
 /// order was broken.
-pub(super) async fn print(
+pub(super) async fn report(
     store: &str,
     hides_password: bool,
     backend: &Store,
@@ -30,41 +31,41 @@ pub(super) async fn print(
     let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
     let dead: HashSet<EventId> = letters.iter().map(|letter| letter.id).collect();
 
-    println!();
-    println!(
+    print("")?;
+    print(format_args!(
         "{} orders with {} events in {:.1} s",
         produced.orders,
         produced.committed.len(),
         took.as_secs_f64()
-    );
-    println!("  published     {:>5}", delivered.len());
-    println!("  quarantined   {:>5}", dead.len());
+    ))?;
+    print(format_args!("  published     {:>5}", delivered.len()))?;
+    print(format_args!("  quarantined   {:>5}", dead.len()))?;
     for (reason, count) in reasons(&letters) {
-        println!("     {count:>3} × {reason}");
+        print(format_args!("     {count:>3} × {reason}"))?;
     }
-    println!(
+    print(format_args!(
         "  refusals      {:>5}   each was tried again, or counted until the quarantine",
         record.refused
-    );
-    println!(
+    ))?;
+    print(format_args!(
         "  outage        {:>5}   publishes found the broker away; none was counted",
         record.unavailable
-    );
-    println!("  duplicates    {:>5}", record.duplicates);
-    println!(
+    ))?;
+    print(format_args!("  duplicates    {:>5}", record.duplicates))?;
+    print(format_args!(
         "  rolled back   {:>5}   events, of which none may appear",
         produced.rolled_back.len()
-    );
+    ))?;
     let mut delays: Vec<Duration> = record.delays.values().copied().collect();
     delays.sort_unstable();
     let ms = |share: f64| percentile(&delays, share).as_secs_f64() * 1e3;
-    println!(
+    print(format_args!(
         "  delay from append to publish: p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
         ms(0.50),
         ms(0.95),
         ms(0.99),
         ms(1.0)
-    );
+    ))?;
 
     let mut faults: Vec<String> = record.disorder.clone();
     let committed: HashSet<EventId> = produced.committed.iter().copied().collect();
@@ -85,12 +86,11 @@ pub(super) async fn print(
     if !faults.is_empty() {
         return Err(Failure::Failed(faults.join("\n")));
     }
-    println!(
+    print(format_args!(
         "  order kept for {} customers; every committed event is accounted for",
         record.keys()
-    );
-    next_steps(store, hides_password, &letters);
-    Ok(())
+    ))?;
+    next_steps(store, hides_password, &letters)
 }
 
 fn reasons(letters: &[DeadLetter]) -> BTreeMap<&str, usize> {
@@ -118,16 +118,18 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) {
+fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) -> Result<(), Failure> {
     let Some(letter) = letters.first() else {
-        return;
+        return Ok(());
     };
     let id = letter.id;
     let store = quoted(store);
-    println!();
-    println!("What next:");
+    print("")?;
+    print("What next:")?;
     if hides_password {
-        println!("  export PGPASSWORD=…   # the password, which is not shown");
+        print(format_args!(
+            "  export PGPASSWORD=…   # the password, which is not shown"
+        ))?;
     }
     for command in [
         format!("dlq list --store {store}"),
@@ -136,8 +138,9 @@ fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) {
         format!("relay --store {store} --to stdout:// --drain"),
         format!("status --store {store}"),
     ] {
-        println!("  cargo run -q -p outbox-cli -- {command}");
+        print(format_args!("  cargo run -q -p outbox-cli -- {command}"))?;
     }
+    Ok(())
 }
 
 /// As a shell takes it: zsh would look for files that match a `?`.

@@ -5,8 +5,10 @@ use super::pages::{PAGE, Pages};
 use super::report::Report;
 use crate::cli::{ChangeOptions, PurgeOptions, ReplayOptions};
 use crate::failure::Failure;
+use crate::log::note;
 use crate::wiring;
 use outbox_core::{DeadLetterFilter, DeadLetters, DlqHeap, ErrorKind, EventId};
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
@@ -53,26 +55,38 @@ impl Change {
         }
     }
 
-    /// Changes what is still there of these letters, and says which it was.
+    /// Changes what is still there of these dead letters, which may take several calls, and reports
+    /// each of them.
     async fn apply(
         &self,
         letters: &dyn DeadLetters,
-        ids: &[EventId],
-    ) -> Result<Vec<EventId>, Failure> {
-        let filter = DeadLetterFilter::ids(ids.iter().copied());
-        let changed = match self {
-            // The new budget of attempts begins with an empty count, so the heap forgets first.
-            Self::Replay(heap) => {
-                heap.forget(ids).await?;
-                letters.replay(&filter, ids.len()).await
-            }
-            Self::Purge => letters.purge(&filter, ids.len()).await,
-        };
-        match changed {
-            // None of these letters can be replayed now; the others can.
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(Vec::new()),
-            changed => Ok(changed?),
+        mut ids: Vec<EventId>,
+        changed: &mut impl FnMut(&[EventId]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        // The new budget of attempts begins with an empty count, so the heap forgets first.
+        if let Self::Replay(heap) = self {
+            heap.forget(&ids).await?;
         }
+        while !ids.is_empty() {
+            let filter = DeadLetterFilter::ids(ids.iter().copied());
+            let done = match self {
+                Self::Replay(_) => letters.replay(&filter, ids.len()).await,
+                Self::Purge => letters.purge(&filter, ids.len()).await,
+            };
+            let done: HashSet<EventId> = match done {
+                // None of these can be replayed now; the others can.
+                Err(error) if error.kind() == ErrorKind::Conflict => return Ok(()),
+                done => done?.into_iter().collect(),
+            };
+            if done.is_empty() {
+                return Ok(());
+            }
+            // An event that was replayed and is dead again has the same id, and stays.
+            let (done, rest) = ids.into_iter().partition(|id| done.contains(id));
+            ids = rest;
+            changed(&done)?;
+        }
+        Ok(())
     }
 }
 
@@ -95,8 +109,11 @@ impl<'a> Run<'a> {
         change: &'a Change,
         options: &'a ChangeOptions,
     ) -> Result<Self, Failure> {
-        for id in &options.ids {
-            if letters.find(*id).await?.is_none() {
+        for ids in options.ids.chunks(PAGE) {
+            let filter = DeadLetterFilter::ids(ids.iter().copied());
+            let found = letters.list(&filter, None, PAGE).await?;
+            let found: HashSet<EventId> = found.iter().map(|letter| letter.id).collect();
+            if let Some(id) = ids.iter().find(|id| !found.contains(id)) {
                 return Err(missing(*id));
             }
         }
@@ -143,13 +160,19 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             let ids: Vec<EventId> = page.iter().map(|letter| letter.id).collect();
-            report.add(&if self.options.dry_run {
-                ids
+            let several = self.count > PAGE;
+            let mut add = |ids: &[EventId]| {
+                let page_is_parted = ids.len() < page.len();
+                report.add(ids)?;
+                if several || page_is_parted {
+                    note(format_args!("{} of {}", report.count(), self.count));
+                }
+                Ok(())
+            };
+            if self.options.dry_run {
+                add(&ids)?;
             } else {
-                self.change.apply(self.letters, &ids).await?
-            })?;
-            if self.count > PAGE {
-                eprintln!("{} of {}", pages.read(), self.count);
+                self.change.apply(self.letters, ids, &mut add).await?;
             }
         }
     }
@@ -173,8 +196,9 @@ fn confirm(count: usize) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Input(refused.to_owned()));
     }
-    eprint!("purge {count} dead letters for good? [y/N] ");
-    std::io::stderr().flush()?;
+    // Nobody can answer a question that cannot be written.
+    let mut out = std::io::stderr();
+    write!(out, "purge {count} dead letters for good? [y/N] ").and_then(|()| out.flush())?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

@@ -4,10 +4,11 @@ use super::letter;
 use super::pages::PAGE;
 use crate::cli::ExportOptions;
 use crate::failure::Failure;
+use crate::log::note;
 use crate::wiring::{self, Destination};
 use outbox_core::{ClaimLimit, DeadLetterFilter, DeadLetters};
 use std::fmt::Display;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
@@ -21,10 +22,13 @@ pub(super) async fn run(options: &ExportOptions) -> Result<(), Failure> {
         filter: &filter,
     };
     let count = match destination {
-        Destination::Stdout => letters.write(&mut std::io::stdout()).await?,
+        Destination::Stdout => {
+            let mut out = std::io::stdout();
+            letters.write(&mut out, Failure::of_stdout).await?
+        }
         Destination::File(path) => to_file(&letters, Path::new(path)).await?,
     };
-    eprintln!("exported: {count}");
+    note(format_args!("exported: {count}"));
     Ok(())
 }
 
@@ -40,8 +44,12 @@ async fn to_file(letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
         _ => Path::new("."),
     };
     let mut file = NamedTempFile::new_in(folder).map_err(|error| refused(&error))?;
-    let count = letters.write(&mut file).await?;
-    file.as_file().sync_all()?;
+    let failed = |error| {
+        let path = path.display();
+        Failure::Failed(format!("cannot export to {path}: {error}"))
+    };
+    let count = letters.write(&mut file, failed).await?;
+    file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path)
         .map_err(|error| refused(&error.error))?;
     Ok(count)
@@ -54,7 +62,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn write(&self, out: &mut impl Write) -> Result<usize, Failure> {
+    /// Writes a line each; `failed` says what cannot be written to.
+    async fn write(
+        &self,
+        out: &mut impl Write,
+        failed: impl Fn(io::Error) -> Failure,
+    ) -> Result<usize, Failure> {
         let mut out = BufWriter::new(out);
         let (mut count, mut after) = (0, None);
         loop {
@@ -63,12 +76,12 @@ impl Walk<'_> {
                 .export(self.filter, after, PAGE, ClaimLimit::BYTES)
                 .await?;
             let Some((last, _)) = page.last() else {
-                out.flush()?;
+                out.flush().map_err(failed)?;
                 return Ok(count);
             };
             after = Some(last.position);
             for (letter, event) in &page {
-                writeln!(out, "{}", letter::json(letter, event)?)?;
+                writeln!(out, "{}", letter::json(letter, event)?).map_err(&failed)?;
             }
             count += page.len();
         }

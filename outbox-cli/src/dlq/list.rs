@@ -4,6 +4,7 @@ use super::letter;
 use super::pages::Pages;
 use crate::cli::ListOptions;
 use crate::failure::Failure;
+use crate::log::note;
 use crate::terminal::{line, print};
 use crate::time::seconds;
 use crate::wiring;
@@ -30,8 +31,8 @@ pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
     }
     if !options.json {
         match last.filter(|_| count == options.limit) {
-            Some(last) => eprintln!("more: --after {last}"),
-            None => eprintln!("{count} dead letters"),
+            Some(last) => note(format_args!("more: --after {last}")),
+            None => note(format_args!("{count} dead letters")),
         }
     }
     Ok(())

@@ -2,9 +2,9 @@
 
 use crate::cli::ChangeOptions;
 use crate::failure::Failure;
-use crate::terminal::print;
+use crate::log::note;
+use crate::terminal::{print, write};
 use outbox_core::EventId;
-use std::io::{self, Write};
 
 /// A line for each id, or one JSON object: `{"replayed":["…"],"dry_run":false}`.
 pub(super) struct Report {
@@ -17,9 +17,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn begin(done: &'static str, options: &ChangeOptions) -> Result<Self, Failure> {
         if options.json {
-            write!(io::stdout(), "{{\"{done}\":[")?;
-            // A reader that has gone is found out before anything is changed.
-            io::stdout().flush()?;
+            // A reader that is gone is noticed before anything is changed.
+            write(format_args!("{{\"{done}\":["))?;
         }
         Ok(Self {
             done,
@@ -36,7 +35,7 @@ impl Report {
         for (number, id) in (before..).zip(ids) {
             if self.json {
                 let comma = if number == 0 { "" } else { "," };
-                write!(io::stdout(), "{comma}\"{id}\"")?;
+                write(format_args!("{comma}\"{id}\""))?;
             } else {
                 print(id)?;
             }
@@ -54,7 +53,7 @@ impl Report {
             return print(format_args!("],\"dry_run\":{}}}", self.dry_run));
         }
         let would = if self.dry_run { "would be " } else { "" };
-        eprintln!("{would}{}: {}", self.done, self.count);
+        note(format_args!("{would}{}: {}", self.done, self.count));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::StatsOptions;
 use crate::failure::Failure;
+use crate::log::note;
 use crate::terminal::{line, print};
 use crate::time::seconds;
 use crate::wiring;
@@ -33,7 +34,10 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     }
     if !options.json {
         let letters: u64 = groups.iter().map(|group| group.count).sum();
-        eprintln!("{letters} dead letters in {} groups", groups.len());
+        note(format_args!(
+            "{letters} dead letters in {} groups",
+            groups.len()
+        ));
     }
     Ok(())
 }

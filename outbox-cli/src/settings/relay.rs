@@ -25,6 +25,10 @@ pub(crate) struct RelaySettings {
     #[arg(long, env = "OUTBOX_HOLD_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) hold_keys: Option<bool>,
+    /// With --drain: give up when the store or the destination has failed for so long
+    /// [default: 1min]
+    #[arg(long, env = "OUTBOX_DRAIN_TIMEOUT", value_name = "TIME")]
+    pub(crate) drain_timeout: Option<Period>,
     /// Events per claim [default: 100]
     #[arg(long, env = "OUTBOX_BATCH_SIZE", value_name = "EVENTS")]
     batch_size: Option<usize>,
@@ -78,6 +82,7 @@ impl RelaySettings {
         Self {
             to: self.to.or(other.to),
             hold_keys: self.hold_keys.or(other.hold_keys),
+            drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
             batch_bytes: self.batch_bytes.or(other.batch_bytes),
             lease: self.lease.or(other.lease),

@@ -4,10 +4,12 @@
 mod bad_input;
 mod changes;
 mod dead_letters;
+mod destinations;
 mod heap;
 mod hold_keys;
 mod migrate;
 mod newcomer;
+mod outputs;
 mod postgres;
 mod redis;
 mod settings;

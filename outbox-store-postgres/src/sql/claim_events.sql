@@ -6,7 +6,7 @@
 -- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
 -- others. A row
 -- that must wait (it is delayed, or behind an event or a dead letter of its key) is given without its
--- payload. ends: the lane has no more rows in its window; a lane without a row has none at all.
+-- payload. found: rows that were looked at. ends: the lane has no more rows in its window; a lane without a row has none at all.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- where the rows do that were not seen before (looked for in their order, so that the index is used
@@ -88,7 +88,8 @@ marked AS (
 )
 SELECT t.lane, e.seq, e.id, e.event_type, CASE WHEN NOT w.waits THEN e.payload END AS payload,
        e.content_type, CASE WHEN NOT w.waits THEN e.headers END AS headers, e.ordering_key,
-       e.idempotency_token, e.created_at, e.available_at, w.waits, true AS fits, t.ends
+       e.idempotency_token, e.created_at, e.available_at, w.waits, true AS fits, t.ends,
+       (SELECT count(*) FROM found) AS found
 FROM taken AS t
 LEFT JOIN chosen AS e ON e.lane = t.lane
 CROSS JOIN LATERAL (
@@ -99,10 +100,12 @@ CROSS JOIN LATERAL (
                             OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
         THEN false
         ELSE coalesce((SELECT true FROM outbox.outbox_retries AS r
-                       WHERE r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
+                       WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
                        ORDER BY r.place LIMIT 1),
                       (SELECT true FROM outbox.outbox_dead_letters AS d
-                       WHERE d.ordering_key = e.ordering_key AND d.holds
+                       WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND d.ordering_key = e.ordering_key AND d.holds
                        ORDER BY d.place LIMIT 1),
                       false)
     END AS waits

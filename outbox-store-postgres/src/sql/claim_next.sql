@@ -21,7 +21,8 @@ taken AS (
 SELECT t.lane, e.seq, e.id, e.event_type,
        CASE WHEN e.fits AND NOT w.waits THEN e.payload END AS payload, e.content_type,
        CASE WHEN e.fits AND NOT w.waits THEN e.headers END AS headers, e.ordering_key,
-       e.idempotency_token, e.created_at, e.available_at, w.waits, e.fits, true AS ends
+       e.idempotency_token, e.created_at, e.available_at, w.waits, e.fits, true AS ends,
+       0::bigint AS found
 FROM taken AS t
 LEFT JOIN LATERAL (
     SELECT *,
@@ -48,10 +49,12 @@ CROSS JOIN LATERAL (
                             OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
         THEN false
         ELSE coalesce((SELECT true FROM outbox.outbox_retries AS r
-                       WHERE r.ordering_key = e.ordering_key
+                       WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND r.ordering_key = e.ordering_key
                        ORDER BY r.place LIMIT 1),
                       (SELECT true FROM outbox.outbox_dead_letters AS d
-                       WHERE d.ordering_key = e.ordering_key AND d.holds
+                       WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
+                         AND d.ordering_key = e.ordering_key AND d.holds
                        ORDER BY d.place LIMIT 1),
                       false)
     END AS waits

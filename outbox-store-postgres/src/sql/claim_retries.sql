@@ -42,15 +42,18 @@ runs AS (
                     OR r.lane = h.lane AND NOT r.suspect
                        AND coalesce(r.available_at <= now(), true)
                        AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                                       WHERE d.holds AND d.ordering_key = r.ordering_key
-                                         AND d.place < r.place))
+                                       WHERE d.holds AND d.place < r.place
+                                         AND hashtextextended(d.ordering_key, 0)
+                                             = hashtextextended(r.ordering_key, 0)
+                                         AND d.ordering_key = r.ordering_key))
                OVER (PARTITION BY h.place ORDER BY r.place) AS ready
     FROM heads AS h
     CROSS JOIN LATERAL (
         SELECT * FROM outbox.outbox_retries AS r WHERE r.place = h.place
         UNION ALL
         (SELECT * FROM outbox.outbox_retries AS r
-         WHERE r.ordering_key = h.ordering_key AND r.place > h.place
+         WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(h.ordering_key, 0)
+           AND r.ordering_key = h.ordering_key AND r.place > h.place
          ORDER BY r.place
          LIMIT $2 - 1)
     ) AS r

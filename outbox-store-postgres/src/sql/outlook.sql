@@ -1,4 +1,4 @@
--- What a claim may find now, in how many microseconds the next may become due, the oldest
+-- What a claim may find now, in how many microseconds the next may become due (a day at most), the oldest
 -- transaction that is open, and whether the answer can be relied on: this is the server that was
 -- checked (see outbox_home), and all lanes are there.
 SELECT EXISTS (
@@ -14,7 +14,8 @@ SELECT EXISTS (
        coalesce(min(n.due_at) FILTER (WHERE n.suspect) <= now(), false) AS suspects,
        coalesce(min(n.leased_until) <= now(), false) AS lost,
        ceil(1000000 * extract(epoch FROM
-           least(min(n.due_at), min(n.leased_until)) - now()))::bigint AS next_in,
+           greatest(now(), least(min(n.due_at), min(n.leased_until), now() + '1 day')) - now()
+       ))::bigint AS next_in,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open,
        (SELECT count(*) = 16 FROM outbox.outbox_lanes, outbox.outbox_home
         WHERE top <= last_value) AS at_home

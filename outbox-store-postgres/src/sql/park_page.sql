@@ -32,10 +32,12 @@ page AS MATERIALIZED (
 keys AS MATERIALIZED (
     SELECT k.ordering_key,
            coalesce((SELECT true FROM outbox.outbox_retries AS r
-                     WHERE r.ordering_key = k.ordering_key
+                     WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(k.ordering_key, 0)
+                       AND r.ordering_key = k.ordering_key
                      ORDER BY r.place LIMIT 1),
                     (SELECT true FROM outbox.outbox_dead_letters AS d
-                     WHERE d.ordering_key = k.ordering_key AND d.holds
+                     WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(k.ordering_key, 0)
+                       AND d.ordering_key = k.ordering_key AND d.holds
                      ORDER BY d.place LIMIT 1),
                     false) AS is_blocked
     FROM (SELECT DISTINCT ordering_key FROM page WHERE ordering_key IS NOT NULL) AS k

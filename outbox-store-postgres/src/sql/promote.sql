@@ -4,11 +4,13 @@
 WITH first AS MATERIALIZED (
     SELECT f.place, f.due_at,
            EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                   WHERE d.holds AND d.ordering_key = k.key AND d.place < f.place) AS is_held
+                   WHERE d.holds AND d.place < f.place AND d.ordering_key = k.key
+                     AND hashtextextended(d.ordering_key, 0) = hashtextextended(k.key, 0)) AS is_held
     FROM unnest($1::text[]) AS k (key)
     CROSS JOIN LATERAL (
         SELECT place, due_at FROM outbox.outbox_retries
-        WHERE ordering_key = k.key
+        WHERE hashtextextended(ordering_key, 0) = hashtextextended(k.key, 0)
+          AND ordering_key = k.key
         ORDER BY place
         LIMIT 1
     ) AS f

@@ -1,26 +1,31 @@
 -- Keys whose first waiting event has no time although no dead letter holds it: somebody deleted or
--- changed what was before it by hand. Looks at $2 keys from the key $1. Gives each of them with its
--- lane, then the last key that was looked at, with none.
-WITH RECURSIVE keys AS (
-    (SELECT ordering_key FROM outbox.outbox_retries
-     WHERE ordering_key >= $1 ORDER BY ordering_key LIMIT 1)
+-- changed what was before it by hand. Looks at $2 keys from the one whose hash is $1 (of two keys with
+-- one hash only at the first). Gives the hash of each of them, the key and its lane, then the hash after
+-- which to look next, with no key.
+WITH RECURSIVE hashes AS (
+    (SELECT hashtextextended(ordering_key, 0) AS hash FROM outbox.outbox_retries
+     WHERE ordering_key IS NOT NULL AND hashtextextended(ordering_key, 0) >= $1
+     ORDER BY hashtextextended(ordering_key, 0) LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.ordering_key FROM outbox.outbox_retries AS r
-            WHERE r.ordering_key > k.ordering_key ORDER BY r.ordering_key LIMIT 1)
-    FROM keys AS k
-    WHERE k.ordering_key IS NOT NULL
+    SELECT (SELECT hashtextextended(r.ordering_key, 0) FROM outbox.outbox_retries AS r
+            WHERE r.ordering_key IS NOT NULL AND hashtextextended(r.ordering_key, 0) > h.hash
+            ORDER BY hashtextextended(r.ordering_key, 0) LIMIT 1)
+    FROM hashes AS h
+    WHERE h.hash IS NOT NULL
 ),
 looked AS MATERIALIZED (
-    SELECT ordering_key FROM keys WHERE ordering_key IS NOT NULL LIMIT $2
+    SELECT hash FROM hashes WHERE hash IS NOT NULL LIMIT $2
 )
-SELECT l.ordering_key, f.lane
+SELECT l.hash, f.ordering_key, f.lane
 FROM looked AS l
 CROSS JOIN LATERAL (
-    SELECT place, lane, due_at FROM outbox.outbox_retries AS r
-    WHERE r.ordering_key = l.ordering_key ORDER BY r.place LIMIT 1
+    SELECT place, ordering_key, lane, due_at FROM outbox.outbox_retries AS r
+    WHERE r.ordering_key IS NOT NULL AND hashtextextended(r.ordering_key, 0) = l.hash
+    ORDER BY r.place LIMIT 1
 ) AS f
 WHERE f.due_at IS NULL
   AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                  WHERE d.holds AND d.ordering_key = l.ordering_key AND d.place < f.place)
+                  WHERE d.holds AND hashtextextended(d.ordering_key, 0) = l.hash
+                    AND d.ordering_key = f.ordering_key AND d.place < f.place)
 UNION ALL
-SELECT max(ordering_key), NULL FROM looked HAVING count(*) = $2
+SELECT max(hash), NULL, NULL FROM looked HAVING count(*) = $2

@@ -1,0 +1,201 @@
+use super::super::Ndjson;
+use super::*;
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use outbox_conformance::transport::TransportFixture;
+use outbox_core::{Event, Transport};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use tempfile::TempDir;
+
+/// A file in a folder of its own, with one writer, as the lock demands.
+struct FileFixture {
+    path: PathBuf,
+    transport: Arc<Ndjson<LineFile>>,
+    _folder: TempDir,
+}
+
+impl FileFixture {
+    fn new() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("events.ndjson");
+        let transport = Arc::new(Ndjson::new(LineFile::open(&path).expect("a file")));
+        Self {
+            path,
+            transport,
+            _folder: folder,
+        }
+    }
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().expect(name).to_owned()
+}
+
+fn parse(line: &str) -> Event {
+    let value: Value = serde_json::from_str(line).expect("a line of JSON");
+    let raw: std::collections::HashMap<String, Box<RawValue>> =
+        serde_json::from_str(line).expect("an object");
+    let payload = match raw.get("payload") {
+        Some(json) => json.get().as_bytes().to_vec(),
+        None => STANDARD
+            .decode(text(&value, "payload_base64"))
+            .expect("base64"),
+    };
+    let mut event = Event::new(text(&value, "type"), payload)
+        .id(text(&value, "id").parse().expect("an id"))
+        .content_type(text(&value, "content_type"))
+        .created_at(humantime::parse_rfc3339(&text(&value, "created_at")).expect("a time"));
+    event.headers = serde_json::from_value(value["headers"].clone()).expect("headers");
+    event.ordering_key = value["key"].as_str().map(str::to_owned);
+    event
+}
+
+#[async_trait]
+impl TransportFixture for FileFixture {
+    async fn transport(&self) -> Arc<dyn Transport> {
+        self.transport.clone()
+    }
+
+    async fn received(&self) -> Vec<Event> {
+        std::fs::read_to_string(&self.path)
+            .expect("the file")
+            .lines()
+            .map(parse)
+            .collect()
+    }
+}
+
+outbox_conformance::transport_suite!(file, FileFixture::new(), delivery);
+
+#[test]
+fn the_torn_line_of_a_killed_relay_is_cut() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("events.ndjson");
+    let long = "x".repeat(20_000);
+    for torn in ["{", "{\"id\":\"0190", &format!("{{\"id\":\"{long}")] {
+        std::fs::write(&path, format!("{{\"id\":\"whole\"}}\n{torn}")).unwrap();
+        drop(LineFile::open(&path).unwrap());
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            "{\"id\":\"whole\"}\n"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_not_of_a_relay_is_refused_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "one\nmy notes").unwrap();
+    let failure = LineFile::open(&path).unwrap_err().to_string();
+    assert!(failure.contains("notes.txt"), "{failure}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nmy notes");
+}
+
+#[test]
+fn a_second_relay_on_one_file_is_refused() {
+    let fixture = FileFixture::new();
+    let failure = LineFile::open(&fixture.path).unwrap_err().to_string();
+    assert!(failure.contains("another relay"), "{failure}");
+}
+
+/// Reads the file and removes it, as something that rotates it may.
+fn take(path: &Path, aside: &Path) -> String {
+    if std::fs::rename(path, aside).is_err() {
+        return String::new();
+    }
+    let text = std::fs::read_to_string(aside).expect("the file");
+    std::fs::remove_file(aside).expect("removed");
+    text
+}
+
+#[test]
+fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
+    const LINES: usize = 100;
+    let folder = TempDir::new().unwrap();
+    let (path, aside) = (folder.path().join("events"), folder.path().join("aside"));
+    let mut file = LineFile::open(&path).unwrap();
+    let writes_on = AtomicBool::new(true);
+    let taken = std::thread::scope(|scope| {
+        let taker = scope.spawn(|| {
+            let mut taken = String::new();
+            while writes_on.load(SeqCst) {
+                taken += &take(&path, &aside);
+            }
+            taken
+        });
+        for number in 0..LINES {
+            let line = format!("{{\"id\":\"{number}\"}}\n");
+            // It may be moved too often for one call.
+            while file.write(line.as_bytes()).is_err() {}
+        }
+        writes_on.store(false, SeqCst);
+        taker.join().unwrap()
+    });
+    let all = taken + &take(&path, &aside);
+    let lines: BTreeSet<&str> = all.lines().collect();
+    assert_eq!(lines.len(), LINES);
+}
+
+#[test]
+fn a_file_that_is_removed_renamed_or_truncated_gets_the_next_lines_under_its_name() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path().join("logs");
+    let path = folder.join("events");
+    std::fs::create_dir(&folder).unwrap();
+    let mut file = LineFile::open(&path).unwrap();
+    let changes: &[&dyn Fn()] = &[
+        &|| std::fs::remove_file(&path).unwrap(),
+        &|| std::fs::rename(&path, folder.join("events.1")).unwrap(),
+        &|| std::fs::write(&path, "").unwrap(),
+        &|| std::fs::write(&path, "{\"id\":\"torn").unwrap(),
+        &|| {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "{\"id\":\"torn").unwrap();
+        },
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        file.write(b"{\"id\":\"before\"}\n").unwrap();
+        change();
+        file.write(b"{\"id\":\"after\"}\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("{\"id\":\"after\"}\n"), "{number}: {text}");
+        assert!(
+            text.lines().all(|line| line.ends_with('}')),
+            "{number}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_is_removed_fails_each_write_until_it_is_back() {
+    let folder = TempDir::new().unwrap();
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let mut file = LineFile::open(&logs.join("events")).unwrap();
+    std::fs::remove_dir_all(&logs).unwrap();
+    let error = file.write(b"{\"id\":\"1\"}\n").unwrap_err().to_string();
+    assert!(error.contains("logs/events"), "{error}");
+    std::fs::create_dir(&logs).unwrap();
+    file.write(b"{\"id\":\"1\"}\n").unwrap();
+    let text = std::fs::read_to_string(logs.join("events")).unwrap();
+    assert_eq!(text, "{\"id\":\"1\"}\n");
+}
+
+#[test]
+fn a_file_that_another_relay_has_put_in_the_place_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("events");
+    let mut file = LineFile::open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let other = LineFile::open(&path).unwrap();
+    let error = file.write(b"{\"id\":\"1\"}\n").unwrap_err().to_string();
+    assert!(error.contains("another relay"), "{error}");
+    drop(other);
+    file.write(b"{\"id\":\"1\"}\n").unwrap();
+}

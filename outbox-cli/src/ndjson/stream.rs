@@ -1,0 +1,142 @@
+//! Lines to what has no end to append to and no disk to sync: stdout, a FIFO, a device or a socket.
+
+use super::Sink;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, mem, thread};
+
+/// Between two tries of a write to what does not block and is full.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A stream has taken responsibility when the bytes are in it.
+pub(crate) struct LineStream {
+    place: Place,
+    open: Option<Box<dyn Write + Send>>,
+    /// The end of a line of which a failed write left the beginning in the stream.
+    rest: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Stdout,
+    /// A FIFO or a device. To open a FIFO waits for a reader.
+    Node(PathBuf),
+    #[cfg(unix)]
+    Socket(PathBuf),
+}
+
+impl LineStream {
+    pub(crate) fn stdout() -> Self {
+        Self::at(Place::Stdout)
+    }
+
+    pub(crate) fn node(path: PathBuf) -> Self {
+        Self::at(Place::Node(path))
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn socket(path: PathBuf) -> Self {
+        Self::at(Place::Socket(path))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            open: None,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Writes all, or keeps what is missing of a line that is begun. `is_torn` says whether the bytes
+    /// begin with the end of one.
+    fn write_all(&mut self, mut bytes: &[u8], mut is_torn: bool) -> io::Result<()> {
+        let out = match &mut self.open {
+            Some(out) => out,
+            closed => closed.insert(self.place.open()?),
+        };
+        while !bytes.is_empty() {
+            match out.write(bytes) {
+                Ok(count) if count > 0 => {
+                    is_torn = bytes[count - 1] != b'\n';
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+                failed => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n');
+                    let end = end.filter(|_| is_torn).map_or(0, |end| end + 1);
+                    self.rest = bytes[..end].to_vec();
+                    return Err(failed.err().unwrap_or(ErrorKind::WriteZero.into()));
+                }
+            }
+        }
+        out.flush()
+    }
+
+    /// Stdout stays as it is. All else is opened again by the next write, perhaps for another reader,
+    /// who has nothing of a line that was begun.
+    fn failed(&mut self, error: io::Error) -> io::Error {
+        let path = match &self.place {
+            Place::Stdout => return error,
+            Place::Node(path) => path,
+            #[cfg(unix)]
+            Place::Socket(path) => path,
+        };
+        self.open = None;
+        if matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+        ) {
+            self.rest.clear();
+        }
+        io::Error::other(format!("cannot write to {path:?}: {error}"))
+    }
+}
+
+impl Sink for LineStream {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        let mut bytes = mem::take(&mut self.rest);
+        let is_torn = !bytes.is_empty();
+        bytes.extend_from_slice(lines);
+        self.write_all(&bytes, is_torn)
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Nothing of it is kept that could be another by now.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Place {
+    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match self {
+            Self::Stdout => stdout()?,
+            Self::Node(path) => Box::new(OpenOptions::new().write(true).open(path)?),
+            #[cfg(unix)]
+            Self::Socket(path) => Box::new(std::os::unix::net::UnixStream::connect(path)?),
+        })
+    }
+}
+
+/// Without a buffer, so that it is known how much of a line was written.
+#[cfg(unix)]
+fn stdout() -> io::Result<Box<dyn Write + Send>> {
+    use std::os::fd::AsFd;
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(Box::new(std::fs::File::from(stdout)))
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "as on Unix")]
+fn stdout() -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(io::stdout()))
+}
+
+impl fmt::Debug for LineStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LineStream").field(&self.place).finish()
+    }
+}

@@ -1,0 +1,47 @@
+//! Whether a destination takes anything.
+
+use outbox_core::PublishError;
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Since when a destination has taken nothing, although it was asked to.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The begin of the first publish that did not succeed.
+    since: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Progress {
+    pub(super) fn begin(&self) {
+        self.state().since.get_or_insert_with(Instant::now);
+    }
+
+    pub(super) fn end(&self, answers: &[Result<(), PublishError>]) {
+        let mut state = self.state();
+        if answers.iter().any(Result::is_ok) {
+            *state = State::default();
+        }
+        let error = answers.iter().find_map(|answer| answer.as_ref().err());
+        if let Some(error) = error {
+            let cause = error.source().map(ToString::to_string);
+            state.error = Some(cause.unwrap_or_else(|| error.to_string()));
+        }
+    }
+
+    /// What the destination says, if it has taken nothing for so long.
+    pub(crate) fn is_stuck(&self, limit: Duration) -> Option<String> {
+        let state = self.state();
+        let is_over = state.since.is_some_and(|since| since.elapsed() >= limit);
+        let silent = || "it does not answer".to_owned();
+        is_over.then(|| state.error.clone().unwrap_or_else(silent))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
