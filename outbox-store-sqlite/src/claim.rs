@@ -128,7 +128,8 @@ struct Draft<'c> {
     /// What must not be claimed twice, until the end of each lease.
     in_flight: HashMap<i64, i64>,
     taken: Vec<Taken>,
-    /// Bytes of the events that were read.
+    /// Events that were read, and their bytes.
+    reads: usize,
     read: usize,
     held: HashMap<Key, Held>,
     /// There is more to look at.
@@ -145,6 +146,7 @@ pub(crate) fn claim(connection: &Connection, order: Order) -> Result<Step> {
         cursor: cursor(connection)?,
         in_flight: in_flight(connection)?,
         taken: Vec::new(),
+        reads: 0,
         read: 0,
         held: HashMap::new(),
         unfinished: false,
@@ -279,11 +281,11 @@ impl Draft<'_> {
 
     /// Whether nothing more can be taken, or nothing more may be read.
     fn is_full(&self, room: Room) -> bool {
-        self.taken.len() >= room.events || (self.read > 0 && self.read >= room.bytes)
+        self.taken.len() >= room.events || (self.reads > 0 && self.read >= room.bytes)
     }
 
     fn fits(&self, size: usize, room: Room) -> bool {
-        (self.read == 0 && room.oversize) || self.read.saturating_add(size) <= room.bytes
+        (self.reads == 0 && room.oversize) || self.read.saturating_add(size) <= room.bytes
     }
 
     /// Shows the events of a key behind `after` that the cursor has passed, in order, until `visit`
@@ -390,6 +392,7 @@ impl Draft<'_> {
 
     /// Reads the event and adds it to the claim, or sets it aside if it cannot be read.
     fn take(&mut self, held: &mut Held, row: &Row) -> Result<bool> {
+        self.reads += 1;
         self.read = self.read.saturating_add(row.size);
         let is_first = held.taken == 0;
         match self.load(row.seq)? {

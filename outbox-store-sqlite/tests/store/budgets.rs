@@ -95,3 +95,17 @@ async fn a_long_run_that_must_wait_hides_nothing_and_is_passed_over_once() {
     place.clock.advance(Duration::from_secs(60));
     assert_eq!(place.claim(100).await.events.len(), 100);
 }
+
+#[tokio::test]
+async fn an_event_without_bytes_leaves_no_room_for_one_that_is_too_large() {
+    let place = Place::new().await;
+    let sizes = [0, 0, 2000, 0];
+    place.append(&sizes.map(|size| Event::new("t", vec![b'x'; size])));
+    for expected in [2, 1, 1] {
+        let limit = ClaimLimit::events(10).bytes(1000);
+        let claim = place.store.claim(limit, Duration::from_secs(9)).await;
+        let claim = claim.unwrap();
+        assert_eq!(claim.events.len(), expected);
+        place.settle_all(&claim, &Outcome::Published).await;
+    }
+}
