@@ -97,9 +97,13 @@ fn usual(mut cells: [Cell<'_>; 16]) -> [Cell<'_>; 16] {
 
 fn store(cells: [Cell<'_>; 16]) {
     let cells = usual(cells);
-    let (event, letter) = SQLITE.with(|sqlite| {
+    let (event, shown) = SQLITE.with(|sqlite| {
         let mut select = sqlite.prepare_cached(ROW).expect("prepared");
-        let read = |row: &rusqlite::Row<'_>| Ok((row::event(row), row::letter(row)));
+        let read = |row: &rusqlite::Row<'_>| {
+            // Of other columns, so most are refused; none may panic.
+            let _ = row::letter(row);
+            Ok((row::event(row), row::event_to_show(row)))
+        };
         select
             .query_row(params_from_iter(&cells), read)
             .expect("a row")
@@ -119,9 +123,7 @@ fn store(cells: [Cell<'_>; 16]) {
     if let Ok(event) = &event {
         line(event);
     }
-    if let Ok(letter) = letter {
-        line(&letter.event);
-    }
+    line(&shown);
 }
 
 fn line(event: &Event) {

@@ -6,6 +6,7 @@ use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
 use std::net::TcpListener;
 use std::time::Duration;
 use test_servers::postgres::Database;
+use test_servers::{Kind, Server, search_path};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -163,4 +164,56 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
     assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
     assert!(!wire.mend(), "nothing was cut");
     assert_eq!(every_method(&heap).await, [None; 8]);
+}
+
+/// Several clients, each of whose calls may reach another connection of the server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_of_pgbouncer_in_transaction_mode_count_every_failure() {
+    const CLIENTS: u32 = 6;
+    const FAILURES: u32 = 20;
+    let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+    let database = Database::create_on(&url).await;
+    let bouncer = Server::start_pgbouncer(&search_path(), &url);
+    let bouncer = bouncer.unwrap_or_else(|error| panic!("{error}"));
+    let (id, other) = (EventId::new(), EventId::new());
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let options = database.options_through(bouncer.url());
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_lazy_with(options);
+        let options = DriverOptions::default().through_pgbouncer();
+        let heap = PostgresDlqHeap::migrate_with(pool, options)
+            .await
+            .expect("migrated");
+        clients.push(tokio::spawn(async move {
+            for _ in 0..FAILURES {
+                heap.record_failure(id).await.expect("recorded");
+                heap.record_failure(other).await.expect("recorded");
+                heap.record_success(other).await.expect("forgotten");
+                heap.lease_exceeded(u32::MAX, 10, Duration::from_secs(1))
+                    .await
+                    .expect("leased");
+                heap.size().await.expect("counted");
+                heap.prune(Duration::from_secs(3600), 10)
+                    .await
+                    .expect("pruned");
+            }
+            heap
+        }));
+    }
+    let mut heap = None;
+    for client in clients {
+        heap = Some(client.await.expect("counted"));
+    }
+    let drained = heap
+        .expect("a client")
+        .drain_exceeded(1)
+        .await
+        .expect("drained");
+    let counts: Vec<(EventId, u32)> = drained
+        .iter()
+        .map(|one| (one.id, one.failure_count))
+        .collect();
+    assert_eq!(counts, [(id, CLIENTS * FAILURES)]);
 }

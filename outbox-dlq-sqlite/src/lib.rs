@@ -264,7 +264,7 @@ impl DlqHeap for SqliteDlqHeap {
         let (sql, threshold, now) = (include_str!("sql/lease.sql"), threshold.max(1), self.now());
         let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let parameters = (threshold, now, most, now.saturating_add(lease));
+        let parameters = (threshold, now, most, now.saturating_add(lease), lease);
         self.give_up("lease", threshold, limit, sql, parameters)
             .await
     }
@@ -282,11 +282,18 @@ impl DlqHeap for SqliteDlqHeap {
         self.driver.read("size", size).await
     }
 
+    /// Also ends leases in their time that were made while the clock was ahead.
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
         let now = self.now();
         let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let prune = move |connection: &Connection| {
+            let shortened = connection
+                .execute(include_str!("sql/shorten.sql"), [now])
+                .map_err(sqlite_error("prune"))?;
+            if shortened > 0 {
+                tracing::warn!(shortened, "leases ended later than their length from now");
+            }
             connection
                 .execute(
                     include_str!("sql/prune.sql"),

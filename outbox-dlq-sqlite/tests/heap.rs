@@ -71,3 +71,51 @@ async fn the_longest_times_are_taken() {
     clock.advance(Duration::from_secs(3600));
     assert_eq!(heap.drain_exceeded(1).await.expect("drained"), []);
 }
+
+#[tokio::test]
+async fn a_lease_that_a_clock_made_too_long_ends_in_its_time() {
+    let (heap, clock) = heap("ahead").await;
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let now = clock.clock().now();
+    let ahead = heap.clone();
+    let ahead = ahead.with_clock(outbox_core::Clock::new(move || now + year));
+    let leased = ahead.lease_exceeded(1, 10, AGE).await;
+    assert_eq!(leased.expect("leased").len(), 1);
+    assert_eq!(heap.prune(year, 10).await.expect("pruned"), 0);
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained"), []);
+    clock.advance(AGE);
+    assert_eq!(heap.drain_exceeded(1).await.expect("drained").len(), 1);
+}
+
+#[test]
+fn values_that_no_statement_could_use_are_refused() {
+    let mut connection = Connection::open_in_memory().expect("opened");
+    SqliteDlqHeap::migrate_on(&mut connection).expect("migrated");
+    for (columns, values) in [
+        ("turn", "9223372036854775807"),
+        ("turn", "7"),
+        ("lease", "-1"),
+        ("leased_until", "'tomorrow'"),
+        ("last_error", "x'00'"),
+    ] {
+        let insert = format!(
+            "INSERT INTO outbox_dlq_heap
+             (event_id, failure_count, first_failed_at, last_failed_at, {columns})
+             VALUES (zeroblob(16), 1, 1, 1, {values})"
+        );
+        assert!(connection.execute(&insert, []).is_err(), "{insert}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_heap_leaves_all_in_its_file_and_refuses_further_calls() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");
+    let id = EventId::new();
+    heap.record_failure(id).await.expect("recorded");
+    heap.close().await.expect("closed");
+    assert!(!folder.path().join("heap.db-wal").exists());
+    let error = heap.record_failure(id).await.expect_err("closed");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}

@@ -37,7 +37,7 @@ pub(crate) fn run(
     busy_timeout: Duration,
 ) {
     let deadline = Deadline::default();
-    // Without it a call may take longer than its caller waits, and is otherwise as good.
+    // Without it a read may take longer than its caller waits, and is otherwise as good.
     let _ = connection.progress_handler(INSTRUCTIONS, Some(deadline.handler()));
     let mut thread = Thread {
         connection,
@@ -151,20 +151,15 @@ impl Thread {
             .and_then(|()| connection.pragma_update(None, "query_only", true));
         let failure = begun.map_err(|error| failure(&error)).err();
         if failure.is_none() {
-            self.in_time(&mut *job);
+            // Interrupted once its caller no longer waits, so that the calls behind it are served. A
+            // write is not: it would have to begin again, and might never end.
+            self.deadline.set(Some(job.deadline()));
+            job.run(connection);
+            self.deadline.set(None);
         }
         end(connection);
         let _ = connection.pragma_update(None, "query_only", false);
         job.answer(failure.as_ref());
-    }
-
-    /// Runs a job; its statements are interrupted once its caller no longer waits, so that the calls
-    /// behind it are served. Returns whether its writes are to be kept.
-    fn in_time(&self, job: &mut dyn Job) -> bool {
-        self.deadline.set(Some(job.deadline()));
-        let keep = job.run(&self.connection);
-        self.deadline.set(None);
-        keep
     }
 
     /// Runs a write and those that wait behind it in one transaction; gives back what else it took from
@@ -213,7 +208,7 @@ impl Thread {
         let connection = &self.connection;
         let mut run = || {
             connection.execute_batch("SAVEPOINT one")?;
-            let keep = self.in_time(job);
+            let keep = job.run(connection);
             if connection.is_autocommit() {
                 return Ok(false);
             }
@@ -249,7 +244,7 @@ fn failure(error: &rusqlite::Error) -> Failure {
     }
 }
 
-/// When the running job must be interrupted, in milliseconds after the first job could begin.
+/// When the running read must be interrupted, in milliseconds after the first job could begin.
 #[derive(Clone)]
 struct Deadline {
     start: Instant,

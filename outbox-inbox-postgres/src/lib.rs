@@ -39,34 +39,38 @@ impl PostgresInbox {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if a right is missing, a table of our name is
-    /// not ours, or a newer program migrated the schema;
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the name of the consumer does not have 1 to
+    /// 1,024 bytes, a right is missing, a table of our name is not ours, or a newer program migrated
+    /// the schema;
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn migrate(
         pool: PgPool,
         consumer: impl Into<String>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
+        let consumer = named(consumer)?;
         let driver = Driver::new(pool, options);
         driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
-        Ok(Self::on(driver, consumer.into()))
+        Ok(Self::on(driver, consumer))
     }
 
     /// Opens the inbox of `consumer` in a schema that has the table of this version.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it lacks it;
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it lacks it, or the name of the consumer does not
+    /// have 1 to 1,024 bytes;
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(
         pool: PgPool,
         consumer: impl Into<String>,
         options: DriverOptions,
     ) -> Result<Self, OutboxError> {
+        let consumer = named(consumer)?;
         let driver = Driver::new(pool, options);
         let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
         driver.require_version(COMPONENT, newest).await?;
-        Ok(Self::on(driver, consumer.into()))
+        Ok(Self::on(driver, consumer))
     }
 
     fn on(driver: Driver, consumer: String) -> Self {
@@ -95,7 +99,8 @@ impl PostgresInbox {
     ) -> Result<bool, OutboxError> {
         let accept = sqlx::query(self.accept.clone())
             .bind(&self.consumer)
-            .bind(PgUuid(*id.as_uuid()));
+            .bind(PgUuid(*id.as_uuid()))
+            .persistent(!self.driver.is_through_pgbouncer());
         let done = accept.execute(connection).await;
         done.map(|done| done.rows_affected() > 0)
             .map_err(postgres_error("accept"))
@@ -115,4 +120,17 @@ impl PostgresInbox {
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
         self.driver.execute("clean_up", query).await
     }
+}
+
+/// The name of a consumer, if the index of the table can hold it.
+fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
+    let consumer = consumer.into();
+    if (1..=1024).contains(&consumer.len()) && !consumer.contains('\0') {
+        return Ok(consumer);
+    }
+    let shown: String = consumer.chars().take(100).collect();
+    let allowed = "1 to 1024 bytes without NUL";
+    Err(OutboxError::invalid(
+        "postgres", "open", "consumer", shown, allowed,
+    ))
 }

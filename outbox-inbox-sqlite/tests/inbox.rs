@@ -114,3 +114,19 @@ fn a_table_of_our_name_that_is_not_ours_is_refused() {
         error.report()
     );
 }
+
+#[test]
+fn a_time_of_another_unit_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let connection = open(&folder.path().join("billing.db"));
+    for (id, at) in [
+        ("zeroblob(16)", "1767225600"),
+        ("zeroblob(16)", "1767225600000"),
+        ("zeroblob(16)", "1767225600000000000"),
+        ("zeroblob(15)", "1767225600000000"),
+        ("'0123456789abcdef'", "1767225600000000"),
+    ] {
+        let insert = format!("INSERT INTO outbox_inbox VALUES ('billing', {id}, {at})");
+        assert!(connection.execute(&insert, []).is_err(), "{insert}");
+    }
+}

@@ -30,6 +30,34 @@ pub async fn append(
     schema: &Schema,
     events: &[Event],
 ) -> Result<(), OutboxError> {
+    insert(connection, schema, events, true).await
+}
+
+/// As [`append`], on a connection that goes through PgBouncer in transaction mode: it leaves no
+/// prepared statement behind. The caller's transaction must have begun, as two statements that
+/// are not in one may reach two servers.
+///
+/// # Errors
+///
+/// As [`append`].
+///
+/// # Cancel safety
+///
+/// As [`append`].
+pub async fn append_through_pgbouncer(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+) -> Result<(), OutboxError> {
+    insert(connection, schema, events, false).await
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+    is_prepared: bool,
+) -> Result<(), OutboxError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -44,6 +72,7 @@ pub async fn append(
         many(schema, events, headers)
     };
     query
+        .persistent(is_prepared)
         .execute(connection)
         .await
         .map(drop)

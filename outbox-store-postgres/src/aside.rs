@@ -4,6 +4,7 @@
 use crate::claim::{number, size};
 use crate::draft::Run;
 use crate::settle::{lock_lanes, promote};
+use crate::sql::Statements;
 use crate::{PostgresOutbox, row};
 use outbox_core::{ClaimToken, OutboxError};
 use outbox_driver_postgres::{PgUuid, postgres_error};
@@ -103,6 +104,9 @@ impl PostgresOutbox {
                     return Ok(None);
                 };
                 promote(connection, SET_ASIDE, statements, &keys).await?;
+                if looked.is_end {
+                    look_at_next(connection, statements, token, run, looked.to).await?;
+                }
                 Ok(Some(looked))
             })
             .await
@@ -145,6 +149,34 @@ impl PostgresOutbox {
             })
             .await
     }
+}
+
+/// The window of a lane ends at `to`, and holds nothing but the run: looks at what comes after it.
+async fn look_at_next(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    token: ClaimToken,
+    run: &Run,
+    to: i64,
+) -> Result<(), OutboxError> {
+    let keys: Vec<String> = sqlx::query_scalar(statements.set_aside_next.clone())
+        .bind(PgUuid(*token.as_uuid()))
+        .bind(run.lane)
+        .bind(to)
+        .bind(&run.keys)
+        .bind(number(AHEAD))
+        .bind(number(MOVED))
+        .bind(size(MOVED_BYTES))
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(postgres_error(SET_ASIDE))?;
+    promote(
+        connection,
+        SET_ASIDE,
+        statements,
+        &keys.into_iter().collect(),
+    )
+    .await
 }
 
 fn looked(row: &PgRow) -> sqlx::Result<(Looked, BTreeSet<String>)> {

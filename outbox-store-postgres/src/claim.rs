@@ -221,7 +221,7 @@ impl Claiming<'_> {
         }
         let read = self.fetch_log(limit, lanes, goes_on).await?;
         let filled = read.is_cut || read.rows.len() >= limit;
-        let enough = (read.lanes.len() * limit).div_ceil(read.rows.len().max(1));
+        let enough = (read.lanes.len() * limit).div_ceil(read.found.max(1));
         let cut = read.rows.last().map(|(_, row)| row.lane);
         let cut = cut
             .filter(|_| read.is_cut)
@@ -321,6 +321,8 @@ fn log_read(rows: Vec<PgRow>, limit: usize) -> Result<LogRead, OutboxError> {
     let mut read = LogRead::default();
     for row in rows {
         let lane: i16 = row.try_get(0).map_err(&error)?;
+        let found: i64 = row.try_get(14).map_err(&error)?;
+        read.found = usize::try_from(found).unwrap_or_default();
         let fits = row.try_get::<Option<bool>, _>(12).map_err(&error)?;
         let ends = row.try_get::<bool, _>(13).map_err(&error)? && fits != Some(false);
         *read.lanes.entry(lane).or_insert(true) &= ends;
@@ -330,6 +332,7 @@ fn log_read(rows: Vec<PgRow>, limit: usize) -> Result<LogRead, OutboxError> {
         }
         read.rows.extend(row::log_row(&row).map_err(&error)?);
     }
+    read.found = read.found.max(read.rows.len());
     Ok(read)
 }
 

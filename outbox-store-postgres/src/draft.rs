@@ -156,6 +156,8 @@ pub(crate) struct LogRead {
     pub(crate) lanes: BTreeMap<i16, bool>,
     /// The rows by their `seq`, in the order of each lane.
     pub(crate) rows: Vec<(i64, Row)>,
+    /// How many rows the lanes had to give.
+    pub(crate) found: usize,
     /// The lane is leased for more rows than these, as the bytes were used up.
     pub(crate) is_cut: bool,
 }

@@ -27,7 +27,7 @@ mod status;
 mod storage;
 mod wake;
 
-pub use append::append;
+pub use append::{append, append_through_pgbouncer};
 pub use outbox_driver_postgres::{DriverOptions, Schema};
 pub use sqlx;
 
@@ -142,8 +142,8 @@ impl PostgresOutbox {
         self
     }
 
-    /// Looks for new events every few milliseconds instead of listening for them, for a pool that
-    /// goes through PgBouncer in transaction mode. Default: a connection of its own listens.
+    /// Looks for new events every few milliseconds instead of listening for them. Default: a
+    /// connection of its own listens, unless [`DriverOptions::through_pgbouncer`] is set.
     #[must_use]
     pub fn without_listening(mut self) -> Self {
         self.bell = Arc::new(Bell::silent());

@@ -19,12 +19,12 @@ const GO_ON: u32 = 8;
 /// A run has so many rows, one claim after the other, before a look behind it.
 const RUN: usize = 8;
 
-/// Pauses between looks behind a run: while there is something to look at, and at its end.
-const LOOK_BEHIND: Duration = Duration::from_millis(100);
-const LOOK_AT_END: Duration = Duration::from_secs(1);
+/// Between looks behind a run there are so many of its claims, or so many times as long as a look took.
+const CLAIMS_OF_RUN: u32 = 16;
+const TIMES_A_LOOK: u32 = 10;
 
 /// How often keys are looked at whose events were changed by hand.
-const REPAIR: Duration = Duration::from_secs(5);
+const REPAIR: Duration = Duration::from_secs(1);
 
 /// After so many settlements one looks whether the lanes have grown.
 const SETTLEMENTS: u32 = 128;
@@ -89,14 +89,16 @@ struct Behind {
     keys: Vec<String>,
     rows: usize,
     looked: Option<Looked>,
+    /// When the last look began, how long it took, and how many claims there were since.
     at: Option<Instant>,
+    took: Duration,
+    claims: u32,
 }
 
 impl Behind {
     fn is_due(&self) -> bool {
-        let is_end = self.looked.as_ref().is_some_and(|looked| looked.is_end);
-        let pause = if is_end { LOOK_AT_END } else { LOOK_BEHIND };
-        self.rows >= RUN && self.at.is_none_or(|at| at.elapsed() > pause)
+        let rested = |at: Instant| at.elapsed() > self.took.saturating_mul(TIMES_A_LOOK);
+        self.rows >= RUN && (self.claims >= CLAIMS_OF_RUN || self.at.is_none_or(rested))
     }
 }
 
@@ -255,13 +257,14 @@ impl Memory {
                 };
             }
             behind.rows += run.rows;
+            behind.claims += 1;
             if behind.is_due() && next.as_ref().is_none_or(|(at, _)| behind.at < *at) {
                 next = Some((behind.at, run));
             }
         }
         let (_, run) = next?;
         let behind = inner.behind.get_mut(&run.lane)?;
-        behind.at = Some(Instant::now());
+        (behind.at, behind.took, behind.claims) = (Some(Instant::now()), Duration::MAX, 0);
         let looked = behind.looked.clone();
         Some((run, looked))
     }
@@ -269,6 +272,7 @@ impl Memory {
     pub(crate) fn looked_behind(&self, run: &Run, looked: Looked) {
         let mut inner = self.lock();
         if let Some(behind) = inner.behind.get_mut(&run.lane) {
+            behind.took = behind.at.map(|at| at.elapsed()).unwrap_or_default();
             if looked.is_full {
                 behind.at = None;
             }

@@ -13,6 +13,9 @@ use std::collections::{BTreeSet, HashMap};
 
 const QUARANTINE: &str = "quarantine_events";
 
+/// Bytes that one call copies at most, if they are of several events.
+const COPIED: usize = 64 * 1024 * 1024;
+
 /// An event that is still in the outbox.
 struct Found {
     lane: i16,
@@ -24,6 +27,7 @@ struct Found {
     attempts: u32,
     replayed: bool,
     claimed: bool,
+    bytes: usize,
 }
 
 /// What is moved.
@@ -33,10 +37,12 @@ struct Moves {
     /// Events of the log, with the entry that buries them.
     log: Vec<(EventId, Park, Burial)>,
     keys: BTreeSet<String>,
+    bytes: usize,
 }
 
 impl PostgresOutbox {
-    /// Moves what may be moved; answers for each entry, in order.
+    /// Moves what may be moved, and not more than a call can copy: the other entries are busy. Answers
+    /// for each entry, in order.
     pub(crate) async fn quarantine(
         &self,
         entries: &[DlqEntry],
@@ -82,6 +88,11 @@ impl Moves {
         if event.replayed && event.attempts == 0 {
             return QuarantineOutcome::Missing;
         }
+        let bytes = self.bytes.saturating_add(event.bytes);
+        if self.bytes > 0 && bytes > COPIED {
+            return QuarantineOutcome::Busy;
+        }
+        self.bytes = bytes;
         let burial = Burial {
             place: event.place.unwrap_or_default(),
             id: entry.id,
@@ -184,6 +195,7 @@ fn found_row(row: &PgRow) -> sqlx::Result<(EventId, Found)> {
         attempts: row::count(row.try_get(5)?),
         replayed: row.try_get::<i32, _>(6)? > 0,
         claimed: row.try_get(7)?,
+        bytes: usize::try_from(row.try_get::<i64, _>(8)?).unwrap_or_default(),
     };
     Ok((row::id(row, 0)?, found))
 }

@@ -61,6 +61,7 @@ statements! {
     repair_keys
     set_alarm
     set_aside
+    set_aside_next
     settle_lane
     settle_lanes
     suspect

@@ -1,7 +1,7 @@
 //! What waits, and what may go.
 
 use crate::PostgresOutbox;
-use crate::claim::number;
+use crate::claim::{number, size};
 use crate::memory::{Cleaned, LANES, Outlook};
 use outbox_core::{Backlog, ErrorKind, OutboxError};
 use outbox_driver_postgres::{PgTime, interval, postgres_error};
@@ -13,6 +13,9 @@ const LOOK: &str = "look for work";
 
 /// Rows of the log that are counted in each lane.
 const COUNTED: i64 = 100_000;
+
+/// Bytes of payloads that one call deletes at most, if they are of several rows.
+const CLEANED: usize = 256 * 1024 * 1024;
 
 impl PostgresOutbox {
     /// What a claim may find now. Tables that became others are checked first.
@@ -79,7 +82,8 @@ impl PostgresOutbox {
         let query = sqlx::query(self.statements.clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
             .bind(cleaned.map(|lane| lane.seq).to_vec())
-            .bind(number(limit));
+            .bind(number(limit))
+            .bind(size(CLEANED));
         let rows = self.driver.fetch(CLEAN_UP, query).await?;
         let mut removed = 0;
         for row in &rows {

@@ -31,7 +31,7 @@ CREATE SCHEMA pausing;
 CREATE FUNCTION pausing.wait() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     IF current_query() LIKE '%free AS MATERIALIZED%' THEN
         PERFORM pg_advisory_xact_lock_shared(
-            CASE WHEN current_query() LIKE '%outbox_retries AS r%' THEN 1 ELSE 2 END);
+            CASE WHEN current_query() LIKE '%due_at <= now()%' THEN 1 ELSE 2 END);
     END IF;
 END $$;
 CREATE FUNCTION pausing.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN

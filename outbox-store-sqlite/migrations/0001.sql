@@ -143,6 +143,18 @@ BEGIN
     SELECT RAISE(ABORT, 'outbox: seq is given by the table; do not change it');
 END;
 
+CREATE TRIGGER IF NOT EXISTS outbox_dead_letters_position_given BEFORE INSERT ON outbox_dead_letters
+WHEN NEW.position > 0
+BEGIN
+    SELECT RAISE(ABORT, 'outbox: position is given by the table; leave it out');
+END;
+
+CREATE TRIGGER IF NOT EXISTS outbox_dead_letters_position_kept BEFORE UPDATE ON outbox_dead_letters
+WHEN NEW.position <> OLD.position
+BEGIN
+    SELECT RAISE(ABORT, 'outbox: position is given by the table; do not change it');
+END;
+
 -- The table gives numbers from 1 again after its rows and those of sqlite_sequence were deleted.
 -- The cursor steps back then, as it would never come to a row behind it.
 CREATE TRIGGER IF NOT EXISTS outbox_events_behind_cursor AFTER INSERT ON outbox_events

@@ -1,7 +1,7 @@
 //! Servers from what is installed, each in a temporary folder and on a free port.
 
 use crate::supervised::Supervised;
-use crate::{Error, Kind, find, redis};
+use crate::{Error, Kind, find, pgbouncer, redis};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,10 @@ impl Server {
                 Ok(redis::server(programs, folder, port, &[]))
             }),
             Kind::RedisCluster => redis::cluster(programs),
+            Kind::PgBouncer => Err(Error::DoesNotStart {
+                name: kind.name(),
+                log: "it needs a PostgreSQL: see start_pgbouncer".to_owned(),
+            }),
         })
     }
 
@@ -79,6 +83,20 @@ impl Server {
         })
     }
 
+    /// Starts a PgBouncer in transaction mode that leads to the PostgreSQL at `postgres`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_pgbouncer(folders: &[PathBuf], postgres: &str) -> Result<Self, Error> {
+        let kind = Kind::PgBouncer;
+        Self::try_to_start(kind, folders, |programs| {
+            one(kind, programs, free_port()?, |programs, folder, port| {
+                pgbouncer::plan(programs, folder, port, postgres)
+            })
+        })
+    }
+
     /// Starts a standby of this PostgreSQL, which follows it.
     ///
     /// # Errors
@@ -91,6 +109,12 @@ impl Server {
                 standby(programs, folder, port, &self.url)
             })
         })
+    }
+
+    /// Whether one of `folders` has the programs of a server.
+    #[must_use]
+    pub fn is_installed(kind: Kind, folders: &[PathBuf]) -> bool {
+        find(kind.programs(), folders).is_some()
     }
 
     /// The URL, for a client on this machine.
@@ -218,7 +242,7 @@ pub(crate) fn launch(
 }
 
 /// The folders in which servers are looked for: `PATH`, then where Debian keeps PostgreSQL, the
-/// newest version first, and where Homebrew keeps it.
+/// newest version first, where Homebrew keeps it, and where Debian keeps PgBouncer.
 #[must_use]
 pub fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -239,6 +263,7 @@ pub fn search_path() -> Vec<PathBuf> {
         versions.sort_unstable_by(|one, two| two.cmp(one));
         folders.extend(versions.into_iter().map(|(_, folder)| folder));
     }
+    folders.push("/usr/sbin".into());
     folders
 }
 
@@ -314,7 +339,7 @@ fn run_postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error
 }
 
 /// The command that runs the rest as the user postgres: the server refuses to be run by root.
-fn as_postgres(folder: &Path) -> Result<Vec<String>, Error> {
+pub(crate) fn as_postgres(folder: &Path) -> Result<Vec<String>, Error> {
     let id = Command::new("id").arg("-u").output()?;
     if id.stdout.trim_ascii() != b"0" {
         return Ok(Vec::new());

@@ -17,10 +17,12 @@ pub enum Kind {
     Redis,
     /// A Redis Cluster; the URL is that of one node.
     RedisCluster,
+    /// PgBouncer in transaction mode, before a PostgreSQL: [`Server::start_pgbouncer`](crate::Server::start_pgbouncer).
+    PgBouncer,
 }
 
 impl Kind {
-    /// All kinds.
+    /// All that a test finds by its [`variable`](Self::variable).
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::RedisCluster];
 
     /// The name of the server.
@@ -30,16 +32,18 @@ impl Kind {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
             Self::RedisCluster => "Redis Cluster",
+            Self::PgBouncer => "PgBouncer",
         }
     }
 
-    /// The environment variable that names a server for the tests.
+    /// The environment variable that names a server for the tests, or the folder of its program.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
             Self::Postgres => "OUTBOX_TEST_POSTGRES_URL",
             Self::Redis => "OUTBOX_TEST_REDIS_URL",
             Self::RedisCluster => "OUTBOX_TEST_REDIS_CLUSTER_URL",
+            Self::PgBouncer => "PATH",
         }
     }
 
@@ -48,6 +52,7 @@ impl Kind {
         match self {
             Self::Postgres => &["initdb", "pg_isready", "postgres"],
             Self::Redis | Self::RedisCluster => &["redis-server"],
+            Self::PgBouncer => &["pgbouncer"],
         }
     }
 
@@ -57,6 +62,7 @@ impl Kind {
         match self {
             Self::Postgres => ("postgresql", "postgresql@17"),
             Self::Redis | Self::RedisCluster => ("redis-server", "redis"),
+            Self::PgBouncer => ("pgbouncer", "pgbouncer"),
         }
     }
 
@@ -64,14 +70,16 @@ impl Kind {
     #[must_use]
     pub fn local(self, port: u16) -> String {
         match self {
-            Self::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            Self::Postgres | Self::PgBouncer => {
+                format!("postgres://postgres@127.0.0.1:{port}/postgres")
+            }
             Self::Redis | Self::RedisCluster => format!("redis://127.0.0.1:{port}/"),
         }
     }
 
     fn example(self) -> &'static str {
         match self {
-            Self::Postgres => "postgres://postgres@127.0.0.1:5432/test",
+            Self::Postgres | Self::PgBouncer => "postgres://postgres@127.0.0.1:5432/test",
             Self::Redis | Self::RedisCluster => "redis://127.0.0.1:6379/",
         }
     }
@@ -79,6 +87,7 @@ impl Kind {
     fn port(self) -> u16 {
         match self {
             Self::Postgres => 5432,
+            Self::PgBouncer => 6432,
             Self::Redis | Self::RedisCluster => 6379,
         }
     }
@@ -98,7 +107,7 @@ impl Kind {
     }
 
     /// Host and port of a URL.
-    fn address(self, url: &str) -> Option<String> {
+    pub(crate) fn address(self, url: &str) -> Option<String> {
         let (_, rest) = url.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         let host = authority

@@ -5,6 +5,7 @@
 
 mod installed;
 mod kind;
+mod pgbouncer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod redis;

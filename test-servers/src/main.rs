@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             }
         }
     }
+    if let Err(message) = provide(Kind::PgBouncer) {
+        eprintln!("test-servers: {message}");
+        return ExitCode::FAILURE;
+    }
     match command.status() {
         Ok(status) => {
             let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -98,6 +102,24 @@ fn bring(kind: Kind) -> Result<Brought, String> {
     reasons.extend(contained.and_then(Result::err));
     reasons.extend(installed.and_then(Result::err));
     Err(reasons.join("; "))
+}
+
+/// Installs a program that tests start by themselves, if it is missing.
+fn provide(kind: Kind) -> Result<(), String> {
+    let found = || Server::is_installed(kind, &search_path());
+    if found() {
+        return Ok(());
+    }
+    let installed = package::install(kind);
+    if found() {
+        return Ok(());
+    }
+    let (package, _) = kind.packages();
+    let reason = installed.and_then(Result::err).unwrap_or_default();
+    let name = kind.name();
+    Err(format!(
+        "no {name} for the tests: install {package}; {reason}"
+    ))
 }
 
 /// Whether containers come before what is installed.

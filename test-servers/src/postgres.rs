@@ -108,6 +108,20 @@ impl Database {
         pool(self.options_over(wire), connections)
     }
 
+    /// How to connect to it through a [PgBouncer](crate::Server::start_pgbouncer) at `url`, with the
+    /// server's own clock.
+    ///
+    /// # Panics
+    ///
+    /// If the URL is none.
+    #[must_use]
+    pub fn options_through(&self, url: &str) -> PgConnectOptions {
+        let options: PgConnectOptions = url
+            .parse()
+            .unwrap_or_else(|error| panic!("the URL of PgBouncer: {error}"));
+        options.database(&self.name).extra_float_digits(None)
+    }
+
     /// Moves `now()` on for all connections with these [`options`](Self::options).
     pub async fn elapse(&self, time: Duration) {
         let micros = time.as_micros();

@@ -1,8 +1,9 @@
--- H8, H9: hides the next ?3 entries that reached ?1 and are free at ?2 until ?4, and puts them
+-- H8, H9: hides the next ?3 entries that reached ?1 and are free at ?2 until ?4, which is ?5 from
+-- now, and puts them
 -- behind all others, in their order.
 -- Atomic: what is hidden is what is returned. A row whose id or count cannot be one stays.
 UPDATE outbox_dlq_heap
-SET leased_until = ?4, turn = next.behind
+SET leased_until = ?4, lease = ?5, turn = next.behind
 FROM (
     SELECT turn AS place,
            row_number() OVER (ORDER BY turn) + (SELECT max(turn) FROM outbox_dlq_heap) AS behind

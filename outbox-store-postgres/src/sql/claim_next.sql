@@ -21,7 +21,8 @@ taken AS (
 SELECT t.lane, e.seq, e.id, e.event_type,
        CASE WHEN e.fits AND NOT w.waits THEN e.payload END AS payload, e.content_type,
        CASE WHEN e.fits AND NOT w.waits THEN e.headers END AS headers, e.ordering_key,
-       e.idempotency_token, e.created_at, e.available_at, w.waits, e.fits, true AS ends
+       e.idempotency_token, e.created_at, e.available_at, w.waits, e.fits, true AS ends,
+       0::bigint AS found
 FROM taken AS t
 LEFT JOIN LATERAL (
     SELECT *,

@@ -1,17 +1,19 @@
 -- Deletes consumed rows of the log: looks at up to $1 rows of each lane, in their order, those after
--- $2, a seq for each lane, and of all lanes at the $3 oldest. Gives how many went, how far it looked,
--- the oldest transaction that may yet bring rows of the lane, and where those begin.
+-- $2, a seq for each lane, and of all lanes at the $3 oldest, as many as have $4 bytes together, but
+-- at least one. Gives how many went, how far it looked, the oldest transaction that may yet bring rows
+-- of the lane, and where those begin.
 --
 -- Nothing goes on a server that was not checked: outbox_home has no row there. What a window has that is being read stays until its end, so no call looks through what is unread.
 -- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
 -- saw it consumed.
-WITH old AS MATERIALIZED (
+WITH looked AS (
     SELECT e.*
     FROM outbox.outbox_lanes AS l
     JOIN outbox.outbox_home AS h ON l.top <= h.last_value
     JOIN unnest($2::bigint[]) WITH ORDINALITY AS a (seq, place) ON a.place = l.lane + 1
     CROSS JOIN LATERAL (
-        SELECT e.lane, e.seq, pg_visible_in_snapshot(e.xid, l.seen) AS consumed
+        SELECT e.lane, e.seq, pg_visible_in_snapshot(e.xid, l.seen) AS consumed,
+               octet_length(e.payload) AS bytes
         FROM outbox.outbox_log AS e
         WHERE e.lane = l.lane AND e.seq > a.seq AND e.seq <= l.top
         ORDER BY e.seq
@@ -19,6 +21,13 @@ WITH old AS MATERIALIZED (
     ) AS e
     ORDER BY e.seq
     LIMIT $3
+),
+old AS MATERIALIZED (
+    SELECT lane, seq, consumed
+    FROM (SELECT *, row_number() OVER in_order AS number, sum(bytes) OVER in_order AS total
+          FROM looked
+          WINDOW in_order AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)) AS l
+    WHERE total <= $4 OR number = 1
 ),
 gone AS (
     DELETE FROM outbox.outbox_log AS e USING old

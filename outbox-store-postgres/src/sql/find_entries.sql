@@ -2,7 +2,8 @@
 -- lanes $2 (one that is elsewhere came after the locks were taken, and is left for the next time).
 -- place is of one that waits, seq of one in the log. claimed: a live claim has it.
 SELECT r.id, r.lane, r.place, NULL::bigint AS seq, r.ordering_key, r.attempts, r.replays,
-       coalesce(r.place = ANY (l.held), false) AS claimed
+       coalesce(r.place = ANY (l.held), false) AS claimed,
+       (octet_length(r.payload) + coalesce(octet_length(r.headers::text), 0))::bigint AS bytes
 FROM outbox.outbox_retries AS r
 JOIN outbox.outbox_lanes AS l USING (lane)
 WHERE r.id = ANY ($1) AND r.lane = ANY ($2)
@@ -16,7 +17,8 @@ SELECT e.id, e.lane, NULL, e.seq, e.ordering_key, 0::bigint, e.replays,
                  AND pg_visible_in_snapshot(before.xid, l.window_end)
                  AND NOT pg_visible_in_snapshot(before.xid, l.seen)
                LIMIT l.reads
-           ) AS before)
+           ) AS before),
+       (octet_length(e.payload) + coalesce(octet_length(e.headers::text), 0))::bigint
 FROM outbox.outbox_log AS e
 JOIN outbox.outbox_lanes AS l USING (lane)
 WHERE e.id = ANY ($1) AND e.lane = ANY ($2)

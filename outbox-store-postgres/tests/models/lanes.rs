@@ -33,6 +33,8 @@ enum Fault {
     SettledClaimGoesOn,
     /// The log is read past events of the key that wait.
     WaitingIsOvertaken,
+    /// What remains of a key becomes due though a dead letter holds the key.
+    HeldIsDue,
 }
 
 /// Events as bits.
@@ -49,6 +51,8 @@ struct Lanes {
     faults: u8,
     /// Events that the broker refuses.
     refusals: u8,
+    /// Events that can never succeed: each becomes a dead letter that holds its key.
+    deaths: u8,
     fault: Fault,
 }
 
@@ -84,6 +88,7 @@ struct Claim {
     /// How many of the given events were offered to the broker.
     tried: usize,
     failed: Set,
+    dead: Set,
     /// It takes no more: it has a suspect, a statement failed, or its settlement began.
     full: bool,
     /// Only with `LanesGivenBackFirst`: the first half of the settlement is done.
@@ -97,9 +102,13 @@ struct State {
     workers: Vec<Option<Claim>>,
     faults: u8,
     refusals: u8,
+    deaths: u8,
     tokens: u8,
+    /// The dead letters. Each holds its key until it is purged.
+    letters: Set,
     // What nobody knows but the properties:
     delivered: Set,
+    purged: Set,
     /// Events of lost claims that were not charged or published since.
     lost: Set,
     /// Pairs of token and lane that were settled or taken back.
@@ -133,6 +142,7 @@ enum Action {
     },
     Lapse(usize),
     TakeBack(u8),
+    Purge(usize),
     Crash(usize),
 }
 
@@ -140,6 +150,8 @@ enum Action {
 enum Answer {
     Taken,
     Refused,
+    /// Refused for good.
+    Dead,
     /// The broker has it, and the worker takes it for refused.
     ReplyLost,
 }
@@ -150,6 +162,7 @@ const EXCLUSIVE: &str = "no two claims hold an event";
 const ENDED_ONCE: &str = "a claim ends once in each of its lanes, settled or taken back";
 const ISOLATED: &str = "an event of a lost claim is claimed alone";
 const LONE_BLAMED: &str = "only an event that was alone in a lost claim is charged";
+const HELD: &str = "no event is claimed behind a dead letter of its key";
 const TWICE: &str = "without a fault nothing is delivered twice";
 const COMPLETE: &str = "no run ends before all is published";
 
@@ -166,7 +179,21 @@ impl Lanes {
             limit: 2,
             faults: soak(2, 3),
             refusals: 1,
+            deaths: 0,
             fault,
+        }
+    }
+
+    /// With dead letters that hold their keys.
+    fn holding(fault: Fault) -> Self {
+        Self {
+            workers: 1,
+            count: 1,
+            events: &[(0, 0), (0, 0), (0, 0)],
+            limit: 3,
+            faults: soak(1, 2),
+            deaths: 2,
+            ..Self::small(fault)
         }
     }
 }
@@ -182,8 +209,11 @@ impl Model for Lanes {
             workers: vec![None; self.workers],
             faults: self.faults,
             refusals: self.refusals,
+            deaths: self.deaths,
             tokens: 0,
+            letters: 0,
             delivered: 0,
+            purged: 0,
             lost: 0,
             ended: Vec::new(),
             wrong: None,
@@ -237,6 +267,7 @@ impl Model for Lanes {
                 match answer {
                     Answer::Taken => {}
                     Answer::Refused => state.refusals -= 1,
+                    Answer::Dead => state.deaths -= 1,
                     Answer::ReplyLost => state.faults -= 1,
                 }
             }
@@ -251,6 +282,11 @@ impl Model for Lanes {
                 state.lanes[lane].lapsed = true;
             }
             Action::TakeBack(token) => self.take_back(&mut state, token),
+            Action::Purge(event) => {
+                state.letters &= !bit(event);
+                state.purged |= bit(event);
+                self.promote(&mut state);
+            }
             Action::Crash(worker) => {
                 state.faults -= 1;
                 state.workers[worker] = None;
@@ -268,18 +304,18 @@ impl Model for Lanes {
                 (0..model.events.len()).all(|event| {
                     let lane = model.events[event].0;
                     let ahead = &model.log(lane)[state.lanes[lane].position..];
-                    state.delivered & bit(event) != 0
+                    (state.delivered | state.letters | state.purged) & bit(event) != 0
                         || ahead.contains(&event)
                         || state.waiting.iter().any(|waiting| waiting.event == event)
                 })
             }),
             Property::always(ORDER, |model: &Self, state: &State| {
                 let delivered = |event: usize| state.delivered & bit(event) != 0;
+                let gone = |event: usize| (state.delivered | state.purged) & bit(event) != 0;
                 (0..model.events.len()).all(|event| {
                     !delivered(event)
-                        || (0..event).all(|earlier| {
-                            model.key(earlier) != model.key(event) || delivered(earlier)
-                        })
+                        || (0..event)
+                            .all(|earlier| model.key(earlier) != model.key(event) || gone(earlier))
                 })
             }),
             Property::always(EXCLUSIVE, |_, state: &State| {
@@ -296,6 +332,10 @@ impl Model for Lanes {
                     let lost = |event: &usize| state.lost & bit(*event) != 0;
                     claim.given.len() < 2 || !claim.given.iter().any(lost)
                 })
+            }),
+            Property::always(HELD, |model: &Self, state: &State| {
+                let mut given = live(state).flat_map(|claim| &claim.given);
+                given.all(|event| !model.is_held(state, *event))
             }),
             Property::always(COMPLETE, |model: &Self, state: &State| {
                 model.is_complete(state) || !model.steps(state).is_empty()
@@ -329,6 +369,16 @@ fn live(state: &State) -> impl Iterator<Item = &Claim> {
 #[test]
 fn lanes_lose_nothing_and_every_run_publishes_all() {
     holds("lanes", Lanes::small(Fault::None));
+}
+
+#[test]
+fn dead_letters_hold_their_keys_and_lose_nothing() {
+    holds("lanes_holding", Lanes::holding(Fault::None));
+}
+
+#[test]
+fn a_held_event_that_becomes_due_is_found() {
+    breaks(Lanes::holding(Fault::HeldIsDue), HELD);
 }
 
 #[test]

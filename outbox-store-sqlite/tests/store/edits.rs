@@ -192,10 +192,10 @@ async fn tables_that_are_all_emptied_work_on_and_a_migration_finds_them() {
         let place = Place::new().await;
         let (_, claim) = claimed(&place).await;
         place.append(&[keyed("a").idempotency_token("once")]);
-        let mut empty: String = TABLES
-            .iter()
-            .map(|table| format!("DELETE FROM {table};"))
-            .collect();
+        let mut empty = String::new();
+        for table in TABLES {
+            empty.extend(["DELETE FROM ", table, ";"]);
+        }
         empty.push_str("DELETE FROM sqlite_sequence;");
         if with_schema {
             empty.push_str("DELETE FROM outbox_schema;");

@@ -8,6 +8,12 @@ impl Lanes {
         self.events[event].1
     }
 
+    /// Whether a dead letter of its key is before the event.
+    pub(super) fn is_held(&self, state: &State, event: usize) -> bool {
+        (0..event)
+            .any(|before| state.letters & bit(before) != 0 && self.key(before) == self.key(event))
+    }
+
     pub(super) fn log(&self, lane: usize) -> Vec<usize> {
         let own = |event: &usize| self.events[*event].0 == lane;
         (0..self.events.len()).filter(own).collect()
@@ -53,7 +59,8 @@ impl Lanes {
             due.push(head.event);
             let behind = state.waiting[at + 1..].iter();
             let same = behind.filter(|next| self.key(next.event) == key);
-            due.extend(same.take_while(|next| !next.suspect).map(|next| next.event));
+            let open = |next: &&Waiting| !next.suspect && !self.is_held(state, next.event);
+            due.extend(same.take_while(open).map(|next| next.event));
         }
         due.truncate(limit);
         due
@@ -133,8 +140,9 @@ impl Lanes {
             let ours = |other: &usize| claim.given.contains(other) || claim.behind.contains(other);
             let waits = claim.waited & bit(event) == 0
                 && self.fault != Fault::WaitingIsOvertaken
-                && (state.waiting.iter())
-                    .any(|waiting| of_key(&waiting.event) && !ours(&waiting.event));
+                && ((state.waiting.iter())
+                    .any(|waiting| of_key(&waiting.event) && !ours(&waiting.event))
+                    || self.is_held(state, event));
             if waits || claim.behind.iter().any(of_key) {
                 claim.behind.push(event);
             } else {
@@ -159,7 +167,10 @@ impl Lanes {
         if answer != Answer::Taken {
             claim.failed |= bit(event);
         }
-        if answer != Answer::Refused {
+        if answer == Answer::Dead {
+            claim.dead |= bit(event);
+        }
+        if matches!(answer, Answer::Taken | Answer::ReplyLost) {
             if fresh && state.delivered & bit(event) != 0 {
                 state.wrong = Some(TWICE);
             }
@@ -227,7 +238,10 @@ impl Lanes {
             if tried(event) {
                 state.lost &= !bit(event);
             }
-            if tried(event) && !charged {
+            if claim.dead & bit(event) != 0 {
+                state.letters |= bit(event);
+                state.waiting.retain(|waiting| waiting.event != event);
+            } else if tried(event) && !charged {
                 if waited {
                     state.waiting.retain(|waiting| waiting.event != event);
                 }
@@ -250,13 +264,15 @@ impl Lanes {
         self.promote(state);
     }
 
-    /// The first waiting event of each key becomes due.
+    /// The first waiting event of each key becomes due, unless a dead letter holds it.
     pub(super) fn promote(&self, state: &mut State) {
         let mut keys = Vec::new();
-        for waiting in &mut state.waiting {
-            let key = self.key(waiting.event);
+        let events: Vec<usize> = state.waiting.iter().map(|waiting| waiting.event).collect();
+        for (at, event) in events.into_iter().enumerate() {
+            let key = self.key(event);
             if !keys.contains(&key) {
-                waiting.due = true;
+                let is_held = self.is_held(state, event) && self.fault != Fault::HeldIsDue;
+                state.waiting[at].due = !is_held;
                 keys.push(key);
             }
         }
@@ -313,7 +329,7 @@ impl Lanes {
 
     pub(super) fn is_complete(&self, state: &State) -> bool {
         let all = |lane: usize| state.lanes[lane].position == self.log(lane).len();
-        state.delivered == bit(self.events.len()) - 1
+        state.delivered | state.purged == bit(self.events.len()) - 1
             && state.waiting.is_empty()
             && (0..self.count).all(|lane| all(lane) && state.lanes[lane].token.is_none())
             && state.workers.iter().all(Option::is_none)
@@ -328,6 +344,9 @@ impl Lanes {
                 actions.push(Action::Publish(worker, Answer::Taken));
                 if state.refusals > 0 {
                     actions.push(Action::Publish(worker, Answer::Refused));
+                }
+                if state.deaths > 0 {
+                    actions.push(Action::Publish(worker, Answer::Dead));
                 }
                 if state.faults > 0 {
                     actions.push(Action::Publish(worker, Answer::ReplyLost));
@@ -348,6 +367,8 @@ impl Lanes {
                 actions.push(Action::Crash(worker));
             }
         }
+        let letters = (0..self.events.len()).filter(|event| state.letters & bit(*event) != 0);
+        actions.extend(letters.map(Action::Purge));
         for (lane, it) in state.lanes.iter().enumerate() {
             match it.token {
                 Some(_) if it.lapsed && self.fault == Fault::LostIsLeft => {}
