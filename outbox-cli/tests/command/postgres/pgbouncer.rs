@@ -1,12 +1,67 @@
 //! Through PgBouncer in transaction mode, with `?pgbouncer=true`, and without LISTEN.
 
 use super::Shop;
-use crate::support::{Running, arrived, events, refused, until};
+use crate::support::{Running, arrived, command, events, lines, refused, until};
+use std::process::Stdio;
+use test_servers::{Kind, Server, search_path};
+
+/// A PgBouncer before the server of the shop, and the shop's URL through it.
+fn bounced(shop: &Shop) -> (Server, String) {
+    let server = test_servers::url(Kind::Postgres).unwrap();
+    let bouncer = Server::start_pgbouncer(&search_path(), &server).unwrap();
+    let address = bouncer.url().split_once('@').unwrap().1;
+    let address = address.split('/').next().unwrap();
+    let url = format!("postgres://postgres@{address}/{}", shop.database.name());
+    (bouncer, url)
+}
 
 /// The shop with another URL of its database.
 fn with_url(mut shop: Shop, url: String) -> Shop {
     shop.url = url;
     shop
+}
+
+#[test]
+fn every_command_works_through_pgbouncer() {
+    let shop = Shop::empty();
+    let (_bouncer, url) = bounced(&shop);
+    let shop = with_url(shop, format!("{url}?pgbouncer=true"));
+    shop.done(&["migrate"]);
+    shop.done(&["migrate", "check"]);
+    for _ in 0..3 {
+        shop.appended(&events("order.placed", 20));
+        let published = shop.done(&["relay", "--drain"]);
+        assert_eq!(lines(&published).len(), 20);
+    }
+    let dead = shop.quarantined(&events("order.placed", 3), "refused");
+    assert_eq!(shop.status("dead_letters"), 3);
+    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 3);
+    assert_eq!(shop.done(&["dlq", "stats"]).lines().count(), 1);
+    assert_eq!(shop.done(&["dlq", "export"]).lines().count(), 3);
+    shop.done(&["dlq", "show", &dead[0].to_string()]);
+    shop.done(&["dlq", "replay", &dead[0].to_string()]);
+    shop.done(&["dlq", "purge", "--all", "--yes"]);
+    assert_eq!(shop.done(&["relay", "--drain"]).lines().count(), 1);
+}
+
+#[test]
+fn two_relays_through_pgbouncer_publish_each_event() {
+    let shop = Shop::migrated();
+    let (_bouncer, url) = bounced(&shop);
+    let url = format!("{url}?pgbouncer=true");
+    let start = |to| {
+        let mut relay = command(shop.folder(), &["relay", "--store", &url, "--to", to]);
+        relay.stdout(Stdio::null());
+        Running::start(relay)
+    };
+    let mut relays = [start("file:one"), start("file:two")];
+    for _ in 0..10 {
+        shop.appended(&events("order.placed", 10));
+    }
+    until("an empty outbox", || shop.status("pending") == 0);
+    let arrived = ["one", "two"].map(|name| arrived(&shop.folder().join(name)).len());
+    assert_eq!(arrived.iter().sum::<usize>(), 100);
+    relays.iter_mut().for_each(Running::stop);
 }
 
 #[test]
