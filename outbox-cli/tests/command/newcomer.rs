@@ -129,6 +129,12 @@ fn each_bad_input_is_named_with_what_is_allowed() {
         2,
         &["batch size", "1 to 10000"],
     );
+    refused(
+        folder,
+        &relay(&["--drain-timeout", "0s"]),
+        2,
+        &["drain timeout", "0s"],
+    );
     let short = ["--lease", "5s", "--publish-timeout", "5s"];
     refused(
         folder,
