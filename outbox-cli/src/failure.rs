@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     #[error("ended by a second signal; what was being published will be published again")]
     Interrupted,
     /// Exit code 1.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(io::Error),
+    /// Exit code 1.
     #[error("{0}")]
     Io(io::Error),
 }
@@ -30,7 +33,7 @@ impl Failure {
         let input = match self {
             Self::Input(_) => true,
             Self::Outbox(error) => error.kind() == ErrorKind::Invalid,
-            Self::Failed(_) | Self::Interrupted | Self::Io(_) => false,
+            Self::Failed(_) | Self::Interrupted | Self::Stdout(_) | Self::Io(_) => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }
@@ -44,7 +47,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::reader_gone();
         }
-        Self::Failed(format!("cannot write to stdout: {error}"))
+        Self::Stdout(error)
     }
 }
 

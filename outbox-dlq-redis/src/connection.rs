@@ -114,7 +114,8 @@ impl Link {
             }
         }
         state.connection = None;
-        let connection = connect(&mut state.server).await?;
+        // Boxed, as it is large and most calls do not need it.
+        let connection = Box::pin(connect(&mut state.server)).await?;
         state.turn += 1;
         let connection = state.connection.insert(connection).clone();
         Ok((connection, self.hold(state.turn)))

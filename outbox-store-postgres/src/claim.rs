@@ -221,12 +221,10 @@ impl Claiming<'_> {
             return Ok(Some(lanes));
         }
         let read = self.fetch_log(limit, lanes, goes_on).await?;
-        let filled = read.is_cut || read.rows.len() >= limit;
+        // More was found than fits: the events or the bytes are used up.
+        let filled = read.rows.len() >= limit || read.found > read.rows.len();
         let enough = (read.lanes.len() * limit).div_ceil(read.found.max(1));
-        let cut = read.rows.last().map(|(_, row)| row.lane);
-        let cut = cut
-            .filter(|_| read.is_cut)
-            .map(|lane| (lane, read.rows.len()));
+        let cut = read.cut;
         self.runs.extend(read.runs());
         self.draft.add_log(read, self.outbox.holds_keys);
         if let Some((lane, took)) = cut {
@@ -251,10 +249,10 @@ impl Claiming<'_> {
         };
         let has = self.draft.lanes.len();
         if lanes == 1 && has == 0 && goes_on {
-            let query = claim(&statements.claim_next).bind(size(bytes));
+            let query = claim(&statements.claim_next).bind(size(bytes / limit.max(1)));
             let rows = self.outbox.driver.fetch(CLAIM, query).await?;
             if !rows.is_empty() {
-                return log_read(rows, limit);
+                return next_read(rows, limit);
             }
         }
         let query = claim(&statements.claim_events)
@@ -264,7 +262,7 @@ impl Claiming<'_> {
             .bind(self.draft.given.is_empty())
             .bind(self.draft.waiting_places())
             .bind(self.few_left().is_some());
-        log_read(self.outbox.driver.fetch(CLAIM, query).await?, limit)
+        log_read(self.outbox.driver.fetch(CLAIM, query).await?)
     }
 
     /// The claim took fewer rows of a lane than it leased.
@@ -316,24 +314,35 @@ impl Claiming<'_> {
     }
 }
 
-/// Rows of the log of a claim of up to `limit` events.
-fn log_read(rows: Vec<PgRow>, limit: usize) -> Result<LogRead, OutboxError> {
+/// The rows of `claim_events.sql`.
+fn log_read(rows: Vec<PgRow>) -> Result<LogRead, OutboxError> {
+    let error = postgres_error(CLAIM);
+    let mut read = LogRead::default();
+    for row in rows {
+        let lane = row.try_get(0).map_err(&error)?;
+        read.lanes.insert(lane, row.try_get(12).map_err(&error)?);
+        let found: i64 = row.try_get(13).map_err(&error)?;
+        read.found = usize::try_from(found).unwrap_or_default();
+        read.rows.extend(row::log_row(&row).map_err(&error)?);
+    }
+    Ok(read)
+}
+
+/// The rows of `claim_next.sql`, of which up to `limit` were asked for.
+fn next_read(rows: Vec<PgRow>, limit: usize) -> Result<LogRead, OutboxError> {
     let error = postgres_error(CLAIM);
     let mut read = LogRead::default();
     for row in rows {
         let lane: i16 = row.try_get(0).map_err(&error)?;
-        let found: i64 = row.try_get(14).map_err(&error)?;
-        read.found = usize::try_from(found).unwrap_or_default();
-        let fits = row.try_get::<Option<bool>, _>(12).map_err(&error)?;
-        let ends = row.try_get::<bool, _>(13).map_err(&error)? && fits != Some(false);
-        *read.lanes.entry(lane).or_insert(true) &= ends;
-        if fits == Some(false) {
-            read.is_cut = read.rows.len() < limit;
+        if row.try_get::<Option<bool>, _>(12).map_err(&error)? == Some(false) {
+            read.cut = Some((lane, read.rows.len()));
+            read.lanes.insert(lane, false);
             break;
         }
         read.rows.extend(row::log_row(&row).map_err(&error)?);
+        read.lanes.insert(lane, read.rows.len() < limit);
     }
-    read.found = read.found.max(read.rows.len());
+    read.found = read.rows.len();
     Ok(read)
 }
 

@@ -158,8 +158,8 @@ pub(crate) struct LogRead {
     pub(crate) rows: Vec<(i64, Row)>,
     /// How many rows the lanes had to give.
     pub(crate) found: usize,
-    /// The lane is leased for more rows than these, as the bytes were used up.
-    pub(crate) is_cut: bool,
+    /// A lane that is leased for more rows than the claim takes of it, and how many it takes.
+    pub(crate) cut: Option<(i16, usize)>,
 }
 
 /// A lane in which a claim found a run of few keys only, and no end of it.

@@ -108,6 +108,10 @@ pub(crate) type Seen = (Outlook, Option<u64>);
 pub(crate) struct Memory(Mutex<Inner>);
 
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is known of the last claim on its own"
+)]
 struct Inner {
     claims: HashMap<ClaimToken, (u64, Arc<Draft>)>,
     count: u64,

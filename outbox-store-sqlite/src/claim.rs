@@ -14,8 +14,11 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
 
 /// The most fresh events that one transaction looks at, so that a long run of them that must wait
-/// does not keep the producers waiting.
-const PAGE: i64 = 10_000;
+/// does not keep the producers waiting: a tenth of a second.
+const PAGE: i64 = 100_000;
+
+/// The most keys that one transaction parks: each is a row to write.
+const PARKED: usize = 10_000;
 
 /// One key may have so small a part of a claim, while events of others are due.
 const SHARES: usize = 8;
@@ -125,7 +128,8 @@ struct Draft<'c> {
     /// What must not be claimed twice, until the end of each lease.
     in_flight: HashMap<i64, i64>,
     taken: Vec<Taken>,
-    /// Bytes of the events that were read.
+    /// Events that were read, and their bytes.
+    reads: usize,
     read: usize,
     held: HashMap<Key, Held>,
     /// There is more to look at.
@@ -142,6 +146,7 @@ pub(crate) fn claim(connection: &Connection, order: Order) -> Result<Step> {
         cursor: cursor(connection)?,
         in_flight: in_flight(connection)?,
         taken: Vec::new(),
+        reads: 0,
         read: 0,
         held: HashMap::new(),
         unfinished: false,
@@ -276,11 +281,11 @@ impl Draft<'_> {
 
     /// Whether nothing more can be taken, or nothing more may be read.
     fn is_full(&self, room: Room) -> bool {
-        self.taken.len() >= room.events || (self.read > 0 && self.read >= room.bytes)
+        self.taken.len() >= room.events || (self.reads > 0 && self.read >= room.bytes)
     }
 
     fn fits(&self, size: usize, room: Room) -> bool {
-        (self.read == 0 && room.oversize) || self.read.saturating_add(size) <= room.bytes
+        (self.reads == 0 && room.oversize) || self.read.saturating_add(size) <= room.bytes
     }
 
     /// Shows the events of a key behind `after` that the cursor has passed, in order, until `visit`
@@ -387,6 +392,7 @@ impl Draft<'_> {
 
     /// Reads the event and adds it to the claim, or sets it aside if it cannot be read.
     fn take(&mut self, held: &mut Held, row: &Row) -> Result<bool> {
+        self.reads += 1;
         self.read = self.read.saturating_add(row.size);
         let is_first = held.taken == 0;
         match self.load(row.seq)? {
@@ -427,7 +433,7 @@ impl Draft<'_> {
         let mut rows = statement.query((self.cursor.position, PAGE))?;
         let mut seen = 0;
         self.unfinished = loop {
-            if self.is_full(room) {
+            if self.is_full(room) || found.waiting.len() >= PARKED {
                 break true;
             }
             let Some(row) = rows.next()? else {

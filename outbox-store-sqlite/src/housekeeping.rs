@@ -80,6 +80,11 @@ pub(crate) fn repair(connection: &Connection, now: i64) -> Result<()> {
         waits,
         "keys waited for longer than they were asked to; their waits are shortened",
     );
+    let keys = run(connection, include_str!("sql/lead_to_holding.sql"), [now])?;
+    warn(
+        keys,
+        "keys that a dead letter holds had no row; they wait for it again",
+    );
     let keys = run(connection, include_str!("sql/free_held_keys.sql"), [])?;
     warn(
         keys,

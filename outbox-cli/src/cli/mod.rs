@@ -36,7 +36,8 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Creates the tables of the outbox and the heap, or looks after them.
     Migrate(MigrateOptions),
-    /// Publishes what waits in the outbox until SIGINT or SIGTERM.
+    /// Publishes what waits in the outbox until SIGINT or SIGTERM; a second one ends it at once. SIGHUP
+    /// opens the destination again.
     Relay(RelayOptions),
     /// Shows what waits in the outbox, in the heap and in the quarantine.
     Status(StatusOptions),
@@ -98,7 +99,8 @@ pub(crate) struct StatusOptions {
 pub(crate) struct RelayOptions {
     #[command(flatten)]
     pub(crate) urls: UrlOptions,
-    /// End when nothing is pending any more; what a dead letter holds is pending.
+    /// End when nothing is pending any more; what a dead letter holds is pending. Fails if the
+    /// destination takes nothing for --drain-timeout.
     #[arg(long)]
     pub(crate) drain: bool,
     #[command(flatten)]

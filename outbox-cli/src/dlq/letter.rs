@@ -22,17 +22,11 @@ struct Line<'a> {
     replays: u32,
 }
 
-/// A dead letter without its payload and headers.
+/// A dead letter without its payload and headers, with the names of [`Line`].
 #[derive(Serialize)]
 struct Summary<'a> {
     position: u64,
-    id: String,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    key: Option<&'a str>,
-    created_at: String,
-    content_type: &'a str,
-    payload_size: u64,
+    event: EventSummary<'a>,
     failure_count: u32,
     last_error: Option<&'a str>,
     first_failed_at: String,
@@ -41,16 +35,30 @@ struct Summary<'a> {
     replays: u32,
 }
 
+#[derive(Serialize)]
+struct EventSummary<'a> {
+    id: String,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    key: Option<&'a str>,
+    created_at: String,
+    content_type: &'a str,
+    payload_size: u64,
+}
+
 /// What is known of the dead letter, on one line, without the line break.
 pub(super) fn summary_json(letter: &DeadLetter) -> io::Result<String> {
-    let summary = Summary {
-        position: letter.position,
+    let event = EventSummary {
         id: letter.id.to_string(),
         event_type: &letter.event_type,
         key: letter.ordering_key.as_deref(),
         created_at: micros(letter.created_at),
         content_type: &letter.content_type,
         payload_size: letter.payload_size,
+    };
+    let summary = Summary {
+        position: letter.position,
+        event,
         failure_count: letter.failure_count,
         last_error: letter.last_error.as_deref(),
         first_failed_at: seconds(letter.first_failed_at),

@@ -45,8 +45,8 @@ impl LineFile {
     }
 
     fn refused(&self, error: &io::Error) -> io::Error {
-        let path = &self.path;
-        let text = format!("cannot write to the file {path:?}: {error}");
+        let path = self.path.display();
+        let text = format!("cannot write to the file {path}: {error}");
         io::Error::new(error.kind(), text)
     }
 }

@@ -91,7 +91,8 @@ impl LineStream {
         ) {
             self.rest.clear();
         }
-        io::Error::other(format!("cannot write to {path:?}: {error}"))
+        let path = path.display();
+        io::Error::other(format!("cannot write to {path}: {error}"))
     }
 }
 
@@ -140,3 +141,7 @@ impl fmt::Debug for LineStream {
         f.debug_tuple("LineStream").field(&self.place).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct StoreOptions {
-    /// Where events wait, such as sqlite:shop.db or postgres://me@db.example/shop?schema=outbox.
+    /// Where events wait, such as sqlite:shop.db or postgres://me@db.example/shop?schema=outbox;
+    /// with ?pgbouncer=true if PgBouncer is in between, with ?listen=false without LISTEN.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     store: Option<String>,
     /// A TOML file for what neither a flag nor the environment sets.

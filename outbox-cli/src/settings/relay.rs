@@ -17,7 +17,8 @@ use serde::Deserialize;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RelaySettings {
-    /// Where events go: stdout:// or file:PATH, a JSON object a line [default: stdout://]
+    /// Where events go, a JSON object a line: stdout://, or file:PATH, also a FIFO, a device or a
+    /// Unix socket [default: stdout://]
     #[arg(long, env = "OUTBOX_TO")]
     pub(crate) to: Option<String>,
     /// Let the successors of a dead letter wait until it is replayed before them, or purged

@@ -255,6 +255,14 @@ fn shown(mut url: Url, parameters: &[(String, String)], schema: &Schema, ours: &
 /// What the server said in its own words, else what went wrong on this side.
 fn reason(error: &sqlx::Error) -> String {
     match error {
+        sqlx::Error::Database(error)
+            if error.message().contains("unsupported startup parameter") =>
+        {
+            format!(
+                "{}; add {PGBOUNCER}=true to the URL if PgBouncer is in between",
+                error.message()
+            )
+        }
         sqlx::Error::Database(error) => error.message().to_owned(),
         sqlx::Error::Io(error) => error.to_string(),
         sqlx::Error::Configuration(error) => error.to_string(),

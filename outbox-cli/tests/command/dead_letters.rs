@@ -1,6 +1,8 @@
 //! What is shown of dead letters, and what is written of them.
 
-use crate::support::{SHOP, done, events, json, lines, quarantined, refused};
+use crate::support::{
+    SHOP, described, done, events, ids, json, lines, quarantined, refused, status,
+};
 use outbox_core::Event;
 use serde_json::Value;
 use std::fs;
@@ -114,14 +116,17 @@ fn an_export_has_every_letter_whole_and_once() {
     assert_eq!(letters[250]["idempotency_token"], "token-1");
     assert_eq!(letters[251]["event"]["payload_base64"], "AJ//");
     let list = ["dlq", "list", "--json", "--limit", "1000", "--store", SHOP];
-    assert_eq!(done(folder, &list), text);
+    let listed = lines(&done(folder, &list));
+    assert_eq!(listed[251]["event"]["payload_size"], 3);
+    let described_all = |letters: &[Value]| letters.iter().map(described).collect::<Vec<_>>();
+    assert_eq!(described_all(&listed), described_all(&letters));
     let page = done(
         folder,
         &[
             "dlq", "list", "--json", "--limit", "101", "--after", "100", "--store", SHOP,
         ],
     );
-    assert_eq!(lines(&page), letters[100..201]);
+    assert_eq!(lines(&page), listed[100..201]);
 
     let to_file = [
         &export[..],
@@ -153,4 +158,25 @@ fn completions_name_the_commands_and_their_flags() {
         }
     }
     refused(folder.path(), &["completions", "dos"], 2, &["dos", "bash"]);
+}
+
+/// Together they are several times what one call of the store replays.
+#[test]
+fn large_dead_letters_are_replayed_purged_and_exported_in_several_calls() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let large = || -> Vec<Event> {
+        (0..10)
+            .map(|_| Event::new("order.large", vec![b'x'; 4 << 20]))
+            .collect()
+    };
+    let run = |arguments: &[&str]| done(folder, &[arguments, &["--store", SHOP]].concat());
+    let all = quarantined(folder, &large(), "refused");
+    assert_eq!(run(&["dlq", "list"]).lines().count(), 10);
+    assert_eq!(run(&["dlq", "export"]).lines().count(), 10);
+    assert_eq!(ids(&run(&["dlq", "replay", "--all"])), all);
+    assert_eq!(status(folder, "dead_letters"), 0);
+    assert_eq!(run(&["relay", "--drain"]).lines().count(), 10);
+    let all = quarantined(folder, &large(), "refused");
+    assert_eq!(ids(&run(&["dlq", "purge", "--all", "--yes"])), all);
 }

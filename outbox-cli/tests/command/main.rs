@@ -5,6 +5,7 @@ mod bad_input;
 mod changes;
 mod dead_letters;
 mod destinations;
+mod ends;
 mod heap;
 mod hold_keys;
 mod migrate;

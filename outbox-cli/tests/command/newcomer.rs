@@ -1,6 +1,6 @@
 //! The command as a newcomer and as a script would use it.
 
-use crate::support::{done, json, refused};
+use crate::support::{described, done, json, refused};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn the_demo_accounts_for_every_event_and_its_next_steps_work() {
         folder,
         &["dlq", "show", id, "--json", "--store", STORE],
     ));
-    assert_eq!(&shown, rejected);
+    assert_eq!(described(&shown), described(rejected));
 
     let dry = done(
         folder,
@@ -52,7 +52,7 @@ fn the_demo_accounts_for_every_event_and_its_next_steps_work() {
         &["relay", "--drain", "--to", "stdout://", "--store", STORE],
     );
     let line = json(&lines);
-    assert_eq!(line, rejected["event"]);
+    assert_eq!(line, shown["event"]);
 
     refused(
         folder,
@@ -128,6 +128,12 @@ fn each_bad_input_is_named_with_what_is_allowed() {
         &relay(&["--batch-size", "0"]),
         2,
         &["batch size", "1 to 10000"],
+    );
+    refused(
+        folder,
+        &relay(&["--drain-timeout", "0s"]),
+        2,
+        &["drain timeout", "0s"],
     );
     let short = ["--lease", "5s", "--publish-timeout", "5s"];
     refused(

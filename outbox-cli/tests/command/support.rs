@@ -64,6 +64,20 @@ pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(json).collect()
 }
 
+/// What `dlq list` and `dlq export` both say of a dead letter: all but the payload and what is known
+/// only with it.
+pub(crate) fn described(letter: &Value) -> Value {
+    let mut letter = letter.clone();
+    for name in ["idempotency_token", "available_at"] {
+        letter.as_object_mut().unwrap().remove(name);
+    }
+    let event = letter["event"].as_object_mut().unwrap();
+    for name in ["headers", "payload", "payload_base64", "payload_size"] {
+        event.remove(name);
+    }
+    letter
+}
+
 /// A number of `outbox status`.
 pub(crate) fn status(folder: &Path, name: &str) -> Value {
     json(&done(folder, &["status", "--json", "--store", SHOP]))[name].clone()

@@ -4,9 +4,9 @@
 -- events that wait, $9 whether it may have more than half of the lanes that are free.
 --
 -- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
--- others. A row
--- that must wait (it is delayed, or behind an event or a dead letter of its key) is given without its
--- payload. found: rows that were looked at. ends: the lane has no more rows in its window; a lane without a row has none at all.
+-- others. A row that must wait (it is delayed, or behind an event or a dead letter of its key) is
+-- given without its payload. found: how many rows were looked at. ends: the lane has no more rows in
+-- its window; a lane without a row has none at all.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- where the rows do that were not seen before (looked for in their order, so that the index is used
@@ -88,7 +88,7 @@ marked AS (
 )
 SELECT t.lane, e.seq, e.id, e.event_type, CASE WHEN NOT w.waits THEN e.payload END AS payload,
        e.content_type, CASE WHEN NOT w.waits THEN e.headers END AS headers, e.ordering_key,
-       e.idempotency_token, e.created_at, e.available_at, w.waits, true AS fits, t.ends,
+       e.idempotency_token, e.created_at, e.available_at, w.waits, t.ends,
        (SELECT count(*) FROM found) AS found
 FROM taken AS t
 LEFT JOIN chosen AS e ON e.lane = t.lane

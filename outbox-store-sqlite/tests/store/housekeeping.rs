@@ -114,3 +114,18 @@ async fn events_that_no_key_leads_to_are_found() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_held_key_whose_row_was_deleted_is_held_again() {
+    let place = Place::new().await.holding_keys();
+    place.append(&[keyed("a")]);
+    let claim = place.claim(1).await;
+    let reason = "x".into();
+    place.settle_all(&claim, &Outcome::Dead { reason }).await;
+    place.execute("DELETE FROM outbox_keys");
+    place.store.clean_up(100).await.unwrap();
+    place.append(&[keyed("a")]);
+    assert_eq!(ids(&place.claim(10).await), []);
+    assert_eq!(place.replay_all().await, 1);
+    assert_eq!(place.drain().await.len(), 2);
+}

@@ -5,6 +5,7 @@ mod dead_letters;
 mod demo;
 mod heap;
 mod migrate;
+mod pgbouncer;
 mod relay;
 mod url;
 
