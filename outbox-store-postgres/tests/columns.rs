@@ -45,110 +45,113 @@ fn with(column: &str, value: &str) -> (String, String) {
     (names.join(", "), values.join(", "))
 }
 
+/// A column, a value that it must not have, and what the refusal says.
+const BEYOND: &[(&str, &str, &str)] = &[
+    ("event_type", "''", "event_type_is_1_to_1024_bytes"),
+    (
+        "event_type",
+        "repeat('é', 513)",
+        "event_type_is_1_to_1024_bytes",
+    ),
+    ("content_type", "''", "content_type_is_1_to_1024_bytes"),
+    (
+        "content_type",
+        "repeat('x', 1025)",
+        "content_type_is_1_to_1024_bytes",
+    ),
+    (
+        "ordering_key",
+        "repeat('x', 8193)",
+        "ordering_key_is_at_most_8192_bytes",
+    ),
+    (
+        "idempotency_token",
+        "repeat('x', 1025)",
+        "idempotency_token_is_at_most_1024_bytes",
+    ),
+    ("headers", "'[]'", "headers_are_a_json_object"),
+    ("headers", "'1'", "headers_are_a_json_object"),
+    ("headers", "'null'", "headers_are_a_json_object"),
+    (
+        "headers",
+        "json_build_object('x', repeat('x', 9437184))",
+        "headers_are_at_most_9_mib_of_json",
+    ),
+    (
+        "created_at",
+        "'infinity'",
+        "created_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "created_at",
+        "'-infinity'",
+        "created_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "created_at",
+        "'0001-01-01 BC'",
+        "created_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "created_at",
+        "to_timestamp(0)",
+        "created_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "available_at",
+        "'infinity'",
+        "available_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "available_at",
+        "'-infinity'",
+        "available_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "available_at",
+        "'294276-01-01'",
+        "available_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "available_at",
+        "to_timestamp(1790000)",
+        "available_at_is_in_the_years_1980_to_9999",
+    ),
+    (
+        "available_at",
+        "to_timestamp(1790000000000)",
+        "available_at_is_in_the_years_1980_to_9999",
+    ),
+    ("replays", "-1", "replays_is_0_to_1000000000"),
+    ("replays", "2147483647", "replays_is_0_to_1000000000"),
+    ("xid", "'1'", "xid is 1, but must be left to its default"),
+    (
+        "xid",
+        "'4000000000'",
+        "xid is 4000000000, but must be left to its default",
+    ),
+    (
+        "xid",
+        "'18446744073709551615'",
+        "xid is 18446744073709551615",
+    ),
+    (
+        "seq",
+        "9223372036854775807",
+        "seq is 9223372036854775807, but must be left",
+    ),
+    (
+        "seq",
+        "1790000000000000",
+        "seq is 1790000000000000, but must be left",
+    ),
+];
+
 #[tokio::test]
 async fn a_row_beyond_a_limit_is_refused_and_the_limit_is_named() {
     let own = Own::in_schema("outbox");
     let mut connection = own.connect().await;
-    for (column, value, named) in [
-        ("event_type", "''", "event_type_is_1_to_1024_bytes"),
-        (
-            "event_type",
-            "repeat('é', 513)",
-            "event_type_is_1_to_1024_bytes",
-        ),
-        ("content_type", "''", "content_type_is_1_to_1024_bytes"),
-        (
-            "content_type",
-            "repeat('x', 1025)",
-            "content_type_is_1_to_1024_bytes",
-        ),
-        (
-            "ordering_key",
-            "repeat('x', 8193)",
-            "ordering_key_is_at_most_8192_bytes",
-        ),
-        (
-            "idempotency_token",
-            "repeat('x', 1025)",
-            "idempotency_token_is_at_most_1024_bytes",
-        ),
-        ("headers", "'[]'", "headers_are_a_json_object"),
-        ("headers", "'1'", "headers_are_a_json_object"),
-        ("headers", "'null'", "headers_are_a_json_object"),
-        (
-            "headers",
-            "json_build_object('x', repeat('x', 9437184))",
-            "headers_are_at_most_9_mib_of_json",
-        ),
-        (
-            "created_at",
-            "'infinity'",
-            "created_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "created_at",
-            "'-infinity'",
-            "created_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "created_at",
-            "'0001-01-01 BC'",
-            "created_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "created_at",
-            "to_timestamp(0)",
-            "created_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "available_at",
-            "'infinity'",
-            "available_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "available_at",
-            "'-infinity'",
-            "available_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "available_at",
-            "'294276-01-01'",
-            "available_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "available_at",
-            "to_timestamp(1790000)",
-            "available_at_is_in_the_years_1980_to_9999",
-        ),
-        (
-            "available_at",
-            "to_timestamp(1790000000000)",
-            "available_at_is_in_the_years_1980_to_9999",
-        ),
-        ("replays", "-1", "replays_is_0_to_1000000000"),
-        ("replays", "2147483647", "replays_is_0_to_1000000000"),
-        ("xid", "'1'", "xid is 1, but must be left to its default"),
-        (
-            "xid",
-            "'4000000000'",
-            "xid is 4000000000, but must be left to its default",
-        ),
-        (
-            "xid",
-            "'18446744073709551615'",
-            "xid is 18446744073709551615",
-        ),
-        (
-            "seq",
-            "9223372036854775807",
-            "seq is 9223372036854775807, but must be left",
-        ),
-        (
-            "seq",
-            "1790000000000000",
-            "seq is 1790000000000000, but must be left",
-        ),
-    ] {
+    for (column, value, named) in BEYOND {
         let (columns, values) = with(column, value);
         let text = refusal(&mut connection, &columns, &values).await;
         assert!(text.contains(named), "{column} = {value}: {text}");
@@ -233,7 +236,7 @@ async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published()
         ),
         (
             "headers",
-            format!(r#"('{{"deep":' || repeat('[', 200) || repeat(']', 200) || '}}')::json"#),
+            r#"('{"deep":' || repeat('[', 200) || repeat(']', 200) || '}')::json"#.to_owned(),
         ),
         (
             "headers",

@@ -64,7 +64,7 @@ async fn produce(mut connection: sqlx::PgConnection, producer: usize) -> Vec<Eve
     let mut written = Vec::new();
     for n in 0..TRANSACTIONS {
         let event = |_| Event::new("bounced", n.to_string()).ordering_key(producer.to_string());
-        let events: Vec<Event> = (0..1 + n % 3).map(event).collect();
+        let events: Vec<Event> = (0..=n % 3).map(event).collect();
         connection.execute("BEGIN").await.expect("begun");
         let appended = append_through_pgbouncer(&mut connection, &Schema::default(), &events).await;
         appended.expect("appended");
