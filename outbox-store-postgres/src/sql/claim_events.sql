@@ -4,7 +4,7 @@
 -- events that wait, $9 whether it may have more than half of the lanes that are free.
 --
 -- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
--- others. A row that must wait (it is delayed, or behind an event or a dead letter of its key) is
+-- others; they are given in the order of the log. A row that must wait (it is delayed, or behind an event or a dead letter of its key) is
 -- given without its payload. found: how many rows were looked at. ends: the lane has no more rows in
 -- its window; a lane without a row has none at all.
 --
@@ -110,4 +110,4 @@ CROSS JOIN LATERAL (
                       false)
     END AS waits
 ) AS w
-ORDER BY e.number, e.seq
+ORDER BY e.seq
