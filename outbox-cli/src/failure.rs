@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// By its kind: 2 if it is the caller's mistake, else 1.
     #[error("{}", .0.report())]
     Outbox(#[from] OutboxError),
+    /// A second signal, which waits for nothing: exit code 1.
+    #[error("ended by a second signal; what was being published will be published again")]
+    Interrupted,
     /// Exit code 1.
     #[error("{0}")]
     Io(io::Error),
@@ -27,7 +30,7 @@ impl Failure {
         let input = match self {
             Self::Input(_) => true,
             Self::Outbox(error) => error.kind() == ErrorKind::Invalid,
-            Self::Failed(_) | Self::Io(_) => false,
+            Self::Failed(_) | Self::Interrupted | Self::Io(_) => false,
         };
         ExitCode::from(if input { 2 } else { 1 })
     }

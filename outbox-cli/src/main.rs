@@ -53,7 +53,13 @@ fn execute(cli: Cli) -> ExitCode {
     let result = tokio::runtime::Runtime::new()
         .map_err(Failure::from)
         .and_then(|runtime| {
-            let result = runtime.block_on(run(cli.command));
+            let result = runtime.block_on(async {
+                let result = run(cli.command).await;
+                if !matches!(result, Err(Failure::Interrupted)) {
+                    wiring::close_files().await;
+                }
+                result
+            });
             // A write to a pipe that nobody reads would never end, and must not hold the process.
             runtime.shutdown_background();
             result

@@ -29,9 +29,7 @@ pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
     };
     tokio::select! {
         result = started.run(first) => result,
-        () = twice => Err(Failure::Failed(
-            "ended by a second signal; what was being published is published again".to_owned(),
-        )),
+        () = twice => Err(Failure::Interrupted),
     }
 }
 

@@ -38,6 +38,10 @@ pub(super) async fn afresh(url: &str) -> Result<Place, Failure> {
         let message = "the demo's store is postgres://USER@HOST/DATABASE; on SQLite pass --dir";
         return Err(Failure::Input(message.to_owned()));
     };
+    if database.is_through_pgbouncer() {
+        let message = "the demo's store has pgbouncer=true; the demo needs the server itself";
+        return Err(Failure::Input(message.to_owned()));
+    }
     let mut connection = database.connect().await?;
     prepare(&mut connection, &database).await?;
     Ok(Place {

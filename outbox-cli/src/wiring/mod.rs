@@ -1,17 +1,20 @@
 //! The one place that knows which backends there are.
 
+mod open_files;
 mod outlet;
 mod place;
 mod postgres;
 mod progress;
 mod redis;
 
+pub(crate) use open_files::close_files;
 pub(crate) use outlet::{Destination, Outlet, destination, outlet};
 pub(crate) use place::{Place, STORE};
 pub(crate) use postgres::{Database, with_schema};
 
 use crate::failure::Failure;
 use crate::settings::Urls;
+use open_files::OpenFile;
 use outbox_core::{DeadLetters, DlqHeap, OutboxStorage};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_sqlite::SqliteDlqHeap;
@@ -31,6 +34,7 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
     match STORE.place(url)? {
         Place::Sqlite(path) => {
             let store = SqliteOutbox::open(path).await?;
+            OpenFile::Store(store.clone()).register();
             Ok(Store::new(if hold_keys {
                 store.holding_keys()
             } else {
@@ -40,6 +44,11 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
         Place::Postgres(database) => {
             let pool = database.pool().await?;
             let store = PostgresOutbox::open(pool, database.options()).await?;
+            let store = if database.listens() {
+                store
+            } else {
+                store.without_listening()
+            };
             Ok(Store::new(if hold_keys {
                 store.holding_keys()
             } else {
@@ -67,7 +76,11 @@ pub(crate) async fn open_heap_for_relay(url: &str) -> Result<Arc<dyn DlqHeap>, F
 
 async fn open_tables(place: Place) -> Result<Arc<dyn DlqHeap>, Failure> {
     Ok(match place {
-        Place::Sqlite(path) => Arc::new(SqliteDlqHeap::open(path).await?),
+        Place::Sqlite(path) => {
+            let heap = SqliteDlqHeap::open(path).await?;
+            OpenFile::Heap(heap.clone()).register();
+            Arc::new(heap)
+        }
         Place::Postgres(database) => {
             let pool = database.pool().await?;
             Arc::new(PostgresDlqHeap::open_with(pool, database.options()).await?)
@@ -80,14 +93,16 @@ async fn open_tables(place: Place) -> Result<Arc<dyn DlqHeap>, Failure> {
 pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
     components(urls).await?;
     match STORE.place(&urls.store)? {
-        Place::Sqlite(path) => drop(SqliteOutbox::migrate(path).await?),
+        Place::Sqlite(path) => OpenFile::Store(SqliteOutbox::migrate(path).await?).register(),
         Place::Postgres(database) => {
             let pool = database.pool().await?;
             drop(PostgresOutbox::migrate(pool, database.options()).await?);
         }
     }
     match heap_place(&urls.heap)? {
-        HeapPlace::Tables(Place::Sqlite(path)) => drop(SqliteDlqHeap::migrate(path).await?),
+        HeapPlace::Tables(Place::Sqlite(path)) => {
+            OpenFile::Heap(SqliteDlqHeap::migrate(path).await?).register();
+        }
         HeapPlace::Tables(Place::Postgres(database)) => {
             let pool = database.pool().await?;
             drop(PostgresDlqHeap::migrate_with(pool, database.options()).await?);

@@ -10,8 +10,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 use url::Url;
 
-/// The parameter that is ours; PostgreSQL has none of this name.
+/// The parameters that are ours; PostgreSQL has none of these names.
 const SCHEMA: &str = "schema";
+/// Whether PgBouncer in transaction mode is in between.
+const PGBOUNCER: &str = "pgbouncer";
+/// Whether the store listens for new events.
+const LISTEN: &str = "listen";
 
 /// The parameters that sqlx knows, by the names that libpq gives them. It would pass over others
 /// with a warning that tells their values.
@@ -42,8 +46,18 @@ pub(crate) struct Database {
     role: Role,
     options: PgConnectOptions,
     schema: Schema,
+    through_pgbouncer: bool,
+    listens: bool,
     shown: String,
     hides_password: bool,
+}
+
+/// What a URL says with the parameters that are ours.
+#[derive(Default)]
+struct Ours {
+    schema: Option<String>,
+    through_pgbouncer: Option<bool>,
+    listens: Option<bool>,
 }
 
 impl Database {
@@ -53,7 +67,11 @@ impl Database {
         role.whole_login(text)?;
         let mut url =
             Url::parse(text).map_err(|error| refused(&format!("is not a URL: {error}")))?;
-        let (schema, parameters) = take_schema(role, &url)?;
+        let (ours, parameters) = take_ours(role, &url)?;
+        let schema = match &ours.schema {
+            Some(name) => named(role, name)?,
+            None => Schema::default(),
+        };
         let hides_password =
             url.password().is_some() || parameters.iter().any(|(name, _)| name == "password");
         url.query_pairs_mut().clear().extend_pairs(&parameters);
@@ -63,10 +81,18 @@ impl Database {
             .get_application_name()
             .unwrap_or("outbox")
             .to_owned();
+        let through_pgbouncer = ours.through_pgbouncer.unwrap_or(false);
+        let mut options = options.application_name(&application);
+        if through_pgbouncer {
+            // PgBouncer refuses this parameter, which sqlx sends by default.
+            options = options.extra_float_digits(None);
+        }
         Ok(Self {
             role,
-            options: options.application_name(&application),
-            shown: shown(url, &parameters, &schema),
+            options,
+            shown: shown(url, &parameters, &schema, &ours),
+            through_pgbouncer,
+            listens: ours.listens.unwrap_or(!through_pgbouncer),
             hides_password,
             schema,
         })
@@ -86,9 +112,24 @@ impl Database {
         self.hides_password
     }
 
-    /// What the adapters are told.
+    /// Whether each transaction may reach another connection to the server.
+    pub(crate) fn is_through_pgbouncer(&self) -> bool {
+        self.through_pgbouncer
+    }
+
+    /// Whether the store listens for new events, or only looks for them.
+    pub(super) fn listens(&self) -> bool {
+        self.listens
+    }
+
+    /// The options of the adapters.
     pub(super) fn options(&self) -> DriverOptions {
-        DriverOptions::default().schema(self.schema.clone())
+        let options = DriverOptions::default().schema(self.schema.clone());
+        if self.through_pgbouncer {
+            options.through_pgbouncer()
+        } else {
+            options
+        }
     }
 
     /// A small pool. The server is asked first, as a pool that cannot connect tries again until
@@ -142,26 +183,44 @@ pub(crate) fn with_schema(text: &str, schema: &str) -> String {
     }
 }
 
-/// The schema, and the parameters that are sqlx's.
-fn take_schema(role: Role, url: &Url) -> Result<(Schema, Vec<(String, String)>), Failure> {
-    let mut schema = None;
+/// The parameters that are ours, and those that are sqlx's.
+fn take_ours(role: Role, url: &Url) -> Result<(Ours, Vec<(String, String)>), Failure> {
+    let mut ours = Ours::default();
     let mut parameters = Vec::new();
     for (name, value) in url.query_pairs() {
-        if name == SCHEMA {
-            if schema.replace(value.into_owned()).is_some() {
-                return Err(role.refused(format_args!("names more than one schema")));
+        let is_repeated = match &*name {
+            SCHEMA => ours.schema.replace(value.into_owned()).is_some(),
+            PGBOUNCER => ours
+                .through_pgbouncer
+                .replace(is_on(role, PGBOUNCER, &value)?)
+                .is_some(),
+            LISTEN => ours.listens.replace(is_on(role, LISTEN, &value)?).is_some(),
+            other if PARAMETERS.contains(&other) || other.starts_with("options[") => {
+                parameters.push((name.into_owned(), value.into_owned()));
+                continue;
             }
-        } else if PARAMETERS.contains(&&*name) || name.starts_with("options[") {
-            parameters.push((name.into_owned(), value.into_owned()));
-        } else {
-            return Err(unknown(role, &name));
+            other => return Err(unknown(role, other)),
+        };
+        if is_repeated {
+            return Err(role.refused(format_args!("has more than one {name}")));
         }
     }
-    let schema = schema.map_or_else(|| Ok(Schema::default()), |name| named(role, name))?;
-    Ok((schema, parameters))
+    if ours.through_pgbouncer == Some(true) && ours.listens == Some(true) {
+        return Err(role.refused(format_args!(
+            "has {LISTEN}=true, but PgBouncer passes no notifications in transaction mode: leave it out"
+        )));
+    }
+    Ok((ours, parameters))
 }
 
-fn named(role: Role, name: String) -> Result<Schema, Failure> {
+fn is_on(role: Role, name: &str, value: &str) -> Result<bool, Failure> {
+    value.parse().map_err(|_| {
+        let role = role.name();
+        Failure::Input(format!("{role} has {name}={value:?}; allowed: true, false"))
+    })
+}
+
+fn named(role: Role, name: &str) -> Result<Schema, Failure> {
     // What stands in place of bytes that are not UTF-8.
     if name.contains(char::REPLACEMENT_CHARACTER) {
         return Err(role.refused(format_args!("has a schema {name:?} that is not UTF-8")));
@@ -174,17 +233,22 @@ fn unknown(role: Role, parameter: &str) -> Failure {
     let role = role.name();
     let allowed = PARAMETERS.join(", ");
     Failure::Input(format!(
-        "{role} has the unknown parameter {parameter:?}; allowed: {SCHEMA}, {allowed}"
+        "{role} has the unknown parameter {parameter:?}; allowed: {SCHEMA}, {PGBOUNCER}, {LISTEN}, {allowed}"
     ))
 }
 
-fn shown(mut url: Url, parameters: &[(String, String)], schema: &Schema) -> String {
+fn shown(mut url: Url, parameters: &[(String, String)], schema: &Schema, ours: &Ours) -> String {
     // It fails for a URL without a host, which has no password.
     let _ = url.set_password(None);
     url.query_pairs_mut()
         .clear()
         .extend_pairs(parameters.iter().filter(|(name, _)| name != "password"))
         .append_pair(SCHEMA, schema.name());
+    for (name, value) in [(PGBOUNCER, ours.through_pgbouncer), (LISTEN, ours.listens)] {
+        if let Some(value) = value {
+            url.query_pairs_mut().append_pair(name, &value.to_string());
+        }
+    }
     url.into()
 }
 
