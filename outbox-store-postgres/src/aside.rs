@@ -66,7 +66,11 @@ impl PostgresOutbox {
             return;
         };
         match self.look_behind(token, &run, before).await {
-            Ok(Some(looked)) => self.memory.looked_behind(&run, looked),
+            Ok(Some(looked)) => {
+                self.memory.looked_behind(&run, looked);
+                // The next claim finds what was moved.
+                self.memory.look_again();
+            }
             Ok(None) => {}
             Err(error) => tracing::debug!(error = error.report(), "no event was set aside"),
         }

@@ -287,7 +287,7 @@ impl Claiming<'_> {
         } = self;
         let waiting = draft.waiting_from_log();
         outbox.memory.set_found_waiting(waiting > limit.events / 2);
-        let given = std::mem::take(&mut draft.given);
+        let given = draft.take_given();
         if given.is_empty() {
             // Windows that ended, and events that wait behind others, are settled here. If the lease
             // is over already, another claim has them.

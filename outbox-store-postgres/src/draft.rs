@@ -88,6 +88,19 @@ impl Draft {
         }
     }
 
+    /// What the worker gets: events that waited, then those of the log in its order, whichever lane
+    /// was read first.
+    pub(crate) fn take_given(&mut self) -> Vec<ClaimedEvent> {
+        let is_given = |held: &&Held| matches!(held.part, Part::Given);
+        let places = self.held.iter().filter(is_given).map(|held| held.place);
+        let mut given: Vec<_> = places.zip(std::mem::take(&mut self.given)).collect();
+        given.sort_by_key(|(place, _)| match place {
+            Place::Waiting(_) => i64::MIN,
+            Place::Log(seq) => *seq,
+        });
+        given.into_iter().map(|(_, event)| event).collect()
+    }
+
     /// The bytes of what the worker gets.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -4,9 +4,9 @@
 -- events that wait, $9 whether it may have more than half of the lanes that are free.
 --
 -- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
--- others. A row that must wait (it is delayed, or behind an event or a dead letter of its key) is
--- given without its payload. found: how many rows were looked at. ends: the lane has no more rows in
--- its window; a lane without a row has none at all.
+-- others; the answer is in the order of the log. A row that must wait (it is delayed, or behind an
+-- event or a dead letter of its key) is given without its payload. found: how many rows were looked
+-- at. ends: the lane has no more rows in its window; a lane without a row has none at all.
 --
 -- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
 -- where the rows do that were not seen before (looked for in their order, so that the index is used
@@ -110,4 +110,4 @@ CROSS JOIN LATERAL (
                       false)
     END AS waits
 ) AS w
-ORDER BY e.number, e.seq
+ORDER BY e.seq
