@@ -14,7 +14,7 @@ pub(crate) const LANES: usize = 16;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Of so many claims of a backlog one looks into all lanes.
-const GO_ON: u32 = 8;
+const GO_ON: u32 = 16;
 
 /// A run has so many rows, one claim after the other, before a look behind it.
 const RUN: usize = 8;
