@@ -47,9 +47,10 @@ impl OutboxStorage for Watched {
         if let Some(kind) = failure {
             return Err(OutboxError::new(kind, "watched", "claim"));
         }
-        let limit = match self.ignores_bytes.load(Ordering::Relaxed) {
-            true => limit.bytes(usize::MAX),
-            false => limit,
+        let limit = if self.ignores_bytes.load(Ordering::Relaxed) {
+            limit.bytes(usize::MAX)
+        } else {
+            limit
         };
         let claim = self.store.claim(limit, lease).await;
         let delay = *self.delay.lock().expect("not poisoned");

@@ -79,9 +79,13 @@ pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fix
             }
             let claim = claim(&store, 4).await;
             seen.extend(ids(&claim.events));
-            let outcome = |id| match old.iter().any(|event| event.id == id) {
-                true => retry(0),
-                false => Outcome::Published,
+            let is_old = |id| old.iter().any(|event| event.id == id);
+            let outcome = |id| {
+                if is_old(id) {
+                    retry(0)
+                } else {
+                    Outcome::Published
+                }
             };
             let settlement = |id| Settlement::new(id, outcome(id));
             let settlements: Vec<_> = ids(&claim.events).into_iter().map(settlement).collect();

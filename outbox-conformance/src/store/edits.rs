@@ -105,7 +105,7 @@ pub async fn a_row_replaced_in_flight_is_delivered<F: EditFixture>(fixture: F) {
                 settle(&store, &claim, &Outcome::Published).await;
                 delivered.extend(claim.events.into_iter().map(|one| one.event));
             }
-            let is_there = delivered.iter().any(|event| *event == other);
+            let is_there = delivered.contains(&other);
             assert!(is_there, "the row in its place is lost: {outcome:?}");
             assert_eq!(publish_the_rest(&fixture, &store).await, []);
         }
