@@ -44,14 +44,18 @@ impl Driver {
             check_server(connection).await?;
             let schema = self.schema();
             prepare(connection, schema).await?;
-            if is_emptied(connection, schema, tables).await? {
+            let found = applied(connection, schema, component, tables, migrations).await?;
+            if version(connection, schema, component, MIGRATE)
+                .await?
+                .is_none()
+                && found > 0
+            {
                 let text = "outbox_migrations was emptied; the tables that are there are kept";
                 tracing::warn!(component, "{text}");
-                for version in (1..).take(migrations.len()) {
+                for version in (1..).take(found) {
                     note(connection, schema, component, version).await?;
                 }
             }
-            let found = applied(connection, schema, component, tables, migrations).await?;
             for (version, migration) in (1..).zip(migrations).skip(found) {
                 apply(connection, schema, component, version, migration).await?;
             }
@@ -190,7 +194,9 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
     Ok(())
 }
 
-/// How many of `migrations` the `component` has; refuses tables that are not ours, or newer.
+/// How many of `migrations` the `component` has; refuses tables that are not ours, or newer. Tables
+/// that are as the migrations make them are ours although none is noted: somebody deleted the rows of
+/// all tables.
 async fn applied(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -199,6 +205,9 @@ async fn applied(
     migrations: &[&str],
 ) -> Result<usize, OutboxError> {
     let Some(found) = version(connection, schema, component, MIGRATE).await? else {
+        if is_ours(connection, schema, tables, migrations).await? {
+            return Ok(migrations.len());
+        }
         refuse_foreign_tables(connection, schema, tables).await?;
         return Ok(0);
     };
@@ -240,25 +249,59 @@ async fn note(
         .map_err(postgres_error(MIGRATE))
 }
 
-/// Whether all tables of a component are there, and nothing says that anything was migrated: then
-/// somebody deleted the rows of all tables.
-async fn is_emptied(
+/// Whether all tables of a component have the columns that its migrations make. Makes them in a
+/// schema beside, and takes that back.
+async fn is_ours(
     connection: &mut PgConnection,
     schema: &Schema,
     tables: &[&str],
+    migrations: &[&str],
 ) -> Result<bool, OutboxError> {
-    // A single table may be one of others.
-    if tables.len() < 2
-        || !missing(connection, schema, tables, MIGRATE)
-            .await?
-            .is_empty()
-    {
+    let error = postgres_error(MIGRATE);
+    let here = columns(connection, schema, tables).await.map_err(&error)?;
+    let missing = missing(connection, schema, tables, MIGRATE).await?;
+    if here.is_empty() || !missing.is_empty() {
         return Ok(false);
     }
-    sqlx::query_scalar(schema.sql(include_str!("sql/is_empty.sql")))
-        .fetch_one(connection)
+    connection
+        .execute("SAVEPOINT outbox_beside")
         .await
-        .map_err(postgres_error(MIGRATE))
+        .map_err(&error)?;
+    let beside = make_beside(connection, tables, migrations).await;
+    connection
+        .execute("ROLLBACK TO SAVEPOINT outbox_beside")
+        .await
+        .map_err(&error)?;
+    Ok(beside.is_ok_and(|beside| beside == here))
+}
+
+async fn make_beside(
+    connection: &mut PgConnection,
+    tables: &[&str],
+    migrations: &[&str],
+) -> sqlx::Result<Vec<String>> {
+    let beside = Schema::new("outbox_beside").map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let create = format!("CREATE SCHEMA {}", beside.quoted());
+    connection.execute(AssertSqlSafe(create)).await?;
+    for migration in migrations {
+        sqlx::raw_sql(beside.sql(migration))
+            .execute(&mut *connection)
+            .await?;
+    }
+    columns(connection, &beside, tables).await
+}
+
+/// The columns of the tables, each as text.
+async fn columns(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    tables: &[&str],
+) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(include_str!("sql/columns.sql"))
+        .bind(schema.name())
+        .bind(tables)
+        .fetch_all(connection)
+        .await
 }
 
 async fn require_tables(

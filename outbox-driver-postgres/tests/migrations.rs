@@ -117,6 +117,34 @@ async fn a_table_that_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test]
+async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
+    let database = Database::create().await;
+    let driver = driver(database.pool(), ODD);
+    migrate(&driver, MIGRATIONS).await.expect("migrated");
+    let schema = driver.schema().quoted();
+    for table in ["outbox_things", "outbox_migrations"] {
+        let delete = format!("DELETE FROM {schema}.{table}");
+        database.execute(&delete).await;
+    }
+    assert_eq!(applied(&driver, MIGRATIONS).await.expect("asked"), 2);
+    refused(
+        driver.require_version("things", TABLES, 2).await,
+        "outbox migrate",
+    );
+    assert_eq!(migrate(&driver, MIGRATIONS).await.expect("repaired"), 0);
+    driver
+        .require_version("things", TABLES, 2)
+        .await
+        .expect("noted again");
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'outbox_beside'";
+    let left: i64 = sqlx::query_scalar(schemas)
+        .fetch_one(driver.pool())
+        .await
+        .expect("counted");
+    assert_eq!(left, 0, "the schema for the comparison stays");
+}
+
+#[tokio::test]
 async fn what_is_missing_or_newer_is_said_with_what_to_do() {
     let database = Database::create().await;
     let driver = driver(database.pool(), "a \"place\"");
