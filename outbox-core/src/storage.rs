@@ -88,7 +88,9 @@ pub trait OutboxStorage: Send + Sync + Debug {
     ///
     /// Events stand in the order in which they must be published. A store may take only a part of
     /// what is due, and may hold the rest back until a claim is settled that has other events of the
-    /// same lease. As long as something is due and no claim is open, a claim is not empty.
+    /// same lease. As long as something is due and no claim is open, a claim is not empty, except
+    /// while a store moves many events that must wait out of the way: then
+    /// [`wait_for_work`](Self::wait_for_work) returns at once, and a later claim has an event.
     /// A claim whose lease has run out is taken over by the next call of any worker.
     ///
     /// No event is claimed twice, and never more than `limit` (`a_claim_is_bounded_and_exclusive`),
