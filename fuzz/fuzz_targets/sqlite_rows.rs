@@ -7,7 +7,7 @@
 mod failure;
 #[path = "../../outbox-store-postgres/src/headers.rs"]
 mod headers;
-#[path = "../../outbox-cli/src/ndjson.rs"]
+#[path = "../../outbox-cli/src/ndjson/mod.rs"]
 mod ndjson;
 #[path = "../../outbox-store-sqlite/src/row.rs"]
 mod row;

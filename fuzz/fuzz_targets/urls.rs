@@ -5,7 +5,7 @@
 
 #[path = "../../outbox-cli/src/failure.rs"]
 mod failure;
-#[path = "../../outbox-cli/src/ndjson.rs"]
+#[path = "../../outbox-cli/src/ndjson/mod.rs"]
 mod ndjson;
 #[path = "../../outbox-cli/src/settings/mod.rs"]
 mod settings;
