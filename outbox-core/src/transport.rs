@@ -21,8 +21,13 @@ use std::time::Duration;
 /// - **T6** An event that is too large is `Permanent`, and those around it arrive
 ///   (`a_too_large_event_is_permanent_and_its_neighbours_arrive`).
 ///
+/// - **T7** A transport that [keeps order](Self::keeps_order) takes the events of a key in the order of
+///   the call (`events_of_one_key_in_a_call_keep_their_order`), and none behind an event of its key
+///   that it does not take (`nothing_is_taken_behind_an_event_of_its_key_that_is_not`).
+///
 /// The worker keeps order per key by itself: one call never holds two events of one ordering key,
-/// so an adapter may send the events of a call all at once. Each call is bounded by the worker's
+/// so an adapter may send the events of a call all at once. An adapter that keeps order may be given
+/// many events of a key in a call. Each call is bounded by the worker's
 /// publish timeout; a panic costs one failed attempt of the event that causes it.
 ///
 /// # Cancel safety
@@ -32,6 +37,15 @@ use std::time::Duration;
 pub trait Transport: Send + Sync + Debug {
     /// Publishes `events`; answers for each.
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>>;
+
+    /// Whether a call may hold several events of one ordering key, in their order (T7).
+    ///
+    /// What such a transport answers for an event behind one of its key that it did not take may be
+    /// any error: the worker releases that event, uncharged. Default: no, so a key with many events
+    /// takes one call for each.
+    fn keeps_order(&self) -> bool {
+        false
+    }
 }
 
 /// Whose fault a failed publish is.

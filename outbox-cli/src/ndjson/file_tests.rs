@@ -3,7 +3,7 @@ use super::*;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use outbox_conformance::transport::TransportFixture;
+use outbox_conformance::transport::{TransportFixture, order};
 use outbox_core::{Event, Transport};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -71,6 +71,13 @@ impl TransportFixture for FileFixture {
 }
 
 outbox_conformance::transport_suite!(file, FileFixture::new(), delivery);
+
+#[test]
+fn a_call_may_hold_many_events_of_a_key() {
+    outbox_conformance::run(async || {
+        order::events_of_one_key_in_a_call_keep_their_order(FileFixture::new()).await;
+    });
+}
 
 #[test]
 fn the_torn_line_of_a_killed_relay_is_cut() {

@@ -74,6 +74,11 @@ impl<S: Sink> Transport for Ndjson<S> {
         }
         answers(events, result)
     }
+
+    /// The events of a call are one write, in their order, and share its fate.
+    fn keeps_order(&self) -> bool {
+        true
+    }
 }
 
 /// A transport that can look for another file under its name.

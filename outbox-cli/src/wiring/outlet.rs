@@ -92,6 +92,10 @@ impl Transport for Outlet {
         self.progress.end(&answers);
         answers
     }
+
+    fn keeps_order(&self) -> bool {
+        self.lines.keeps_order()
+    }
 }
 
 /// Makes the transport that a URL names.

@@ -3,7 +3,7 @@
 use super::{LimitedBroker, StoppableBroker, TransportFixture};
 use async_trait::async_trait;
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +16,7 @@ type Rule = dyn Fn(&Event, u32) -> Result<(), PublishErrorKind> + Send + Sync;
 pub struct MemoryBroker {
     state: Arc<Mutex<State>>,
     rule: Arc<Rule>,
+    keeps_order: bool,
 }
 
 #[derive(Default)]
@@ -43,7 +44,16 @@ impl MemoryBroker {
         Self {
             state: Arc::default(),
             rule: Arc::new(rule),
+            keeps_order: false,
         }
+    }
+
+    /// The same broker through a transport that keeps order: it takes nothing behind an event of its
+    /// key that it refused in the same call.
+    #[must_use]
+    pub fn keeping_order(mut self) -> Self {
+        self.keeps_order = true;
+        self
     }
 
     /// What arrived so far, in order.
@@ -106,10 +116,23 @@ impl fmt::Debug for MemoryBroker {
 impl Transport for MemoryBroker {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
         self.lock().calls += 1;
+        let mut refused = HashSet::new();
         events
             .iter()
-            .map(|event| self.take(event).map_err(PublishError::new))
+            .map(|event| {
+                let key = event.ordering_key.as_deref().filter(|_| self.keeps_order);
+                if key.is_some_and(|key| refused.contains(key)) {
+                    return Err(PublishError::new(PublishErrorKind::Unavailable));
+                }
+                let taken = self.take(event).map_err(PublishError::new);
+                refused.extend(key.filter(|_| taken.is_err()));
+                taken
+            })
             .collect()
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.keeps_order
     }
 }
 

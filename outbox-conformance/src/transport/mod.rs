@@ -4,10 +4,13 @@
 //! // tests/conformance.rs of a transport
 //! outbox_conformance::transport_suite!(my_broker, MyFixture::new(), delivery, outage, limits);
 //! ```
+//!
+//! A transport that keeps order adds `order`.
 
 mod broker;
 pub mod delivery;
 pub mod limits;
+pub mod order;
 pub mod outage;
 
 pub use broker::MemoryBroker;
@@ -60,5 +63,9 @@ suite! {
     }
     limits {
         a_too_large_event_is_permanent_and_its_neighbours_arrive
+    }
+    order {
+        events_of_one_key_in_a_call_keep_their_order
+        nothing_is_taken_behind_an_event_of_its_key_that_is_not
     }
 }

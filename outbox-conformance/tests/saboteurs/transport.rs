@@ -3,7 +3,8 @@
 use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::transport::{
-    CASES, LimitedBroker, MemoryBroker, StoppableBroker, TransportFixture, delivery, limits, outage,
+    CASES, LimitedBroker, MemoryBroker, StoppableBroker, TransportFixture, delivery, limits, order,
+    outage,
 };
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
 use std::sync::Arc;
@@ -29,6 +30,9 @@ pub(crate) enum Fault {
     FailsTheNeighbours,
     AnswersInReverse,
     AnswersNothingInAnOutage,
+    ReversesACall,
+    TakesWhatIsBehind,
+    AnswersOkForWhatIsBehind,
 }
 
 /// Which case refuses which fault.
@@ -69,6 +73,18 @@ const REFUSALS: &[(Fault, &str)] = &[
         Fault::AnswersInReverse,
         "a_too_large_event_is_permanent_and_its_neighbours_arrive",
     ),
+    (
+        Fault::ReversesACall,
+        "events_of_one_key_in_a_call_keep_their_order",
+    ),
+    (
+        Fault::TakesWhatIsBehind,
+        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+    ),
+    (
+        Fault::AnswersOkForWhatIsBehind,
+        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+    ),
 ];
 
 #[derive(Clone, Debug)]
@@ -83,7 +99,10 @@ struct Saboteur {
 impl Saboteur {
     fn new(fault: Fault) -> Self {
         Self {
-            broker: MemoryBroker::new(),
+            broker: match fault {
+                Fault::TakesWhatIsBehind => MemoryBroker::new(),
+                _ => MemoryBroker::new().keeping_order(),
+            },
             fault,
             waiting: Arc::default(),
             inside: Arc::default(),
@@ -125,6 +144,7 @@ impl Transport for Saboteur {
             }
             Fault::AnswersNothingInAnOutage if away => return Vec::new(),
             Fault::IsOkInAnOutage if away => return events.iter().map(|_| Ok(())).collect(),
+            Fault::ReversesACall => sent.reverse(),
             Fault::DropsTheLast => {
                 sent.pop();
                 self.broker.publish(&sent).await;
@@ -152,6 +172,13 @@ impl Transport for Saboteur {
         }
         let mut answers = self.broker.publish(&sent).await;
         match self.fault {
+            Fault::AnswersOkForWhatIsBehind => answers
+                .iter_mut()
+                .filter(|answer| {
+                    let kind = answer.as_ref().err().map(PublishError::kind);
+                    kind == Some(PublishErrorKind::Unavailable)
+                })
+                .for_each(|answer| *answer = Ok(())),
             Fault::AnswersTooFew => drop(answers.pop()),
             Fault::AnswersInReverse => answers.reverse(),
             Fault::RefusesTheLast => {
@@ -171,6 +198,10 @@ impl Transport for Saboteur {
             _ => {}
         }
         answers
+    }
+
+    fn keeps_order(&self) -> bool {
+        true
     }
 }
 

@@ -200,8 +200,8 @@ impl OutboxProcessor {
         if events.is_empty() {
             return Ok(PassReport::default());
         }
-        let mut plan = Plan::new(events, self.storage.holds_keys());
         let transport = Arc::clone(&self.transport);
+        let mut plan = Plan::new(events, self.storage.holds_keys(), transport.keeps_order());
         let mut publisher = Publisher {
             transport: &*transport,
             timeout: self.config.publish_timeout,

@@ -1,4 +1,6 @@
 //! Publishing one claim: concurrent across keys, in order within a key.
+//!
+//! A claim goes out in rounds of one event a key, or in a single round if the transport keeps order.
 
 use crate::object::{ErrorText, Event, EventId};
 use crate::shutdown::Stop;
@@ -6,7 +8,7 @@ use crate::storage::ClaimedEvent;
 use crate::transport::{PublishError, PublishErrorKind, Transport};
 use futures_util::FutureExt;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -33,7 +35,8 @@ pub(super) struct Slot {
     key: usize,
 }
 
-/// The nth events of all keys: they have nothing to do with each other and go out together.
+/// Events that go out together: the nth of all keys, which have nothing to do with each other, or all
+/// of the claim.
 #[derive(Debug, Default)]
 struct Round {
     events: Vec<Event>,
@@ -49,15 +52,18 @@ pub(super) struct Plan {
     closed: Vec<bool>,
     /// Whether a permanent failure closes its key too.
     holds_keys: bool,
+    /// Whether all events go out in one round.
+    keeps_order: bool,
 }
 
 impl Plan {
-    pub(super) fn new(events: Vec<ClaimedEvent>, holds_keys: bool) -> Self {
+    pub(super) fn new(events: Vec<ClaimedEvent>, holds_keys: bool, keeps_order: bool) -> Self {
         let mut plan = Self {
             slots: Vec::with_capacity(events.len()),
             rounds: Vec::new(),
             closed: Vec::new(),
             holds_keys,
+            keeps_order,
         };
         let mut keys = HashMap::new();
         let mut sent = Vec::new();
@@ -83,11 +89,12 @@ impl Plan {
             self.closed[key] = true;
             Verdict::Lost(ErrorText::new("worker lost while it held this event alone"))
         } else {
-            if self.rounds.len() == *sent {
+            let round = if self.keeps_order { 0 } else { *sent };
+            if self.rounds.len() == round {
                 self.rounds.push(Round::default());
             }
-            self.rounds[*sent].events.push(claimed.event);
-            self.rounds[*sent].slots.push(slot);
+            self.rounds[round].events.push(claimed.event);
+            self.rounds[round].slots.push(slot);
             *sent += 1;
             Verdict::Untried
         };
@@ -158,9 +165,11 @@ enum Answer {
 }
 
 impl Publisher<'_> {
-    /// One verdict per event. A call that fails as a whole is split until the culprit is alone.
+    /// One verdict per event. A call that fails as a whole is split until the culprit is alone, and so
+    /// is one with an event behind another of its key that was not taken.
     async fn publish(&mut self, events: &[Event]) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(events.len());
+        let mut closed = HashSet::new();
         let mut parts = within(events, self.bytes);
         parts.reverse();
         while let Some(part) = parts.pop() {
@@ -169,16 +178,24 @@ impl Publisher<'_> {
                 verdicts.extend(part.iter().map(|_| Verdict::Untried));
                 continue;
             }
+            if part.iter().any(|event| is_closed(&closed, event)) {
+                match part {
+                    [_] => verdicts.push(Verdict::Untried),
+                    part => parts.extend(halves(part)),
+                }
+                continue;
+            }
             match self.call(part).await {
                 Answer::Results(results) => {
-                    verdicts.extend(results.into_iter().map(|result| self.judge(result)));
+                    for (event, result) in part.iter().zip(results) {
+                        verdicts.push(self.judge(event, result, &mut closed));
+                    }
                 }
-                Answer::Broken(text) if part.len() == 1 => verdicts.push(Verdict::Rejected(text)),
-                Answer::Broken(_) => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.push(second);
-                    parts.push(first);
+                Answer::Broken(text) if part.len() == 1 => {
+                    closed.extend(part[0].ordering_key.as_deref());
+                    verdicts.push(Verdict::Rejected(text));
                 }
+                Answer::Broken(_) => parts.extend(halves(part)),
                 Answer::TimedOut => {
                     self.halted = true;
                     let text = format!("no answer within {:?}", self.timeout);
@@ -218,10 +235,20 @@ impl Publisher<'_> {
         }
     }
 
-    fn judge(&mut self, result: Result<(), PublishError>) -> Verdict {
+    /// What an answer means. Behind an event of its key that was not taken, an error says nothing.
+    fn judge<'e>(
+        &mut self,
+        event: &'e Event,
+        result: Result<(), PublishError>,
+        closed: &mut HashSet<&'e str>,
+    ) -> Verdict {
         let Err(error) = result else {
             return Verdict::Published;
         };
+        if is_closed(closed, event) {
+            return Verdict::Untried;
+        }
+        closed.extend(event.ordering_key.as_deref());
         let text = ErrorText::from_error(&error);
         match error.kind() {
             PublishErrorKind::Rejected => Verdict::Rejected(text),
@@ -236,6 +263,17 @@ impl Publisher<'_> {
             }
         }
     }
+}
+
+fn is_closed(closed: &HashSet<&str>, event: &Event) -> bool {
+    let key = event.ordering_key.as_deref();
+    key.is_some_and(|key| closed.contains(key))
+}
+
+/// Both halves, the second one first, as the parts are a stack.
+fn halves(part: &[Event]) -> [&[Event]; 2] {
+    let (first, second) = part.split_at(part.len() / 2);
+    [second, first]
 }
 
 /// Cuts `events` into parts that have at most `bytes` each, or are a single event.

@@ -1,0 +1,57 @@
+//! What a transport that keeps order promises (T7).
+
+use super::{LimitedBroker, TransportFixture};
+use outbox_core::{Event, EventId};
+
+fn of_key(key: &str, count: usize) -> Vec<Event> {
+    let event = |number: usize| Event::new("conformance.order", number.to_string());
+    (0..count)
+        .map(|number| event(number).ordering_key(key))
+        .collect()
+}
+
+/// The ids of the events of a key, in their order.
+fn of(events: &[Event], key: &str) -> Vec<EventId> {
+    let is_of = |event: &&Event| event.ordering_key.as_deref() == Some(key);
+    events.iter().filter(is_of).map(|event| event.id).collect()
+}
+
+/// T7: a call with many events of a few keys, several times.
+pub async fn events_of_one_key_in_a_call_keep_their_order<F: TransportFixture>(fixture: F) {
+    let transport = fixture.transport().await;
+    assert!(transport.keeps_order());
+    let mut sent = Vec::new();
+    for _call in 0..10 {
+        let keys = ["a", "b", "c"].map(|key| of_key(key, 20));
+        let mut events = Vec::new();
+        for number in 0..20 {
+            events.extend(keys.iter().map(|key| key[number].clone()));
+        }
+        let answers = transport.publish(&events).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        sent.extend(events);
+    }
+    let received = fixture.received().await;
+    for key in ["a", "b", "c"] {
+        assert_eq!(of(&received, key), of(&sent, key), "key {key}");
+    }
+}
+
+/// T7: an event that can never be taken, in the middle of its key. What is behind it is taken by the
+/// next call, and other keys are not concerned.
+pub async fn nothing_is_taken_behind_an_event_of_its_key_that_is_not<F: LimitedBroker>(fixture: F) {
+    let transport = fixture.transport().await;
+    let (mut events, other) = (of_key("key", 4), of_key("other", 2));
+    events[1] = fixture.too_large().await.ordering_key("key");
+    let call = [&other[..1], &events[..], &other[1..]].concat();
+    let answers = transport.publish(&call).await;
+    let taken: Vec<bool> = answers.iter().map(Result::is_ok).collect();
+    assert_eq!(taken, [true, true, false, false, false, true]);
+    let received = fixture.received().await;
+    assert_eq!(of(&received, "key"), [events[0].id]);
+    assert_eq!(of(&received, "other"), of(&other, "other"));
+    let answers = transport.publish(&events[2..]).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    let order = [events[0].id, events[2].id, events[3].id];
+    assert_eq!(of(&fixture.received().await, "key"), order);
+}
