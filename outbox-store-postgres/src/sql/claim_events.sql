@@ -48,7 +48,7 @@ found AS MATERIALIZED (
               AND pg_visible_in_snapshot(e.xid, f.window_end)
               AND NOT pg_visible_in_snapshot(e.xid, f.seen)
             ORDER BY e.seq
-            LIMIT $2 + 1
+            LIMIT (SELECT $2::integer + 1)
         ) AS e
     ) AS e
 ),

@@ -2,7 +2,8 @@
 -- being read, while nothing waits that they could have to wait behind. Without the search for new
 -- events, and without a sum of the bytes, it costs the server half as much.
 -- $1 token, $2 limit, $3 lease, $4 bytes of a single event. A row that is larger is given without its
--- payload, and is not taken, nor are those after it.
+-- payload, and is not taken, nor are those after it. The limit is a subquery, so that the server keeps
+-- one plan: to plan for each value costs as much as to run the statement.
 WITH free AS MATERIALIZED (
     SELECT lane
     FROM outbox.outbox_lanes AS l
@@ -34,5 +35,5 @@ LEFT JOIN LATERAL (
       AND pg_visible_in_snapshot(e.xid, t.window_end)
       AND NOT pg_visible_in_snapshot(e.xid, t.seen)
     ORDER BY e.seq
-    LIMIT $2
+    LIMIT (SELECT $2::integer)
 ) AS e ON true
