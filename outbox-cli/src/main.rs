@@ -19,7 +19,7 @@ mod wiring;
 use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -48,6 +48,7 @@ fn execute(cli: Cli) -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(|| log::Log)
         .init();
     let result = tokio::runtime::Runtime::new()
