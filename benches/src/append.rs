@@ -5,7 +5,7 @@ use crate::{Failure, median, ours};
 use outbox_core::Event;
 use outbox_driver_postgres::{PgTime, PgUuid};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Barrier;
@@ -49,7 +49,7 @@ enum Way {
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let postgres = Postgres::start().await?;
-    PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    PostgresStore::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
     postgres.pool.execute(BARE).await?;
     let orders = "CREATE TABLE orders (
         id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, amount integer NOT NULL)";

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Relay, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_store_postgres::sqlx::{Executor, Row};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -36,7 +36,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         .execute("ALTER SYSTEM SET autovacuum = off")
         .await?;
     postgres.pool.execute("SELECT pg_reload_conf()").await?;
-    let store = PostgresOutbox::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    let store = PostgresStore::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
     let (sender, mut published) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let heap = PostgresDlqHeap::migrate(postgres.pool.clone()).await?;

@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::server::Postgres;
 use async_trait::async_trait;
 use peer_core::prelude::{Event, OutboxConfig, OutboxError, OutboxProcessor, Transport};
-use peer_postgres::PostgresOutbox;
+use peer_postgres::PostgresOutbox as PostgresStore;
 use peer_redis::{RedisProvider, config::RedisTokenConfig};
 use peer_sqlx::postgres::PgPoolOptions;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ pub(crate) async fn drain(postgres: &Postgres, redis: &str) -> Result<usize, Fai
         .test_before_acquire(false);
     let pool = options.connect(postgres.url()).await?;
     let config = Arc::new(OutboxConfig::<Order>::default());
-    let storage = Arc::new(PostgresOutbox::new(pool.clone(), Arc::clone(&config)));
+    let storage = Arc::new(PostgresStore::new(pool.clone(), Arc::clone(&config)));
     let heap = Arc::new(RedisProvider::new(redis, RedisTokenConfig::default()).await?);
     let processor = OutboxProcessor::new(storage, Arc::new(Nothing), config);
     let mut published = 0;

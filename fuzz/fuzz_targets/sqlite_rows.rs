@@ -101,7 +101,7 @@ fn store(cells: [Cell<'_>; 16]) {
         let mut select = sqlite.prepare_cached(ROW).expect("prepared");
         let read = |row: &rusqlite::Row<'_>| {
             // Of other columns, so most are refused; none may panic.
-            let _ = row::letter(row);
+            let _ = row::dead_letter(row);
             Ok((row::event(row), row::event_to_show(row)))
         };
         select

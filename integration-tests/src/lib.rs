@@ -77,7 +77,7 @@ pub async fn drained(store: &Arc<dyn OutboxStorage>) {
         while store
             .backlog()
             .await
-            .unwrap_or_else(|error| panic!("{}", error.report()))
+            .unwrap_or_else(|error| panic!("{}", error.to_string()))
             .pending
             > 0
         {

@@ -9,7 +9,7 @@ use outbox_core::{
     FailedAttempt, OutboxConfig, OutboxError, OutboxStorage, Outcome, Settlement,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -52,8 +52,8 @@ fn config() -> OutboxConfig {
 }
 
 /// Five events that failed three times each, in the store and in the heap.
-async fn failed() -> (MemoryOutbox, MemoryDlqHeap, Vec<Event>) {
-    let (store, heap) = (MemoryOutbox::new(), MemoryDlqHeap::new());
+async fn failed() -> (MemoryStore, MemoryDlqHeap, Vec<Event>) {
+    let (store, heap) = (MemoryStore::new(), MemoryDlqHeap::new());
     let events = keyed_events(5, 1);
     store.append(&events).expect("appended");
     for _ in 0..3 {
@@ -79,19 +79,22 @@ async fn failed() -> (MemoryOutbox, MemoryDlqHeap, Vec<Event>) {
     (store, heap, events)
 }
 
-async fn assert_all_quarantined(store: &MemoryOutbox, heap: &MemoryDlqHeap, events: &[Event]) {
-    let letters = store
+async fn assert_all_quarantined(store: &MemoryStore, heap: &MemoryDlqHeap, events: &[Event]) {
+    let dead_letters = store
         .list(&DeadLetterFilter::all(), None, 100)
         .await
         .unwrap();
-    let mut dead: Vec<EventId> = letters.iter().map(|letter| letter.id).collect();
+    let mut dead: Vec<EventId> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.id)
+        .collect();
     dead.sort_unstable();
     let mut expected: Vec<EventId> = events.iter().map(|event| event.id).collect();
     expected.sort_unstable();
     assert_eq!(dead, expected);
-    for letter in &letters {
-        assert_eq!(letter.failure_count, 3, "a count was lost");
-        assert_eq!(letter.last_error.as_deref(), Some("refused"));
+    for dead_letter in &dead_letters {
+        assert_eq!(dead_letter.failure_count, 3, "a count was lost");
+        assert_eq!(dead_letter.last_error.as_deref(), Some("refused"));
     }
     assert_eq!(store.backlog().await.unwrap().pending, 0);
     assert_eq!(

@@ -10,7 +10,7 @@ use outbox_core::{
     Relay,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn config() -> OutboxConfig {
         .expect("a valid config")
 }
 
-fn start(store: &MemoryOutbox, broker: &MemoryBroker, heap: Arc<dyn DlqHeap>) -> Running {
+fn start(store: &MemoryStore, broker: &MemoryBroker, heap: Arc<dyn DlqHeap>) -> Running {
     let relay = Relay::new(Arc::new(store.clone()), Arc::new(broker.clone()))
         .dlq_heap(heap)
         .config(config());
@@ -55,19 +55,19 @@ fn start(store: &MemoryOutbox, broker: &MemoryBroker, heap: Arc<dyn DlqHeap>) ->
     }
 }
 
-fn filled(events: &[Event]) -> MemoryOutbox {
-    let store = MemoryOutbox::new();
+fn filled(events: &[Event]) -> MemoryStore {
+    let store = MemoryStore::new();
     store.append(events).expect("appended");
     store
 }
 
-async fn drain(store: &MemoryOutbox) {
+async fn drain(store: &MemoryStore) {
     let store: Arc<dyn OutboxStorage> = Arc::new(store.clone());
     drained(&store).await;
 }
 
 /// The reasons in the quarantine, by id.
-async fn letters(store: &MemoryOutbox) -> Vec<outbox_core::DeadLetter> {
+async fn dead_letters(store: &MemoryStore) -> Vec<outbox_core::DeadLetter> {
     store
         .list(&DeadLetterFilter::all(), None, 1000)
         .await
@@ -147,13 +147,13 @@ async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
     assert_eq!(counts.size().await.unwrap().unwrap().entries, 0);
     faults.mend();
     sleep(120 * SECOND).await;
-    let letters = letters(&store).await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].id, poison);
+    let dead_letters = dead_letters(&store).await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].id, poison);
     assert!(
-        letters[0].failure_count >= 3,
+        dead_letters[0].failure_count >= 3,
         "{}",
-        letters[0].failure_count
+        dead_letters[0].failure_count
     );
     relay.stop().await;
 }
@@ -190,9 +190,12 @@ async fn a_rejected_event_is_quarantined_once_and_its_neighbours_arrive() {
             .collect();
         assert_each_once(&broker.events()[before..], &others);
         assert_ordered_per_key(&broker.events()[before..]);
-        let letters = letters(&store).await;
-        assert_eq!(letters.len(), 1);
-        assert_eq!((letters[0].id, letters[0].failure_count), (poison, 3));
+        let dead_letters = dead_letters(&store).await;
+        assert_eq!(dead_letters.len(), 1);
+        assert_eq!(
+            (dead_letters[0].id, dead_letters[0].failure_count),
+            (poison, 3)
+        );
         assert_eq!(
             heap.drain_exceeded(1).await.unwrap(),
             [],
@@ -213,10 +216,10 @@ async fn an_event_that_panics_the_transport_is_quarantined_and_the_worker_lives(
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     drain(&store).await;
     relay.stop().await;
-    let letters = letters(&store).await;
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!(letters[0].id, poison);
-    let error = letters[0].last_error.as_deref().unwrap();
+    let dead_letters = dead_letters(&store).await;
+    assert_eq!(dead_letters.len(), 1, "{dead_letters:?}");
+    assert_eq!(dead_letters[0].id, poison);
+    let error = dead_letters[0].last_error.as_deref().unwrap();
     assert!(error.contains("cannot encode this one"), "{error}");
     assert_ordered_per_key(&broker.events());
     assert_eq!(store.backlog().await.unwrap().pending, 0);
@@ -238,10 +241,10 @@ async fn a_permanent_failure_is_quarantined_at_once_with_its_reason() {
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     drain(&store).await;
     relay.stop().await;
-    let letters = letters(&store).await;
-    assert_eq!((letters.len(), letters[0].id), (1, poison));
+    let dead_letters = dead_letters(&store).await;
+    assert_eq!((dead_letters.len(), dead_letters[0].id), (1, poison));
     assert_eq!(
-        letters[0].last_error.as_deref(),
+        dead_letters[0].last_error.as_deref(),
         Some("can never be published")
     );
     assert_ordered_per_key(&broker.events());
@@ -267,7 +270,7 @@ async fn a_store_that_holds_keys_lets_no_event_overtake_a_dead_one() {
     sleep(600 * SECOND).await;
     // Of two keys only the first of four events has passed.
     assert_eq!(broker.events().len(), 4 + 1 + 1);
-    assert_eq!(letters(&store).await.len(), 2);
+    assert_eq!(dead_letters(&store).await.len(), 2);
 
     mended.store(true, Ordering::SeqCst);
     let replayed = store.replay(&DeadLetterFilter::all(), 10).await;
@@ -298,7 +301,7 @@ async fn a_throttled_worker_waits_as_long_as_it_is_asked_and_charges_nobody() {
     drain(&store).await;
     relay.stop().await;
     assert_each_once(&broker.events(), &events);
-    assert!(letters(&store).await.is_empty());
+    assert!(dead_letters(&store).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

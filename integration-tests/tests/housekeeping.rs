@@ -6,7 +6,7 @@ use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, DlqHeap, EventId, OutboxConfig, OutboxError,
     OutboxStorage, QuarantineOutcome, Relay, Settlement,
 };
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -33,7 +33,7 @@ impl Rows {
 }
 
 #[derive(Debug)]
-struct Store(MemoryOutbox, Mutex<Rows>);
+struct Store(MemoryStore, Mutex<Rows>);
 
 #[async_trait]
 impl OutboxStorage for Store {
@@ -92,7 +92,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test(start_paused = true)]
 async fn each_minute_a_relay_removes_all_that_nobody_needs_in_pages() {
-    let store = Arc::new(Store(MemoryOutbox::new(), Rows::of(2500)));
+    let store = Arc::new(Store(MemoryStore::new(), Rows::of(2500)));
     let heap = Arc::new(Heap(Rows::of(1500)));
     let config = OutboxConfig::builder().heap_retention(DAY).build();
     let relay = Relay::new(store.clone(), Arc::new(MemoryBroker::new()))

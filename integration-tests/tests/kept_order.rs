@@ -6,12 +6,12 @@ use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
     Event, EventId, OutboxConfig, OutboxProcessor, PublishError, PublishErrorKind, Transport,
 };
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::sync::Arc;
 use std::time::Duration;
 
-fn filled(events: &[Event]) -> Arc<MemoryOutbox> {
-    let store = MemoryOutbox::new();
+fn filled(events: &[Event]) -> Arc<MemoryStore> {
+    let store = MemoryStore::new();
     store.append(events).expect("appended");
     Arc::new(store)
 }

@@ -9,7 +9,7 @@ use outbox_core::{
     OutboxProcessor, OutboxStorage, PublishError, PublishErrorKind, QuarantineOutcome, Settlement,
     Transport,
 };
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A store in memory whose next claims and settlements may fail, and that tells what it was asked.
 #[derive(Debug, Default)]
 struct Watched {
-    store: MemoryOutbox,
+    store: MemoryStore,
     /// How the next claims fail.
     fails: Mutex<VecDeque<ErrorKind>>,
     /// How the next settlements fail.
@@ -205,7 +205,7 @@ async fn a_worker_goes_on_after_an_error_that_passes() {
         *store.fails.lock().expect("not poisoned") = [kind].into();
         let stop = sleep(Duration::from_secs(3600));
         let ended = worker(&store, &broker, 30 * SECOND).run(stop).await;
-        ended.unwrap_or_else(|error| panic!("{kind:?} ended it: {}", error.report()));
+        ended.unwrap_or_else(|error| panic!("{kind:?} ended it: {error}"));
         assert_each_once(&broker.events(), &events);
     }
 }

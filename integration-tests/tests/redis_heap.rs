@@ -7,8 +7,8 @@ use outbox_core::{
     PublishErrorKind, Relay,
 };
 use outbox_dlq_redis::{RedisDlqHeap, Server};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema};
-use outbox_store_sqlite::SqliteOutbox;
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema};
+use outbox_store_sqlite::SqliteStore;
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ where
 {
     let store = Arc::new(store);
     let as_storage = Arc::clone(&store) as Arc<dyn OutboxStorage>;
-    let letters = async || {
+    let dead_letters = async || {
         let all = DeadLetterFilter::all();
         store.list(&all, None, 10).await.expect("listed")
     };
@@ -81,22 +81,26 @@ where
     drained(&as_storage).await;
     assert_each_once(&broker.events(), &good);
     assert_ordered_per_key(&broker.events());
-    let [letter] = &letters().await[..] else {
-        panic!("no letter of the poison, or others")
+    let [dead_letter] = &dead_letters().await[..] else {
+        panic!("no dead letter of the poison, or others")
     };
-    assert_eq!(&*letter.event_type, POISON);
-    assert!(letter.failure_count >= 3, "{}", letter.failure_count);
+    assert_eq!(&*dead_letter.event_type, POISON);
+    assert!(
+        dead_letter.failure_count >= 3,
+        "{}",
+        dead_letter.failure_count
+    );
 
     redis.kill().expect("killed");
     let (more, all) = with_poison();
     append(&all).await;
     arrived(&broker, &more).await;
     good.extend(more);
-    assert_eq!(letters().await.len(), 1, "no heap, no quarantine");
+    assert_eq!(dead_letters().await.len(), 1, "no heap, no quarantine");
 
     redis.restart().expect("started again");
     drained(&as_storage).await;
-    assert_eq!(letters().await.len(), 2);
+    assert_eq!(dead_letters().await.len(), 2);
     assert_each_once(&broker.events(), &good);
     drop(stop);
     relay
@@ -111,7 +115,7 @@ where
 async fn poison_on_sqlite_is_quarantined_and_delivery_goes_on_without_redis() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("shop.db");
-    let store = SqliteOutbox::migrate(&path).await.expect("migrated");
+    let store = SqliteStore::migrate(&path).await.expect("migrated");
     delivers_and_quarantines(store, async |events: &[Event]| {
         let mut connection = Connection::open(&path).expect("opened");
         let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -126,7 +130,7 @@ async fn poison_on_sqlite_is_quarantined_and_delivery_goes_on_without_redis() {
 async fn poison_on_postgres_is_quarantined_and_delivery_goes_on_without_redis() {
     let database = Database::create().await;
     let options = DriverOptions::default();
-    let store = PostgresOutbox::migrate(database.pool(), options).await;
+    let store = PostgresStore::migrate(database.pool(), options).await;
     delivers_and_quarantines(store.expect("migrated"), async |events: &[Event]| {
         let mut connection = database.pool().acquire().await.expect("a connection");
         let schema = Schema::default();

@@ -7,7 +7,7 @@ use outbox_core::{
     DlqHeap, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxProcessor, PublishErrorKind,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{advance, sleep};
@@ -23,7 +23,7 @@ struct Shop {
 
 impl Shop {
     async fn new(events: &[Event], broker: &MemoryBroker, config: OutboxConfigBuilder) -> Self {
-        let (store, counts) = (MemoryOutbox::new(), MemoryDlqHeap::new());
+        let (store, counts) = (MemoryStore::new(), MemoryDlqHeap::new());
         store.append(events).expect("appended");
         for id in ids(events) {
             counts.record_failure(id).await.expect("counted");

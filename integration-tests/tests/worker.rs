@@ -8,7 +8,7 @@ use outbox_core::{
     OutboxProcessor, OutboxStorage, PassReport, PublishError, PublishErrorKind, Relay, Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,18 +52,21 @@ fn config() -> OutboxConfig {
         .expect("a valid config")
 }
 
-fn filled(events: &[Event]) -> MemoryOutbox {
-    let store = MemoryOutbox::new();
+fn filled(events: &[Event]) -> MemoryStore {
+    let store = MemoryStore::new();
     store.append(events).expect("appended");
     store
 }
 
-async fn dead_ids(store: &MemoryOutbox) -> Vec<EventId> {
-    let letters = store
+async fn dead_ids(store: &MemoryStore) -> Vec<EventId> {
+    let dead_letters = store
         .list(&DeadLetterFilter::all(), None, 1000)
         .await
         .expect("listed");
-    letters.iter().map(|letter| letter.id).collect()
+    dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.id)
+        .collect()
 }
 
 fn without(events: &[Event], id: EventId) -> Vec<Event> {

@@ -100,7 +100,7 @@ async fn drained(
             Ok(_) => answered = Instant::now(),
             // It may still have events, and may answer again.
             Err(error) if answered.elapsed() >= timeout => {
-                return Err(undrained("the store", timeout, &error.report()));
+                return Err(undrained("the store", timeout, &error.to_string()));
             }
             Err(_) => {}
         }

@@ -55,16 +55,11 @@ impl Cut<'_> {
         self.has_happened.set(self.wire.mend());
         if let Err(error) = &result {
             let place = self.place;
-            assert!(
-                self.has_happened.get(),
-                "no cut at {place:?}, and {}",
-                error.report()
-            );
+            assert!(self.has_happened.get(), "no cut at {place:?}, and {error}");
             assert_eq!(
                 error.kind(),
                 ErrorKind::Unavailable,
-                "a cut at {place:?}: {}",
-                error.report()
+                "a cut at {place:?}: {error}"
             );
         }
         result

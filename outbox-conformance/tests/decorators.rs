@@ -11,7 +11,7 @@ use outbox_core::{
     EventId, OutboxError, OutboxStorage,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use outbox_store_memory::{MemoryStore, MemoryTransaction};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,15 +58,15 @@ impl HeapFixture for Heap {
 /// A store in memory, decorated anew for each handle.
 struct Outbox {
     clock: ManualClock,
-    inner: MemoryOutbox,
-    decorate: fn(MemoryOutbox) -> Arc<dyn Store>,
+    inner: MemoryStore,
+    decorate: fn(MemoryStore) -> Arc<dyn Store>,
 }
 
 impl Outbox {
-    fn by(decorate: fn(MemoryOutbox) -> Arc<dyn Store>) -> Self {
+    fn by(decorate: fn(MemoryStore) -> Arc<dyn Store>) -> Self {
         let clock = ManualClock::new();
         Self {
-            inner: MemoryOutbox::new().with_clock(clock.clock()),
+            inner: MemoryStore::new().with_clock(clock.clock()),
             clock,
             decorate,
         }
@@ -155,7 +155,7 @@ macro_rules! suites {
             claims,
             races,
             quarantine,
-            letters,
+            dead_letters,
             late,
             holding,
             crashes,
@@ -183,7 +183,7 @@ async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
         DeadLetterFilter::all(),
     );
     let heap = Decorated::new(Arc::new(MemoryDlqHeap::new()), calls.clone());
-    let store = Decorated::new(Arc::new(MemoryOutbox::new()), calls.clone());
+    let store = Decorated::new(Arc::new(MemoryStore::new()), calls.clone());
     heap.record_failure(id).await.unwrap();
     heap.record_success(id).await.unwrap();
     heap.drain_exceeded(1).await.unwrap();
@@ -217,7 +217,7 @@ fn methods() -> Vec<&'static str> {
     let traits = [
         include_str!("../../outbox-core/src/dlq/heap.rs"),
         include_str!("../../outbox-core/src/storage.rs"),
-        include_str!("../../outbox-core/src/dlq/letters.rs"),
+        include_str!("../../outbox-core/src/dlq/dead_letters.rs"),
     ];
     let lines = traits.iter().flat_map(|text| text.lines());
     let methods = lines.filter_map(|line| line.strip_prefix("    async fn ")?.split('(').next());
@@ -272,7 +272,7 @@ async fn what_is_faulty_fails_before_or_after_until_it_is_mended() {
     let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
     let faults = Arc::new(Faulty::default());
     let faulty = Decorated::new(Arc::new(heap.clone()), faults.clone());
-    let store = Decorated::new(Arc::new(MemoryOutbox::new()), faults.clone());
+    let store = Decorated::new(Arc::new(MemoryStore::new()), faults.clone());
     for (fails, counted) in [(Fails::Before, 0), (Fails::After, 1)] {
         faults.fail(fails);
         let error = faulty.record_failure(id).await.unwrap_err();

@@ -267,7 +267,8 @@ fn refused(
     value: impl std::fmt::Display,
     allowed: impl std::fmt::Display,
 ) -> OutboxError {
-    OutboxError::invalid("config", "build", what, value, allowed)
+    let problem = format!("{what} is {value}, but must be {allowed}");
+    OutboxError::invalid("config", "build", problem)
 }
 
 #[cfg(test)]
@@ -300,8 +301,11 @@ mod tests {
                 .build()
         };
         assert!(build(2 * second, second).is_ok());
-        let report = build(second, second).unwrap_err().report();
-        assert!(report.contains("lease \"1s\""), "{report}");
+        let report = build(second, second).unwrap_err().to_string();
+        assert!(
+            report.contains("lease is 1s, but must be longer"),
+            "{report}"
+        );
         assert!(report.contains("publish timeout (1s)"), "{report}");
     }
 
@@ -310,9 +314,9 @@ mod tests {
         let builder = OutboxConfig::builder;
         let day = Duration::from_secs(24 * 3600);
         for (builder, name) in [
-            (builder().batch_size(0), "batch size \"0\""),
-            (builder().batch_size(10_001), "batch size \"10001\""),
-            (builder().batch_bytes(1023), "batch bytes \"1023\""),
+            (builder().batch_size(0), "batch size is 0, but"),
+            (builder().batch_size(10_001), "batch size is 10001, but"),
+            (builder().batch_bytes(1023), "batch bytes is 1023, but"),
             (builder().batch_bytes((1 << 30) + 1), "batch bytes"),
             (builder().dlq_page(0), "dlq page"),
             (builder().failure_threshold(0), "failure threshold"),
@@ -329,7 +333,7 @@ mod tests {
             (builder().dlq_lease(Duration::ZERO), "dlq lease"),
             (builder().heap_retention(Duration::ZERO), "heap retention"),
         ] {
-            let report = builder.build().unwrap_err().report();
+            let report = builder.build().unwrap_err().to_string();
             assert!(report.contains(name), "{report}");
         }
     }

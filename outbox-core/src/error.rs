@@ -38,15 +38,33 @@ impl fmt::Display for ErrorKind {
 
 /// An error of a store, a heap or a processor.
 ///
-/// It says which backend failed in which operation, and keeps the cause as its
-/// [`source`](Error::source). Print the whole chain to a person with [`report`](Self::report).
-#[derive(Debug, thiserror::Error)]
-#[error("{backend}: {operation}: {kind}")]
+/// It names the backend that failed and the operation, which is the name of the trait's method. Its
+/// text has all its causes, so `to_string()` is enough for a log. The cause is also kept as the
+/// [`source`](Error::source), for programs that look for a driver's own error.
+#[derive(Debug)]
 pub struct OutboxError {
     kind: ErrorKind,
     backend: &'static str,
     operation: &'static str,
     source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl fmt::Display for OutboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.backend, self.operation, self.kind)?;
+        match &self.source {
+            Some(source) => write!(f, ": {}", error_chain(source.as_ref())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for OutboxError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| source.as_ref() as &(dyn Error + 'static))
+    }
 }
 
 impl OutboxError {
@@ -68,20 +86,15 @@ impl OutboxError {
         self
     }
 
-    /// An [`ErrorKind::Invalid`] that names the value and what is allowed instead.
+    /// An [`ErrorKind::Invalid`]. `problem` names the wrong value and what it must be: `batch size
+    /// is 0, but must be 1 to 10000`.
     #[must_use]
     pub fn invalid(
         backend: &'static str,
         operation: &'static str,
-        what: &'static str,
-        value: impl fmt::Display,
-        allowed: impl fmt::Display,
+        problem: impl Into<String>,
     ) -> Self {
-        Self::new(ErrorKind::Invalid, backend, operation).with_source(InvalidValue {
-            what,
-            value: value.to_string(),
-            allowed: allowed.to_string(),
-        })
+        Self::new(ErrorKind::Invalid, backend, operation).with_source(problem.into())
     }
 
     /// What the caller may do.
@@ -101,37 +114,22 @@ impl OutboxError {
     pub fn operation(&self) -> &'static str {
         self.operation
     }
-
-    /// The error and its causes in one line, outermost first.
-    #[must_use]
-    pub fn report(&self) -> String {
-        error_chain(self)
-    }
 }
 
-/// An error and its causes in one line, outermost first, separated by `": "`. A cause that the error
-/// before it has told already is not told again.
+/// An error and its causes in one line, outermost first, separated by `": "`. A cause whose text
+/// ends the text before it is not repeated.
 pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let told = error.to_string();
-        if !text.ends_with(&told) {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
             text.push_str(": ");
-            text.push_str(&told);
+            text.push_str(&cause);
         }
-        cause = error.source();
+        source = error.source();
     }
     text
-}
-
-/// A value that was refused where it entered.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{what} {value:?} is not allowed: {allowed}")]
-pub struct InvalidValue {
-    what: &'static str,
-    value: String,
-    allowed: String,
 }
 
 #[cfg(test)]
@@ -139,27 +137,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_names_the_whole_chain() {
-        let error = OutboxError::invalid("config", "build", "batch size", 0, "1 to 10000");
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert_eq!((error.backend(), error.operation()), ("config", "build"));
-        assert_eq!(
-            error.report(),
-            "config: build: invalid: batch size \"0\" is not allowed: 1 to 10000"
-        );
+    fn the_text_has_the_whole_chain() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot bind")]
+        struct Outer(#[source] fmt::Error);
+
+        let error =
+            OutboxError::new(ErrorKind::Unavailable, "x", "open").with_source(Outer(fmt::Error));
+        let expected = format!("x: open: unavailable: cannot bind: {}", fmt::Error);
+        assert_eq!(error.to_string(), expected);
+        let source = error.source().and_then(Error::source).expect("both causes");
+        assert!(source.is::<fmt::Error>());
     }
 
     #[test]
-    fn a_cause_that_is_told_already_is_not_told_again() {
+    fn a_cause_that_repeats_the_text_before_it_is_left_out() {
         #[derive(Debug, thiserror::Error)]
         #[error("the store failed: {0}")]
-        struct Telling(#[source] fmt::Error);
+        struct Repeating(#[source] fmt::Error);
 
-        let error = OutboxError::new(ErrorKind::Unavailable, "x", "open");
-        let text = error.with_source(Telling(fmt::Error)).report();
+        let error = OutboxError::new(ErrorKind::Unavailable, "x", "open")
+            .with_source(Repeating(fmt::Error));
+        let expected = format!("x: open: unavailable: the store failed: {}", fmt::Error);
+        assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_invalid_value_is_named_with_what_it_must_be() {
+        let error =
+            OutboxError::invalid("config", "build", "batch size is 0, but must be 1 to 10000");
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!((error.backend(), error.operation()), ("config", "build"));
         assert_eq!(
-            text,
-            format!("x: open: unavailable: the store failed: {}", fmt::Error)
+            error.to_string(),
+            "config: build: invalid: batch size is 0, but must be 1 to 10000"
         );
     }
 }

@@ -20,7 +20,7 @@ pub use dlq::model::{DlqEntry, FailedAttempt, HeapSize};
 pub use dlq::processor::{DlqProcessor, TickReport};
 #[cfg(feature = "dlq")]
 pub use dlq::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, DlqHeap};
-pub use error::{ErrorKind, InvalidValue, OutboxError};
+pub use error::{ErrorKind, OutboxError};
 pub use object::{ErrorText, Event, EventId, Headers};
 pub use processor::{OutboxProcessor, PassReport};
 pub use relay::Relay;

@@ -53,13 +53,9 @@ impl FromStr for EventId {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `text` is not a UUID.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::try_parse(text).map(Self).map_err(|_| {
-            OutboxError::invalid(
-                "event",
-                "parse",
-                "event id",
-                text,
-                "a UUID such as 01900000-0000-7000-8000-000000000000",
-            )
+            let allowed = "a UUID such as 01900000-0000-7000-8000-000000000000";
+            let problem = format!("event id is {text:?}, but must be {allowed}");
+            OutboxError::invalid("event", "parse", problem)
         })
     }
 }
@@ -235,6 +231,7 @@ fn text(what: &'static str, text: &str, least: usize, most: usize) -> Result<(),
     }
     if text.contains('\0') {
         let shown: String = text.chars().take(100).collect();
+        let shown = format!("{shown:?}");
         return Err(refused(what, shown, "text without a NUL character"));
     }
     Ok(())
@@ -242,7 +239,7 @@ fn text(what: &'static str, text: &str, least: usize, most: usize) -> Result<(),
 
 fn too_long(what: &'static str, bytes: usize, least: usize, most: usize) -> OutboxError {
     let allowed = format!("{least} to {most} bytes");
-    refused(what, format_args!("of {bytes} bytes"), allowed)
+    refused(what, format_args!("{bytes} bytes long"), allowed)
 }
 
 /// 1980-01-01 to 9999-12-31, in microseconds since 1970.
@@ -268,7 +265,8 @@ fn refused(
     value: impl fmt::Display,
     allowed: impl fmt::Display,
 ) -> OutboxError {
-    OutboxError::invalid("event", "append", what, value, allowed)
+    let problem = format!("{what} is {value}, but must be {allowed}");
+    OutboxError::invalid("event", "append", problem)
 }
 
 /// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].
@@ -362,13 +360,19 @@ mod tests {
         let event = || Event::new("x", Vec::new());
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for (event, named) in [
-            (Event::new("", Vec::new()), "event type \"of 0 bytes\""),
+            (
+                Event::new("", Vec::new()),
+                "event type is 0 bytes long, but must be",
+            ),
             (
                 Event::new("x".repeat(1025), Vec::new()),
-                "event type \"of 1025 bytes\"",
+                "event type is 1025 bytes long, but must be",
             ),
             (Event::new("a\0b", Vec::new()), "event type"),
-            (event().content_type(""), "content type \"of 0 bytes\""),
+            (
+                event().content_type(""),
+                "content type is 0 bytes long, but must be",
+            ),
             (event().content_type("x".repeat(1025)), "content type"),
             (event().ordering_key("x".repeat(8193)), "0 to 8192 bytes"),
             (event().ordering_key("\0"), "ordering key"),
@@ -380,23 +384,23 @@ mod tests {
             (event().header("", "\0"), "header value"),
             (
                 event().header("xx", "x".repeat(1024 * 1024 - 1)),
-                "headers \"of 1048577 bytes\"",
+                "headers is 1048577 bytes long, but must be",
             ),
             (
                 event().created_at(at(315_532_799)),
-                "created_at \"315532799 s after 1970\"",
+                "created_at is 315532799 s after 1970, but must be",
             ),
             (
                 event().created_at(SystemTime::UNIX_EPOCH - Duration::from_secs(5)),
-                "created_at \"5 s before 1970\"",
+                "created_at is 5 s before 1970, but must be",
             ),
             (
                 event().available_at(at(253_402_300_800)),
-                "available_at \"253402300800 s after 1970\"",
+                "available_at is 253402300800 s after 1970, but must be",
             ),
         ] {
             let error = event.validate().unwrap_err();
-            let report = error.report();
+            let report = error.to_string();
             assert!(report.contains(named), "{report}");
         }
     }
@@ -413,6 +417,10 @@ mod tests {
     #[test]
     fn an_id_that_is_not_a_uuid_is_named() {
         let error = "seven".parse::<EventId>().unwrap_err();
-        assert!(error.report().contains("\"seven\""), "{}", error.report());
+        assert!(
+            error.to_string().contains("\"seven\""),
+            "{}",
+            error.to_string()
+        );
     }
 }

@@ -113,7 +113,7 @@ impl Relay {
                 biased;
                 () = stop.wait() => return,
                 result = self.clean_up() => if let Err(error) = result {
-                    tracing::warn!(error = error.report(), "housekeeping failed; trying again");
+                    tracing::warn!(error = %error, "housekeeping failed; trying again");
                 },
             }
         }

@@ -44,8 +44,8 @@ use uuid::Uuid;
 ///   `a_quarantine_is_never_seen_half_done`).
 /// - **S9** After a quarantine the successors of the key go on
 ///   (`successors_go_on_after_a_quarantine`). A store that [holds keys](Self::holds_keys) lets
-///   them wait until the letter is purged, or replayed before them
-///   (`successors_wait_for_a_letter_of_their_key`, `a_replay_goes_before_its_successors`,
+///   them wait until the dead letter is purged, or replayed before them
+///   (`successors_wait_for_a_dead_letter_of_their_key`, `a_replay_goes_before_its_successors`,
 ///   `a_purge_lets_the_successors_go_on`).
 /// - **S10** A call whose future is dropped at any of its waits is applied to all of its events or to
 ///   none, and later calls on the handle work (`a_dropped_claim_loses_nothing`,
@@ -135,7 +135,7 @@ pub trait OutboxStorage: Send + Sync + Debug {
 
     /// Moves events into the quarantine in one transaction and answers for each entry, in order.
     ///
-    /// A bad entry does not fail the others. What was published is missing, and no letter
+    /// A bad entry does not fail the others. What was published is missing, and no dead letter
     /// (`a_published_event_is_missing`).
     ///
     /// # Errors
@@ -150,12 +150,12 @@ pub trait OutboxStorage: Send + Sync + Debug {
     ///
     /// A worker then publishes no successor of an event that failed for good. The provided form
     /// holds nothing; a store that can hold keys has a setter for it. What holds a key is the
-    /// letter, so it holds for every handle (`every_handle_keeps_a_hold`), and until it is replayed,
-    /// purged, or replaced by one of the same id (`a_replaced_letter_holds_nothing`).
+    /// dead letter, so it holds for every handle (`every_handle_keeps_a_hold`), and until it is replayed,
+    /// purged, or replaced by one of the same id (`a_replaced_dead_letter_holds_nothing`).
     ///
-    /// A permanent failure holds as well (`a_dead_event_holds_its_key`), and so does a letter whose
+    /// A permanent failure holds as well (`a_dead_event_holds_its_key`), and so does a dead letter whose
     /// successors come one at a time after a lost worker (`isolation_does_not_end_a_hold`). Events
-    /// before the letter go on (`events_before_a_letter_go_on`), and keep their time when it is
+    /// before the dead letter go on (`events_before_a_dead_letter_go_on`), and keep their time when it is
     /// replayed (`a_replay_does_not_hurry_an_event_before_it`). An event that no worker took up has no
     /// place from which to hold, and is busy (`an_event_that_nobody_took_up_is_busy`). One without a
     /// key holds nothing (`an_event_without_a_key_holds_nothing`). All of this is so whichever outcomes

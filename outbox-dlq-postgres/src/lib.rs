@@ -16,7 +16,7 @@ const COMPONENT: &str = "dlq-heap";
 const TABLES: &[&str] = &["outbox_dlq_heap"];
 
 /// The migrations, in their order, as [`Schema::sql`] reads them.
-pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
 /// A dead-letter heap in a table of a PostgreSQL database. Clones share the pool.
 ///

@@ -19,8 +19,8 @@ async fn open(database: &Database) -> PostgresDlqHeap {
 #[track_caller]
 fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), kind, "{}", error.report());
-    error.report()
+    assert_eq!(error.kind(), kind, "{}", error);
+    error.to_string()
 }
 
 fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {

@@ -206,13 +206,10 @@ impl Connection {
     fn error(&self, operation: &'static str, error: RedisError) -> OutboxError {
         let is_single = matches!(self, Self::Single(_));
         if is_single && error.redirect_node().is_some() {
-            return OutboxError::invalid(
-                BACKEND,
-                operation,
-                "server",
-                format!("one of a cluster ({error})"),
-                "a single server, or the URL of the cluster: redis+cluster://host:port",
+            let problem = format!(
+                "the server is a node of a cluster ({error}): use the cluster's URL, redis+cluster://host:port"
             );
+            return OutboxError::invalid(BACKEND, operation, problem);
         }
         redis_error(operation)(error)
     }

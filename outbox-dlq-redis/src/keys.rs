@@ -18,13 +18,8 @@ impl Keys {
     pub(crate) fn new(namespace: &str) -> Result<Self, OutboxError> {
         if namespace.is_empty() || namespace.len() > LONGEST || namespace.contains(['{', '}']) {
             let allowed = format!("1 to {LONGEST} bytes without {{ and }}");
-            return Err(OutboxError::invalid(
-                BACKEND,
-                "open",
-                "namespace",
-                namespace,
-                allowed,
-            ));
+            let problem = format!("namespace is {namespace:?}, but must be {allowed}");
+            return Err(OutboxError::invalid(BACKEND, "open", problem));
         }
         let prefix = format!("outbox-dlq:{{{namespace}}}:");
         let key = |name| format!("{prefix}{name}");
@@ -64,7 +59,11 @@ mod tests {
         for namespace in ["", "}", "a{b", "a}:counts{", &"n".repeat(256)] {
             let error = Keys::new(namespace).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(error.report().contains(namespace), "{}", error.report());
+            assert!(
+                error.to_string().contains(namespace),
+                "{}",
+                error.to_string()
+            );
         }
         let keys = Keys::new(&"n".repeat(255)).unwrap();
         assert!(

@@ -229,7 +229,7 @@ impl RedisDlqHeap {
                 Ok(page) => page,
                 Err(error) if entries.is_empty() => return Err(error),
                 Err(error) => {
-                    let (error, given) = (error.report(), entries.len());
+                    let (error, given) = (error.to_string(), entries.len());
                     tracing::warn!(error, given, "gave up only a part of the entries");
                     break;
                 }

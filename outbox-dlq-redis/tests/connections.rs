@@ -92,7 +92,7 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     for error in failed {
         let error = error.expect("nobody answers");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.report().contains("2s"), "{}", error.report());
+        assert!(error.to_string().contains("2s"), "{}", error.to_string());
     }
     let waited = begun.elapsed();
     assert!(waited < Duration::from_secs(3), "waited for {waited:?}");
@@ -158,7 +158,7 @@ async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
     let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
     for _ in 0..2 {
         let error = heap.size().await.expect_err("no size");
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error);
     }
     drop(heap);
     odd.await.expect("one connection served all");
@@ -173,11 +173,11 @@ async fn a_node_of_a_cluster_is_no_single_server() {
         let Err(error) = RedisDlqHeap::open(server, namespace).await else {
             continue;
         };
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
         assert!(
-            error.report().contains("redis+cluster"),
+            error.to_string().contains("redis+cluster"),
             "{}",
-            error.report()
+            error.to_string()
         );
         refused += 1;
     }

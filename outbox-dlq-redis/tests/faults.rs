@@ -55,7 +55,7 @@ impl Redis {
     async fn open(&self) -> RedisDlqHeap {
         open(&self.url())
             .await
-            .unwrap_or_else(|error| panic!("{}", error.report()))
+            .unwrap_or_else(|error| panic!("{}", error.to_string()))
     }
 }
 
@@ -66,8 +66,8 @@ async fn open(url: &str) -> Result<RedisDlqHeap, OutboxError> {
 #[track_caller]
 fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), kind, "{}", error.report());
-    error.report()
+    assert_eq!(error.kind(), kind, "{}", error);
+    error.to_string()
 }
 
 fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
@@ -297,7 +297,7 @@ async fn the_rights_that_are_documented_are_enough() {
     let url = format!("redis://relay:secret@127.0.0.1:{}/", redis.port);
     let heap = open(&url)
         .await
-        .unwrap_or_else(|error| panic!("{}", error.report()));
+        .unwrap_or_else(|error| panic!("{}", error.to_string()));
     assert_eq!(every_method(&heap).await, ALL_WELL);
     redis.tell(&["ACL", "SETUSER", "relay", "resetkeys", "~shop:*"]);
     assert_eq!(every_method(&heap).await, ALL_INVALID);

@@ -114,7 +114,7 @@ async fn assert_refused(
     let server = Scripted::start(refused, error).await;
     let opened = server.open(scheme, parameters).await;
     let failure = opened.expect_err("the server refuses a command");
-    let report = failure.report();
+    let report = failure.to_string();
     assert_eq!(
         failure.kind(),
         kind,
@@ -145,7 +145,7 @@ async fn what_a_person_must_repair_is_invalid_and_the_servers_own_words_are_kept
             .open("redis", "3")
             .await
             .expect_err("refused")
-            .report();
+            .to_string();
         let words = error.split_once(' ').expect("words").1;
         assert!(report.contains(words), "{report}");
     }
@@ -194,7 +194,7 @@ impl Real {
 async fn assert_unavailable(heap: &RedisDlqHeap, words: &str) {
     for error in [heap.check().await.err(), heap.size().await.err()] {
         let error = error.expect("the server cannot answer");
-        let report = error.report();
+        let report = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{report}");
         assert!(report.contains(words), "{report}");
     }
@@ -226,7 +226,7 @@ async fn a_server_with_as_many_clients_as_it_takes_is_unavailable_and_then_usabl
         redis.tell(&["CONFIG", "SET", "maxclients", "1"]);
         for error in [heap.check().await.err(), heap.size().await.err()] {
             let error = error.expect("there is no room");
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
         }
         redis.tell(&["CONFIG", "SET", "maxclients", "100"]);
         heap.check().await.expect("usable");
@@ -306,7 +306,7 @@ async fn a_name_that_led_to_a_replica_for_a_while_leads_to_the_master_again() {
     let id = EventId::new();
     for _ in 0..2 {
         let error = heap.record_failure(id).await.expect_err("a replica");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
     }
     name.points_to(master_port);
     heap.record_failure(id)

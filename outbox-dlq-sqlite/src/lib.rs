@@ -23,7 +23,7 @@ const COMPONENT: &str = "dlq-heap";
 const TABLES: &[&str] = &["outbox_dlq_heap"];
 
 /// The migrations, in their order.
-pub const MIGRATIONS: &[&str] = &[include_str!("sql/migration_1.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
 /// A dead-letter heap in a SQLite file. Clones share a connection.
 #[derive(Clone, Debug)]

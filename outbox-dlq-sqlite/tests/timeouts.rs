@@ -23,7 +23,7 @@ async fn a_call_waits_for_a_lock_as_long_as_its_heap_was_told() {
     for heap in [&migrated, &opened] {
         let error = heap.record_failure(EventId::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        let report = error.report();
+        let report = error.to_string();
         assert!(report.contains("no answer within 1234s"), "{report}");
     }
     tokio::time::resume();

@@ -68,7 +68,11 @@ pub(crate) fn refusal(
 
 /// A value that is refused, and what is allowed instead.
 pub(crate) fn invalid(what: &'static str, value: &str, allowed: &str) -> OutboxError {
-    OutboxError::invalid(BACKEND, "open", what, value, allowed)
+    OutboxError::invalid(
+        BACKEND,
+        "open",
+        format!("{what} is {value:?}, but must be {allowed}"),
+    )
 }
 
 /// The five characters by which PostgreSQL names an error; none for one of this side.

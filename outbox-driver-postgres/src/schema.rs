@@ -90,7 +90,7 @@ mod tests {
         for name in ["", "a\0b", &*long] {
             let error = Schema::new(name).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(error.report().contains("1 to 63 bytes"), "{error:?}");
+            assert!(error.to_string().contains("1 to 63 bytes"), "{error:?}");
         }
         assert!(Schema::new(&long[..62]).is_ok());
     }

@@ -111,14 +111,14 @@ async fn a_call_that_takes_too_long_is_unavailable_and_the_next_one_works() {
     let sleep = sqlx::query("SELECT pg_sleep(600)");
     let error = driver.execute("sleep", sleep).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.report().contains("300ms"), "{}", error.report());
+    assert!(error.to_string().contains("300ms"), "{}", error.to_string());
     let held = driver.pool().acquire().await.expect("another connection");
     let waiting = sqlx::query("SELECT 1");
     let error = driver.execute("wait", waiting).await.unwrap_err();
     assert!(
-        error.report().contains("no connection"),
+        error.to_string().contains("no connection"),
         "{}",
-        error.report()
+        error.to_string()
     );
     drop(held);
     driver
@@ -145,7 +145,7 @@ async fn a_server_that_is_not_there_is_unavailable_and_no_password_is_told() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let text = format!("{error:?} {}", error.report());
+    let text = format!("{error:?} {}", error);
     assert!(!text.contains("hidden"), "{text}");
 }
 
@@ -161,7 +161,7 @@ async fn a_handle_works_again_after_its_connections_were_ended() {
         insert(connection, 3).await
     };
     let error = driver.transaction("end", end).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
     driver.execute("insert", x(4)).await.expect("inserted");
     database.disconnect_all().await;
     driver.execute("insert", x(5)).await.expect("inserted");

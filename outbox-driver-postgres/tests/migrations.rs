@@ -33,8 +33,8 @@ async fn applied(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxEr
 #[track_caller]
 fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
     let error = result.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
-    assert!(error.report().contains(text), "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+    assert!(error.to_string().contains(text), "{}", error.to_string());
 }
 
 #[tokio::test]

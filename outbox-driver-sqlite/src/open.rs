@@ -98,8 +98,8 @@ pub fn memory_uri(name: &str) -> Result<String, OutboxError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if !(1..=100).contains(&name.len()) || !name.bytes().all(plain) {
         let allowed = "1 to 100 ASCII letters, digits, '-', '_' and '.'";
-        let what = "name of a database in memory";
-        return Err(OutboxError::invalid(BACKEND, OPEN, what, name, allowed));
+        let problem = format!("name of a database in memory is {name:?}, but must be {allowed}");
+        return Err(OutboxError::invalid(BACKEND, OPEN, problem));
     }
     // Connections to one name have a cache each and wait for each other's locks, as with a file.
     // The better known `cache=shared` fails at once where they would have to wait.

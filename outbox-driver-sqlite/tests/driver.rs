@@ -133,7 +133,7 @@ async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_a
             Err(error) => assert!(
                 matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict),
                 "{}",
-                error.report()
+                error.to_string()
             ),
         }
     }
@@ -214,7 +214,7 @@ async fn a_lock_held_too_long_is_unavailable_and_passes() {
     let other = Connection::open(folder.path().join("t.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = driver.write("insert", insert(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
     assert_eq!(
         count(&driver).await,
         0,
@@ -269,8 +269,8 @@ async fn each_bad_file_is_named_with_its_reason() {
         let error = Driver::open(&path, DriverOptions::default(), any)
             .await
             .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
-        let report = error.report();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        let report = error.to_string();
         assert!(
             report.contains(&*path.to_string_lossy()) && report.contains(reason),
             "{report}"
@@ -298,9 +298,9 @@ async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
         let error = open(name).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(
-            error.report().contains("ASCII letters"),
+            error.to_string().contains("ASCII letters"),
             "{}",
-            error.report()
+            error.to_string()
         );
     }
 }
@@ -324,7 +324,11 @@ async fn a_file_that_is_refused_or_inspected_is_not_changed() {
         inspect(&path, applied).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.report().contains("not ours"), "{}", error.report());
+        assert!(
+            error.to_string().contains("not ours"),
+            "{}",
+            error.to_string()
+        );
     }
     let rows = |connection: &Connection| applied_migrations(connection, "other", &["u"], &[TABLE]);
     assert_eq!(inspect(&path, rows).unwrap(), Some(0));
@@ -370,7 +374,7 @@ fn a_schema_that_is_missing_foreign_older_or_newer_is_refused() {
     let refused = |result: Result<(), OutboxError>, reason: &str| {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.report().contains(reason), "{}", error.report());
+        assert!(error.to_string().contains(reason), "{}", error.to_string());
     };
     refused(require_version(&connection, "test", 1), "outbox migrate");
     connection.execute_batch(TABLE).unwrap();
@@ -409,5 +413,9 @@ fn tables_whose_version_was_deleted_are_recognised() {
         .execute_batch("DELETE FROM outbox_schema; DROP TABLE v; CREATE TABLE v (y)")
         .unwrap();
     let error = migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap_err();
-    assert!(error.report().contains("not ours"), "{}", error.report());
+    assert!(
+        error.to_string().contains("not ours"),
+        "{}",
+        error.to_string()
+    );
 }

@@ -129,8 +129,6 @@ fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
         return Ok(consumer);
     }
     let shown: String = consumer.chars().take(100).collect();
-    let allowed = "1 to 1024 bytes without NUL";
-    Err(OutboxError::invalid(
-        "postgres", "open", "consumer", shown, allowed,
-    ))
+    let problem = format!("consumer is {shown:?}, but must be 1 to 1024 bytes without NUL");
+    Err(OutboxError::invalid("postgres", "open", problem))
 }

@@ -43,9 +43,9 @@ async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() 
         let error = opened.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(
-            error.report().contains("1 to 1024 bytes"),
+            error.to_string().contains("1 to 1024 bytes"),
             "{}",
-            error.report()
+            error.to_string()
         );
     }
     let inbox = inbox(&database, &long).await;

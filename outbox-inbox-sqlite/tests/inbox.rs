@@ -109,9 +109,9 @@ fn a_table_of_our_name_that_is_not_ours_is_refused() {
     let error = SqliteInbox::migrate_on(&mut connection).expect_err("not ours");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(
-        error.report().contains("outbox_inbox"),
+        error.to_string().contains("outbox_inbox"),
         "{}",
-        error.report()
+        error.to_string()
     );
 }
 

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod letters;
+mod dead_letters;
 mod state;
 
 use async_trait::async_trait;
@@ -15,14 +15,14 @@ use tokio::sync::Notify;
 
 /// An outbox in memory. Clones share the events.
 #[derive(Clone, Debug)]
-pub struct MemoryOutbox {
+pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
     clock: Clock,
     holds_keys: bool,
 }
 
-impl MemoryOutbox {
+impl MemoryStore {
     /// An empty outbox on tokio's clock.
     #[must_use]
     pub fn new() -> Self {
@@ -42,7 +42,7 @@ impl MemoryOutbox {
     }
 
     /// Lets an event that is quarantined through this handle hold its key: the successors wait
-    /// until the letter is replayed before them, or purged. Default: they go on.
+    /// until the dead letter is replayed before them, or purged. Default: they go on.
     #[must_use]
     pub fn holding_keys(mut self) -> Self {
         self.holds_keys = true;
@@ -74,7 +74,7 @@ impl MemoryOutbox {
     }
 }
 
-impl Default for MemoryOutbox {
+impl Default for MemoryStore {
     fn default() -> Self {
         Self::new()
     }
@@ -84,7 +84,7 @@ impl Default for MemoryOutbox {
 #[derive(Debug)]
 #[must_use = "dropping a transaction rolls it back"]
 pub struct MemoryTransaction {
-    outbox: MemoryOutbox,
+    outbox: MemoryStore,
     events: Vec<Event>,
 }
 
@@ -115,7 +115,7 @@ impl MemoryTransaction {
 }
 
 #[async_trait]
-impl OutboxStorage for MemoryOutbox {
+impl OutboxStorage for MemoryStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         let now = self.clock.now();
         self.lock().claim(limit, lease, now)

@@ -161,10 +161,10 @@ pub(crate) struct State {
     turn: u64,
     keys: HashMap<Key, KeyState>,
     claims: HashMap<ClaimToken, ClaimState>,
-    /// The letters that hold their key, by their place in the log.
+    /// The dead letters that hold their key, by their place in the log.
     holds: HashMap<Key, BTreeMap<u64, EventId>>,
-    pub(crate) letters: BTreeMap<u64, Letter>,
-    pub(crate) last_letter: u64,
+    pub(crate) dead_letters: BTreeMap<u64, Letter>,
+    pub(crate) last_dead_letter: u64,
 }
 
 fn error(kind: ErrorKind, operation: &'static str) -> OutboxError {
@@ -236,13 +236,8 @@ impl State {
         now: SystemTime,
     ) -> Result<Claim, OutboxError> {
         if limit.events == 0 {
-            return Err(OutboxError::invalid(
-                BACKEND,
-                "claim",
-                "limit",
-                0,
-                "at least 1",
-            ));
+            let problem = "limit of events is 0, but must be at least 1";
+            return Err(OutboxError::invalid(BACKEND, "claim", problem));
         }
         self.expire(now);
         self.turn += 1;
@@ -431,9 +426,9 @@ impl State {
             Outcome::Published => drop(self.remove(number, now)),
             Outcome::Dead { reason } => {
                 let attempts = if head { key.attempts } else { 0 };
-                self.bury(number, now, holds, |letter| {
-                    letter.failure_count = attempts.saturating_add(1);
-                    letter.last_error = Some(reason.clone());
+                self.bury(number, now, holds, |dead_letter| {
+                    dead_letter.failure_count = attempts.saturating_add(1);
+                    dead_letter.last_error = Some(reason.clone());
                 });
             }
             Outcome::Retry { delay, .. } if head => {
@@ -484,7 +479,7 @@ impl State {
             .map(|claim| claim.rows.len() as u64)
             .sum();
         backlog.waiting = self.keys.values().filter(|key| key.claim.is_none()).count() as u64;
-        backlog.dead_letters = self.letters.len() as u64;
+        backlog.dead_letters = self.dead_letters.len() as u64;
         backlog
     }
 }
@@ -493,8 +488,9 @@ fn invalid_settlement(
     value: impl std::fmt::Display,
     allowed: impl std::fmt::Display,
 ) -> OutboxError {
-    OutboxError::invalid(BACKEND, "settle", "settlement", value, allowed)
+    let problem = format!("settlement is {value}, but must be {allowed}");
+    OutboxError::invalid(BACKEND, "settle", problem)
 }
 
-/// The key under which letters are grouped.
+/// The key under which dead letters are grouped.
 pub(crate) type Group = (String, Option<ErrorText>);

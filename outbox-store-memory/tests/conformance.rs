@@ -4,19 +4,19 @@ use async_trait::async_trait;
 use outbox_conformance::ManualClock;
 use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_core::{Event, OutboxError};
-use outbox_store_memory::{MemoryOutbox, MemoryTransaction};
+use outbox_store_memory::{MemoryStore, MemoryTransaction};
 use std::sync::Arc;
 use std::time::Duration;
 
 struct Memory {
     clock: ManualClock,
-    store: MemoryOutbox,
+    store: MemoryStore,
 }
 
 impl Memory {
     fn new() -> Self {
         let clock = ManualClock::new();
-        let store = MemoryOutbox::new().with_clock(clock.clock());
+        let store = MemoryStore::new().with_clock(clock.clock());
         Self { clock, store }
     }
 }
@@ -64,7 +64,7 @@ outbox_conformance::store_suite!(
     shares,
     races,
     quarantine,
-    letters,
+    dead_letters,
     crashes,
     passes,
     late,

@@ -1,12 +1,12 @@
 //! What the suite cannot test of every store.
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::time::Duration;
 
 #[tokio::test]
 async fn the_longest_times_are_taken() {
-    let store = MemoryOutbox::new();
+    let store = MemoryStore::new();
     let events = [Event::new("a", "1"), Event::new("b", "2")];
     store.append(&events).expect("appended");
     let claim = store

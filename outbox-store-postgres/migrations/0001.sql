@@ -143,7 +143,7 @@ WHERE o.server_started = pg_postmaster_start_time()
   AND o.sequence_file = pg_relation_filenode(s.tableoid);
 
 -- Events that failed, that are not due yet, or that wait behind one of their key, in the order of
--- their key (place). Only the first of a key has a due_at, and none has it while a letter holds
+-- their key (place). Only the first of a key has a due_at, and none has it while a dead letter holds
 -- the key. delayed_until: the time that its last attempt or release asked for, which counts once it is
 -- the first. suspect: it was in a claim whose worker was lost; worker_lost: and alone in it.
 CREATE TABLE outbox.outbox_retries (
@@ -200,7 +200,7 @@ CREATE TABLE outbox.outbox_dead_letters (
     payload           bytea       NOT NULL
 );
 
--- The letters that hold their key: events of it at a later place wait until the letter is gone.
+-- The dead letters that hold their key: events of it at a later place wait until the dead letter is gone.
 CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters
     (hashtextextended(ordering_key, 0), place)
     WHERE holds;

@@ -5,7 +5,7 @@ use crate::claim::{number, size};
 use crate::draft::Run;
 use crate::settle::{lock_lanes, promote};
 use crate::sql::Statements;
-use crate::{PostgresOutbox, row};
+use crate::{PostgresStore, row};
 use outbox_core::{ClaimToken, OutboxError};
 use outbox_driver_postgres::{PgUuid, postgres_error};
 use sqlx::postgres::PgRow;
@@ -38,7 +38,7 @@ pub(crate) struct Looked {
     pub(crate) is_full: bool,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Parks the next rows of a lane that must all wait. False if there are none.
     pub(crate) async fn park_page(&self) -> Result<bool, OutboxError> {
         let statements = &*self.statements;
@@ -72,7 +72,7 @@ impl PostgresOutbox {
                 self.memory.look_again();
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(error = error.report(), "no event was set aside"),
+            Err(error) => tracing::debug!(error = %error, "no event was set aside"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::draft::{Draft, LogRead, Run};
 use crate::memory::{LANES, Seen};
-use crate::{PostgresOutbox, row};
+use crate::{PostgresStore, row};
 use outbox_core::{Claim, ClaimLimit, ClaimToken, ErrorKind, OutboxError};
 use outbox_driver_postgres::{PgUuid, interval, postgres_error};
 use sqlx::postgres::PgRow;
@@ -21,7 +21,7 @@ const FEW: usize = 32;
 
 /// A claim under way.
 struct Claiming<'o> {
-    outbox: &'o PostgresOutbox,
+    outbox: &'o PostgresStore,
     token: ClaimToken,
     limit: ClaimLimit,
     lease: Duration,
@@ -31,7 +31,7 @@ struct Claiming<'o> {
     runs: Vec<Run>,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Takes events within `limit` for `lease`. Empty if there is none, and also if only events that
     /// must wait were found for a while: then [`wait_for_work`](Self::wait_for_work) returns at once.
     pub(crate) async fn take(
@@ -65,7 +65,7 @@ impl PostgresOutbox {
             let filled = claiming.fill().await;
             match filled {
                 Err(error) if claiming.draft.given.is_empty() => return Err(error),
-                Err(error) => tracing::debug!(error = error.report(), "a claim took a part only"),
+                Err(error) => tracing::debug!(error = %error, "a claim took a part only"),
                 Ok(()) => {}
             }
             if let Some(claim) = claiming.finish().await? {

@@ -69,7 +69,7 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Adds events that waited, in their order. `holds`: a letter of this handle holds its key.
+    /// Adds events that waited, in their order. `holds`: a dead letter of this handle holds its key.
     pub(crate) fn add_waiting(&mut self, rows: Vec<Row>, holds: bool) {
         for row in rows {
             self.lanes.entry(row.lane).or_default();

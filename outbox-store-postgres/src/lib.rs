@@ -11,9 +11,9 @@
 mod append;
 mod aside;
 mod claim;
+mod dead_letters;
 mod draft;
 mod headers;
-mod letters;
 mod lost;
 mod memory;
 mod origin;
@@ -47,7 +47,7 @@ struct Readme;
 /// The name under which the tables are known in `outbox_migrations`.
 const COMPONENT: &str = "store";
 
-/// The migrations, oldest first. [`PostgresOutbox::migrate`] applies them.
+/// The migrations, oldest first. [`PostgresStore::migrate`] applies them.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
 const TABLES: &[&str] = &[
@@ -70,7 +70,7 @@ const TABLES: &[&str] = &[
 /// A clone shares the connections. Several processes may share the schema. A claim is settled
 /// through the handle that made it, or a clone.
 #[derive(Clone, Debug)]
-pub struct PostgresOutbox {
+pub struct PostgresStore {
     driver: Driver,
     statements: Arc<Statements>,
     memory: Arc<Memory>,
@@ -79,7 +79,7 @@ pub struct PostgresOutbox {
     holds_keys: bool,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Makes the schema and the tables that are missing, and opens them. Safe from several
     /// processes at once.
     ///
@@ -135,7 +135,7 @@ impl PostgresOutbox {
     }
 
     /// Lets an event that is quarantined through this handle hold its key: the successors wait
-    /// until the letter is replayed before them, or purged. Default: they go on.
+    /// until the dead letter is replayed before them, or purged. Default: they go on.
     #[must_use]
     pub fn holding_keys(mut self) -> Self {
         self.holds_keys = true;

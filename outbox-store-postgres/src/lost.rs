@@ -1,6 +1,6 @@
 //! S7: claims whose lease ran out are taken back, and their events become suspects.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use crate::draft::Reach;
 use crate::settle::{close, promote, run};
 use crate::sql::Statements;
@@ -21,7 +21,7 @@ struct Lost {
     keys: BTreeSet<String>,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Takes one lost claim back, if there is one.
     pub(crate) async fn take_back_lost_claim(&self) -> Result<bool, OutboxError> {
         let statements = &*self.statements;

@@ -6,7 +6,7 @@
 //! relies on them reads `outbox_home`, which is empty on a server that was not checked, and the
 //! handle checks the tables before it continues.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use crate::memory::LANES;
 use crate::settle::run;
 use crate::sql::Statements;
@@ -30,7 +30,7 @@ struct Found {
     reads_only: bool,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Checks the tables after they became others, and forgets where in the log this handle was.
     pub(crate) async fn adopt(&self) -> Result<(), OutboxError> {
         adopt(&self.driver, &self.statements).await?;
@@ -60,8 +60,11 @@ async fn adopt(driver: &Driver, statements: &Statements) -> Result<(), OutboxErr
     let found = look(driver, statements).await?;
     // S2: what a session keeps for later would come after greater ones that were read.
     if found.numbers != 1 {
-        let (what, numbers) = ("CACHE of the sequence outbox_events_seq_seq", found.numbers);
-        return Err(OutboxError::invalid("postgres", OPEN, what, numbers, "1"));
+        let problem = format!(
+            "CACHE of the sequence outbox_events_seq_seq is {}, but must be 1",
+            found.numbers
+        );
+        return Err(OutboxError::invalid("postgres", OPEN, problem));
     }
     if found.at_home {
         return Ok(());

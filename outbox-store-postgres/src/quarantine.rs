@@ -1,6 +1,6 @@
 //! Events that keep failing, into the quarantine.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use crate::plan::Park;
 use crate::row;
 use crate::settle::{Burial, bury, lock_lanes, park, promote, run};
@@ -40,7 +40,7 @@ struct Moves {
     bytes: usize,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Moves what may be moved, and not more than a call can copy: the other entries are busy. Answers
     /// for each entry, in order.
     pub(crate) async fn quarantine(
@@ -79,7 +79,7 @@ impl Moves {
         let Some(event) = found.get(&entry.id) else {
             return QuarantineOutcome::Missing;
         };
-        // A letter holds from its place; an event that nobody took up has none yet.
+        // A dead letter holds from its place; an event that nobody took up has none yet.
         if event.claimed || (holds && event.place.is_none()) {
             return QuarantineOutcome::Busy;
         }

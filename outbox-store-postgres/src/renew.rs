@@ -2,7 +2,7 @@
 //! leave. Put into an empty table, what is still needed costs no more for it. (`PgQ` turns its tables
 //! over for the same reason.)
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use outbox_core::OutboxError;
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, SqlStr};
@@ -13,7 +13,7 @@ const LANES_AT_MOST: i64 = 256 * 1024;
 /// The log with its indexes and large payloads.
 const EVENTS_AT_MOST: i64 = 128 * 1024 * 1024;
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// Gives back what the states of the lanes took, after so many settlements.
     pub(crate) async fn renew_lanes(&self) {
         if self.memory.may_renew_lanes() {

@@ -41,7 +41,7 @@ pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
 
 /// A dead letter without its event: `position`, `id`, `event_type`, `content_type`, `ordering_key`, the
 /// bytes of the payload, `created_at`, then what is known of its failures.
-pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
+pub(crate) fn dead_letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
     let mut event = Event::new(row.try_get::<String, _>(2)?, Vec::new())
         .id(id(row, 1)?)
@@ -49,25 +49,25 @@ pub(crate) fn letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     event.ordering_key = row.try_get(4)?;
     let created_at = time(row, 6).ok().flatten();
     event.created_at = created_at.unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut letter = DeadLetter::new(position, &event, row.try_get::<PgTime, _>(11)?.0);
-    letter.payload_size = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default();
-    letter.failure_count = count(row.try_get(7)?);
-    letter.last_error = row
+    let mut dead_letter = DeadLetter::new(position, &event, row.try_get::<PgTime, _>(11)?.0);
+    dead_letter.payload_size = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or_default();
+    dead_letter.failure_count = count(row.try_get(7)?);
+    dead_letter.last_error = row
         .try_get::<Option<String>, _>(8)?
         .map(|text| ErrorText::new(&text));
-    letter.first_failed_at = row.try_get::<PgTime, _>(9)?.0;
-    letter.last_failed_at = row.try_get::<PgTime, _>(10)?.0;
-    letter.replays = count(i64::from(row.try_get::<i32, _>(12)?));
-    Ok(letter)
+    dead_letter.first_failed_at = row.try_get::<PgTime, _>(9)?.0;
+    dead_letter.last_failed_at = row.try_get::<PgTime, _>(10)?.0;
+    dead_letter.replays = count(i64::from(row.try_get::<i32, _>(12)?));
+    Ok(dead_letter)
 }
 
 /// A dead letter, then the event's columns.
-pub(crate) fn whole_letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)> {
+pub(crate) fn whole_dead_letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)> {
     let event = match read(row, 13, |json| Ok(headers(json).unwrap_or_default())) {
         Ok(event) => event,
         Err(reason) => Event::new(reason.as_str(), Vec::new()).id(id(row, 13)?),
     };
-    Ok((letter(row)?, event))
+    Ok((dead_letter(row)?, event))
 }
 
 /// Reads each row, and drops it once it is read.

@@ -1,6 +1,6 @@
 //! The outcome of each event of a claim.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use crate::draft::{Draft, Reach};
 use crate::plan::{Again, Dead, Mismatch, Park, Plan};
 use crate::row;
@@ -27,7 +27,7 @@ pub(crate) struct Burial {
     pub(crate) failed: Option<(PgTime, PgTime)>,
 }
 
-impl PostgresOutbox {
+impl PostgresStore {
     pub(crate) async fn settle_claim(
         &self,
         token: ClaimToken,
@@ -281,11 +281,11 @@ fn lease_lost() -> OutboxError {
 }
 
 fn mismatch(mismatch: &Mismatch) -> OutboxError {
-    let invalid = |what, value: &dyn std::fmt::Display, allowed: &str| {
-        OutboxError::invalid("postgres", SETTLE, what, value, allowed)
+    let problem = match mismatch {
+        Mismatch::Stranger(id) => format!("event {id} is not in the claim, or is named twice"),
+        Mismatch::Missing(id) => {
+            format!("event {id} is not named, but a settlement must name each event of the claim")
+        }
     };
-    match mismatch {
-        Mismatch::Stranger(id) => invalid("event", id, "an event of the claim, named once"),
-        Mismatch::Missing(id) => invalid("lack of the event", id, "each event of the claim"),
-    }
+    OutboxError::invalid("postgres", SETTLE, problem)
 }

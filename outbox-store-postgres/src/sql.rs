@@ -34,9 +34,9 @@ statements! {
     cut_leases
     find_entries
     find_lanes
-    find_letter
-    letter_groups
-    list_letters
+    find_dead_letter
+    dead_letter_groups
+    list_dead_letters
     is_foreign
     lock_lanes
     lock_log

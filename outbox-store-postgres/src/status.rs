@@ -1,6 +1,6 @@
 //! What waits, and what may go.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use crate::claim::{number, size};
 use crate::memory::{Cleaned, LANES, Outlook};
 use outbox_core::{Backlog, OutboxError};
@@ -21,7 +21,7 @@ const COUNTED: i64 = 100_000;
 /// Bytes of payloads that one call deletes at most, if they are of several rows.
 const CLEANED: usize = 256 * 1024 * 1024;
 
-impl PostgresOutbox {
+impl PostgresStore {
     /// What a claim may find now. Tables that became others are checked first.
     pub(crate) async fn outlook(&self) -> Result<Outlook, OutboxError> {
         let mut is_home = true;

@@ -1,6 +1,6 @@
 //! The worker's side: [`OutboxStorage`].
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use async_trait::async_trait;
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
@@ -14,13 +14,11 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 #[async_trait]
-impl OutboxStorage for PostgresOutbox {
+impl OutboxStorage for PostgresStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         if limit.events == 0 {
-            let allowed = "at least 1";
-            return Err(OutboxError::invalid(
-                "postgres", "claim", "limit", 0, allowed,
-            ));
+            let problem = "limit of events is 0, but must be at least 1";
+            return Err(OutboxError::invalid("postgres", "claim", problem));
         }
         self.take(limit, lease).await
     }

@@ -6,7 +6,7 @@
 //! it finds the events, and turns it on again before it sleeps. If it dies before, the others look
 //! when their wait ends.
 
-use crate::PostgresOutbox;
+use crate::PostgresStore;
 use outbox_core::{ClaimToken, ErrorKind, OutboxError};
 use outbox_driver_postgres::{Driver, interval, postgres_error};
 use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
@@ -116,7 +116,7 @@ impl Bell {
     }
 
     /// Sets the alarm, unless this worker has set it already.
-    pub(crate) async fn listen(&self, outbox: &PostgresOutbox) -> Result<Rung, OutboxError> {
+    pub(crate) async fn listen(&self, outbox: &PostgresStore) -> Result<Rung, OutboxError> {
         let mut rung = Rung {
             rings: self.rings.subscribe(),
             since: self.state().asleep_since,
@@ -150,7 +150,7 @@ impl Bell {
     }
 
     /// Turns the alarm off for a busy worker that had set it. That may fail: it is rung for then.
-    pub(crate) async fn wake(&self, outbox: &PostgresOutbox) {
+    pub(crate) async fn wake(&self, outbox: &PostgresStore) {
         if self.state().asleep_until.take().is_some() {
             let _ = set(outbox, Duration::ZERO).await;
         }
@@ -170,7 +170,7 @@ impl Bell {
 }
 
 /// Has new events ring for `time` from now.
-async fn set(outbox: &PostgresOutbox, time: Duration) -> Result<(), OutboxError> {
+async fn set(outbox: &PostgresStore, time: Duration) -> Result<(), OutboxError> {
     let query = sqlx::query(outbox.statements.set_alarm.clone()).bind(interval(time));
     outbox.driver.execute(WAIT, query).await?;
     Ok(())
@@ -199,9 +199,8 @@ async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
                 LONG_PAUSE
             }
             Err(error) => {
-                let error = error.report();
                 tracing::warn!(
-                    error,
+                    error = %error,
                     "cannot listen for new events; looking for them instead"
                 );
                 PAUSE

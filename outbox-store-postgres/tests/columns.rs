@@ -8,7 +8,7 @@ use outbox_core::{
     ClaimLimit, DeadLetterFilter, DeadLetters, ErrorKind, Event, OutboxStorage, Outcome,
 };
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection};
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
 
@@ -188,7 +188,7 @@ async fn a_seq_that_was_passed_is_refused() {
     assert_eq!(publish_all(&store).await, 1);
 }
 
-async fn publish_all(store: &PostgresOutbox) -> usize {
+async fn publish_all(store: &PostgresStore) -> usize {
     let mut published = 0;
     loop {
         let claim = store
@@ -279,8 +279,12 @@ async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published()
         own.elapse(delay).await;
     }
     let all = DeadLetterFilter::all();
-    for letter in store.list(&all, None, 100).await.expect("listed") {
-        store.find(letter.id).await.expect("found").expect("there");
+    for dead_letter in store.list(&all, None, 100).await.expect("listed") {
+        store
+            .find(dead_letter.id)
+            .await
+            .expect("found")
+            .expect("there");
     }
     store.statistics(&all, 100).await.expect("grouped");
     store.backlog().await.expect("read");
@@ -295,7 +299,7 @@ async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published()
 }
 
 /// One claim, each of its events with the same outcome.
-async fn settle_all(store: &PostgresOutbox, outcome: &Outcome) -> usize {
+async fn settle_all(store: &PostgresStore, outcome: &Outcome) -> usize {
     let claim = store
         .claim(ClaimLimit::events(ALL), LEASE)
         .await
@@ -359,7 +363,7 @@ async fn an_append_refuses_what_the_log_refuses() {
         let appended = append(&mut connection, own.schema(), &[event]).await;
         let error = appended.expect_err(named);
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.report().contains(named), "{}", error.report());
+        assert!(error.to_string().contains(named), "{}", error.to_string());
     }
     connection
         .execute("SELECT 1")

@@ -14,7 +14,7 @@ outbox_conformance::store_suite!(
     shares,
     races,
     quarantine,
-    letters,
+    dead_letters,
     crashes,
     passes,
     late,
@@ -29,7 +29,7 @@ outbox_conformance::store_suite!(
     Own::over_a_slow_wire(),
     claims,
     quarantine,
-    letters,
+    dead_letters,
     late
 );
 outbox_conformance::store_suite!(
@@ -41,7 +41,7 @@ outbox_conformance::store_suite!(
     shares,
     races,
     quarantine,
-    letters,
+    dead_letters,
     crashes,
     passes,
     late,

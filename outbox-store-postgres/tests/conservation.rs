@@ -7,7 +7,7 @@ use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
-use outbox_store_postgres::PostgresOutbox;
+use outbox_store_postgres::PostgresStore;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,7 +30,7 @@ fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if error.kind() == ErrorKind::LeaseLost => None,
-        Err(error) => panic!("{}", error.report()),
+        Err(error) => panic!("{}", error.to_string()),
     }
 }
 
@@ -50,7 +50,7 @@ fn outcome(seed: &mut u64) -> Outcome {
 }
 
 /// Claims and settles; one claim in eight is left to its lease. Returns what was published.
-async fn work(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
+async fn work(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
     let mut published = Vec::new();
     for _ in 0..TURNS {
         let limit = 1 + below(&mut seed, 9);
@@ -76,7 +76,7 @@ async fn work(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
 }
 
 /// Quarantines a few at a time, in an order of its own.
-async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64) -> usize {
+async fn quarantine(store: PostgresStore, ids: Arc<Vec<EventId>>, mut seed: u64) -> usize {
     let mut moved = 0;
     for _ in 0..TURNS {
         let now = SystemTime::now();
@@ -92,8 +92,8 @@ async fn quarantine(store: PostgresOutbox, ids: Arc<Vec<EventId>>, mut seed: u64
     moved
 }
 
-/// Replays most letters and purges a few, which it returns.
-async fn operate(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
+/// Replays most dead letters and purges a few, which it returns.
+async fn operate(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
     let (mut purged, all) = (Vec::new(), DeadLetterFilter::all());
     for turn in 0..TURNS {
         let limit = 1 + below(&mut seed, 5);
@@ -109,7 +109,7 @@ async fn operate(store: PostgresOutbox, mut seed: u64) -> Vec<EventId> {
 }
 
 /// What is still in the outbox.
-async fn rest(own: &Own, store: &PostgresOutbox) -> Vec<EventId> {
+async fn rest(own: &Own, store: &PostgresStore) -> Vec<EventId> {
     let mut rest = Vec::new();
     while store.backlog().await.expect("read").pending > 0 {
         own.elapse(2 * LEASE).await;
@@ -131,10 +131,13 @@ async fn rest(own: &Own, store: &PostgresOutbox) -> Vec<EventId> {
     rest
 }
 
-async fn letters(store: &PostgresOutbox) -> Vec<EventId> {
+async fn dead_letters(store: &PostgresStore) -> Vec<EventId> {
     let all = DeadLetterFilter::all();
-    let letters = store.list(&all, None, 10 * EVENTS).await.expect("listed");
-    letters.iter().map(|letter| letter.id).collect()
+    let dead_letters = store.list(&all, None, 10 * EVENTS).await.expect("listed");
+    dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.id)
+        .collect()
 }
 
 async fn each_event_ends_in_one_place(hold: bool) {
@@ -180,7 +183,7 @@ async fn each_event_ends_in_one_place(hold: bool) {
             moved += mover.await.expect("moved");
         }
         assert!(moved > 0, "nothing was quarantined in round {round}");
-        found.extend(letters(&store).await);
+        found.extend(dead_letters(&store).await);
         while !store
             .purge(&DeadLetterFilter::all(), 100)
             .await
@@ -203,6 +206,6 @@ async fn each_event_ends_in_one_place_whoever_moves_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_event_ends_in_one_place_where_letters_hold_their_keys() {
+async fn each_event_ends_in_one_place_where_dead_letters_hold_their_keys() {
     each_event_ends_in_one_place(true).await;
 }

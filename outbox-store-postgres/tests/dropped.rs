@@ -4,7 +4,7 @@
 use outbox_conformance::{CrashPoint, at_each_point};
 use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage, Outcome, Settlement};
 use outbox_store_postgres::sqlx::{Connection, PgPool};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use std::time::Duration;
 use test_servers::postgres::Database;
 
@@ -35,7 +35,7 @@ async fn append_at(
 }
 
 /// Publishes all that can be claimed, and returns it in its order.
-async fn publish_all(store: &PostgresOutbox) -> Vec<EventId> {
+async fn publish_all(store: &PostgresStore) -> Vec<EventId> {
     let mut published = Vec::new();
     loop {
         let claim = store
@@ -68,7 +68,7 @@ fn events(count: usize) -> Vec<Event> {
 async fn a_dropped_append_leaves_nothing_and_can_be_made_again() {
     let database = Database::create().await;
     let (pool, schema) = (database.pool_of(1), Schema::default());
-    let store = PostgresOutbox::migrate(pool.clone(), DriverOptions::default()).await;
+    let store = PostgresStore::migrate(pool.clone(), DriverOptions::default()).await;
     let store = store.expect("migrated");
     for count in [1, 3] {
         at_each_point(&format!("append of {count}"), async |point| {
@@ -95,7 +95,7 @@ async fn a_dropped_migration_or_opening_is_done_again() {
         let schema = Schema::new(format!("outbox {number}"));
         DriverOptions::default().schema(schema.expect("a name"))
     };
-    let works = async |store: PostgresOutbox, number: i32| {
+    let works = async |store: PostgresStore, number: i32| {
         let schema = Schema::new(format!("outbox {number}")).expect("a name");
         let events = events(1);
         append_at(&pool, &schema, &events, None).await;
@@ -103,14 +103,14 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     };
     at_each_point("migrate", async |point| {
         let number = schemas.next().unwrap_or(0);
-        let migrate = || PostgresOutbox::migrate(pool.clone(), options(number));
+        let migrate = || PostgresStore::migrate(pool.clone(), options(number));
         let ended = point.reach(migrate()).await.map(Result::unwrap);
         works(migrate().await.expect("migrated again"), number).await;
         ended.is_some()
     })
     .await;
     at_each_point("open", async |point| {
-        let open = || PostgresOutbox::open(pool.clone(), options(0));
+        let open = || PostgresStore::open(pool.clone(), options(0));
         let ended = point.reach(open()).await.map(Result::unwrap);
         works(open().await.expect("opened again"), 0).await;
         ended.is_some()

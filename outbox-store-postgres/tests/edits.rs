@@ -5,7 +5,7 @@ mod support;
 use outbox_core::{
     Claim, ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome, Settlement,
 };
-use outbox_store_postgres::PostgresOutbox;
+use outbox_store_postgres::PostgresStore;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use support::{Own, each};
@@ -21,12 +21,12 @@ const TABLES: [&str; 6] = [
     "outbox_marks",
 ];
 
-async fn claim(store: &PostgresOutbox) -> Claim {
+async fn claim(store: &PostgresStore) -> Claim {
     let claim = store.claim(ClaimLimit::events(40), LEASE).await;
     claim.expect("claimed")
 }
 
-async fn publish_all(store: &PostgresOutbox) -> BTreeSet<EventId> {
+async fn publish_all(store: &PostgresStore) -> BTreeSet<EventId> {
     let mut published = BTreeSet::new();
     loop {
         let claim = claim(store).await;
@@ -84,7 +84,7 @@ async fn a_table_that_is_emptied_in_flight_stops_nothing() {
         own.execute(&edit).await;
         match store.settle(in_flight.token, &outcomes(&in_flight)).await {
             Ok(()) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error),
         }
         let later = keyed(9);
         own.append(&later).await;

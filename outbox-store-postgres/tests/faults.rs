@@ -8,7 +8,7 @@ use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome,
 };
-use outbox_store_postgres::PostgresOutbox;
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{Connection, Executor};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
     assert_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
-async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
+async fn claim(store: &PostgresStore, limit: usize) -> Claim {
     store
         .claim(ClaimLimit::events(limit), LEASE)
         .await
@@ -225,7 +225,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
             }
             Err(error) => {
                 lost += 1;
-                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error);
                 assert_eq!(again, ids(&held));
             }
         }

@@ -1,4 +1,4 @@
-//! S9: a letter that goes while an event of its key begins to wait behind it.
+//! S9: a dead letter that goes while an event of its key begins to wait behind it.
 
 mod support;
 
@@ -26,7 +26,7 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_begins_to_wait_while_its_letter_is_purged_goes_on() {
+async fn an_event_that_begins_to_wait_while_its_dead_letter_is_purged_goes_on() {
     let own = Own::in_schema("outbox");
     own.execute(GATE).await;
     let store = own.open().await.holding_keys();

@@ -4,7 +4,7 @@ mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::load::{Recorder, Workers, assert_same, committed, prepare, start_writers};
@@ -42,7 +42,7 @@ async fn late_commits_are_neither_missed_nor_repeated_and_keep_their_order() {
     drop(open);
 }
 
-async fn publish_all(store: &PostgresOutbox) -> usize {
+async fn publish_all(store: &PostgresStore) -> usize {
     let mut count = 0;
     loop {
         let claim = store
@@ -116,7 +116,7 @@ async fn a_transaction_that_commits_long_after_its_rows_is_found_in_each_of_its_
     }
 }
 
-async fn clean_up(store: &PostgresOutbox) -> usize {
+async fn clean_up(store: &PostgresStore) -> usize {
     let mut removed = 0;
     loop {
         match store.clean_up(20).await.expect("cleaned up") {

@@ -9,7 +9,7 @@ use outbox_store_postgres::sqlx::{
     self, AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool, Row,
 };
 use outbox_store_postgres::{
-    DriverOptions, PostgresOutbox, Schema, append, append_through_pgbouncer,
+    DriverOptions, PostgresStore, Schema, append, append_through_pgbouncer,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -47,9 +47,9 @@ impl Bounced {
         pool.connect_lazy_with(options.extra_float_digits(2))
     }
 
-    async fn open(&self) -> PostgresOutbox {
+    async fn open(&self) -> PostgresStore {
         let options = DriverOptions::default().through_pgbouncer();
-        let opened = PostgresOutbox::migrate(self.pool(), options).await;
+        let opened = PostgresStore::migrate(self.pool(), options).await;
         opened.expect("opened")
     }
 
@@ -78,7 +78,7 @@ async fn produce(mut connection: sqlx::PgConnection, producer: usize) -> Vec<Eve
 type Published = Arc<Mutex<BTreeMap<EventId, usize>>>;
 
 /// Publishes, and refuses what it meets the first time now and then.
-fn relay(store: PostgresOutbox, published: &Published) -> JoinHandle<()> {
+fn relay(store: PostgresStore, published: &Published) -> JoinHandle<()> {
     let published = Arc::clone(published);
     tokio::spawn(async move {
         loop {
@@ -116,7 +116,7 @@ async fn relays_and_producers_share_a_few_connections_of_the_server() {
     let bounced = Bounced::start().await;
     let stores = tokio::join!(bounced.open(), bounced.open(), bounced.open());
     let published = Published::default();
-    let relays = <[PostgresOutbox; RELAYS]>::from(stores).map(|store| relay(store, &published));
+    let relays = <[PostgresStore; RELAYS]>::from(stores).map(|store| relay(store, &published));
     let mut producers = Vec::new();
     for producer in 0..PRODUCERS {
         producers.push(tokio::spawn(produce(bounced.connect().await, producer)));
@@ -208,7 +208,7 @@ async fn names_that_another_client_left_behind_pass() {
         match store.replay(&all, 1).await {
             Ok(_) => {}
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
                 failed += 1;
             }
         }
@@ -226,15 +226,15 @@ async fn without_the_option_the_error_names_it() {
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .connect_lazy_with(options);
-        let opened = PostgresOutbox::open(pool, DriverOptions::default()).await;
+        let opened = PostgresStore::open(pool, DriverOptions::default()).await;
         let invalid = |error: &OutboxError| error.kind() == ErrorKind::Invalid;
         error = error.or(opened.err().filter(invalid));
     }
     let error = error.expect("a name that was taken");
     assert!(
-        error.report().contains("through_pgbouncer"),
+        error.to_string().contains("through_pgbouncer"),
         "{}",
-        error.report()
+        error.to_string()
     );
     let mut connection = bounced.connect().await;
     let event = [Event::new("bounced", "")];

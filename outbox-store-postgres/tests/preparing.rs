@@ -4,7 +4,7 @@ mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
@@ -51,7 +51,7 @@ async fn asleep(connection: &mut PgConnection) {
     {}
 }
 
-fn sleep(store: &Arc<PostgresOutbox>) -> JoinHandle<()> {
+fn sleep(store: &Arc<PostgresStore>) -> JoinHandle<()> {
     let store = Arc::clone(store);
     tokio::spawn(async move { store.wait_for_work(LONG).await.expect("waited") })
 }
@@ -61,7 +61,7 @@ async fn wakes(sleeper: JoinHandle<()>) {
     woken.expect("woken soon").expect("well");
 }
 
-async fn publish_all(store: &PostgresOutbox) -> usize {
+async fn publish_all(store: &PostgresStore) -> usize {
     let mut published = 0;
     loop {
         let claim = store

@@ -4,7 +4,7 @@ mod support;
 
 use outbox_core::{Claim, ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,14 +34,14 @@ async fn size(connection: &mut PgConnection, table: &'static str) -> i64 {
     size.expect("a size")
 }
 
-async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
+async fn claim(store: &PostgresStore, limit: usize) -> Claim {
     store
         .claim(ClaimLimit::events(limit), LEASE)
         .await
         .expect("claimed")
 }
 
-async fn settle(store: &PostgresOutbox, claim: &Claim, outcome: &Outcome) -> Vec<Event> {
+async fn settle(store: &PostgresStore, claim: &Claim, outcome: &Outcome) -> Vec<Event> {
     let settled = store.settle(claim.token, &each(claim, outcome)).await;
     settled.expect("settled");
     let event = |one: &outbox_core::ClaimedEvent| one.event.clone();

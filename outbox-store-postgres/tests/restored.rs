@@ -8,7 +8,7 @@ use outbox_core::{
     Outcome,
 };
 use outbox_store_postgres::sqlx::Executor;
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, append};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
@@ -29,20 +29,20 @@ fn ids(events: &[Event]) -> Vec<EventId> {
     events.iter().map(|event| event.id).collect()
 }
 
-async fn claim(store: &PostgresOutbox, limit: usize) -> Claim {
+async fn claim(store: &PostgresStore, limit: usize) -> Claim {
     store
         .claim(ClaimLimit::events(limit), LEASE)
         .await
         .expect("claimed")
 }
 
-async fn settle(store: &PostgresOutbox, claim: &Claim, outcome: &Outcome) {
+async fn settle(store: &PostgresStore, claim: &Claim, outcome: &Outcome) {
     let settled = store.settle(claim.token, &each(claim, outcome)).await;
     settled.expect("settled");
 }
 
 /// Publishes all that can be claimed now.
-async fn publish_all(store: &PostgresOutbox) -> Vec<EventId> {
+async fn publish_all(store: &PostgresStore) -> Vec<EventId> {
     let mut published = Vec::new();
     loop {
         let claim = claim(store, 3).await;
@@ -215,10 +215,10 @@ async fn a_sequence_that_gives_numbers_ahead_is_refused() {
     let own = Own::in_schema("outbox");
     own.execute("ALTER SEQUENCE outbox.outbox_events_seq_seq CACHE 20")
         .await;
-    let opened = PostgresOutbox::open(own.pool(), DriverOptions::default()).await;
+    let opened = PostgresStore::open(own.pool(), DriverOptions::default()).await;
     let error = opened.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let text = error.report();
+    let text = error.to_string();
     assert!(
         text.contains("outbox_events_seq_seq") && text.contains("20"),
         "{text}"

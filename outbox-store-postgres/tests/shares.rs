@@ -4,7 +4,7 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{Claim, ClaimLimit, Event, EventId, OutboxStorage, Outcome};
-use outbox_store_postgres::PostgresOutbox;
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, Row};
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -25,7 +25,7 @@ fn run(count: usize) -> Vec<Event> {
 }
 
 /// Publishes one claim.
-async fn publish(store: &PostgresOutbox) -> Vec<EventId> {
+async fn publish(store: &PostgresStore) -> Vec<EventId> {
     let claim: Claim = store
         .claim(ClaimLimit::events(LIMIT), LEASE)
         .await
@@ -180,7 +180,7 @@ async fn payloads_that_nobody_gets_are_not_read() {
     own.append(&(0..60).map(event).collect::<Vec<_>>()).await;
     let pool = own.pool();
     let options = own.driver_options();
-    let opened = PostgresOutbox::open(pool.clone(), options).await;
+    let opened = PostgresStore::open(pool.clone(), options).await;
     let store = opened.expect("opened");
     let limit = ClaimLimit::events(50).bytes(250_000);
     let claim = store.claim(limit, LEASE).await.expect("claimed");

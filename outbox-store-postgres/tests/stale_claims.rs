@@ -11,7 +11,7 @@ use outbox_core::{
 };
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, Connection, Executor, PgConnection, PgPool, Row};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox};
+use outbox_store_postgres::{DriverOptions, PostgresStore};
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
@@ -56,8 +56,8 @@ struct Stage {
     own: Own,
     /// Of the slow handle: a single connection, so that one can come between its statements.
     pool: PgPool,
-    slow: PostgresOutbox,
-    quick: PostgresOutbox,
+    slow: PostgresStore,
+    quick: PostgresStore,
 }
 
 impl Stage {
@@ -69,7 +69,7 @@ impl Stage {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with(options);
-        let slow = PostgresOutbox::open(pool.clone(), DriverOptions::default()).await;
+        let slow = PostgresStore::open(pool.clone(), DriverOptions::default()).await;
         Self {
             pool,
             slow: slow.expect("opened"),
@@ -127,7 +127,7 @@ async fn go_on(claim: JoinHandle<Result<Claim, OutboxError>>, gate: PgConnection
     claim.await.expect("ended").expect("claimed")
 }
 
-async fn is_lost(store: &PostgresOutbox, claim: &Claim) -> bool {
+async fn is_lost(store: &PostgresStore, claim: &Claim) -> bool {
     let published = each(claim, &Outcome::Published);
     let error = store.settle(claim.token, &published).await.err();
     error.is_some_and(|error| error.kind() == ErrorKind::LeaseLost)
@@ -137,7 +137,7 @@ fn ids(claim: &Claim) -> Vec<EventId> {
     claim.events.iter().map(|one| one.event.id).collect()
 }
 
-async fn settle(store: &PostgresOutbox, claim: &Claim, outcome: &Outcome) {
+async fn settle(store: &PostgresStore, claim: &Claim, outcome: &Outcome) {
     let settled = store.settle(claim.token, &each(claim, outcome)).await;
     settled.expect("settled");
 }

@@ -5,7 +5,7 @@ mod support;
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgListener;
 use outbox_store_postgres::sqlx::{Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresOutbox, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
@@ -42,7 +42,7 @@ async fn has_looked(connection: &mut PgConnection) {
     while number(connection, looked).await == 0 {}
 }
 
-fn sleep(store: &Arc<PostgresOutbox>) -> JoinHandle<()> {
+fn sleep(store: &Arc<PostgresStore>) -> JoinHandle<()> {
     let store = Arc::clone(store);
     tokio::spawn(async move { store.wait_for_work(LONG).await.expect("waited") })
 }
@@ -52,7 +52,7 @@ async fn wakes(sleeper: JoinHandle<()>) {
     woken.expect("woken soon").expect("well");
 }
 
-async fn publish(store: &PostgresOutbox) -> usize {
+async fn publish(store: &PostgresStore) -> usize {
     let claim = store
         .claim(ClaimLimit::events(10), LEASE)
         .await
@@ -240,7 +240,7 @@ async fn an_event_now_and_then_writes_nothing_of_the_worker() {
 
 /// So many passes that find nothing. Each waits no longer than a worker pauses between looks while a
 /// transaction is open that is older than its sleep, as one of another test may be.
-async fn idle(store: &PostgresOutbox, passes: usize) {
+async fn idle(store: &PostgresStore, passes: usize) {
     for _ in 0..passes {
         assert_eq!(publish(store).await, 0);
         let waited = store.wait_for_work(Duration::from_millis(2)).await;

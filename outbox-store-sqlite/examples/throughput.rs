@@ -3,7 +3,7 @@
 
 use outbox_core::{ClaimLimit, Event, OutboxError, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const EVENTS: usize = 50_000;
 async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("shop.db");
-    let outbox = SqliteOutbox::migrate(&path).await?;
+    let outbox = SqliteStore::migrate(&path).await?;
     for (per_commit, keys) in [(1, 1_000), (100, 1_000), (100, 0)] {
         let events = if per_commit == 1 { EVENTS / 10 } else { EVENTS };
         let start = Instant::now();
@@ -51,7 +51,7 @@ fn event(number: usize, keys: usize) -> Event {
     }
 }
 
-async fn drain(outbox: &SqliteOutbox, batch: usize) -> Result<(), OutboxError> {
+async fn drain(outbox: &SqliteStore, batch: usize) -> Result<(), OutboxError> {
     loop {
         let claim = outbox
             .claim(ClaimLimit::events(batch), Duration::from_secs(30))

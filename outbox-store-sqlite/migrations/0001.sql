@@ -188,7 +188,7 @@ BEGIN
 END;
 
 -- Somebody gave an event behind the cursor another key: that key leads to it from now on. If a dead
--- letter holds that key, the next claim looks whether it holds this event.
+-- dead letter holds that key, the next claim looks whether it holds this event.
 CREATE TRIGGER IF NOT EXISTS outbox_events_rekeyed AFTER UPDATE ON outbox_events
 WHEN coalesce(NEW.ordering_key, NEW.id) IS NOT coalesce(OLD.ordering_key, OLD.id)
     AND NEW.seq <= (SELECT position FROM outbox_cursor)

@@ -6,7 +6,7 @@
 use crate::housekeeping::rescue;
 use crate::keys::{
     Cursor, Failures, Head, Result, Wait, claimed_bytes, cursor, expire, front, in_flight,
-    move_to_letters, park, park_or_free, run,
+    move_to_dead_letters, park, park_or_free, run,
 };
 use crate::row::{Key, count, event};
 use outbox_core::{Claim, ClaimLimit, ClaimToken, ClaimedEvent, ErrorText, Event};
@@ -582,6 +582,6 @@ impl Draft<'_> {
             last_at: now,
             holds: self.order.holds,
         };
-        move_to_letters(self.connection, seq, &failures, now)
+        move_to_dead_letters(self.connection, seq, &failures, now)
     }
 }

@@ -144,7 +144,7 @@ pub(crate) fn in_flight(connection: &Connection) -> Result<HashMap<i64, i64>> {
 }
 
 /// Moves one event into the quarantine as it is, without reading it.
-pub(crate) fn move_to_letters(
+pub(crate) fn move_to_dead_letters(
     connection: &Connection,
     seq: i64,
     failures: &Failures<'_>,
@@ -152,7 +152,7 @@ pub(crate) fn move_to_letters(
 ) -> Result<()> {
     run(
         connection,
-        include_str!("sql/copy_to_letters.sql"),
+        include_str!("sql/copy_to_dead_letters.sql"),
         (
             seq,
             failures.count,

@@ -7,9 +7,9 @@
 
 mod append;
 mod claim;
+mod dead_letters;
 mod housekeeping;
 mod keys;
-mod letters;
 mod quarantine;
 mod row;
 mod settle;
@@ -36,7 +36,7 @@ struct Readme;
 /// The name under which the tables are known in `outbox_schema`.
 const COMPONENT: &str = "store";
 
-/// The migrations, oldest first, for printing. [`SqliteOutbox::migrate`] applies them.
+/// The migrations, oldest first, for printing. [`SqliteStore::migrate`] applies them.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
 const TABLES: &[&str] = &[
@@ -52,7 +52,7 @@ const TABLES: &[&str] = &[
 ///
 /// A clone shares the connection. Several processes may share the file.
 #[derive(Clone, Debug)]
-pub struct SqliteOutbox {
+pub struct SqliteStore {
     driver: Driver,
     clock: Clock,
     token_retention: Duration,
@@ -61,7 +61,7 @@ pub struct SqliteOutbox {
     looked_at: Arc<AtomicI64>,
 }
 
-impl SqliteOutbox {
+impl SqliteStore {
     /// Opens the file, and makes it and what is missing of the tables: each of them, their triggers,
     /// the row of the cursor. Safe from several processes at once.
     ///
@@ -160,7 +160,7 @@ impl SqliteOutbox {
     }
 
     /// Lets an event that is quarantined through this handle hold its key: the successors wait
-    /// until the letter is replayed before them, or purged. Default: they go on.
+    /// until the dead letter is replayed before them, or purged. Default: they go on.
     #[must_use]
     pub fn holding_keys(mut self) -> Self {
         self.holds_keys = true;

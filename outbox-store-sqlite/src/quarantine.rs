@@ -1,7 +1,8 @@
 //! Events that keep failing, into the quarantine, in one write transaction.
 
 use crate::keys::{
-    Failures, Result, cursor, expire, front, in_flight, look_again, move_to_letters, park_or_free,
+    Failures, Result, cursor, expire, front, in_flight, look_again, move_to_dead_letters,
+    park_or_free,
 };
 use crate::row::Key;
 use outbox_core::{DlqEntry, QuarantineOutcome};
@@ -88,7 +89,7 @@ impl Call<'_> {
             last_at: micros(entry.last_failed_at),
             holds: self.holds,
         };
-        move_to_letters(self.connection, found.seq, &failures, self.now)?;
+        move_to_dead_letters(self.connection, found.seq, &failures, self.now)?;
         if is_head {
             // S9: the next event of the key is due at once, with no attempts of its own.
             park_or_free(self.connection, &found.key, self.position, self.now, None)

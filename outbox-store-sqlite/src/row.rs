@@ -63,23 +63,23 @@ pub(crate) fn event_to_show(row: &Row<'_>) -> Event {
     read(row, shown, kept).unwrap_or_else(|reason: String| Event::new(reason, Vec::new()))
 }
 
-/// What describes a dead letter: the columns of `LETTER` in `letters.rs`.
-pub(crate) fn letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
+/// What describes a dead letter: the columns of `LETTER` in `dead_letters.rs`.
+pub(crate) fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     let shown = |index| lossy(row, index).unwrap_or_default();
     let event = Event::new(shown(2), Vec::new())
         .id(event_id(row, 1)?)
         .content_type(shown(3))
         .created_at(from_micros(row.get(5)?));
     let position = u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default();
-    let mut letter = DeadLetter::new(position, &event, from_micros(row.get(11)?));
-    letter.ordering_key = lossy(row, 4);
-    letter.payload_size = row.get::<_, i64>(6)?.unsigned_abs();
-    letter.failure_count = count(row.get(7)?);
-    letter.last_error = lossy(row, 8).map(|text| ErrorText::new(&text));
-    letter.first_failed_at = from_micros(row.get(9)?);
-    letter.last_failed_at = from_micros(row.get(10)?);
-    letter.replays = count(row.get(12)?);
-    Ok(letter)
+    let mut dead_letter = DeadLetter::new(position, &event, from_micros(row.get(11)?));
+    dead_letter.ordering_key = lossy(row, 4);
+    dead_letter.payload_size = row.get::<_, i64>(6)?.unsigned_abs();
+    dead_letter.failure_count = count(row.get(7)?);
+    dead_letter.last_error = lossy(row, 8).map(|text| ErrorText::new(&text));
+    dead_letter.first_failed_at = from_micros(row.get(9)?);
+    dead_letter.last_failed_at = from_micros(row.get(10)?);
+    dead_letter.replays = count(row.get(12)?);
+    Ok(dead_letter)
 }
 
 /// A count as callers know it; the column is wider.

@@ -1,7 +1,7 @@
 //! The outcome of each event of a claim, in one write transaction.
 
 use crate::keys::{
-    Claimed, Failures, Head, Result as Step, State, Wait, claimed, cursor, move_to_letters,
+    Claimed, Failures, Head, Result as Step, State, Wait, claimed, cursor, move_to_dead_letters,
     park_or_free, state,
 };
 use crate::row::{Key, count};
@@ -211,7 +211,7 @@ fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> 
                     last_at: now,
                     holds,
                 };
-                move_to_letters(connection, seq, &failures, now)?;
+                move_to_dead_letters(connection, seq, &failures, now)?;
             }
             _ => {
                 remaining.get_or_insert(Wait {
@@ -271,5 +271,6 @@ fn invalid(
     value: impl std::fmt::Display,
     allowed: impl std::fmt::Display,
 ) -> OutboxError {
-    OutboxError::invalid("sqlite", SETTLE, what, value, allowed)
+    let problem = format!("{what} is {value}, but must be {allowed}");
+    OutboxError::invalid("sqlite", SETTLE, problem)
 }

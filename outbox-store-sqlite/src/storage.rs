@@ -1,6 +1,6 @@
 //! The worker's side: each call of [`OutboxStorage`] as one transaction of the connection thread.
 
-use crate::SqliteOutbox;
+use crate::SqliteStore;
 use crate::claim::{self, Order, Step};
 use crate::keys::during;
 use crate::settle::micros_of;
@@ -23,12 +23,12 @@ const LONGEST_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 
 #[async_trait]
-impl OutboxStorage for SqliteOutbox {
+impl OutboxStorage for SqliteStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         const CLAIM: &str = "claim";
         if limit.events == 0 {
-            let allowed = "at least 1";
-            return Err(OutboxError::invalid("sqlite", CLAIM, "limit", 0, allowed));
+            let problem = "limit of events is 0, but must be at least 1";
+            return Err(OutboxError::invalid("sqlite", CLAIM, problem));
         }
         let (holds, lease) = (self.holds_keys, micros_of(lease));
         let start = Instant::now();
@@ -150,7 +150,7 @@ impl OutboxStorage for SqliteOutbox {
     }
 }
 
-impl SqliteOutbox {
+impl SqliteStore {
     async fn repair(&self, operation: &'static str) -> Result<(), OutboxError> {
         let now = micros(self.clock.now());
         self.driver

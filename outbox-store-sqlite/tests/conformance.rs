@@ -8,7 +8,7 @@ use outbox_conformance::store::{
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{ErrorKind, Event, EventId, OutboxError};
 use outbox_store_sqlite::rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append, memory_uri};
+use outbox_store_sqlite::{SqliteStore, append, memory_uri};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct Sqlite {
 impl Sqlite {
     fn new(folder: Option<Folder>, name: String) -> Self {
         let mut connection = connect(folder.as_ref(), &name);
-        SqliteOutbox::migrate_on(&mut connection).expect("migrated");
+        SqliteStore::migrate_on(&mut connection).expect("migrated");
         Self {
             clock: ManualClock::new(),
             folder,
@@ -49,10 +49,10 @@ impl Sqlite {
         connect(self.folder.as_ref(), &self.name())
     }
 
-    async fn open(&self) -> SqliteOutbox {
+    async fn open(&self) -> SqliteStore {
         let opened = match &self.folder {
-            Some(folder) => SqliteOutbox::open(folder.path().join(self.name())).await,
-            None => SqliteOutbox::open_in_memory(&self.name()).await,
+            Some(folder) => SqliteStore::open(folder.path().join(self.name())).await,
+            None => SqliteStore::open_in_memory(&self.name()).await,
         };
         opened.expect("opened").with_clock(self.clock.clock())
     }
@@ -175,7 +175,7 @@ outbox_conformance::store_suite!(
     shares,
     races,
     quarantine,
-    letters,
+    dead_letters,
     crashes,
     passes,
     holding,
@@ -192,7 +192,7 @@ outbox_conformance::store_suite!(
     shares,
     races,
     quarantine,
-    letters,
+    dead_letters,
     crashes,
     passes,
     holding,

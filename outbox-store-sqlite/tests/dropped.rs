@@ -3,12 +3,12 @@
 use outbox_conformance::{Folder, at_each_point};
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use std::path::Path;
 use std::time::Duration;
 
 /// An event that is appended over another connection is claimed and settled.
-async fn works(store: SqliteOutbox, path: &Path) {
+async fn works(store: SqliteStore, path: &Path) {
     let events = [Event::new("dropped", "x")];
     let mut connection = Connection::open(path).expect("opened");
     let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
@@ -36,10 +36,10 @@ async fn a_dropped_migration_or_opening_is_done_again() {
         let path = folder
             .path()
             .join(format!("{}.db", files.next().unwrap_or(0)));
-        let store = point.reach(SqliteOutbox::migrate(&path)).await;
+        let store = point.reach(SqliteStore::migrate(&path)).await;
         let ended = store.map(|store| store.expect("migrated")).is_some();
         works(
-            SqliteOutbox::migrate(&path).await.expect("migrated again"),
+            SqliteStore::migrate(&path).await.expect("migrated again"),
             &path,
         )
         .await;
@@ -48,13 +48,9 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     .await;
     at_each_point("open", async |point| {
         let path = folder.path().join("0.db");
-        let store = point.reach(SqliteOutbox::open(&path)).await;
+        let store = point.reach(SqliteStore::open(&path)).await;
         let ended = store.map(|store| store.expect("opened")).is_some();
-        works(
-            SqliteOutbox::open(&path).await.expect("opened again"),
-            &path,
-        )
-        .await;
+        works(SqliteStore::open(&path).await.expect("opened again"), &path).await;
         ended
     })
     .await;

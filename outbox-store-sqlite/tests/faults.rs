@@ -6,7 +6,7 @@ use outbox_core::{
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{DriverOptions, SqliteOutbox, append};
+use outbox_store_sqlite::{DriverOptions, SqliteStore, append};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -32,12 +32,12 @@ fn ids(claim: &Claim) -> Vec<EventId> {
 #[track_caller]
 fn unavailable<T>(result: Result<T, OutboxError>) {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
 }
 
-async fn impatient(path: &Path) -> SqliteOutbox {
+async fn impatient(path: &Path) -> SqliteStore {
     let options = DriverOptions::default().busy_timeout(Duration::from_millis(1));
-    let store = SqliteOutbox::migrate_with(path, options).await;
+    let store = SqliteStore::migrate_with(path, options).await;
     store
         .expect("migrated")
         .with_clock(ManualClock::new().clock())
@@ -62,7 +62,7 @@ fn entry(id: EventId) -> [DlqEntry; 1] {
 }
 
 /// While another connection holds the lock. Of the events the first is in the quarantine.
-async fn assert_only_looks_work(store: &SqliteOutbox, claim: &Claim, events: &[Event]) {
+async fn assert_only_looks_work(store: &SqliteStore, claim: &Claim, events: &[Event]) {
     let all = DeadLetterFilter::all();
     unavailable(store.claim(ClaimLimit::events(1), LEASE).await);
     unavailable(store.settle(claim.token, &published(claim)).await);
@@ -195,7 +195,7 @@ fn add_batch(connection: &mut Connection, first: u128) -> Result<(), OutboxError
 #[ignore = "run by the next test, in a process whose files cannot grow"]
 async fn a_child_works_until_the_disk_is_full() {
     let path = file_on_a_full_disk().expect("a file");
-    let store = SqliteOutbox::open(&path).await.expect("opened");
+    let store = SqliteStore::open(&path).await.expect("opened");
     let store = store.with_clock(ManualClock::new().clock());
     let mut producer = connect(Path::new(&path), LEASE);
     let (mut appended, mut settled, mut refused, mut settlements_refused) = (0, 0, 0, 0);
@@ -247,7 +247,7 @@ async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
     let folder = Folder::new();
     let path = folder.path().join("shop.db");
     let clock = ManualClock::new();
-    let store = SqliteOutbox::migrate(&path).await.expect("migrated");
+    let store = SqliteStore::migrate(&path).await.expect("migrated");
     let store = store.with_clock(clock.clock());
     let (appended, settled) = work_until_the_disk_is_full(&path);
     assert!(settled > 0, "the disk was full from the start");

@@ -31,7 +31,7 @@ pub(crate) struct ListOptions {
     pub(crate) store: StoreOptions,
     #[command(flatten)]
     pub(crate) filter: FilterOptions,
-    /// The most letters to list.
+    /// The most dead letters to list.
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
     pub(crate) limit: usize,
     /// List those behind this position.
@@ -74,7 +74,7 @@ pub(crate) struct ExportOptions {
     pub(crate) store: StoreOptions,
     #[command(flatten)]
     pub(crate) filter: FilterOptions,
-    /// Where letters go: stdout://, or file:PATH, a new file that only its owner may read.
+    /// Where dead letters go: stdout://, or file:PATH, a new file that only its owner may read.
     #[arg(long, default_value = "stdout://")]
     pub(crate) to: String,
 }
@@ -108,7 +108,7 @@ pub(crate) struct ChangeOptions {
     /// All dead letters.
     #[arg(long, conflicts_with_all = ["ids", "event_type", "key", "error", "before"])]
     pub(crate) all: bool,
-    /// Only letters up to this position: goes on with an interrupted run.
+    /// Only dead letters up to this position: goes on with an interrupted run.
     #[arg(long, value_name = "POSITION")]
     pub(crate) through: Option<u64>,
     /// Only say what would be done.
@@ -127,17 +127,17 @@ pub(crate) struct FilterOptions {
     /// Only this ordering key.
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Only letters with this text in their last error.
+    /// Only dead letters with this text in their last error.
     #[arg(long)]
     pub(crate) error: Option<String>,
-    /// Only letters quarantined before this time, such as 2026-01-31T12:00:00Z.
+    /// Only dead letters quarantined before this time, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_parser = humantime::parse_rfc3339_weak)]
     pub(crate) before: Option<SystemTime>,
 }
 
 /// With the whole chain of the error, as clap prints only its first part.
 fn event_id(text: &str) -> Result<EventId, String> {
-    text.parse().map_err(|error: OutboxError| error.report())
+    text.parse().map_err(|error: OutboxError| error.to_string())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -23,13 +23,16 @@ pub(super) async fn report(
     produced: &Produced,
     took: Duration,
 ) -> Result<(), Failure> {
-    let letters = backend
-        .letters
+    let dead_letters = backend
+        .dead_letters
         .list(&DeadLetterFilter::all(), None, 10_000)
         .await?;
     let record = broker.record();
     let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
-    let dead: HashSet<EventId> = letters.iter().map(|letter| letter.id).collect();
+    let dead: HashSet<EventId> = dead_letters
+        .iter()
+        .map(|dead_letter| dead_letter.id)
+        .collect();
 
     print("")?;
     print(format_args!(
@@ -40,7 +43,7 @@ pub(super) async fn report(
     ))?;
     print(format_args!("  published     {:>5}", delivered.len()))?;
     print(format_args!("  quarantined   {:>5}", dead.len()))?;
-    for (reason, count) in reasons(&letters) {
+    for (reason, count) in reasons(&dead_letters) {
         print(format_args!("     {count:>3} × {reason}"))?;
     }
     print(format_args!(
@@ -90,14 +93,14 @@ pub(super) async fn report(
         "  order kept for {} customers; every committed event is accounted for",
         record.keys()
     ))?;
-    next_steps(store, hides_password, &letters)
+    next_steps(store, hides_password, &dead_letters)
 }
 
-fn reasons(letters: &[DeadLetter]) -> BTreeMap<&str, usize> {
+fn reasons(dead_letters: &[DeadLetter]) -> BTreeMap<&str, usize> {
     let mut reasons = BTreeMap::new();
-    for letter in letters {
+    for dead_letter in dead_letters {
         *reasons
-            .entry(letter.last_error.as_deref().unwrap_or("unknown"))
+            .entry(dead_letter.last_error.as_deref().unwrap_or("unknown"))
             .or_default() += 1;
     }
     reasons
@@ -118,11 +121,15 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-fn next_steps(store: &str, hides_password: bool, letters: &[DeadLetter]) -> Result<(), Failure> {
-    let Some(letter) = letters.first() else {
+fn next_steps(
+    store: &str,
+    hides_password: bool,
+    dead_letters: &[DeadLetter],
+) -> Result<(), Failure> {
+    let Some(dead_letter) = dead_letters.first() else {
         return Ok(());
     };
-    let id = letter.id;
+    let id = dead_letter.id;
     let store = quoted(store);
     print("")?;
     print("What next:")?;

@@ -17,14 +17,20 @@ pub(super) async fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     let urls = options.urls.urls()?;
     let store = wiring::open_store(&urls.store, false).await?;
     let change = Change::Replay(wiring::open_heap(&urls.heap).await?);
-    let run = Run::survey(&*store.letters, &filter, &change, &options.change).await?;
+    let run = Run::survey(&*store.dead_letters, &filter, &change, &options.change).await?;
     run.go().await
 }
 
 pub(super) async fn purge(options: &PurgeOptions) -> Result<(), Failure> {
     let filter = filter(&options.change)?;
     let store = wiring::open_store(&options.store.url()?, false).await?;
-    let run = Run::survey(&*store.letters, &filter, &Change::Purge, &options.change).await?;
+    let run = Run::survey(
+        &*store.dead_letters,
+        &filter,
+        &Change::Purge,
+        &options.change,
+    )
+    .await?;
     if !options.yes && !options.change.dry_run {
         confirm(run.count)?;
     }
@@ -36,7 +42,7 @@ fn filter(options: &ChangeOptions) -> Result<DeadLetterFilter, Failure> {
     if !options.ids.is_empty() {
         filter.ids = Some(options.ids.clone());
     } else if options.filter.is_empty() && !options.all {
-        let message = "say which letters: ids, or --type, --key, --error, --before, or --all";
+        let message = "say which dead letters: ids, or --type, --key, --error, --before, or --all";
         return Err(Failure::Input(message.to_owned()));
     }
     Ok(filter)
@@ -59,7 +65,7 @@ impl Change {
     /// each of them.
     async fn apply(
         &self,
-        letters: &dyn DeadLetters,
+        dead_letters: &dyn DeadLetters,
         mut ids: Vec<EventId>,
         changed: &mut impl FnMut(&[EventId]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -70,8 +76,8 @@ impl Change {
         while !ids.is_empty() {
             let filter = DeadLetterFilter::ids(ids.iter().copied());
             let done = match self {
-                Self::Replay(_) => letters.replay(&filter, ids.len()).await,
-                Self::Purge => letters.purge(&filter, ids.len()).await,
+                Self::Replay(_) => dead_letters.replay(&filter, ids.len()).await,
+                Self::Purge => dead_letters.purge(&filter, ids.len()).await,
             };
             let done: HashSet<EventId> = match done {
                 // None of these can be replayed now; the others can.
@@ -90,42 +96,42 @@ impl Change {
     }
 }
 
-/// One run over the letters that matched when it began.
+/// One run over the dead letters that matched when it began.
 struct Run<'a> {
-    letters: &'a dyn DeadLetters,
+    dead_letters: &'a dyn DeadLetters,
     filter: &'a DeadLetterFilter,
     change: &'a Change,
     options: &'a ChangeOptions,
     count: usize,
-    /// The last of them. A letter that is replayed and dies again comes behind it, so it is not
+    /// The last of them. A dead letter that is replayed and dies again comes behind it, so it is not
     /// replayed twice.
     through: u64,
 }
 
 impl<'a> Run<'a> {
     async fn survey(
-        letters: &'a dyn DeadLetters,
+        dead_letters: &'a dyn DeadLetters,
         filter: &'a DeadLetterFilter,
         change: &'a Change,
         options: &'a ChangeOptions,
     ) -> Result<Self, Failure> {
         for ids in options.ids.chunks(PAGE) {
             let filter = DeadLetterFilter::ids(ids.iter().copied());
-            let found = letters.list(&filter, None, PAGE).await?;
-            let found: HashSet<EventId> = found.iter().map(|letter| letter.id).collect();
+            let found = dead_letters.list(&filter, None, PAGE).await?;
+            let found: HashSet<EventId> = found.iter().map(|dead_letter| dead_letter.id).collect();
             if let Some(id) = ids.iter().find(|id| !found.contains(id)) {
                 return Err(missing(*id));
             }
         }
         let mut run = Self {
-            letters,
+            dead_letters,
             filter,
             change,
             options,
             count: 0,
             through: 0,
         };
-        let mut pages = Pages::new(letters, filter).through(options.through);
+        let mut pages = Pages::new(dead_letters, filter).through(options.through);
         while let Some(last) = pages.next().await?.last().map(|last| last.position) {
             run.count = pages.read();
             run.through = last;
@@ -133,7 +139,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Changes the letters, or names them on a dry run.
+    /// Changes the dead letters, or names them on a dry run.
     async fn go(&self) -> Result<(), Failure> {
         let mut report = Report::begin(self.change.done(), self.options)?;
         let walked = self.walk(&mut report).await;
@@ -144,7 +150,7 @@ impl<'a> Run<'a> {
         match self.count.saturating_sub(changed) {
             0 => Ok(()),
             left => Err(Failure::Failed(format!(
-                "{left} of {} letters were not {}: their id or idempotency token is in use again, \
+                "{left} of {} dead letters were not {}: their id or idempotency token is in use again, \
                  or they were gone",
                 self.count,
                 self.change.done(),
@@ -153,13 +159,13 @@ impl<'a> Run<'a> {
     }
 
     async fn walk(&self, report: &mut Report) -> Result<(), Failure> {
-        let mut pages = Pages::new(self.letters, self.filter).through(Some(self.through));
+        let mut pages = Pages::new(self.dead_letters, self.filter).through(Some(self.through));
         loop {
             let page = pages.next().await?;
             if page.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<EventId> = page.iter().map(|letter| letter.id).collect();
+            let ids: Vec<EventId> = page.iter().map(|dead_letter| dead_letter.id).collect();
             let several = self.count > PAGE;
             let mut add = |ids: &[EventId]| {
                 let page_is_parted = ids.len() < page.len();
@@ -172,7 +178,7 @@ impl<'a> Run<'a> {
             if self.options.dry_run {
                 add(&ids)?;
             } else {
-                self.change.apply(self.letters, ids, &mut add).await?;
+                self.change.apply(self.dead_letters, ids, &mut add).await?;
             }
         }
     }
@@ -183,7 +189,7 @@ impl<'a> Run<'a> {
             return failure;
         }
         Failure::Failed(format!(
-            "{failure}; {changed} of {} letters were {}: to go on, run it again with --through {}",
+            "{failure}; {changed} of {} dead letters were {}: to go on, run it again with --through {}",
             self.count,
             self.change.done(),
             self.through

@@ -1,6 +1,6 @@
 //! `outbox dlq export`.
 
-use super::letter;
+use super::dead_letter;
 use super::pages::PAGE;
 use crate::cli::ExportOptions;
 use crate::failure::Failure;
@@ -17,23 +17,23 @@ pub(super) async fn run(options: &ExportOptions) -> Result<(), Failure> {
     let url = options.store.url()?;
     let store = wiring::open_store(&url, false).await?;
     let filter = options.filter.filter();
-    let letters = Walk {
-        letters: &*store.letters,
+    let dead_letters = Walk {
+        dead_letters: &*store.dead_letters,
         filter: &filter,
     };
     let count = match destination {
         Destination::Stdout => {
             let mut out = std::io::stdout();
-            letters.write(&mut out, Failure::of_stdout).await?
+            dead_letters.write(&mut out, Failure::of_stdout).await?
         }
-        Destination::File(path) => to_file(&letters, Path::new(path)).await?,
+        Destination::File(path) => to_file(&dead_letters, Path::new(path)).await?,
     };
     note(format_args!("exported: {count}"));
     Ok(())
 }
 
 /// The file appears under its name when it is whole, and never replaces another.
-async fn to_file(letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
+async fn to_file(dead_letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
     let refused =
         |why: &dyn Display| Failure::Input(format!("cannot export to {}: {why}", path.display()));
     if path.exists() {
@@ -48,7 +48,7 @@ async fn to_file(letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
         let path = path.display();
         Failure::Failed(format!("cannot export to {path}: {error}"))
     };
-    let count = letters.write(&mut file, failed).await?;
+    let count = dead_letters.write(&mut file, failed).await?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist_noclobber(path)
         .map_err(|error| refused(&error.error))?;
@@ -57,7 +57,7 @@ async fn to_file(letters: &Walk<'_>, path: &Path) -> Result<usize, Failure> {
 
 /// All dead letters that match, with their events, in pages that fit into memory.
 struct Walk<'a> {
-    letters: &'a dyn DeadLetters,
+    dead_letters: &'a dyn DeadLetters,
     filter: &'a DeadLetterFilter,
 }
 
@@ -72,7 +72,7 @@ impl Walk<'_> {
         let (mut count, mut after) = (0, None);
         loop {
             let page = self
-                .letters
+                .dead_letters
                 .export(self.filter, after, PAGE, ClaimLimit::BYTES)
                 .await?;
             let Some((last, _)) = page.last() else {
@@ -80,8 +80,8 @@ impl Walk<'_> {
                 return Ok(count);
             };
             after = Some(last.position);
-            for (letter, event) in &page {
-                writeln!(out, "{}", letter::json(letter, event)?).map_err(&failed)?;
+            for (dead_letter, event) in &page {
+                writeln!(out, "{}", dead_letter::json(dead_letter, event)?).map_err(&failed)?;
             }
             count += page.len();
         }

@@ -1,6 +1,6 @@
 //! `outbox dlq list`.
 
-use super::letter;
+use super::dead_letter;
 use super::pages::Pages;
 use crate::cli::ListOptions;
 use crate::failure::Failure;
@@ -13,7 +13,7 @@ use outbox_core::DeadLetter;
 pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
     let store = wiring::open_store(&options.store.url()?, false).await?;
     let filter = options.filter.filter();
-    let mut pages = Pages::new(&*store.letters, &filter)
+    let mut pages = Pages::new(&*store.dead_letters, &filter)
         .after(options.after)
         .at_most(options.limit);
     let (mut count, mut last) = (0, None);
@@ -21,11 +21,11 @@ pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
         let page = pages.next().await?;
         let Some(end) = page.last() else { break };
         (count, last) = (count + page.len(), Some(end.position));
-        for letter in &page {
+        for dead_letter in &page {
             print(if options.json {
-                letter::summary_json(letter)?
+                dead_letter::summary_json(dead_letter)?
             } else {
-                row(letter)
+                row(dead_letter)
             })?;
         }
     }
@@ -38,14 +38,14 @@ pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-fn row(letter: &DeadLetter) -> String {
+fn row(dead_letter: &DeadLetter) -> String {
     format!(
         "{:>5}  {}  {}  {:<14} {:>2} failed  {}",
-        letter.position,
-        seconds(letter.quarantined_at),
-        letter.id,
-        line(&letter.event_type),
-        letter.failure_count,
-        line(letter.last_error.as_deref().unwrap_or("-")),
+        dead_letter.position,
+        seconds(dead_letter.quarantined_at),
+        dead_letter.id,
+        line(&dead_letter.event_type),
+        dead_letter.failure_count,
+        line(dead_letter.last_error.as_deref().unwrap_or("-")),
     )
 }

@@ -1,8 +1,8 @@
 //! `outbox dlq`: a file for each thing that an operator does with dead letters.
 
 mod change;
+mod dead_letter;
 mod export;
-mod letter;
 mod list;
 mod pages;
 mod report;

@@ -6,9 +6,9 @@ use outbox_core::{DeadLetter, DeadLetterFilter, DeadLetters};
 /// Letters per call to the store; each comes with its payload.
 pub(super) const PAGE: usize = 100;
 
-/// Walks through the letters that match, oldest first.
+/// Walks through the dead letters that match, oldest first.
 pub(super) struct Pages<'a> {
-    letters: &'a dyn DeadLetters,
+    dead_letters: &'a dyn DeadLetters,
     filter: &'a DeadLetterFilter,
     /// The last position that was read.
     after: Option<u64>,
@@ -20,9 +20,9 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn new(letters: &'a dyn DeadLetters, filter: &'a DeadLetterFilter) -> Self {
+    pub(super) fn new(dead_letters: &'a dyn DeadLetters, filter: &'a DeadLetterFilter) -> Self {
         Self {
-            letters,
+            dead_letters,
             filter,
             after: None,
             through: None,
@@ -42,27 +42,30 @@ impl<'a> Pages<'a> {
         self
     }
 
-    pub(super) fn at_most(mut self, letters: usize) -> Self {
-        self.most = letters;
+    pub(super) fn at_most(mut self, dead_letters: usize) -> Self {
+        self.most = dead_letters;
         self
     }
 
-    /// How many letters were read.
+    /// How many dead letters were read.
     pub(super) fn read(&self) -> usize {
         self.read
     }
 
-    /// The next letters; none at the end.
+    /// The next dead letters; none at the end.
     pub(super) async fn next(&mut self) -> Result<Vec<DeadLetter>, Failure> {
         let limit = PAGE.min(self.most - self.read);
         if self.ended || limit == 0 {
             return Ok(Vec::new());
         }
-        let mut page = self.letters.list(self.filter, self.after, limit).await?;
+        let mut page = self
+            .dead_letters
+            .list(self.filter, self.after, limit)
+            .await?;
         if let Some(through) = self.through {
-            page.retain(|letter| letter.position <= through);
+            page.retain(|dead_letter| dead_letter.position <= through);
         }
-        // A short page is the last one, so that new letters do not keep the walk going for ever.
+        // A short page is the last one, so that new dead letters do not keep the walk going for ever.
         self.ended = page.len() < limit;
         self.read += page.len();
         self.after = page.last().map_or(self.after, |last| Some(last.position));

@@ -1,4 +1,4 @@
-//! The ids of changed letters, written as they come: a list of any length fits into memory.
+//! The ids of changed dead letters, written as they come: a list of any length fits into memory.
 
 use crate::cli::ChangeOptions;
 use crate::failure::Failure;

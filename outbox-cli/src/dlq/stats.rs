@@ -11,7 +11,10 @@ use serde_json::json;
 pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     let store = wiring::open_store(&options.store.url()?, false).await?;
     let filter = options.filter.filter();
-    let groups = store.letters.statistics(&filter, options.limit).await?;
+    let groups = store
+        .dead_letters
+        .statistics(&filter, options.limit)
+        .await?;
     for group in &groups {
         let oldest = seconds(group.oldest);
         let newest = seconds(group.newest);
@@ -33,9 +36,9 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
         }
     }
     if !options.json {
-        let letters: u64 = groups.iter().map(|group| group.count).sum();
+        let dead_letters: u64 = groups.iter().map(|group| group.count).sum();
         note(format_args!(
-            "{letters} dead letters in {} groups",
+            "{dead_letters} dead letters in {} groups",
             groups.len()
         ));
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use tempfile::TempDir;
 
 /// A file in a folder of its own, with one writer, as the lock demands.
@@ -124,17 +124,21 @@ fn take(path: &Path, aside: &Path) -> String {
 #[test]
 fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
     const LINES: usize = 100;
-    // More would leave no line the time to be written where the disk is slow.
+    // Fewer than `MOVES`: no line may be moved so often that its write gives up.
     const TAKES_OF_A_LINE: usize = 3;
     let folder = TempDir::new().unwrap();
     let (path, aside) = (folder.path().join("events"), folder.path().join("aside"));
     let mut file = LineFile::open(&path).unwrap();
-    let answered = AtomicUsize::new(0);
-    let taken = std::thread::scope(|scope| {
+    let (answered, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (written, taken) = std::thread::scope(|scope| {
         let taker = scope.spawn(|| {
-            let (mut taken, mut takes) = (String::new(), 0);
-            while answered.load(SeqCst) < LINES {
-                if takes / TAKES_OF_A_LINE > answered.load(SeqCst) || !path.exists() {
+            let (mut taken, mut line, mut takes) = (String::new(), 0, 0);
+            while !ended.load(SeqCst) {
+                let now = answered.load(SeqCst);
+                if now != line {
+                    (line, takes) = (now, 0);
+                }
+                if takes == TAKES_OF_A_LINE || !path.exists() {
                     std::thread::yield_now();
                     continue;
                 }
@@ -143,13 +147,16 @@ fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
             }
             taken
         });
-        for number in 0..LINES {
-            let line = format!("{{\"id\":\"{number}\"}}\n");
-            file.write(line.as_bytes()).expect("written");
+        let written = (0..LINES).try_for_each(|number| {
+            file.write(format!("{{\"id\":\"{number}\"}}\n").as_bytes())?;
             answered.fetch_add(1, SeqCst);
-        }
-        taker.join().unwrap()
+            Ok::<_, io::Error>(())
+        });
+        // The taker ends after a failed write too; a panic here would wait for it for ever.
+        ended.store(true, SeqCst);
+        (written, taker.join().unwrap())
     });
+    written.expect("every line is written");
     let all = taken + &take(&path, &aside);
     let lines: BTreeSet<&str> = all.lines().collect();
     assert_eq!(lines.len(), LINES);

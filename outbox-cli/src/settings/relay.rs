@@ -106,7 +106,7 @@ impl RelaySettings {
     pub(crate) fn config_with(&self, file: &ConfigFile) -> Result<OutboxConfig, Failure> {
         self.clone().or(file).config().map_err(|error| {
             if self.config().is_ok() {
-                file.refused(format_args!("[relay]: {}", error.report()))
+                file.refused(format_args!("[relay]: {error}"))
             } else {
                 error.into()
             }

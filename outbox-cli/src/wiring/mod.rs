@@ -18,22 +18,22 @@ use open_files::OpenFile;
 use outbox_core::{DeadLetters, DlqHeap, OutboxStorage};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_sqlite::SqliteDlqHeap;
-use outbox_store_postgres::PostgresOutbox;
-use outbox_store_sqlite::SqliteOutbox;
+use outbox_store_postgres::PostgresStore;
+use outbox_store_sqlite::SqliteStore;
 use place::{HEAP, HeapPlace, heap_place};
 use std::sync::Arc;
 
 /// Everything that lives behind a store's URL.
 pub(crate) struct Store {
     pub(crate) storage: Arc<dyn OutboxStorage>,
-    pub(crate) letters: Arc<dyn DeadLetters>,
+    pub(crate) dead_letters: Arc<dyn DeadLetters>,
 }
 
 /// Opens a store that was migrated before. With `hold_keys`, a dead letter holds its key.
 pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Failure> {
     match STORE.place(url)? {
         Place::Sqlite(path) => {
-            let store = SqliteOutbox::open(path).await?;
+            let store = SqliteStore::open(path).await?;
             OpenFile::Store(store.clone()).register();
             Ok(Store::new(if hold_keys {
                 store.holding_keys()
@@ -43,7 +43,7 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
         }
         Place::Postgres(database) => {
             let pool = database.pool().await?;
-            let store = PostgresOutbox::open(pool, database.options()).await?;
+            let store = PostgresStore::open(pool, database.options()).await?;
             let store = if database.listens() {
                 store
             } else {
@@ -93,10 +93,10 @@ async fn open_tables(place: Place) -> Result<Arc<dyn DlqHeap>, Failure> {
 pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
     components(urls).await?;
     match STORE.place(&urls.store)? {
-        Place::Sqlite(path) => OpenFile::Store(SqliteOutbox::migrate(path).await?).register(),
+        Place::Sqlite(path) => OpenFile::Store(SqliteStore::migrate(path).await?).register(),
         Place::Postgres(database) => {
             let pool = database.pool().await?;
-            drop(PostgresOutbox::migrate(pool, database.options()).await?);
+            drop(PostgresStore::migrate(pool, database.options()).await?);
         }
     }
     match heap_place(&urls.heap)? {
@@ -128,12 +128,12 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
         Place::Sqlite(path) => Component {
             role: STORE.name(),
             package: "outbox-store-sqlite",
-            applied: SqliteOutbox::applied_migrations(path)?,
+            applied: SqliteStore::applied_migrations(path)?,
             known: outbox_store_sqlite::MIGRATIONS.len(),
         },
         Place::Postgres(database) => {
             let pool = database.pool().await?;
-            let applied = PostgresOutbox::applied_migrations(pool, database.options()).await?;
+            let applied = PostgresStore::applied_migrations(pool, database.options()).await?;
             Component {
                 role: STORE.name(),
                 package: "outbox-store-postgres",
@@ -176,7 +176,7 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
 pub(crate) fn scripts(urls: &Urls) -> Result<[String; 2], Failure> {
     let store = match STORE.place(&urls.store)? {
         Place::Sqlite(_) => outbox_store_sqlite::MIGRATIONS.join("\n"),
-        Place::Postgres(database) => PostgresOutbox::script(database.schema()),
+        Place::Postgres(database) => PostgresStore::script(database.schema()),
     };
     let heap = match heap_place(&urls.heap)? {
         HeapPlace::Tables(Place::Sqlite(_)) => outbox_dlq_sqlite::MIGRATIONS.join("\n"),
@@ -191,7 +191,7 @@ impl Store {
         let store = Arc::new(store);
         Self {
             storage: Arc::clone(&store) as Arc<dyn OutboxStorage>,
-            letters: store,
+            dead_letters: store,
         }
     }
 }

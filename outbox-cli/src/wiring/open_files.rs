@@ -5,7 +5,7 @@
 
 use outbox_core::OutboxError;
 use outbox_dlq_sqlite::SqliteDlqHeap;
-use outbox_store_sqlite::SqliteOutbox;
+use outbox_store_sqlite::SqliteStore;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ static OPEN: Mutex<Vec<OpenFile>> = Mutex::new(Vec::new());
 
 /// A connection that is closed before the command ends.
 pub(super) enum OpenFile {
-    Store(SqliteOutbox),
+    Store(SqliteStore),
     Heap(SqliteDlqHeap),
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn close_files() {
     let close = async {
         for file in &files {
             if let Err(error) = file.close().await {
-                tracing::warn!(error = error.report(), "a SQLite file is not closed");
+                tracing::warn!(error = %error, "a SQLite file is not closed");
             }
         }
     };

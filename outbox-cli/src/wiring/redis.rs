@@ -46,7 +46,7 @@ impl Namespace {
         let (name, parameters) = take_namespace(query, if socket { OF_A_SOCKET } else { &[] })?;
         let url = format!("{address}{parameters}");
         let server = Server::from_url(&url)
-            .map_err(|error| HEAP.refused(format_args!("cannot be used: {}", error.report())))?;
+            .map_err(|error| HEAP.refused(format_args!("cannot be used: {error}")))?;
         let (scheme, behind) = address.split_once("://").unwrap_or(("redis", address));
         let place = behind.rsplit('@').next().unwrap_or_default();
         Ok(Self {
@@ -69,7 +69,7 @@ impl Namespace {
         match self.heap.check().await {
             Err(error) if error.kind() != ErrorKind::Unavailable => Err(self.failed(&error)),
             Err(error) => {
-                let (server, error) = (self.shown, error.report());
+                let (server, error) = (self.shown, error.to_string());
                 tracing::warn!(
                     server,
                     error,
@@ -83,7 +83,7 @@ impl Namespace {
     }
 
     fn failed(&self, error: &OutboxError) -> Failure {
-        let text = format!("heap: cannot use {}: {}", self.shown, error.report());
+        let text = format!("heap: cannot use {}: {}", self.shown, error);
         match error.kind() {
             ErrorKind::Invalid => Failure::Input(text),
             _ => Failure::Failed(text),

@@ -1,4 +1,4 @@
-//! Replay and purge of many letters.
+//! Replay and purge of many dead letters.
 
 use crate::support::{
     SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, status,
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-/// Three pages of letters.
+/// Three pages of dead letters.
 const MANY: usize = 250;
 
 /// From now on an event that is replayed is a dead letter again before the replay is committed.
@@ -28,15 +28,15 @@ fn let_them_die_again(folder: &Path) {
         .unwrap();
 }
 
-/// How often each letter was replayed, oldest letter first.
+/// How often each dead letter was replayed, oldest dead letter first.
 fn replays(folder: &Path) -> Vec<u64> {
     let list = ["dlq", "list", "--json", "--limit", "1000", "--store", SHOP];
-    let replays = |letter: &serde_json::Value| letter["replays"].as_u64().unwrap();
+    let replays = |dead_letter: &serde_json::Value| dead_letter["replays"].as_u64().unwrap();
     lines(&done(folder, &list)).iter().map(replays).collect()
 }
 
 #[test]
-fn a_letter_that_dies_again_meanwhile_is_not_replayed_again() {
+fn a_dead_letter_that_dies_again_meanwhile_is_not_replayed_again() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let all = quarantined(folder, &events("order.placed", MANY), "refused");
@@ -88,7 +88,7 @@ fn a_run_that_was_interrupted_goes_on_with_the_rest_alone() {
     let errors = unread(&[]);
     assert_eq!(replays(folder).iter().sum::<u64>(), 100);
     assert!(
-        errors.contains("100 of 250 letters were replayed"),
+        errors.contains("100 of 250 dead letters were replayed"),
         "{errors}"
     );
     let last = errors.trim_end().rsplit(' ').next().unwrap();
@@ -134,11 +134,11 @@ fn a_purge_takes_what_matched_when_it_began_and_nothing_else() {
 }
 
 #[test]
-fn a_letter_that_cannot_be_replayed_stays_and_the_others_go() {
+fn a_dead_letter_that_cannot_be_replayed_stays_and_the_others_go() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let all = quarantined(folder, &events("order.placed", MANY), "refused");
-    // The first page and a letter of the second have their id in the outbox again.
+    // The first page and a dead letter of the second have their id in the outbox again.
     open(folder)
         .execute(
             "INSERT INTO outbox_events (id, event_type, payload)
@@ -151,7 +151,7 @@ fn a_letter_that_cannot_be_replayed_stays_and_the_others_go() {
     assert_eq!(ids(&String::from_utf8(output.stdout).unwrap()), all[101..]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(
-        errors.contains("101 of 250 letters were not replayed"),
+        errors.contains("101 of 250 dead letters were not replayed"),
         "{errors}"
     );
     assert_eq!(status(folder, "dead_letters"), 101);

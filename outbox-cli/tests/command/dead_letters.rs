@@ -37,13 +37,13 @@ fn control_characters_of_a_dead_letter_do_not_reach_the_terminal() {
             assert_eq!(text.lines().count(), 1, "{text}");
         }
     }
-    let letter = json(&done(
+    let dead_letter = json(&done(
         folder,
         &["dlq", "show", &id, "--json", "--store", SHOP],
     ));
-    assert_eq!(letter["event"]["type"], EVIL);
-    assert_eq!(letter["last_error"], EVIL);
-    assert_eq!(letter["event"]["headers"][EVIL], EVIL);
+    assert_eq!(dead_letter["event"]["type"], EVIL);
+    assert_eq!(dead_letter["last_error"], EVIL);
+    assert_eq!(dead_letter["event"]["headers"][EVIL], EVIL);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn stats_group_by_event_type_and_error_with_the_largest_group_first() {
 }
 
 #[test]
-fn an_export_has_every_letter_whole_and_once() {
+fn an_export_has_every_dead_letter_whole_and_once() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let mut many = events("order.placed", 250);
@@ -105,21 +105,22 @@ fn an_export_has_every_letter_whole_and_once() {
     quarantined(folder, &many, "refused");
     let export = ["dlq", "export", "--store", SHOP];
     let text = done(folder, &export);
-    let letters = lines(&text);
-    let exported: Vec<&str> = letters
+    let dead_letters = lines(&text);
+    let exported: Vec<&str> = dead_letters
         .iter()
         .map(|it| it["event"]["id"].as_str().unwrap())
         .collect();
     let all: Vec<String> = many.iter().map(|event| event.id.to_string()).collect();
     assert_eq!(exported, all);
     assert!(text.contains("\"payload\":{ \"b\": 1.10, \"a\": 123456789012345678901234567890 }"));
-    assert_eq!(letters[250]["idempotency_token"], "token-1");
-    assert_eq!(letters[251]["event"]["payload_base64"], "AJ//");
+    assert_eq!(dead_letters[250]["idempotency_token"], "token-1");
+    assert_eq!(dead_letters[251]["event"]["payload_base64"], "AJ//");
     let list = ["dlq", "list", "--json", "--limit", "1000", "--store", SHOP];
     let listed = lines(&done(folder, &list));
     assert_eq!(listed[251]["event"]["payload_size"], 3);
-    let described_all = |letters: &[Value]| letters.iter().map(described).collect::<Vec<_>>();
-    assert_eq!(described_all(&listed), described_all(&letters));
+    let described_all =
+        |dead_letters: &[Value]| dead_letters.iter().map(described).collect::<Vec<_>>();
+    assert_eq!(described_all(&listed), described_all(&dead_letters));
     let page = done(
         folder,
         &[
@@ -135,7 +136,7 @@ fn an_export_has_every_letter_whole_and_once() {
     .concat();
     assert_eq!(done(folder, &to_file), "");
     let file = fs::read_to_string(folder.join("out.ndjson")).unwrap();
-    assert_eq!(lines(&file), letters[..250]);
+    assert_eq!(lines(&file), dead_letters[..250]);
     refused(folder, &to_file, 2, &["out.ndjson", "exists"]);
     assert_eq!(fs::read_to_string(folder.join("out.ndjson")).unwrap(), file);
     let nowhere = [&export[..], &["--to", "file:no/folder/x"]].concat();

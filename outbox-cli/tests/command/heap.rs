@@ -55,7 +55,7 @@ fn a_heap_in_another_file_counts_and_is_forgotten_there() {
     assert_eq!(
         failures(folder, "heap.db"),
         1,
-        "no letter, nothing to forget"
+        "no dead letter, nothing to forget"
     );
 }
 
@@ -108,7 +108,7 @@ fn the_relay_quarantines_what_the_named_heap_has_counted() {
         HEAP,
     ];
     assert_eq!(done(folder, &relay), "");
-    let letter = json(&done(folder, &["dlq", "list", "--json", "--store", SHOP]));
-    assert_eq!(letter["event"]["id"], delayed.id.to_string());
-    assert_eq!(letter["failure_count"], 3);
+    let dead_letter = json(&done(folder, &["dlq", "list", "--json", "--store", SHOP]));
+    assert_eq!(dead_letter["event"]["id"], delayed.id.to_string());
+    assert_eq!(dead_letter["failure_count"], 3);
 }

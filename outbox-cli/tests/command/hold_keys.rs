@@ -2,7 +2,7 @@
 
 use crate::support::{self, Running, SHOP, appended, blocking, command, done, open, status, until};
 use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage};
-use outbox_store_sqlite::SqliteOutbox;
+use outbox_store_sqlite::SqliteStore;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -14,7 +14,7 @@ fn deadly(folder: &Path) -> Vec<EventId> {
     let events = [event("first"), event("second"), event("third")];
     appended(folder, &events);
     blocking(async {
-        let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
+        let store = SqliteStore::open(folder.join("shop.db")).await.unwrap();
         let claim = store
             .claim(ClaimLimit::events(1), Duration::from_nanos(1))
             .await
@@ -83,7 +83,7 @@ fn without_holding_keys_the_successors_go_on() {
 }
 
 #[test]
-fn the_environment_and_the_file_let_letters_hold_keys_too_and_a_flag_does_not() {
+fn the_environment_and_the_file_let_dead_letters_hold_keys_too_and_a_flag_does_not() {
     let holding = "[relay]\nhold-keys = true\n";
     let file = ("OUTBOX_CONFIG", "outbox.toml");
     let cases: [(&[&str], (&str, &str), bool); 4] = [
@@ -99,11 +99,11 @@ fn the_environment_and_the_file_let_letters_hold_keys_too_and_a_flag_does_not() 
         deadly(folder);
         let _relay = relay(folder, more, &[variable]);
         until("a dead letter", || status(folder, "dead_letters") == 1);
-        let letter: bool = open(folder)
+        let dead_letter: bool = open(folder)
             .query_row("SELECT holds FROM outbox_dead_letters", [], |row| {
                 row.get(0)
             })
             .unwrap();
-        assert_eq!(letter, holds, "{more:?} {variable:?}");
+        assert_eq!(dead_letter, holds, "{more:?} {variable:?}");
     }
 }

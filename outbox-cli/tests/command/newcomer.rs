@@ -28,11 +28,11 @@ fn the_demo_accounts_for_every_event_and_its_next_steps_work() {
     );
 
     let list = done(folder, &["dlq", "list", "--json", "--store", STORE]);
-    let letters: Vec<Value> = list.lines().map(json).collect();
-    assert_eq!(letters.len(), 7);
-    let rejected = letters
+    let dead_letters: Vec<Value> = list.lines().map(json).collect();
+    assert_eq!(dead_letters.len(), 7);
+    let rejected = dead_letters
         .iter()
-        .find(|letter| letter["failure_count"] == 4)
+        .find(|dead_letter| dead_letter["failure_count"] == 4)
         .expect("a rejected one");
     let id = rejected["event"]["id"].as_str().unwrap();
     let shown = json(&done(

@@ -111,9 +111,9 @@ fn failures_are_counted_quarantined_and_forgotten_in_redis_and_in_a_cluster() {
         appended(folder, std::slice::from_ref(&delayed));
         fail(delayed.id);
         assert_eq!(both(&["relay", "--drain", "--threshold", "3"]), "");
-        let letter = json(&done(folder, &["dlq", "list", "--json", "--store", SHOP]));
-        assert_eq!(letter["event"]["id"], delayed.id.to_string());
-        assert_eq!(letter["failure_count"], 3);
+        let dead_letter = json(&done(folder, &["dlq", "list", "--json", "--store", SHOP]));
+        assert_eq!(dead_letter["event"]["id"], delayed.id.to_string());
+        assert_eq!(dead_letter["failure_count"], 3);
         assert_eq!(entries(), 0, "the quarantine did not forget");
     }
 }

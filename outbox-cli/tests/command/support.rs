@@ -2,7 +2,7 @@
 
 use outbox_core::{Event, EventId, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -66,16 +66,16 @@ pub(crate) fn lines(text: &str) -> Vec<Value> {
 
 /// What `dlq list` and `dlq export` both say of a dead letter: all but the payload and what is known
 /// only with it.
-pub(crate) fn described(letter: &Value) -> Value {
-    let mut letter = letter.clone();
+pub(crate) fn described(dead_letter: &Value) -> Value {
+    let mut dead_letter = dead_letter.clone();
     for name in ["idempotency_token", "available_at"] {
-        letter.as_object_mut().unwrap().remove(name);
+        dead_letter.as_object_mut().unwrap().remove(name);
     }
-    let event = letter["event"].as_object_mut().unwrap();
+    let event = dead_letter["event"].as_object_mut().unwrap();
     for name in ["headers", "payload", "payload_base64", "payload_size"] {
         event.remove(name);
     }
-    letter
+    dead_letter
 }
 
 /// A number of `outbox status`.
@@ -106,7 +106,7 @@ pub(crate) fn appended(folder: &Path, events: &[Event]) {
 pub(crate) fn quarantined(folder: &Path, events: &[Event], error: &str) -> Vec<EventId> {
     appended(folder, events);
     blocking(async {
-        let store = SqliteOutbox::open(folder.join("shop.db")).await.unwrap();
+        let store = SqliteStore::open(folder.join("shop.db")).await.unwrap();
         quarantine_all(&store, error).await;
     });
     // The store's thread closes the file after its last handle is gone: only then is it at rest.

@@ -1,7 +1,7 @@
 use crate::{Fleet, assert_empty, kill, migrate, runtime};
 use outbox_core::{Event, OutboxStorage};
 use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use tempfile::TempDir;
 use test_servers::postgres::Database;
 
@@ -35,7 +35,7 @@ fn killed(fleet: Fleet) {
     };
     kill(&folder, &url, fleet, 20, Box::new(append));
     runtime().block_on(async {
-        let store = PostgresOutbox::open(database.pool(), DriverOptions::default())
+        let store = PostgresStore::open(database.pool(), DriverOptions::default())
             .await
             .expect("opened");
         assert_empty(&store.backlog().await.expect("a backlog"));

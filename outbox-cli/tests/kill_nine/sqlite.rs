@@ -1,7 +1,7 @@
 use crate::{Fleet, assert_empty, kill, migrate, runtime};
 use outbox_core::{Event, OutboxStorage};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ fn a_relay_that_is_killed_fifty_times_loses_nothing_and_keeps_the_order() {
     };
     kill(&folder, "sqlite:shop.db", Fleet::One, 50, Box::new(append));
     runtime().block_on(async {
-        let store = SqliteOutbox::open(&path).await.expect("opened");
+        let store = SqliteStore::open(&path).await.expect("opened");
         assert_empty(&store.backlog().await.expect("a backlog"));
     });
 }

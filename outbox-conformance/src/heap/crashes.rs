@@ -138,7 +138,7 @@ fn doubt(bounds: &mut Bounds, step: usize, id: EventId) {
 }
 
 async fn wait_for_the_server(heap: &dyn DlqHeap, error: &OutboxError) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error.report());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     while heap.size().await.is_err() {
         sleep(Duration::from_millis(5)).await;
     }

@@ -36,8 +36,8 @@ async fn accepted<F: NamedFixture>(fixture: &F, name: &str) -> Option<Arc<dyn Dl
         Ok(heap) => return Some(heap),
         Err(error) => error,
     };
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
-    let report = error.report();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let report = error.to_string();
     let named = |name: &str| {
         let begin: String = name.chars().take(20).collect();
         report.contains(&begin)

@@ -205,7 +205,7 @@ impl<F: HeapFixture> Play<'_, F> {
     async fn call(&mut self, handle: usize, call: &Call) -> Result<(), String> {
         let renamed = call.clone().rename(|id| self.other(id));
         let answered = renamed.run(&*self.handles[handle]).await;
-        let answer = answered.map_err(|error| error.report())?;
+        let answer = answered.map_err(|error| error.to_string())?;
         let answer = answer.rename(|id| self.other(id));
         self.reference.follow(call, &answer)?;
         self.answers.push(comparable(&answer));
@@ -219,7 +219,7 @@ impl<F: HeapFixture> Play<'_, F> {
         let mut left = self.reference.prune(age);
         loop {
             let pruned = self.handles[handle].prune(age, limit).await;
-            let pruned = pruned.map_err(|error| error.report())?;
+            let pruned = pruned.map_err(|error| error.to_string())?;
             if pruned != left.min(limit) {
                 return Err(format!("{left} entries are old, and it forgot {pruned}"));
             }

@@ -114,7 +114,7 @@ pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
     let listed = ok(store.list(&all, None, 100).await);
     let told: Vec<usize> = listed
         .iter()
-        .filter_map(|letter| usize::try_from(letter.payload_size).ok())
+        .filter_map(|dead_letter| usize::try_from(dead_letter.payload_size).ok())
         .collect();
     assert_eq!(told, sizes, "the sizes that the list shows");
     let (mut exported, mut after) = (Vec::new(), None);
@@ -128,8 +128,8 @@ pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
         assert!(bytes <= BYTES || count == 1, "{count} with {bytes} bytes");
         exported.extend(page);
     }
-    let (letters, whole): (Vec<_>, Vec<Event>) = exported.into_iter().unzip();
-    assert_eq!(letters, listed);
+    let (dead_letters, whole): (Vec<_>, Vec<Event>) = exported.into_iter().unzip();
+    assert_eq!(dead_letters, listed);
     assert!(whole == events, "an event was changed by the quarantine");
     let keyed = keyed("other", 1);
     append(&fixture, &keyed);

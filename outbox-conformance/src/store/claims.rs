@@ -38,7 +38,7 @@ pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     );
 }
 
-/// S1: every field, with odd values, comes back as it was, in a claim and in a letter.
+/// S1: every field, with odd values, comes back as it was, in a claim and in a dead letter.
 pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     let events = [
@@ -208,16 +208,16 @@ pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
 /// An event that is not due yet waits, its successors behind it; others do not.
 pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    // The store tells its time through a letter, as its clock need not be this machine's.
+    // The store tells its time through a dead letter, as its clock need not be this machine's.
     let probe = Event::new("conformance", "probe");
     append(&fixture, std::slice::from_ref(&probe));
     let dead = Outcome::Dead {
         reason: "probe".into(),
     };
     settle(&store, &claim(&store, 1).await, &dead).await;
-    let (letter, _) = ok(store.find(probe.id).await).expect("a letter");
+    let (dead_letter, _) = ok(store.find(probe.id).await).expect("a dead letter");
     let mut events = keyed("k", 2);
-    events[0].available_at = Some(letter.quarantined_at + Duration::from_secs(60));
+    events[0].available_at = Some(dead_letter.quarantined_at + Duration::from_secs(60));
     let other = Event::new("conformance", "other");
     append(&fixture, &events);
     append(&fixture, std::slice::from_ref(&other));

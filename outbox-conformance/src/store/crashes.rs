@@ -109,11 +109,13 @@ impl<F: StoreFixture> Round<'_, F> {
             _ => true,
         };
         assert!(self.events.chunks(2).all(in_order), "out of order");
-        let letters = ok(store.list(&DeadLetterFilter::all(), None, 100).await);
+        let dead_letters = ok(store.list(&DeadLetterFilter::all(), None, 100).await);
         let fate = |event: &Event| {
-            let letter = letters.iter().any(|letter| letter.id == event.id);
+            let dead_letter = dead_letters
+                .iter()
+                .any(|dead_letter| dead_letter.id == event.id);
             let found = delivered.iter().find(|one| one.event.id == event.id);
-            match (found, letter) {
+            match (found, dead_letter) {
                 (Some(one), false) => Delivered(one.attempts),
                 (None, true) => Letter,
                 (None, false) => Gone,
@@ -184,7 +186,7 @@ pub async fn a_dropped_settlement_is_applied_or_not<F: StoreFixture>(fixture: F)
 
 async fn settle_again(store: &Arc<dyn Store>, token: ClaimToken, settlements: &[Settlement]) {
     if let Err(error) = store.settle(token, settlements).await {
-        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
     }
 }
 
@@ -204,7 +206,7 @@ pub async fn a_dropped_quarantine_is_applied_or_not<F: StoreFixture>(fixture: F)
     .await;
 }
 
-/// D5: a replay or a purge whose future is dropped is applied to all of its letters or to none.
+/// D5: a replay or a purge whose future is dropped is applied to all of its dead letters or to none.
 pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     at_each_point("replay", async |point| {
@@ -246,7 +248,7 @@ pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     look(&desk, "wait_for_work", wait).await;
 }
 
-/// Looks at a store with two letters, two events that wait, and what is left of one that is published.
+/// Looks at a store with two dead letters, two events that wait, and what is left of one that is published.
 async fn look<F: StoreFixture, T, L>(desk: &Desk<F>, name: &str, call: impl Fn(&[EventId]) -> L)
 where
     L: Future<Output = Result<T, OutboxError>>,

@@ -55,15 +55,18 @@ pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: 
             fixture.edit(Edit::Delete(gone.id)).await;
             ok(store.settle(claim.token, &each(&claim, &outcome)).await);
             let rest = publish_the_rest(&fixture, &store).await;
-            let letters = ok(store.list(&all, None, 10).await);
-            let letters: Vec<_> = letters.iter().map(|letter| letter.id).collect();
+            let dead_letters = ok(store.list(&all, None, 10).await);
+            let dead_letters: Vec<_> = dead_letters
+                .iter()
+                .map(|dead_letter| dead_letter.id)
+                .collect();
             let left = sorted(event_ids(&events));
             let expected = match outcome {
                 Outcome::Published => (vec![], vec![]),
                 Outcome::Dead { .. } => (vec![], left),
                 _ => (left, vec![]),
             };
-            let found = (sorted(rest), sorted(letters));
+            let found = (sorted(rest), sorted(dead_letters));
             assert_eq!(found, expected, "event {deleted} deleted: {outcome:?}");
             ok(store.purge(&all, 10).await);
         }

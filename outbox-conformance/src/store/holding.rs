@@ -1,4 +1,4 @@
-//! Stores that let a letter hold its ordering key (S9).
+//! Stores that let a dead letter hold its ordering key (S9).
 
 use super::{
     HoldingFixture, LEASE, Store, append, claim, each, event_ids, ids, keyed, mixes, ok,
@@ -39,7 +39,7 @@ async fn held<F: HoldingFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<Eve
 
 /// S9: neither those that were taken up, nor those that were not, nor those that come later; other
 /// keys go on.
-pub async fn successors_wait_for_a_letter_of_their_key<F: HoldingFixture>(fixture: F) {
+pub async fn successors_wait_for_a_dead_letter_of_their_key<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     assert!(store.holds_keys());
     held(&fixture, &store).await;
@@ -84,7 +84,7 @@ pub async fn a_replay_goes_before_its_successors<F: HoldingFixture>(fixture: F) 
     assert_eq!(publish_all(&store).await, rest);
 }
 
-/// S9: when the letter is given up, the key goes on without it.
+/// S9: when the dead letter is given up, the key goes on without it.
 pub async fn a_purge_lets_the_successors_go_on<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     let events = held(&fixture, &store).await;
@@ -113,8 +113,8 @@ pub async fn a_dead_event_holds_its_key<F: HoldingFixture>(fixture: F) {
     assert_eq!(publish_all(&store).await, event_ids(&events[1..]));
 }
 
-/// S9: an event that waits before the letter's place is not held, and those behind it still are.
-pub async fn events_before_a_letter_go_on<F: HoldingFixture>(fixture: F) {
+/// S9: an event that waits before the dead letter's place is not held, and those behind it still are.
+pub async fn events_before_a_dead_letter_go_on<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 4));
     append(&fixture, &events);
     let claimed = claim(&store, 4).await;
@@ -129,7 +129,7 @@ pub async fn events_before_a_letter_go_on<F: HoldingFixture>(fixture: F) {
     assert_eq!(publish_all(&store).await, rest);
 }
 
-/// S9: an event before the letter that waits for a retry keeps its time and its attempts.
+/// S9: an event before the dead letter that waits for a retry keeps its time and its attempts.
 pub async fn a_replay_does_not_hurry_an_event_before_it<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
     append(&fixture, &events);
@@ -171,8 +171,8 @@ pub async fn an_event_that_nobody_took_up_is_busy<F: HoldingFixture>(fixture: F)
     assert_eq!(publish_all(&store).await, event_ids(&events));
 }
 
-/// S9: a letter that is replaced, as its id was appended once more, holds its key no longer.
-pub async fn a_replaced_letter_holds_nothing<F: HoldingFixture>(fixture: F) {
+/// S9: a dead letter that is replaced, as its id was appended once more, holds its key no longer.
+pub async fn a_replaced_dead_letter_holds_nothing<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     let events = held(&fixture, &store).await;
     append(&fixture, &events[..1]);

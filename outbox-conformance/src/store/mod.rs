@@ -3,7 +3,7 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, letters,
+//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, dead letters,
 //!     crashes, passes,
 //! );
 //! ```
@@ -16,10 +16,10 @@ pub mod budgets;
 pub mod bystanders;
 pub mod claims;
 pub mod crashes;
+pub mod dead_letters;
 pub mod edits;
 pub mod holding;
 pub mod late;
-pub mod letters;
 pub mod outcomes;
 pub mod passes;
 pub mod quarantine;
@@ -186,7 +186,7 @@ suite! {
         successors_go_on_after_a_quarantine
         a_dead_event_is_quarantined_with_its_reason
     }
-    letters {
+    dead_letters {
         pages_have_no_gaps_and_no_repeats
         a_replay_keeps_the_id_and_gives_a_new_budget
         a_stale_entry_does_not_quarantine_a_replayed_event
@@ -202,16 +202,16 @@ suite! {
         writers_that_take_turns_keep_their_order
     }
     holding {
-        successors_wait_for_a_letter_of_their_key
+        successors_wait_for_a_dead_letter_of_their_key
         every_handle_keeps_a_hold
         a_replay_goes_before_its_successors
         a_purge_lets_the_successors_go_on
         a_dead_event_holds_its_key
-        events_before_a_letter_go_on
+        events_before_a_dead_letter_go_on
         a_replay_does_not_hurry_an_event_before_it
         isolation_does_not_end_a_hold
         an_event_that_nobody_took_up_is_busy
-        a_replaced_letter_holds_nothing
+        a_replaced_dead_letter_holds_nothing
         an_event_without_a_key_holds_nothing
         every_mix_of_outcomes_keeps_a_hold
     }
@@ -247,7 +247,7 @@ suite! {
         a_cut_claim_loses_nothing
         a_cut_settlement_is_applied_whole_or_not
         a_cut_quarantine_moves_all_or_nothing
-        a_cut_replay_or_purge_loses_no_letter
+        a_cut_replay_or_purge_loses_no_dead_letter
         a_cut_look_changes_nothing
         a_store_is_connected_again_however_a_connection_ends
     }

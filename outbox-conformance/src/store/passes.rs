@@ -108,14 +108,17 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
         (Arc::new(heap), Arc::new(store))
     }
 
-    /// Asserts that exactly these events are letters with all their failures, nothing waits, and the
-    /// heap is empty. Then removes the letters.
+    /// Asserts that exactly these events are dead letters with all their failures, nothing waits, and the
+    /// heap is empty. Then removes the dead letters.
     async fn assert_quarantined(&self, store: &Arc<dyn Store>, events: &[EventId]) {
         for id in events {
-            let (letter, _) =
-                ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no letter"));
-            assert_eq!(letter.failure_count, THRESHOLD, "failures of {id}");
-            assert!(letter.last_error.is_some(), "the error of {id} is lost");
+            let (dead_letter, _) =
+                ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no dead letter"));
+            assert_eq!(dead_letter.failure_count, THRESHOLD, "failures of {id}");
+            assert!(
+                dead_letter.last_error.is_some(),
+                "the error of {id} is lost"
+            );
         }
         let backlog = ok(store.backlog().await);
         let found = (backlog.pending, backlog.dead_letters);
@@ -307,15 +310,15 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
             };
             let both = [passing(&mut worker), ticking(&mut quarantine)];
             let [_, moved] = orders.play(both, between).await;
-            let letters = ok(stores[0].backlog().await).dead_letters;
-            assert_eq!(moved as u64, letters, "moved in the order {orders}");
+            let dead_letters = ok(stores[0].backlog().await).dead_letters;
+            assert_eq!(moved as u64, dead_letters, "moved in the order {orders}");
             finish(&desk, &stores[0], &broker).await;
-            let ends = broker.events().len() + usize::from(letters > 0);
+            let ends = broker.events().len() + usize::from(dead_letters > 0);
             assert!(
                 ends == 1 || lease_ends && ends > 1,
                 "published or quarantined {ends} times in the order {orders}"
             );
-            let moved = if letters > 0 {
+            let moved = if dead_letters > 0 {
                 super::event_ids(&events)
             } else {
                 Vec::new()

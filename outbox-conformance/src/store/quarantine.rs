@@ -24,19 +24,23 @@ pub async fn quarantine_is_atomic_and_idempotent<F: StoreFixture>(fixture: F) {
     let again = ok(store.quarantine_events(&entries).await);
     assert_eq!(again, [QuarantineOutcome::Missing; 2]);
     assert_eq!(ok(store.quarantine_events(&[]).await), []);
-    let letters = ok(store.list(&DeadLetterFilter::all(), None, 10).await);
-    assert_eq!(letters.len(), 1);
-    let letter = &letters[0];
+    let dead_letters = ok(store.list(&DeadLetterFilter::all(), None, 10).await);
+    assert_eq!(dead_letters.len(), 1);
+    let dead_letter = &dead_letters[0];
     assert_eq!(
-        (letter.id, letter.failure_count, letter.replays),
+        (
+            dead_letter.id,
+            dead_letter.failure_count,
+            dead_letter.replays
+        ),
         (events[0].id, 3, 0)
     );
     let (about, event) = ok(store.find(events[0].id).await).expect("a dead letter");
-    assert_eq!(&about, letter);
+    assert_eq!(&about, dead_letter);
     assert!(event == events[0], "changed by the quarantine");
-    assert_eq!(letter.last_error, entries[1].last_error);
-    assert_eq!(letter.first_failed_at, entries[1].first_failed_at);
-    assert_eq!(letter.last_failed_at, entries[1].last_failed_at);
+    assert_eq!(dead_letter.last_error, entries[1].last_error);
+    assert_eq!(dead_letter.first_failed_at, entries[1].first_failed_at);
+    assert_eq!(dead_letter.last_failed_at, entries[1].last_failed_at);
     assert_eq!(ok(store.backlog().await).pending, 1);
 }
 
@@ -106,9 +110,9 @@ pub async fn a_dead_event_is_quarantined_with_its_reason<F: StoreFixture>(fixtur
         reason: ErrorText::new("too large"),
     };
     settle(&store, &claim(&store, 1).await, &dead).await;
-    let (letter, _) = ok(store.find(events[0].id).await).expect("a letter");
+    let (dead_letter, _) = ok(store.find(events[0].id).await).expect("a dead letter");
     assert_eq!(
-        (letter.failure_count, letter.last_error.as_deref()),
+        (dead_letter.failure_count, dead_letter.last_error.as_deref()),
         (2, Some("too large"))
     );
     assert_eq!(ids(&claim(&store, 10).await.events), [events[1].id]);

@@ -143,7 +143,7 @@ pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixtu
             match join(writer).await {
                 Ok(id) => committed.push(id),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Duplicate, "{}", error.report());
+                    assert_eq!(error.kind(), ErrorKind::Duplicate, "{error}");
                 }
             }
         }

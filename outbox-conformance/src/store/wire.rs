@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How many events wait, and how many letters there are.
+/// How many events wait, and how many dead letters there are.
 async fn amounts(store: &Arc<dyn Store>) -> (u64, u64) {
     let backlog = ok(store.backlog().await);
     (backlog.pending, backlog.dead_letters)
@@ -28,8 +28,8 @@ async fn empty<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) {
     assert_eq!(amounts(store).await, (0, 0));
 }
 
-/// Two letters, with one more event that waits.
-async fn two_letters<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
+/// Two dead letters, with one more event that waits.
+async fn two_dead_letters<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
     let events = keyed("k", 3);
     append(fixture, &events);
     let claim = claim(store, 2).await;
@@ -113,7 +113,7 @@ pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F
         match (&again, amounts_now) {
             (Ok(()), (4, 0)) => assert!(result.is_err(), "it was settled before"),
             (Err(error), (2, 1)) => {
-                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
             }
             (again, amounts) => panic!("{amounts:?}, {again:?}"),
         }
@@ -162,13 +162,13 @@ pub async fn a_cut_quarantine_moves_all_or_nothing<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// D2, D4: letters are replayed or purged whole or not at all.
-pub async fn a_cut_replay_or_purge_loses_no_letter<F: WireFixture>(fixture: F) {
+/// D2, D4: dead letters are replayed or purged whole or not at all.
+pub async fn a_cut_replay_or_purge_loses_no_dead_letter<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     let all = DeadLetterFilter::all();
     for waiting_after in [3, 1] {
         at_each_place(fixture.wire(), async |cut| {
-            let letters = two_letters(&fixture, &store).await;
+            let dead_letters = two_dead_letters(&fixture, &store).await;
             let result = cut
                 .during(async {
                     match waiting_after {
@@ -179,7 +179,7 @@ pub async fn a_cut_replay_or_purge_loses_no_letter<F: WireFixture>(fixture: F) {
                 .await;
             let amounts = amounts(&store).await;
             match result {
-                Ok(ids) => assert_eq!((ids, amounts), (letters, (waiting_after, 0))),
+                Ok(ids) => assert_eq!((ids, amounts), (dead_letters, (waiting_after, 0))),
                 Err(_) => assert!(
                     [(1, 2), (waiting_after, 0)].contains(&amounts),
                     "{amounts:?}"
@@ -195,13 +195,13 @@ pub async fn a_cut_replay_or_purge_loses_no_letter<F: WireFixture>(fixture: F) {
 /// A look that is cut changes nothing, and the next one works.
 pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
-    let letters = two_letters(&fixture, &store).await;
+    let dead_letters = two_dead_letters(&fixture, &store).await;
     for look in 0..4 {
         at_each_place(fixture.wire(), async |cut| {
-            let result = cut.during(looked(&wired, letters[0], look)).await;
+            let result = cut.during(looked(&wired, dead_letters[0], look)).await;
             assert!(matches!(result, Err(_) | Ok(true)), "{look} is wrong");
             assert!(
-                ok(looked(&wired, letters[0], look).await),
+                ok(looked(&wired, dead_letters[0], look).await),
                 "{look} is wrong"
             );
         })
@@ -221,7 +221,7 @@ pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
     assert_eq!(amounts(&store).await, (1, 2));
 }
 
-/// Whether a look finds what [`two_letters`] left.
+/// Whether a look finds what [`two_dead_letters`] left.
 async fn looked(store: &Arc<dyn Store>, id: EventId, look: usize) -> Result<bool, OutboxError> {
     let all = DeadLetterFilter::all();
     Ok(match look {

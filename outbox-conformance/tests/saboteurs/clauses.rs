@@ -20,7 +20,7 @@ pub(crate) const STORE: &[Contract] = &[
     ),
     (
         "DeadLetters",
-        include_str!("../../../outbox-core/src/dlq/letters.rs"),
+        include_str!("../../../outbox-core/src/dlq/dead_letters.rs"),
     ),
 ];
 pub(crate) const TRANSPORT: &[Contract] = &[(
@@ -112,23 +112,23 @@ fn misnumbered((name, source): &Contract, promises: &[Promise]) -> Option<String
             found.push(number);
         }
     }
-    let letter = found.first().and_then(|first| first.chars().next());
-    let letter = letter.unwrap_or('?');
+    let dead_letter = found.first().and_then(|first| first.chars().next());
+    let dead_letter = dead_letter.unwrap_or('?');
     let marks = source.split("**").filter(|text| is_number(text)).count();
     let expected: Vec<String> = (1..=marks.max(1))
-        .map(|number| format!("{letter}{number}"))
+        .map(|number| format!("{dead_letter}{number}"))
         .collect();
     (found != expected).then(|| format!("{name} has {marks} marks, and clauses {found:?}"))
 }
 
 /// Such as `H1`.
 fn is_number(text: &str) -> bool {
-    let mut letters = text.chars();
-    letters
+    let mut dead_letters = text.chars();
+    dead_letters
         .next()
         .is_some_and(|first| first.is_ascii_uppercase())
         && text.len() > 1
-        && letters.all(|digit| digit.is_ascii_digit())
+        && dead_letters.all(|digit| digit.is_ascii_digit())
 }
 
 /// All that the clauses of a trait say, and what else in its docs names a case.
@@ -243,7 +243,8 @@ fn pieces(text: &str) -> Vec<(String, Vec<String>)> {
 
 /// The names if there is nothing else.
 fn named(inner: &str) -> Option<Vec<String>> {
-    let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let is_part =
+        |dead_letter: char| dead_letter.is_ascii_lowercase() || dead_letter.is_ascii_digit();
     let names = inner.split(", ").map(|name| {
         let name = name.strip_prefix('`')?.strip_suffix('`')?;
         let is_case = name.contains('_') && name.split('_').all(|part| part.chars().all(is_part));

@@ -206,8 +206,8 @@ fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
 /// The arguments of a call up to its closing parenthesis.
 fn arguments(call: &str) -> Vec<String> {
     let (mut arguments, mut depth) = (vec![String::new()], 0);
-    for letter in call.chars() {
-        match letter {
+    for dead_letter in call.chars() {
+        match dead_letter {
             ')' if depth == 0 => break,
             ',' if depth == 0 => {
                 arguments.push(String::new());
@@ -218,7 +218,7 @@ fn arguments(call: &str) -> Vec<String> {
             _ => {}
         }
         if let Some(argument) = arguments.last_mut() {
-            argument.push(letter);
+            argument.push(dead_letter);
         }
     }
     let trimmed = arguments.iter().map(|argument| argument.trim().to_owned());

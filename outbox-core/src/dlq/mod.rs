@@ -1,14 +1,14 @@
 //! Dead-letter bookkeeping: who failed how often, and what waits in the quarantine.
 
 #[cfg(feature = "dlq")]
-mod heap;
+mod dead_letters;
 #[cfg(feature = "dlq")]
-mod letters;
+mod heap;
 pub mod model;
 #[cfg(feature = "dlq")]
 pub mod processor;
 
 #[cfg(feature = "dlq")]
-pub use heap::DlqHeap;
+pub use dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
 #[cfg(feature = "dlq")]
-pub use letters::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters};
+pub use heap::DlqHeap;

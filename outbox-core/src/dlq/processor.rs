@@ -108,13 +108,10 @@ impl DlqProcessor {
         }
         let outcomes = self.storage.quarantine_events(&self.kept).await?;
         if outcomes.len() != self.kept.len() {
-            let error = OutboxError::invalid(
-                "storage",
-                "quarantine_events",
-                "number of answers",
-                outcomes.len(),
-                format!("one for each of {} entries", self.kept.len()),
-            );
+            let (answers, entries) = (outcomes.len(), self.kept.len());
+            let problem =
+                format!("the store answered for {answers} entries, but {entries} were sent");
+            let error = OutboxError::invalid("store", "quarantine_events", problem);
             return Err(error);
         }
         let mut done: Vec<EventId> = Vec::new();
@@ -167,7 +164,7 @@ impl DlqProcessor {
                 biased;
                 result = self.tick() => if let Err(error) = result {
                     let mend = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt);
-                    tracing::warn!(error = error.report(), mend, "cannot quarantine; trying again");
+                    tracing::warn!(error = %error, mend, "cannot quarantine; trying again");
                 },
                 () = ticking.grace_over() => return,
             }

@@ -163,7 +163,7 @@ impl OutboxProcessor {
                 }
                 Err(error) => {
                     errors += 1;
-                    tracing::warn!(error = error.report(), "pass failed; its events come back");
+                    tracing::warn!(error = %error, "pass failed; its events come back");
                     self.config.breaker.random_delay(errors)
                 }
             };
@@ -183,7 +183,7 @@ impl OutboxProcessor {
         if !pause.is_zero() {
             sleep(pause).await;
         } else if let Err(error) = self.storage.wait_for_work(self.config.poll_interval).await {
-            tracing::warn!(error = error.report(), "cannot wait for work; polling");
+            tracing::warn!(error = %error, "cannot wait for work; polling");
             sleep(self.config.poll_interval).await;
         }
     }
@@ -328,7 +328,7 @@ impl OutboxProcessor {
                     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict)
                         && Instant::now() + pause < lease_end =>
                 {
-                    tracing::debug!(error = error.report(), ?pause, "settling again");
+                    tracing::debug!(error = %error, ?pause, "settling again");
                 }
                 result => return result,
             }

@@ -72,7 +72,7 @@ impl HeapReporter {
                 let pause = self.pauses.ceiling(self.errors);
                 self.next_try = Some(Instant::now() + pause);
                 tracing::warn!(
-                    error = error.report(),
+                    error = %error,
                     failed = self.failed.len(),
                     finished = self.finished.len(),
                     ?pause,

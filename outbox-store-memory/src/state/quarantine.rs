@@ -38,7 +38,7 @@ impl State {
             .and_then(|key| key.claim)
             .and_then(|token| self.claims.get(&token));
         let in_flight = claim.is_some_and(|claim| claim.rows.contains(&number));
-        // A letter holds from its place in the log; events beyond the cursor have none yet.
+        // A dead letter holds from its place in the log; events beyond the cursor have none yet.
         if in_flight || (holds && number > self.cursor) {
             return QuarantineOutcome::Busy;
         }
@@ -46,11 +46,11 @@ impl State {
         if row.replays > 0 && !failed {
             return QuarantineOutcome::Missing;
         }
-        self.bury(number, now, holds, |letter| {
-            letter.failure_count = entry.failure_count;
-            letter.last_error.clone_from(&entry.last_error);
-            letter.first_failed_at = entry.first_failed_at;
-            letter.last_failed_at = entry.last_failed_at;
+        self.bury(number, now, holds, |dead_letter| {
+            dead_letter.failure_count = entry.failure_count;
+            dead_letter.last_error.clone_from(&entry.last_error);
+            dead_letter.first_failed_at = entry.first_failed_at;
+            dead_letter.last_failed_at = entry.last_failed_at;
         });
         QuarantineOutcome::Moved
     }
@@ -66,57 +66,58 @@ impl State {
             return;
         };
         let id = row.event.id;
-        let same = |letter: &&Letter| letter.about.id == id;
-        if let Some(earlier) = self.letters.values().find(same).cloned() {
-            self.letters.remove(&earlier.about.position);
+        let same = |dead_letter: &&Letter| dead_letter.about.id == id;
+        if let Some(earlier) = self.dead_letters.values().find(same).cloned() {
+            self.dead_letters.remove(&earlier.about.position);
             self.release(&earlier);
         }
         if let (true, key @ Key::Named(_)) = (holds, Key::of(&row.event)) {
             self.holds.entry(key).or_default().insert(number, id);
         }
-        self.last_letter += 1;
-        let mut about = DeadLetter::new(self.last_letter, &row.event, now);
+        self.last_dead_letter += 1;
+        let mut about = DeadLetter::new(self.last_dead_letter, &row.event, now);
         about.replays = row.replays;
         fill(&mut about);
         let event = row.event;
-        let letter = Letter { about, event };
-        self.letters.insert(self.last_letter, letter);
+        let dead_letter = Letter { about, event };
+        self.dead_letters.insert(self.last_dead_letter, dead_letter);
     }
 
-    /// Brings a letter back as the last event of its key, or to its old place if it held the key.
+    /// Brings a dead letter back as the last event of its key, or to its old place if it held the key.
     /// It stays if its id is in the outbox.
-    pub(crate) fn restore(&mut self, letter: Letter, now: SystemTime) -> bool {
-        if self.ids.contains_key(&letter.event.id) {
-            self.letters.insert(letter.about.position, letter);
+    pub(crate) fn restore(&mut self, dead_letter: Letter, now: SystemTime) -> bool {
+        if self.ids.contains_key(&dead_letter.event.id) {
+            self.dead_letters
+                .insert(dead_letter.about.position, dead_letter);
             return false;
         }
-        let held = self.release(&letter);
-        let replays = letter.about.replays.saturating_add(1);
+        let held = self.release(&dead_letter);
+        let replays = dead_letter.about.replays.saturating_add(1);
         let Some(place) = held else {
-            self.push(letter.event, replays);
+            self.push(dead_letter.event, replays);
             return true;
         };
         let key = self
             .keys
-            .entry(Key::of(&letter.event))
+            .entry(Key::of(&dead_letter.event))
             .or_insert_with(|| KeyState::waiting(now));
         key.rows.insert(place);
         if key.rows.first() == Some(&place) {
             key.begin_anew(now);
         }
-        self.ids.insert(letter.event.id, place);
-        let event = letter.event;
+        self.ids.insert(dead_letter.event.id, place);
+        let event = dead_letter.event;
         self.log.insert(place, Row { event, replays });
         true
     }
 
-    /// Ends the hold of a letter on its key, and returns the letter's place in the log if it had
+    /// Ends the hold of a dead letter on its key, and returns the dead letter's place in the log if it had
     /// one.
-    pub(crate) fn release(&mut self, letter: &Letter) -> Option<u64> {
-        let key = Key::of(&letter.event);
+    pub(crate) fn release(&mut self, dead_letter: &Letter) -> Option<u64> {
+        let key = Key::of(&dead_letter.event);
         let holds = self.holds.get_mut(&key)?;
         let mut places = holds.iter();
-        let place = *places.find(|(_, id)| **id == letter.event.id)?.0;
+        let place = *places.find(|(_, id)| **id == dead_letter.event.id)?.0;
         holds.remove(&place);
         if holds.is_empty() {
             self.holds.remove(&key);

@@ -105,7 +105,7 @@ struct State {
     deaths: u8,
     tokens: u8,
     /// The dead letters. Each holds its key until it is purged.
-    letters: Set,
+    dead_letters: Set,
     // What nobody knows but the properties:
     delivered: Set,
     purged: Set,
@@ -211,7 +211,7 @@ impl Model for Lanes {
             refusals: self.refusals,
             deaths: self.deaths,
             tokens: 0,
-            letters: 0,
+            dead_letters: 0,
             delivered: 0,
             purged: 0,
             lost: 0,
@@ -283,7 +283,7 @@ impl Model for Lanes {
             }
             Action::TakeBack(token) => self.take_back(&mut state, token),
             Action::Purge(event) => {
-                state.letters &= !bit(event);
+                state.dead_letters &= !bit(event);
                 state.purged |= bit(event);
                 self.promote(&mut state);
             }
@@ -304,7 +304,7 @@ impl Model for Lanes {
                 (0..model.events.len()).all(|event| {
                     let lane = model.events[event].0;
                     let ahead = &model.log(lane)[state.lanes[lane].position..];
-                    (state.delivered | state.letters | state.purged) & bit(event) != 0
+                    (state.delivered | state.dead_letters | state.purged) & bit(event) != 0
                         || ahead.contains(&event)
                         || state.waiting.iter().any(|waiting| waiting.event == event)
                 })

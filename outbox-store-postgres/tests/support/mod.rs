@@ -16,7 +16,7 @@ use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
 use outbox_store_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
 };
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Own {
         let own = Self::empty_on(url, name);
         let (pool, options) = (own.pool(), own.driver_options());
         apart(async move {
-            let migrated = PostgresOutbox::migrate(pool.clone(), options).await;
+            let migrated = PostgresStore::migrate(pool.clone(), options).await;
             migrated.expect("migrated");
             pool.close().await;
         });
@@ -147,7 +147,7 @@ impl Own {
         }
     }
 
-    pub(crate) async fn open(&self) -> PostgresOutbox {
+    pub(crate) async fn open(&self) -> PostgresStore {
         if self.is_slow {
             self.open_wired(self.driver_options()).await
         } else {
@@ -156,14 +156,14 @@ impl Own {
     }
 
     /// Over the wire.
-    pub(crate) async fn open_wired(&self, options: DriverOptions) -> PostgresOutbox {
+    pub(crate) async fn open_wired(&self, options: DriverOptions) -> PostgresStore {
         let pool = self.database.pool_over(self.its_wire(), self.connections);
         open(pool, options).await
     }
 }
 
-async fn open(pool: PgPool, options: DriverOptions) -> PostgresOutbox {
-    PostgresOutbox::open(pool, options).await.expect("opened")
+async fn open(pool: PgPool, options: DriverOptions) -> PostgresStore {
+    PostgresStore::open(pool, options).await.expect("opened")
 }
 
 /// The same outcome for each event of a claim.

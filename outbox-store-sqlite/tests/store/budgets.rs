@@ -23,7 +23,11 @@ async fn a_quarantine_a_replay_and_a_purge_take_bounded_bytes_and_make_progress(
     assert_eq!(moved, [Moved]);
     let all = DeadLetterFilter::all();
     let listed = place.store.list(&all, None, 10).await.unwrap();
-    assert!(listed.iter().all(|letter| letter.payload_size == 30 << 20));
+    assert!(
+        listed
+            .iter()
+            .all(|dead_letter| dead_letter.payload_size == 30 << 20)
+    );
     assert_eq!(place.store.replay(&all, 10).await.unwrap(), ids[..2]);
     assert_eq!(place.store.purge(&all, 10).await.unwrap(), ids[2..]);
     for id in &ids[..2] {

@@ -4,7 +4,7 @@ use crate::{LEASE, Place, all, ids, keyed, retry};
 use outbox_core::{
     Claim, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId, OutboxStorage, Outcome,
 };
-use outbox_store_sqlite::SqliteOutbox;
+use outbox_store_sqlite::SqliteStore;
 use std::time::Duration;
 
 const TABLES: &[&str] = &[
@@ -144,7 +144,7 @@ async fn a_lost_claim_whose_rows_were_changed_is_taken_over() {
         assert_eq!(sorted(drained), sorted(all_of_them), "{change}");
         let late = all(&claim, &Outcome::Published);
         let error = place.store.settle(claim.token, &late).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error);
         assert_works(&place).await;
     }
 }
@@ -212,9 +212,9 @@ async fn tables_that_are_all_emptied_work_on_and_a_migration_finds_them() {
         assert_works(&place).await;
 
         place.execute(&empty);
-        SqliteOutbox::migrate(&place.path).await.unwrap();
+        SqliteStore::migrate(&place.path).await.unwrap();
         assert_eq!(place.number("SELECT count(*) FROM outbox_cursor"), 1);
-        let opened = SqliteOutbox::open(&place.path).await.unwrap();
+        let opened = SqliteStore::open(&place.path).await.unwrap();
         assert_eq!(opened.backlog().await.unwrap().pending, 0);
         assert_works(&place).await;
     }
@@ -260,7 +260,7 @@ async fn what_a_migration_made_and_somebody_dropped_is_made_again() {
         let count = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'outbox%'";
         let before = place.number(count);
         place.execute(drop);
-        SqliteOutbox::migrate(&place.path).await.unwrap();
+        SqliteStore::migrate(&place.path).await.unwrap();
         assert_eq!(place.number(count), before, "{drop}");
         assert_works(&place).await;
     }
@@ -315,13 +315,19 @@ async fn a_dead_letter_that_the_log_refuses_costs_no_other() {
         "UPDATE outbox_dead_letters SET event_type = '', last_error = CAST(x'ff' AS TEXT)
          WHERE position = 1",
     );
-    let letters = &place.store;
+    let dead_letters = &place.store;
     let everything = DeadLetterFilter::all();
-    assert_eq!(letters.list(&everything, None, 9).await.unwrap().len(), 4);
-    assert_eq!(letters.statistics(&everything, 9).await.unwrap().len(), 2);
-    assert_eq!(letters.replay(&everything, 1).await.unwrap().len(), 1);
-    assert_eq!(letters.replay(&everything, 9).await.unwrap().len(), 2);
-    let error = letters.replay(&everything, 9).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error.report());
+    assert_eq!(
+        dead_letters.list(&everything, None, 9).await.unwrap().len(),
+        4
+    );
+    assert_eq!(
+        dead_letters.statistics(&everything, 9).await.unwrap().len(),
+        2
+    );
+    assert_eq!(dead_letters.replay(&everything, 1).await.unwrap().len(), 1);
+    assert_eq!(dead_letters.replay(&everything, 9).await.unwrap().len(), 2);
+    let error = dead_letters.replay(&everything, 9).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error);
     assert_eq!(place.drain().await.len(), 3);
 }

@@ -19,7 +19,7 @@ use outbox_core::{
     OutboxStorage, Outcome, Settlement,
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,7 @@ struct Place {
     _folder: Folder,
     path: PathBuf,
     clock: ManualClock,
-    store: SqliteOutbox,
+    store: SqliteStore,
 }
 
 impl Place {
@@ -37,7 +37,7 @@ impl Place {
         let folder = Folder::new();
         let path = folder.path().join("shop.db");
         let clock = ManualClock::new();
-        let store = SqliteOutbox::migrate(&path).await.unwrap();
+        let store = SqliteStore::migrate(&path).await.unwrap();
         let store = store.with_clock(clock.clock());
         Self {
             _folder: folder,

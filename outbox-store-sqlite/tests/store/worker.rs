@@ -26,17 +26,17 @@ async fn a_row_that_cannot_be_read_is_quarantined_and_its_neighbours_go_on() {
         .collect();
     assert_eq!(types, ["a", "b"]);
     place.settle_all(&claim, &Outcome::Published).await;
-    let letters = place
+    let dead_letters = place
         .store
         .list(&DeadLetterFilter::all(), None, 10)
         .await
         .unwrap();
-    assert_eq!(letters.len(), 2);
-    assert_eq!(letters[0].event_type, "k\u{fffd}");
-    let found = place.store.find(letters[0].id).await.unwrap();
+    assert_eq!(dead_letters.len(), 2);
+    assert_eq!(dead_letters[0].event_type, "k\u{fffd}");
+    let found = place.store.find(dead_letters[0].id).await.unwrap();
     assert_eq!(&found.unwrap().1.payload[..], b"2");
-    assert_eq!(letters[1].event_type, "h");
-    let reason = letters[1].last_error.as_ref().unwrap();
+    assert_eq!(dead_letters[1].event_type, "h");
+    let reason = dead_letters[1].last_error.as_ref().unwrap();
     assert!(reason.contains("cannot be read"), "{reason}");
     let groups = place
         .store
@@ -183,7 +183,7 @@ async fn a_settlement_must_name_exactly_the_events_of_the_claim() {
         vec![good[0].clone(), foreign.clone()],
     ] {
         let error = place.store.settle(claim.token, &bad).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error.report());
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
     }
     place.store.settle(claim.token, &good).await.unwrap();
     let again = place.store.settle(claim.token, &good).await.unwrap_err();
@@ -220,8 +220,8 @@ async fn a_quarantine_answers_for_each_entry_and_lets_the_successor_go_on() {
     let claim = place.claim(10).await;
     assert_eq!(ids(&claim), [next.id]);
     assert_eq!(claim.events[0].attempts, 0);
-    let (letter, event) = place.store.find(poison.id).await.unwrap().unwrap();
-    assert_eq!((letter.failure_count, event), (7, truncated(poison)));
+    let (dead_letter, event) = place.store.find(poison.id).await.unwrap().unwrap();
+    assert_eq!((dead_letter.failure_count, event), (7, truncated(poison)));
 }
 
 #[tokio::test]
@@ -262,9 +262,9 @@ async fn a_replay_ignores_entries_of_the_earlier_life_and_names_what_it_cannot_m
     let error = place.store.replay(&all, 10).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(
-        error.report().contains(&event.id.to_string()),
+        error.to_string().contains(&event.id.to_string()),
         "{}",
-        error.report()
+        error.to_string()
     );
     assert_eq!(place.store.purge(&all, 10).await.unwrap(), [event.id]);
 }

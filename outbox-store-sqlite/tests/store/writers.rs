@@ -3,7 +3,7 @@
 use crate::{LEASE, Place, all, keyed};
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{SqliteOutbox, append};
+use outbox_store_sqlite::{SqliteStore, append};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -71,7 +71,7 @@ fn write(connection: &mut Connection, turn: usize) {
 }
 
 async fn drain(place: &Place, expected: usize) -> Vec<Event> {
-    let other = SqliteOutbox::open(&place.path).await.unwrap();
+    let other = SqliteStore::open(&place.path).await.unwrap();
     let stores = [place.store.clone(), other.with_clock(place.clock.clock())];
     let mut seen = Vec::new();
     let deadline = std::time::Instant::now() + Duration::from_secs(120);

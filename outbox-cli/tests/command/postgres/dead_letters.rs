@@ -7,11 +7,11 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 
-/// Three pages of letters.
+/// Three pages of dead letters.
 const MANY: usize = 250;
 
 #[test]
-fn letters_are_listed_shown_counted_and_exported_whole() {
+fn dead_letters_are_listed_shown_counted_and_exported_whole() {
     let shop = Shop::odd();
     let mut many = events("order.placed", MANY);
     many.push(
@@ -28,17 +28,29 @@ fn letters_are_listed_shown_counted_and_exported_whole() {
     shop.quarantined(&events("order.paid", 1), "no route");
 
     let list = shop.done(&["dlq", "list", "--json", "--limit", "1000"]);
-    let letters = lines(&list);
-    assert_eq!(letters.len(), all.len() + 1);
-    let id_of = |letter: &Value| letter["event"]["id"].as_str().unwrap().parse().unwrap();
-    let listed: BTreeSet<EventId> = letters.iter().map(id_of).collect();
+    let dead_letters = lines(&list);
+    assert_eq!(dead_letters.len(), all.len() + 1);
+    let id_of = |dead_letter: &Value| {
+        dead_letter["event"]["id"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let listed: BTreeSet<EventId> = dead_letters.iter().map(id_of).collect();
     assert!(all.iter().all(|id| listed.contains(id)));
 
     let export = shop.done(&["dlq", "export"]);
     let whole = lines(&export);
-    let described_all = |letters: &[Value]| letters.iter().map(described).collect::<Vec<_>>();
-    assert_eq!(described_all(&letters), described_all(&whole));
-    let find = |id: EventId| whole.iter().find(|letter| id_of(letter) == id).unwrap();
+    let described_all =
+        |dead_letters: &[Value]| dead_letters.iter().map(described).collect::<Vec<_>>();
+    assert_eq!(described_all(&dead_letters), described_all(&whole));
+    let find = |id: EventId| {
+        whole
+            .iter()
+            .find(|dead_letter| id_of(dead_letter) == id)
+            .unwrap()
+    };
     let (exact, bytes) = (find(all[MANY]), find(all[MANY + 1]));
     assert!(export.contains("\"payload\":{ \"b\": 1.10, \"a\": 12345678901234567890123 }"));
     assert_eq!(exact["idempotency_token"], "token-1");
@@ -46,11 +58,11 @@ fn letters_are_listed_shown_counted_and_exported_whole() {
     assert_eq!(bytes["event"]["payload_base64"], "AJ//");
     assert_eq!(bytes["event"]["key"], "leonie");
 
-    let after = letters[99]["position"].to_string();
+    let after = dead_letters[99]["position"].to_string();
     let page = ["dlq", "list", "--json", "--limit", "101", "--after", &after];
-    assert_eq!(lines(&shop.done(&page)), letters[100..201]);
+    assert_eq!(lines(&shop.done(&page)), dead_letters[100..201]);
     let filtered = shop.done(&["dlq", "list", "--json", "--error", "route"]);
-    assert_eq!(lines(&filtered), letters[MANY + 2..]);
+    assert_eq!(lines(&filtered), dead_letters[MANY + 2..]);
 
     let id = all[MANY].to_string();
     let shown = json(&shop.done(&["dlq", "show", &id, "--json"]));
@@ -74,7 +86,7 @@ fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
 }
 
 #[test]
-fn letters_are_replayed_and_purged_by_id_and_by_filter() {
+fn dead_letters_are_replayed_and_purged_by_id_and_by_filter() {
     let shop = Shop::odd();
     let placed = shop.quarantined(&events("order.placed", MANY), "refused");
     let noise = shop.quarantined(&events("order.noise", MANY), "refused");

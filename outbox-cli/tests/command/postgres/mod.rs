@@ -13,7 +13,7 @@ use crate::support::{blocking, command, done, json, quarantine_all, refused};
 use outbox_core::{Event, EventId};
 use outbox_store_postgres::sqlx::postgres::PgRow;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresOutbox, Schema, append};
+use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -107,9 +107,9 @@ impl Shop {
         });
     }
 
-    async fn open(&self) -> PostgresOutbox {
+    async fn open(&self) -> PostgresStore {
         let options = DriverOptions::default().schema(self.schema.clone());
-        PostgresOutbox::open(self.database.pool(), options)
+        PostgresStore::open(self.database.pool(), options)
             .await
             .unwrap()
     }

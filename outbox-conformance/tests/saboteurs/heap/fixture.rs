@@ -44,9 +44,8 @@ impl NamedFixture for Saboteur {
     async fn named(&self, name: &str) -> Done<Arc<dyn DlqHeap>> {
         if name.len() > 1000 || self.fault == F::RefusesAnyName {
             let allowed = "at most 1000 bytes";
-            return Err(OutboxError::invalid(
-                "saboteur", "open", "name", name, allowed,
-            ));
+            let problem = format!("name is {name:?}, but must be {allowed}");
+            return Err(OutboxError::invalid("saboteur", "open", problem));
         }
         let name = match self.fault {
             F::CutsNames => name.chars().take(63).collect(),

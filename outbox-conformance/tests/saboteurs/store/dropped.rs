@@ -83,7 +83,7 @@ impl Saboteur {
         Ok(outcomes)
     }
 
-    /// Deletes the events before it makes their letters.
+    /// Deletes the events before it makes their dead letters.
     pub(super) async fn delete_and_quarantine(
         &self,
         entries: &[DlqEntry],
@@ -94,17 +94,17 @@ impl Saboteur {
         self.store.quarantine_events(entries).await
     }
 
-    /// Deletes letters before it appends their events.
+    /// Deletes dead letters before it appends their events.
     pub(super) async fn move_in_steps(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Done<Vec<EventId>> {
         yield_now().await;
-        let letters = self.store.export(filter, None, limit, usize::MAX).await?;
+        let dead_letters = self.store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.store.purge(filter, limit).await?;
         yield_now().await;
-        let events: Vec<_> = letters.into_iter().map(|(_, event)| event).collect();
+        let events: Vec<_> = dead_letters.into_iter().map(|(_, event)| event).collect();
         self.store.append(&events)?;
         Ok(ids)
     }
@@ -115,9 +115,9 @@ impl Saboteur {
         limit: usize,
     ) -> Done<Vec<EventId>> {
         let mut purged = Vec::new();
-        for letter in self.store.list(filter, None, limit).await? {
+        for dead_letter in self.store.list(filter, None, limit).await? {
             yield_now().await;
-            let one = DeadLetterFilter::ids([letter.id]);
+            let one = DeadLetterFilter::ids([dead_letter.id]);
             purged.extend(self.store.purge(&one, 1).await?);
         }
         Ok(purged)

@@ -7,8 +7,8 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 pub(crate) use fault::Fault;
 use outbox_conformance::store::{
-    CASES, budgets, bystanders, claims, crashes, edits, holding, late, letters, outcomes, passes,
-    quarantine, races, restoring, shares, wire,
+    CASES, budgets, bystanders, claims, crashes, dead_letters, edits, holding, late, outcomes,
+    passes, quarantine, races, restoring, shares, wire,
 };
 use saboteur::Saboteur;
 
@@ -340,8 +340,14 @@ const REFUSALS: &[(Fault, &str)] = &[
         F::OrdersByBeginning,
         "writers_that_take_turns_keep_their_order",
     ),
-    (F::HoldsNothing, "successors_wait_for_a_letter_of_their_key"),
-    (F::HoldsTheKey, "successors_wait_for_a_letter_of_their_key"),
+    (
+        F::HoldsNothing,
+        "successors_wait_for_a_dead_letter_of_their_key",
+    ),
+    (
+        F::HoldsTheKey,
+        "successors_wait_for_a_dead_letter_of_their_key",
+    ),
     (F::HoldsAlways, "every_handle_keeps_a_hold"),
     (F::HoldsNothing, "every_mix_of_outcomes_keeps_a_hold"),
     (
@@ -355,7 +361,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
     (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
     (F::HoldsNothing, "a_dead_event_holds_its_key"),
-    (F::HoldsWhatComesBefore, "events_before_a_letter_go_on"),
+    (F::HoldsWhatComesBefore, "events_before_a_dead_letter_go_on"),
     (
         F::HurriesOnReplay,
         "a_replay_does_not_hurry_an_event_before_it",
@@ -364,7 +370,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::NeverBusy, "an_event_that_nobody_took_up_is_busy"),
     (
         F::HoldsForAReplacedLetter,
-        "a_replaced_letter_holds_nothing",
+        "a_replaced_dead_letter_holds_nothing",
     ),
     (
         F::HoldsWhatComesBefore,
@@ -452,7 +458,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         F::ReplaysInTwoSteps,
-        "a_cut_replay_or_purge_loses_no_letter",
+        "a_cut_replay_or_purge_loses_no_dead_letter",
     ),
     (F::StaysDownAfterACut, "a_cut_look_changes_nothing"),
     (

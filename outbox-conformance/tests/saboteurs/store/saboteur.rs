@@ -1,9 +1,9 @@
 //! A store with one fault.
 
 mod altered;
+mod dead_letters;
 mod edits;
 mod harm;
-mod letters;
 mod transaction;
 mod wire;
 
@@ -18,7 +18,7 @@ use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
-use outbox_store_memory::MemoryOutbox;
+use outbox_store_memory::MemoryStore;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -29,9 +29,9 @@ use transaction::{Numbers, Transaction};
 /// A sound store, and what goes wrong in front of it. Also its own fixture.
 #[derive(Clone, Debug)]
 pub(super) struct Saboteur {
-    pub(super) store: MemoryOutbox,
+    pub(super) store: MemoryStore,
     /// The same store through a handle that holds no keys.
-    plain: MemoryOutbox,
+    plain: MemoryStore,
     clock: ManualClock,
     fault: Fault,
     held: Arc<AtomicBool>,
@@ -51,7 +51,7 @@ struct Disk {
     appended: Vec<Event>,
     published: HashSet<EventId>,
     copy: Vec<Event>,
-    restored: Option<MemoryOutbox>,
+    restored: Option<MemoryStore>,
     numbers: Numbers,
     replayed: HashSet<EventId>,
     purged: bool,
@@ -66,7 +66,7 @@ struct Disk {
 impl Saboteur {
     pub(super) fn new(fault: Fault) -> Self {
         let clock = ManualClock::new();
-        let store = MemoryOutbox::new().with_clock(clock.clock());
+        let store = MemoryStore::new().with_clock(clock.clock());
         Self {
             plain: store.clone(),
             store,
@@ -88,15 +88,15 @@ impl Saboteur {
     }
 
     /// The store as it stands now.
-    fn current(&self) -> MemoryOutbox {
+    fn current(&self) -> MemoryStore {
         let restored = self.disk().restored.clone();
         restored.unwrap_or_else(|| self.store.clone())
     }
 
-    /// Every key waits while there is a letter, whatever came before it.
+    /// Every key waits while there is a dead letter, whatever came before it.
     async fn holds_all(&self) -> Done<bool> {
-        let letters = self.store.backlog().await?.dead_letters;
-        Ok(self.fault == F::HoldsWhatComesBefore && letters > 0)
+        let dead_letters = self.store.backlog().await?.dead_letters;
+        Ok(self.fault == F::HoldsWhatComesBefore && dead_letters > 0)
     }
 
     fn refuse_strangers(&self, entries: &[DlqEntry]) -> Done<()> {
@@ -122,7 +122,7 @@ impl Saboteur {
     }
 
     /// What settles: a store that holds no keys, if the fault is to forget a hold.
-    fn settler(&self, settlements: &[Settlement]) -> &MemoryOutbox {
+    fn settler(&self, settlements: &[Settlement]) -> &MemoryStore {
         let dead = |one: &Settlement| matches!(one.outcome, Outcome::Dead { .. });
         let mixed = settlements.iter().any(dead) && !settlements.iter().all(dead);
         match self.fault {
@@ -365,7 +365,7 @@ impl RestoreFixture for Saboteur {
             F::RestoresInDisorder => events.reverse(),
             _ => {}
         }
-        let store = MemoryOutbox::new().with_clock(self.clock.clock());
+        let store = MemoryStore::new().with_clock(self.clock.clock());
         store.append(&events).expect("appended");
         disk.restored = Some(store);
     }

@@ -10,8 +10,9 @@ impl Lanes {
 
     /// Whether a dead letter of its key is before the event.
     pub(super) fn is_held(&self, state: &State, event: usize) -> bool {
-        (0..event)
-            .any(|before| state.letters & bit(before) != 0 && self.key(before) == self.key(event))
+        (0..event).any(|before| {
+            state.dead_letters & bit(before) != 0 && self.key(before) == self.key(event)
+        })
     }
 
     pub(super) fn log(&self, lane: usize) -> Vec<usize> {
@@ -239,7 +240,7 @@ impl Lanes {
                 state.lost &= !bit(event);
             }
             if claim.dead & bit(event) != 0 {
-                state.letters |= bit(event);
+                state.dead_letters |= bit(event);
                 state.waiting.retain(|waiting| waiting.event != event);
             } else if tried(event) && !charged {
                 if waited {
@@ -367,8 +368,9 @@ impl Lanes {
                 actions.push(Action::Crash(worker));
             }
         }
-        let letters = (0..self.events.len()).filter(|event| state.letters & bit(*event) != 0);
-        actions.extend(letters.map(Action::Purge));
+        let dead_letters =
+            (0..self.events.len()).filter(|event| state.dead_letters & bit(*event) != 0);
+        actions.extend(dead_letters.map(Action::Purge));
         for (lane, it) in state.lanes.iter().enumerate() {
             match it.token {
                 Some(_) if it.lapsed && self.fault == Fault::LostIsLeft => {}

@@ -100,7 +100,7 @@ impl Saboteur {
         }
     }
 
-    /// Makes a letter of an event that a live claim has.
+    /// Makes a dead letter of an event that a live claim has.
     async fn take_away(&self, id: EventId) -> Done<()> {
         let open = self.disk().open.clone();
         let Some((token, ids)) = open.iter().find(|(_, ids)| ids.contains(&id)) else {
@@ -118,7 +118,7 @@ impl Saboteur {
         self.store.settle(*token, &settlements).await
     }
 
-    /// Makes a letter of a published event.
+    /// Makes a dead letter of a published event.
     async fn bury(&self, entry: &DlqEntry) -> Done<()> {
         let event = {
             let disk = self.disk();

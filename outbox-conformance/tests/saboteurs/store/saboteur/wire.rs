@@ -121,9 +121,9 @@ impl DeadLetters for Wired {
         if self.0.fault != F::ReplaysInTwoSteps {
             return self.over_the_wire(store.replay(filter, limit)).await;
         }
-        let letters = store.export(filter, None, limit, usize::MAX).await?;
+        let dead_letters = store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.over_the_wire(store.purge(filter, limit)).await?;
-        let events: Vec<Event> = letters.into_iter().map(|(_, event)| event).collect();
+        let events: Vec<Event> = dead_letters.into_iter().map(|(_, event)| event).collect();
         store.append(&events)?;
         Ok(ids)
     }

@@ -74,23 +74,25 @@ impl Saboteur {
         filter
     }
 
-    fn as_told(&self, mut letter: DeadLetter) -> DeadLetter {
+    fn as_told(&self, mut dead_letter: DeadLetter) -> DeadLetter {
         match self.fault {
-            F::ListsNoSizes => letter.payload_size = 0,
-            F::ForgetsReplays => letter.replays = 0,
-            F::LosesTheCount => letter.failure_count = 1,
-            F::LosesTheError => letter.last_error = None,
-            F::LosesWhenItFailed => letter.first_failed_at = letter.last_failed_at,
+            F::ListsNoSizes => dead_letter.payload_size = 0,
+            F::ForgetsReplays => dead_letter.replays = 0,
+            F::LosesTheCount => dead_letter.failure_count = 1,
+            F::LosesTheError => dead_letter.last_error = None,
+            F::LosesWhenItFailed => dead_letter.first_failed_at = dead_letter.last_failed_at,
             _ => {}
         }
-        letter
+        dead_letter
     }
 
-    /// Only the newest of the letters that match.
+    /// Only the newest of the dead letters that match.
     async fn newest(&self, filter: &DeadLetterFilter, limit: usize) -> Done<DeadLetterFilter> {
-        let letters = self.store.list(filter, None, usize::MAX).await?;
-        let newest = letters.iter().rev().take(limit);
-        Ok(DeadLetterFilter::ids(newest.map(|letter| letter.id)))
+        let dead_letters = self.store.list(filter, None, usize::MAX).await?;
+        let newest = dead_letters.iter().rev().take(limit);
+        Ok(DeadLetterFilter::ids(
+            newest.map(|dead_letter| dead_letter.id),
+        ))
     }
 
     async fn replay_as_others(
@@ -98,9 +100,9 @@ impl Saboteur {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Done<Vec<EventId>> {
-        let letters = self.store.export(filter, None, limit, usize::MAX).await?;
+        let dead_letters = self.store.export(filter, None, limit, usize::MAX).await?;
         let ids = self.store.purge(filter, limit).await?;
-        let events = letters.into_iter().map(|(_, event)| event);
+        let events = dead_letters.into_iter().map(|(_, event)| event);
         let others: Vec<_> = events.map(|event| event.id(EventId::new())).collect();
         self.store.append(&others)?;
         Ok(ids)
@@ -150,20 +152,20 @@ impl DeadLetters for Saboteur {
             F::RepeatsALetter => after - 1,
             _ => after,
         });
-        let letters = self.store.list(&filter, after, limit).await?;
-        Ok(letters
+        let dead_letters = self.store.list(&filter, after, limit).await?;
+        Ok(dead_letters
             .into_iter()
-            .map(|letter| self.as_told(letter))
+            .map(|dead_letter| self.as_told(dead_letter))
             .collect())
     }
 
     async fn find(&self, id: EventId) -> Done<Option<(DeadLetter, Event)>> {
         let found = self.store.find(id).await?;
-        Ok(found.map(|(letter, mut event)| {
+        Ok(found.map(|(dead_letter, mut event)| {
             if self.fault == F::LosesHeadersOfALetter {
                 event.headers.clear();
             }
-            (self.as_told(letter), event)
+            (self.as_told(dead_letter), event)
         }))
     }
 
@@ -179,8 +181,8 @@ impl DeadLetters for Saboteur {
             _ => bytes,
         };
         let mut page = self.store.export(filter, after, limit, bytes).await?;
-        for (letter, event) in &mut page {
-            *letter = self.as_told(letter.clone());
+        for (dead_letter, event) in &mut page {
+            *dead_letter = self.as_told(dead_letter.clone());
             if self.fault == F::LosesHeadersOfALetter {
                 event.headers.clear();
             }
@@ -219,8 +221,11 @@ impl DeadLetters for Saboteur {
         let filter = &self.misread(filter, Call::Purge);
         match self.fault {
             F::KeepsWhatItPurges => {
-                let letters = self.store.list(filter, None, limit).await?;
-                Ok(letters.iter().map(|letter| letter.id).collect())
+                let dead_letters = self.store.list(filter, None, limit).await?;
+                Ok(dead_letters
+                    .iter()
+                    .map(|dead_letter| dead_letter.id)
+                    .collect())
             }
             F::PurgesHalfWhenDropped => self.purge_one_by_one(filter, limit).await,
             F::PurgesWithoutBound => self.store.purge(filter, usize::MAX).await,

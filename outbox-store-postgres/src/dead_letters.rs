@@ -2,7 +2,7 @@
 
 use crate::claim::{number, size};
 use crate::settle::{lock_lanes, promote};
-use crate::{PostgresOutbox, row};
+use crate::{PostgresStore, row};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorText, Event, EventId,
@@ -19,7 +19,7 @@ const REPLAYED: usize = 64 * 1024 * 1024;
 const PURGED: usize = 256 * 1024 * 1024;
 
 #[async_trait]
-impl DeadLetters for PostgresOutbox {
+impl DeadLetters for PostgresStore {
     async fn list(
         &self,
         filter: &DeadLetterFilter,
@@ -28,16 +28,17 @@ impl DeadLetters for PostgresOutbox {
     ) -> Result<Vec<DeadLetter>, OutboxError> {
         const LIST: &str = "list";
         let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let query = filtered(&self.statements.list_letters, filter, limit).bind(after);
+        let query = filtered(&self.statements.list_dead_letters, filter, limit).bind(after);
         let rows = self.driver.fetch(LIST, query).await?;
-        row::collect(LIST, rows, row::letter)
+        row::collect(LIST, rows, row::dead_letter)
     }
 
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         const FIND: &str = "find";
-        let query = sqlx::query(self.statements.find_letter.clone()).bind(PgUuid(*id.as_uuid()));
+        let query =
+            sqlx::query(self.statements.find_dead_letter.clone()).bind(PgUuid(*id.as_uuid()));
         let rows = self.driver.fetch(FIND, query).await?;
-        let found: Vec<_> = row::collect(FIND, rows, row::whole_letter)?;
+        let found: Vec<_> = row::collect(FIND, rows, row::whole_dead_letter)?;
         Ok(found.into_iter().next())
     }
 
@@ -48,7 +49,7 @@ impl DeadLetters for PostgresOutbox {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
         let query = filtered(&self.statements.replay, filter, limit).bind(size(REPLAYED));
-        self.take_letters("replay", query).await
+        self.take_dead_letters("replay", query).await
     }
 
     /// One call deletes at most 256 MiB, or one dead letter.
@@ -58,7 +59,7 @@ impl DeadLetters for PostgresOutbox {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
         let query = filtered(&self.statements.purge, filter, limit).bind(size(PURGED));
-        self.take_letters("purge", query).await
+        self.take_dead_letters("purge", query).await
     }
 
     async fn statistics(
@@ -67,16 +68,16 @@ impl DeadLetters for PostgresOutbox {
         limit: usize,
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         const STATISTICS: &str = "statistics";
-        let query = filtered(&self.statements.letter_groups, filter, limit);
+        let query = filtered(&self.statements.dead_letter_groups, filter, limit);
         let rows = self.driver.fetch(STATISTICS, query).await?;
         row::collect(STATISTICS, rows, group)
     }
 }
 
-impl PostgresOutbox {
-    /// Replays or purges. Where a letter held its key, the key may go on: then the lane is locked,
-    /// so that an event which begins to wait at this moment is seen here or sees the letter gone.
-    async fn take_letters(
+impl PostgresStore {
+    /// Replays or purges. Where a dead letter held its key, the key may go on: then the lane is locked,
+    /// so that an event which begins to wait at this moment is seen here or sees the dead letter gone.
+    async fn take_dead_letters(
         &self,
         operation: &'static str,
         query: Query<'_, Postgres, PgArguments>,

@@ -1,5 +1,5 @@
--- S8: the event with seq ?1 as it stands becomes a letter. Runs in one transaction with
--- remove_event.sql, so a reader sees it in one place. A letter of an earlier life gives way.
+-- S8: the event with seq ?1 as it stands becomes a dead letter. Runs in one transaction with
+-- remove_event.sql, so a reader sees it in one place. A dead letter of an earlier life gives way.
 -- S9: it holds its key if ?7 is 1.
 INSERT OR REPLACE INTO outbox_dead_letters (
     seq, id, event_type, payload, content_type, headers,

@@ -1,8 +1,8 @@
 //! The operator's side: list, replay, purge.
 
-use crate::SqliteOutbox;
+use crate::SqliteStore;
 use crate::keys::{Result as Step, during, look_again, run};
-use crate::row::{Key, event_id, event_to_show, letter, lossy};
+use crate::row::{Key, dead_letter, event_id, event_to_show, lossy};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorKind, ErrorText, Event,
@@ -12,7 +12,7 @@ use outbox_driver_sqlite::{from_micros, micros};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 
-/// What describes a dead letter, in the order that `row::letter` reads. No payload is read.
+/// What describes a dead letter, in the order that `row::dead_letter` reads. No payload is read.
 const LETTER: &str = "SELECT position, id, event_type, content_type, ordering_key, created_at, \
     payload_size, failure_count, last_error, first_failed_at, last_failed_at, quarantined_at, \
     replays FROM outbox_dead_letters";
@@ -25,7 +25,7 @@ const EVENT: &str = "SELECT position, id, event_type, payload, content_type, hea
 /// larger.
 const BYTES: i64 = 64 * 1024 * 1024;
 
-/// Holds for a letter that cannot be replayed: its id is in the outbox again, or its token was
+/// Holds for a dead letter that cannot be replayed: its id is in the outbox again, or its token was
 /// freed and taken by another event.
 const BLOCKED: &str = "(EXISTS (SELECT 1 FROM outbox_events e WHERE e.id = outbox_dead_letters.id) \
     OR EXISTS (SELECT 1 FROM outbox_tokens t WHERE t.token = idempotency_token \
@@ -91,7 +91,7 @@ impl Conditions {
 }
 
 #[async_trait]
-impl DeadLetters for SqliteOutbox {
+impl DeadLetters for SqliteStore {
     async fn list(
         &self,
         filter: &DeadLetterFilter,
@@ -105,8 +105,9 @@ impl DeadLetters for SqliteOutbox {
             conditions.push("position > ?", Value::Integer(after));
         }
         let end = in_order(limit);
-        let read =
-            move |connection: &_| during(LIST, conditions.rows(connection, LETTER, &end, letter));
+        let read = move |connection: &_| {
+            during(LIST, conditions.rows(connection, LETTER, &end, dead_letter))
+        };
         self.driver.read(LIST, read).await
     }
 
@@ -114,25 +115,25 @@ impl DeadLetters for SqliteOutbox {
         const FIND: &str = "find";
         let read = move |connection: &Connection| {
             let id = id.as_uuid().as_bytes();
-            let letter = connection
+            let dead_letter = connection
                 .prepare_cached(&format!("{LETTER} WHERE id = ?1"))?
-                .query_row([id], letter)
+                .query_row([id], dead_letter)
                 .optional()?;
-            let Some(letter) = letter else {
+            let Some(dead_letter) = dead_letter else {
                 return Ok(None);
             };
             connection
                 .prepare_cached(&format!("{EVENT} WHERE id = ?1"))?
                 .query_row([id], |row| Ok(event_to_show(row)))
-                .map(|event| Some((letter, event)))
+                .map(|event| Some((dead_letter, event)))
         };
         self.driver
             .read(FIND, move |connection| during(FIND, read(connection)))
             .await
     }
 
-    /// A letter whose id is in the outbox again, or whose idempotency token was taken by another
-    /// event since, stays. If no other letter matches, that is a
+    /// A dead letter whose id is in the outbox again, or whose idempotency token was taken by another
+    /// event since, stays. If no other dead letter matches, that is a
     /// [`Conflict`](ErrorKind::Conflict) which names one.
     async fn replay(
         &self,
@@ -176,10 +177,10 @@ impl DeadLetters for SqliteOutbox {
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         const STATISTICS: &str = "statistics";
         let conditions = Conditions::new(filter);
-        let select = "SELECT event_type, last_error, count(*) AS letters, min(quarantined_at), \
+        let select = "SELECT event_type, last_error, count(*) AS dead letters, min(quarantined_at), \
                       max(quarantined_at) FROM outbox_dead_letters";
         let end = format!(
-            " GROUP BY event_type, last_error ORDER BY letters DESC, event_type, last_error \
+            " GROUP BY event_type, last_error ORDER BY dead letters DESC, event_type, last_error \
              LIMIT {}",
             i64::try_from(limit).unwrap_or(i64::MAX)
         );
@@ -265,19 +266,19 @@ fn within_bytes(mut places: Vec<Place>) -> Vec<Place> {
 fn remove(connection: &Connection, position: i64) -> Step<usize> {
     run(
         connection,
-        include_str!("sql/remove_letter.sql"),
+        include_str!("sql/remove_dead_letter.sql"),
         [position],
     )
 }
 
-/// S9: the keys that the letters held, which are gone now, go on.
+/// S9: the keys that the dead letters held, which are gone now, go on.
 fn let_go(connection: &Connection, gone: &[Place], now: i64) -> Step<()> {
     gone.iter()
         .filter_map(|place| place.held.as_ref())
         .try_for_each(|key| look_again(connection, key, now))
 }
 
-/// A letter to be moved or removed.
+/// A dead letter to be moved or removed.
 struct Place {
     position: i64,
     id: EventId,

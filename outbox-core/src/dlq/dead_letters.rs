@@ -18,14 +18,14 @@ use std::time::SystemTime;
 ///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
 /// - **D4** Replay and purge are bounded by `limit`, take fewer where the payloads are large, and can
 ///   be continued until an answer is empty (`replay_and_purge_are_bounded`).
-/// - **D5** A call whose future is dropped at any of its waits is applied to all of its letters or to
+/// - **D5** A call whose future is dropped at any of its waits is applied to all of its dead letters or to
 ///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
-/// - **D6** A filter means the same letters to every call: those that meet all of its conditions
+/// - **D6** A filter means the same dead letters to every call: those that meet all of its conditions
 ///   (`each_condition_of_a_filter_narrows`, `replay_and_purge_take_what_a_filter_lists`). The groups
-///   of the statistics tell of the letters that a list shows (`filters_and_statistics_agree`).
+///   of the statistics tell of the dead letters that a list shows (`filters_and_statistics_agree`).
 ///
 /// A replay or a purge whose connection is cut is applied so as well, and may be asked for again
-/// (`a_cut_replay_or_purge_loses_no_letter`).
+/// (`a_cut_replay_or_purge_loses_no_dead_letter`).
 ///
 /// A program that replays also forgets the ids in its heap, so that the new budget is whole.
 #[async_trait]
@@ -64,14 +64,14 @@ pub trait DeadLetters: Send + Sync + Debug {
                 return Ok(found);
             };
             after = Some(last.position);
-            for letter in &page {
-                if !found.is_empty() && letter.payload_size > rest {
+            for dead_letter in &page {
+                if !found.is_empty() && dead_letter.payload_size > rest {
                     return Ok(found);
                 }
-                let whole = self.find(letter.id).await?;
+                let whole = self.find(dead_letter.id).await?;
                 // Another position: it was replayed since, and died again.
-                found.extend(whole.filter(|(now, _)| now.position == letter.position));
-                rest = rest.saturating_sub(letter.payload_size);
+                found.extend(whole.filter(|(now, _)| now.position == dead_letter.position));
+                rest = rest.saturating_sub(dead_letter.payload_size);
             }
             // Empty if all of the page were replayed or purged meanwhile.
             if !found.is_empty() {
@@ -96,7 +96,7 @@ pub trait DeadLetters: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError>;
 
-    /// The `limit` largest groups of letters that match, by event type and error, which count what
+    /// The `limit` largest groups of dead letters that match, by event type and error, which count what
     /// [`list`](Self::list) shows (`filters_and_statistics_agree`).
     async fn statistics(
         &self,
@@ -160,7 +160,7 @@ impl DeadLetter {
     }
 }
 
-/// Which letters are meant. All conditions must hold; none set means all letters.
+/// Which dead letters are meant. All conditions must hold; none set means all dead letters.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DeadLetterFilter {
@@ -177,7 +177,7 @@ pub struct DeadLetterFilter {
 }
 
 impl DeadLetterFilter {
-    /// All letters.
+    /// All dead letters.
     #[must_use]
     pub fn all() -> Self {
         Self::default()
@@ -206,14 +206,14 @@ impl DeadLetterFilter {
         self
     }
 
-    /// Only letters whose last error has this text somewhere.
+    /// Only dead letters whose last error has this text somewhere.
     #[must_use]
     pub fn error_contains(mut self, text: impl Into<String>) -> Self {
         self.error_contains = Some(text.into());
         self
     }
 
-    /// Only letters that were quarantined before `time`.
+    /// Only dead letters that were quarantined before `time`.
     #[must_use]
     pub fn before(mut self, time: SystemTime) -> Self {
         self.before = Some(time);
@@ -238,7 +238,7 @@ pub struct DeadLetterGroup {
 }
 
 impl DeadLetterGroup {
-    /// A group of `count` letters.
+    /// A group of `count` dead letters.
     #[must_use]
     pub fn new(
         event_type: String,

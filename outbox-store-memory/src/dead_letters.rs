@@ -1,6 +1,6 @@
 //! The quarantine.
 
-use crate::MemoryOutbox;
+use crate::MemoryStore;
 use crate::state::{Group, Letter, State};
 use async_trait::async_trait;
 use outbox_core::{
@@ -8,24 +8,24 @@ use outbox_core::{
 };
 use std::collections::HashMap;
 
-fn matches(filter: &DeadLetterFilter, letter: &DeadLetter) -> bool {
-    let error = letter.last_error.as_deref().unwrap_or_default();
+fn matches(filter: &DeadLetterFilter, dead_letter: &DeadLetter) -> bool {
+    let error = dead_letter.last_error.as_deref().unwrap_or_default();
     filter
         .ids
         .as_ref()
-        .is_none_or(|ids| ids.contains(&letter.id))
+        .is_none_or(|ids| ids.contains(&dead_letter.id))
         && filter
             .event_type
             .as_ref()
-            .is_none_or(|name| *name == letter.event_type)
-        && (filter.ordering_key.is_none() || filter.ordering_key == letter.ordering_key)
+            .is_none_or(|name| *name == dead_letter.event_type)
+        && (filter.ordering_key.is_none() || filter.ordering_key == dead_letter.ordering_key)
         && filter
             .error_contains
             .as_ref()
             .is_none_or(|text| error.contains(text.as_str()))
         && filter
             .before
-            .is_none_or(|time| letter.quarantined_at < time)
+            .is_none_or(|time| dead_letter.quarantined_at < time)
 }
 
 impl State {
@@ -36,20 +36,20 @@ impl State {
         mut keep: impl FnMut(&mut Self, Letter) -> bool,
     ) -> Vec<EventId> {
         let matching = self
-            .letters
+            .dead_letters
             .iter()
-            .filter(|(_, letter)| matches(filter, &letter.about));
+            .filter(|(_, dead_letter)| matches(filter, &dead_letter.about));
         let positions: Vec<u64> = matching
             .take(limit)
             .map(|(position, _)| *position)
             .collect();
         let mut taken = Vec::new();
         for position in positions {
-            let Some(letter) = self.letters.remove(&position) else {
+            let Some(dead_letter) = self.dead_letters.remove(&position) else {
                 continue;
             };
-            let id = letter.event.id;
-            if keep(self, letter) {
+            let id = dead_letter.event.id;
+            if keep(self, dead_letter) {
                 taken.push(id);
             }
         }
@@ -58,7 +58,7 @@ impl State {
 }
 
 #[async_trait]
-impl DeadLetters for MemoryOutbox {
+impl DeadLetters for MemoryStore {
     async fn list(
         &self,
         filter: &DeadLetterFilter,
@@ -67,18 +67,21 @@ impl DeadLetters for MemoryOutbox {
     ) -> Result<Vec<DeadLetter>, OutboxError> {
         let state = self.lock();
         let later = state
-            .letters
+            .dead_letters
             .range(after.map_or(0, |after| after.saturating_add(1))..);
         let matching = later
-            .map(|(_, letter)| &letter.about)
+            .map(|(_, dead_letter)| &dead_letter.about)
             .filter(|about| matches(filter, about));
         Ok(matching.take(limit).cloned().collect())
     }
 
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         let state = self.lock();
-        let letter = state.letters.values().find(|letter| letter.about.id == id);
-        Ok(letter.map(|letter| (letter.about.clone(), letter.event.clone())))
+        let dead_letter = state
+            .dead_letters
+            .values()
+            .find(|dead_letter| dead_letter.about.id == id);
+        Ok(dead_letter.map(|dead_letter| (dead_letter.about.clone(), dead_letter.event.clone())))
     }
 
     async fn replay(
@@ -87,7 +90,7 @@ impl DeadLetters for MemoryOutbox {
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
         let now = self.clock.now();
-        let restore = |state: &mut State, letter| state.restore(letter, now);
+        let restore = |state: &mut State, dead_letter| state.restore(dead_letter, now);
         let replayed = self.lock().take(filter, limit, restore);
         self.changed.notify_waiters();
         Ok(replayed)
@@ -98,8 +101,8 @@ impl DeadLetters for MemoryOutbox {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let release = |state: &mut State, letter| {
-            state.release(&letter);
+        let release = |state: &mut State, dead_letter| {
+            state.release(&dead_letter);
             true
         };
         let purged = self.lock().take(filter, limit, release);
@@ -114,14 +117,17 @@ impl DeadLetters for MemoryOutbox {
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         let state = self.lock();
         let mut groups: HashMap<Group, DeadLetterGroup> = HashMap::new();
-        for letter in state
-            .letters
+        for dead_letter in state
+            .dead_letters
             .values()
-            .map(|letter| &letter.about)
+            .map(|dead_letter| &dead_letter.about)
             .filter(|about| matches(filter, about))
         {
-            let at = letter.quarantined_at;
-            let key = (letter.event_type.clone(), letter.last_error.clone());
+            let at = dead_letter.quarantined_at;
+            let key = (
+                dead_letter.event_type.clone(),
+                dead_letter.last_error.clone(),
+            );
             let group = groups
                 .entry(key.clone())
                 .or_insert_with(|| DeadLetterGroup::new(key.0, key.1, 0, at, at));

@@ -37,11 +37,16 @@ async fn dead<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>, count: usize
 }
 
 async fn listed(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> Vec<EventId> {
-    let letters = ok(store.list(filter, None, 100).await);
-    sorted(letters.iter().map(|letter| letter.id).collect())
+    let dead_letters = ok(store.list(filter, None, 100).await);
+    sorted(
+        dead_letters
+            .iter()
+            .map(|dead_letter| dead_letter.id)
+            .collect(),
+    )
 }
 
-/// D1: while letters are purged and added, each that stays is listed exactly once.
+/// D1: while dead letters are purged and added, each that stays is listed exactly once.
 pub async fn pages_have_no_gaps_and_no_repeats<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let mut expected = dead(&fixture, &store, 10).await;
@@ -50,7 +55,7 @@ pub async fn pages_have_no_gaps_and_no_repeats<F: StoreFixture>(fixture: F) {
         let page = ok(store.list(&DeadLetterFilter::all(), after, 3).await);
         let Some(last) = page.last() else { break };
         after = Some(last.position);
-        seen.extend(page.iter().map(|letter| letter.id));
+        seen.extend(page.iter().map(|dead_letter| dead_letter.id));
         if seen.len() == 3 {
             // One that was listed goes, one that was not goes, and two come.
             ok(store
@@ -59,7 +64,10 @@ pub async fn pages_have_no_gaps_and_no_repeats<F: StoreFixture>(fixture: F) {
             expected.extend(dead(&fixture, &store, 2).await);
             expected.remove(5);
         }
-        assert!(seen.len() <= expected.len(), "a letter is listed twice");
+        assert!(
+            seen.len() <= expected.len(),
+            "a dead letter is listed twice"
+        );
     }
     assert_eq!(seen, expected);
 }
@@ -92,8 +100,8 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
     assert_eq!(ids(&order), [events[1].id, events[0].id]);
     assert_eq!(order[1].attempts, 0);
     assert!(order[1].event == events[0], "changed by the replay");
-    let (letter, _) = ok(store.find(events[0].id).await).expect("a letter");
-    assert_eq!((letter.replays, letter.failure_count), (1, 1));
+    let (dead_letter, _) = ok(store.find(events[0].id).await).expect("a dead letter");
+    assert_eq!((dead_letter.replays, dead_letter.failure_count), (1, 1));
 }
 
 /// D3: an entry counted before the replay is of an earlier life; one with a new failure is not.
@@ -132,12 +140,12 @@ pub async fn replay_and_purge_are_bounded<F: StoreFixture>(fixture: F) {
     assert_eq!(sorted(publish_all(&store).await), sorted(all[..4].to_vec()));
 }
 
-/// The groups of letters that a list shows, oldest first.
-fn grouped(letters: &[DeadLetter]) -> Vec<DeadLetterGroup> {
+/// The groups of dead letters that a list shows, oldest first.
+fn grouped(dead_letters: &[DeadLetter]) -> Vec<DeadLetterGroup> {
     let mut groups: Vec<DeadLetterGroup> = Vec::new();
-    for letter in letters {
-        let (kind, error) = (&letter.event_type, &letter.last_error);
-        let at = letter.quarantined_at;
+    for dead_letter in dead_letters {
+        let (kind, error) = (&dead_letter.event_type, &dead_letter.last_error);
+        let at = dead_letter.quarantined_at;
         let same =
             |group: &&mut DeadLetterGroup| group.event_type == *kind && group.last_error == *error;
         if let Some(group) = groups.iter_mut().find(same) {
@@ -150,10 +158,10 @@ fn grouped(letters: &[DeadLetter]) -> Vec<DeadLetterGroup> {
     groups
 }
 
-/// Asserts that the statistics tell of the letters that the list shows, and returns how many.
+/// Asserts that the statistics tell of the dead letters that the list shows, and returns how many.
 async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
-    let letters = ok(store.list(filter, None, 100).await);
-    let mut expected = grouped(&letters);
+    let dead_letters = ok(store.list(filter, None, 100).await);
+    let mut expected = grouped(&dead_letters);
     let mut groups = ok(store.statistics(filter, 100).await);
     let name = |group: &DeadLetterGroup| {
         let error = group.last_error.as_deref();
@@ -162,7 +170,7 @@ async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
     expected.sort_by_key(name);
     groups.sort_by_key(name);
     assert_eq!(groups, expected, "{filter:?}");
-    letters.len()
+    dead_letters.len()
 }
 
 /// D6: each text is taken as it is, and the groups count what the list shows.
@@ -200,7 +208,7 @@ fn all_conditions() -> impl Iterator<Item = Conditions> {
     (0..32).map(|bits| [1, 2, 4, 8, 16].map(|bit| bits & bit != 0))
 }
 
-/// Letters, and a filter of five conditions: the first letter meets all, each other one all but one.
+/// Letters, and a filter of five conditions: the first dead letter meets all, each other one all but one.
 struct NearMisses {
     events: [Event; 6],
     filter: DeadLetterFilter,
@@ -220,7 +228,7 @@ impl NearMisses {
         bury(fixture, store, &events[..5]).await;
         fixture.elapse(Duration::from_secs(60)).await;
         bury(fixture, store, &events[5..]).await;
-        let (last, _) = ok(store.find(events[5].id).await).expect("a letter");
+        let (last, _) = ok(store.find(events[5].id).await).expect("a dead letter");
         let others = [0, 2, 3, 4, 5].map(|n: usize| events[n].id);
         let filter = DeadLetterFilter::ids(others)
             .event_type("right")
@@ -230,7 +238,7 @@ impl NearMisses {
         Self { events, filter }
     }
 
-    /// The filter with these conditions alone, the letters that meet them, and those that do not.
+    /// The filter with these conditions alone, the dead letters that meet them, and those that do not.
     fn asked(&self, conditions: Conditions) -> (DeadLetterFilter, Vec<EventId>, Vec<EventId>) {
         let [ids, event_type, ordering_key, error, before] = conditions;
         let mut filter = DeadLetterFilter::all();
@@ -247,19 +255,19 @@ impl NearMisses {
     }
 }
 
-/// D6: with any of the conditions set, a list has exactly the letters that meet all of these, and so
+/// D6: with any of the conditions set, a list has exactly the dead letters that meet all of these, and so
 /// have the statistics.
 pub async fn each_condition_of_a_filter_narrows<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    let letters = NearMisses::bury(&fixture, &store).await;
+    let dead_letters = NearMisses::bury(&fixture, &store).await;
     for conditions in all_conditions() {
-        let (filter, met, _) = letters.asked(conditions);
+        let (filter, met, _) = dead_letters.asked(conditions);
         assert_eq!(listed(&store, &filter).await, met, "{filter:?}");
         assert_eq!(counted(&store, &filter).await, met.len(), "{filter:?}");
     }
 }
 
-/// D6: a replay and a purge take the letters that a list with the same filter has, and leave all
+/// D6: a replay and a purge take the dead letters that a list with the same filter has, and leave all
 /// others: by each condition alone, and by all of them.
 pub async fn replay_and_purge_take_what_a_filter_lists<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
@@ -269,8 +277,8 @@ pub async fn replay_and_purge_take_what_a_filter_lists<F: StoreFixture>(fixture:
             continue;
         }
         for purges in [false, true] {
-            let letters = NearMisses::bury(&fixture, &store).await;
-            let (filter, met, missed) = letters.asked(conditions);
+            let dead_letters = NearMisses::bury(&fixture, &store).await;
+            let (filter, met, missed) = dead_letters.asked(conditions);
             let taken = if purges {
                 store.purge(&filter, 100).await
             } else {

@@ -47,41 +47,41 @@ struct EventSummary<'a> {
 }
 
 /// What is known of the dead letter, on one line, without the line break.
-pub(super) fn summary_json(letter: &DeadLetter) -> io::Result<String> {
+pub(super) fn summary_json(dead_letter: &DeadLetter) -> io::Result<String> {
     let event = EventSummary {
-        id: letter.id.to_string(),
-        event_type: &letter.event_type,
-        key: letter.ordering_key.as_deref(),
-        created_at: micros(letter.created_at),
-        content_type: &letter.content_type,
-        payload_size: letter.payload_size,
+        id: dead_letter.id.to_string(),
+        event_type: &dead_letter.event_type,
+        key: dead_letter.ordering_key.as_deref(),
+        created_at: micros(dead_letter.created_at),
+        content_type: &dead_letter.content_type,
+        payload_size: dead_letter.payload_size,
     };
     let summary = Summary {
-        position: letter.position,
+        position: dead_letter.position,
         event,
-        failure_count: letter.failure_count,
-        last_error: letter.last_error.as_deref(),
-        first_failed_at: seconds(letter.first_failed_at),
-        last_failed_at: seconds(letter.last_failed_at),
-        quarantined_at: seconds(letter.quarantined_at),
-        replays: letter.replays,
+        failure_count: dead_letter.failure_count,
+        last_error: dead_letter.last_error.as_deref(),
+        first_failed_at: seconds(dead_letter.first_failed_at),
+        last_failed_at: seconds(dead_letter.last_failed_at),
+        quarantined_at: seconds(dead_letter.quarantined_at),
+        replays: dead_letter.replays,
     };
     Ok(serde_json::to_string(&summary)?)
 }
 
 /// The dead letter with its event on one line, without the line break.
-pub(super) fn json(letter: &DeadLetter, event: &Event) -> io::Result<String> {
+pub(super) fn json(dead_letter: &DeadLetter, event: &Event) -> io::Result<String> {
     let line = Line {
-        position: letter.position,
+        position: dead_letter.position,
         event: event_json(event)?,
         idempotency_token: event.idempotency_token.as_deref(),
         available_at: event.available_at.map(micros),
-        failure_count: letter.failure_count,
-        last_error: letter.last_error.as_deref(),
-        first_failed_at: seconds(letter.first_failed_at),
-        last_failed_at: seconds(letter.last_failed_at),
-        quarantined_at: seconds(letter.quarantined_at),
-        replays: letter.replays,
+        failure_count: dead_letter.failure_count,
+        last_error: dead_letter.last_error.as_deref(),
+        first_failed_at: seconds(dead_letter.first_failed_at),
+        last_failed_at: seconds(dead_letter.last_failed_at),
+        quarantined_at: seconds(dead_letter.quarantined_at),
+        replays: dead_letter.replays,
     };
     Ok(serde_json::to_string(&line)?)
 }
