@@ -19,7 +19,7 @@ async fn open(database: &Database) -> PostgresDlqHeap {
 #[track_caller]
 fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), kind, "{}", error);
+    assert_eq!(error.kind(), kind, "{error}");
     error.to_string()
 }
 
