@@ -30,7 +30,7 @@ const INSERT: &str = "
          AS e (id, event_type, payload, content_type, headers, key, token, created_at,
                available_at)";
 
-/// The same, written as this project writes its own: the arrays are read side by side.
+/// The same rows, with arrays that are read by index, as this project's append does.
 const SIDE_BY_SIDE: &str = "
     INSERT INTO bare
     SELECT id, event_type, payload, content_type, headers::json, key, token, created_at, available_at
@@ -54,7 +54,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let orders = "CREATE TABLE orders (
         id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, amount integer NOT NULL)";
     postgres.pool.execute(orders).await?;
-    // As an application's server is set: a commit waits for the disk.
+    // The setting of a production server: a commit waits for the disk.
     for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
         let set = format!("ALTER SYSTEM SET {setting} = on");
         postgres.pool.execute(sqlx::AssertSqlSafe(set)).await?;
@@ -130,7 +130,7 @@ async fn wake_up(postgres: &Postgres, with_row: bool) -> Result<(), Failure> {
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
         let mut times = Vec::new();
-        // By turns the one or the other is first.
+        // The two take turns at being first.
         let mut states = ["ENABLE", "DISABLE"];
         states.rotate_left(round % 2);
         for state in states {
@@ -157,7 +157,7 @@ async fn wake_up(postgres: &Postgres, with_row: bool) -> Result<(), Failure> {
         ratios.push(times[0] / times[1]);
     }
     println!(
-        "{PRODUCERS} producers at once, {}, nobody asleep: with the wake-up {:.3} of the time without",
+        "{PRODUCERS} producers at once, {}, no worker waiting: with the wake-up trigger {:.3} of the time without it",
         if with_row {
             "an order and its event in a transaction"
         } else {

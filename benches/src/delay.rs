@@ -1,4 +1,4 @@
-//! From commit to publish, while nothing else happens; and what a relay asks while nothing does.
+//! The time from commit to publish on an idle system, and the statements that an idle relay sends.
 
 use crate::server::Postgres;
 use crate::{Failure, median, ours};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// A connection that fell idle tells what it did within ten seconds.
+/// The server publishes the statistics of an idle connection within ten seconds.
 const SETTLED: Duration = Duration::from_secs(15);
 
 const IDLE: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ struct Clock(mpsc::UnboundedSender<Instant>);
 #[async_trait]
 impl Transport for Clock {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        // A receiver that is gone wants no more times.
+        // The receiver is dropped: no more times are needed.
         let _ = self.0.send(Instant::now());
         events.iter().map(|_| Ok(())).collect()
     }
@@ -47,7 +47,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     }));
     let mut delays = Vec::new();
     for number in 0..200 {
-        // Long enough for the worker to fall asleep, and no multiple of its poll.
+        // Long enough for the worker to wait for a wake-up, and not a multiple of its poll interval.
         tokio::time::sleep(Duration::from_millis(37)).await;
         let mut connection = postgres.pool.acquire().await?;
         append(&mut connection, &Schema::default(), &[ours::event(number)]).await?;

@@ -7,7 +7,7 @@ use test_servers::{Kind, Server, search_path};
 
 const ROUNDS: usize = 3;
 
-/// What one drain came to, for each event.
+/// The costs of one drain, per event.
 struct Cost {
     rate: f64,
     cpu: f64,

@@ -1,4 +1,4 @@
-//! The heap on Redis beside the peer's, on one server: failures of new and of known events, events
+//! The heap on Redis compared with the peer's, on one server: failures of new and of known events, events
 //! that succeed, and a drain of all that was counted.
 
 use crate::{Failure, median};

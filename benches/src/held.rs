@@ -1,14 +1,14 @@
-//! An hour's inflow, compressed, while a transaction stays open.
+//! The inflow of an hour, compressed, while a transaction stays open.
 
 use crate::server::Postgres;
 use crate::{Failure, median, ours};
 use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection, Row};
 use std::time::Instant;
 
-/// The inflow is measured in so many parts.
+/// How many parts the inflow is measured in.
 const PARTS: usize = 20;
 
-/// What a part came to.
+/// The figures of one part.
 struct Part {
     /// Microseconds for an event, drained and cleaned up.
     time: f64,

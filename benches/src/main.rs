@@ -1,14 +1,14 @@
-//! What the outbox on PostgreSQL and the heap on Redis cost, beside their peers, in one run.
+//! What the outbox on PostgreSQL and the heap on Redis cost compared with a peer, in one run.
 //!
 //! ```console
 //! $ cargo run --release -- drain [EVENTS]     # a backlog, through a transport that does nothing
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
-//! $ cargo run --release -- held [EVENTS]      # an hour's inflow while a transaction stays open
-//! $ cargo run --release -- delay              # commit to publish, while nothing else happens
+//! $ cargo run --release -- held [EVENTS]      # an hour of inflow while a transaction stays open
+//! $ cargo run --release -- delay              # commit to publish, on an idle system
 //! $ cargo run --release -- heap               # failures recorded and drained on Redis
 //! ```
 //!
-//! Each starts a PostgreSQL, a Redis, or both, of its own from what is installed.
+//! Each benchmark starts its own PostgreSQL, Redis, or both, from the installed programs.
 //! Figures of one run compare; figures of two runs do not.
 
 mod append;
@@ -43,7 +43,7 @@ async fn main() -> Result<(), Failure> {
     }
 }
 
-/// The middle of some figures.
+/// The median.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     figures[figures.len() / 2]

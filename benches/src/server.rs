@@ -1,4 +1,4 @@
-//! A PostgreSQL of this run's own, and what it spends.
+//! A PostgreSQL server for one run, and the resources that it uses.
 
 use crate::Failure;
 use outbox_store_postgres::sqlx::{self, PgPool, Row, postgres::PgPoolOptions};
@@ -8,11 +8,11 @@ use test_servers::{Kind, Server, search_path};
 pub(crate) struct Postgres {
     server: Server,
     pub(crate) pool: PgPool,
-    /// The process of which all that works for this server are children.
+    /// The parent of all processes of this server.
     postmaster: String,
 }
 
-/// What the server had spent at a moment.
+/// The resources that the server has used until a moment.
 #[derive(Clone)]
 pub(crate) struct Spent {
     /// In microseconds.
@@ -79,7 +79,7 @@ impl Postgres {
                 continue;
             };
             let fields = fields(&stat);
-            // Those that run, and those that have ended and been waited for.
+            // Running children, and ended children that were waited for.
             let own = if fields[1] == self.postmaster {
                 [11, 12]
             } else if stat.starts_with(&format!("{} ", self.postmaster)) {

@@ -37,7 +37,7 @@ enum Cell<'a> {
     Usual,
 }
 
-/// What stands in a row where nothing odd does.
+/// The columns of a row where the input sets no odd value.
 const USUAL: [Cell<'_>; 16] = [
     Cell::Small(1),
     Cell::Id(1),

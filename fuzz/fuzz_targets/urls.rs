@@ -22,7 +22,7 @@ use wiring::{Place, STORE, destination, scripts, with_schema};
 /// What is shown of a URL must not depend on its password, but for the length.
 const PASSWORDS: [&str; 2] = ["hunter2-s3cret", "correct-horses"];
 
-/// Whatever stands around a password, or any text.
+/// A password between a prefix and a suffix, or any text.
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
     Text(&'a str),
