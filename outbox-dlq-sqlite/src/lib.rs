@@ -7,23 +7,22 @@ use outbox_core::{
     Clock, DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
 };
 use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{
-    Driver, applied_migrations, from_micros, inspect, micros, migrate, migrate_within,
-    require_version, sqlite_error,
-};
+use outbox_driver_sqlite::{Component, Driver, from_micros, micros, sqlite_error};
 use rows::{blob, corrupt, entries, none_exceeded};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use outbox_driver_sqlite::{DriverOptions, memory_uri, rusqlite};
+pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
-const COMPONENT: &str = "dlq-heap";
-const TABLES: &[&str] = &["outbox_dlq_heap"];
-
-/// The migrations, in their order.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+
+const COMPONENT: Component = Component {
+    name: "dlq-heap",
+    tables: &["outbox_dlq_heap"],
+    migrations: MIGRATIONS,
+};
 
 /// A dead-letter heap in a SQLite file. Clones share a connection.
 #[derive(Clone, Debug)]
@@ -35,81 +34,45 @@ pub struct SqliteDlqHeap {
 }
 
 impl SqliteDlqHeap {
-    /// Opens a heap that was migrated before.
+    /// Opens the heap in a file that was migrated before.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a file that is missing, read-only or not
-    /// SQLite, or whose heap was not migrated, or by a newer program.
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::open_with(path, DriverOptions::default()).await
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// or if the file is missing, is not an SQLite file or cannot be written.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
+    pub async fn open(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
+        Ok(Self::on(COMPONENT.open(config).await?))
     }
 
-    /// As [`open`](Self::open), with other timeouts.
+    /// Creates the file and the tables that are missing, and opens the heap. Several processes may
+    /// call it at the same time.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
-    pub async fn open_with(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        let check = move |connection: &_| require_version(connection, COMPONENT, newest);
-        let driver = Driver::open(path, options, check).await?;
-        Ok(Self::on(driver))
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program.
+    pub async fn migrate(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
+        Ok(Self::on(COMPONENT.migrate(config).await?))
     }
 
-    /// Creates the file and the table where they are missing, then opens the heap.
+    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and if a table of that name is not ours.
-    pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::migrate_with(path, DriverOptions::default()).await
+    /// Those of [`migrate`](Self::migrate).
+    pub async fn applied_migrations(
+        config: impl Into<SqliteConfig>,
+    ) -> Result<Option<usize>, OutboxError> {
+        COMPONENT.applied(config).await
     }
 
-    /// As [`migrate`](Self::migrate), with other timeouts.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate).
-    pub async fn migrate_with(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        let check = |connection: &_| applied(connection).map(drop);
-        Self::migrated(Driver::create(path, options, check).await?).await
-    }
-
-    /// Opens the heap in the database `name` in this process's memory, which is gone when the last
-    /// handle and connection to it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate); [`Invalid`](outbox_core::ErrorKind::Invalid) for a name that
-    /// is not of 1 to 100 ASCII letters, digits, `-`, `_` and `.`.
-    pub async fn open_in_memory(name: &str) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::open_in_memory(name, DriverOptions::default()).await?).await
-    }
-
-    /// Creates the table on a connection of the caller's, and returns how many migrations ran.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate).
-    pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
-        migrate(connection, COMPONENT, TABLES, MIGRATIONS)
-    }
-
-    /// How many of [`MIGRATIONS`] a file has; `None` if it does not exist, but its folder does.
-    /// Changes nothing, and blocks while it looks.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate), which succeeds where this does.
-    pub fn applied_migrations(path: impl AsRef<Path>) -> Result<Option<usize>, OutboxError> {
-        inspect(path, applied)
+    /// The statements that [`migrate`](Self::migrate) runs in an empty file, as a script for the
+    /// `sqlite3` shell or for `Connection::execute_batch`.
+    #[must_use]
+    pub fn script() -> String {
+        COMPONENT.script()
     }
 
     /// Replaces the clock, which is the machine's.
@@ -130,13 +93,6 @@ impl SqliteDlqHeap {
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it takes longer than a call may.
     pub async fn close(&self) -> Result<(), OutboxError> {
         self.driver.close().await
-    }
-
-    async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
-        let migrate =
-            |connection: &Connection| migrate_within(connection, COMPONENT, TABLES, MIGRATIONS);
-        driver.write("migrate", migrate).await?;
-        Ok(Self::on(driver))
     }
 
     fn on(driver: Driver) -> Self {
@@ -187,10 +143,6 @@ impl SqliteDlqHeap {
         }
         Ok(entries)
     }
-}
-
-fn applied(connection: &Connection) -> Result<usize, OutboxError> {
-    applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
 }
 
 #[async_trait]

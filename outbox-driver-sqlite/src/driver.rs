@@ -1,12 +1,12 @@
 //! The handle that async callers hold.
 
+use crate::config::SqliteConfig;
 use crate::error::refusal;
 use crate::job::{Access, Task};
-use crate::open::{Place, open_connection};
+use crate::open::{Missing, open_connection};
 use crate::thread::{self, Message};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::Connection;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
@@ -15,39 +15,6 @@ use tokio::sync::oneshot;
 
 /// How long the drop of the last handle waits for the connection to close.
 const CLOSING: Duration = Duration::from_secs(1);
-
-/// How long a [`Driver`] waits.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DriverOptions {
-    pub(crate) busy_timeout: Duration,
-    pub(crate) call_timeout: Duration,
-}
-
-impl Default for DriverOptions {
-    fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl DriverOptions {
-    /// How long a transaction waits for another connection's lock. Default: 5 seconds.
-    #[must_use]
-    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
-        self
-    }
-
-    /// How long a caller waits for its answer, time in the queue included. Default: 10 seconds.
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
-        self
-    }
-}
 
 /// A handle to one SQLite connection on a thread of its own.
 ///
@@ -91,47 +58,30 @@ impl Drop for Thread {
 }
 
 impl Driver {
-    /// Opens a file that exists and that `check` accepts. A file that is refused is not changed;
-    /// one that is not goes into WAL mode.
+    /// Opens a file that exists and that `check` accepts, or a database in memory. A file that is
+    /// refused is not changed; one that is accepted is set to WAL mode.
     ///
     /// # Errors
     ///
-    /// Those of `check`; [`ErrorKind::Invalid`] for a missing file, a folder, a file that is not of `SQLite` or one
-    /// that cannot be written; [`ErrorKind::Unavailable`] if other connections keep it locked.
+    /// Those of `check`. [`ErrorKind::Invalid`] if the file is missing, is a folder, is not an SQLite
+    /// file or cannot be written. [`ErrorKind::Unavailable`] if other connections keep it locked.
     pub async fn open(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
+        config: impl Into<SqliteConfig>,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Existing(owned(path)), options, check).await
+        Self::start(config.into(), Missing::Refuse, check).await
     }
 
-    /// As [`open`](Self::open), and makes the file first if it is missing. Its folder must exist.
+    /// As [`open`](Self::open), and creates the file if it is missing. Its folder must exist.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); a missing folder is [`ErrorKind::Invalid`].
+    /// Those of [`open`](Self::open); a missing folder is [`ErrorKind::Invalid`].
     pub async fn create(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
+        config: impl Into<SqliteConfig>,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Created(owned(path)), options, check).await
-    }
-
-    /// Opens the database `name` in this process's memory, which all its handles and connections
-    /// share. It is empty at first, and gone when the last of them is.
-    ///
-    /// A reader and a writer wait for each other there; `SQLite` lets it grow to 1 GB.
-    ///
-    /// # Errors
-    ///
-    /// As [`memory_uri`](crate::memory_uri).
-    pub async fn open_in_memory(
-        name: impl Into<String>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        Self::start(Place::Memory(name.into()), options, |_| Ok(())).await
+        Self::start(config.into(), Missing::Create, check).await
     }
 
     /// Runs `f` in a write transaction and answers once it is committed.
@@ -235,22 +185,22 @@ impl Driver {
     }
 
     async fn start(
-        place: Place,
-        options: DriverOptions,
+        config: SqliteConfig,
+        missing: Missing,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
         let (sender, queue) = mpsc::channel();
         let (opened, outcome) = oneshot::channel();
         let (running, ended) = mpsc::channel();
-        let call_timeout = options.call_timeout;
+        let call_timeout = config.call_timeout;
         let thread = std::thread::Builder::new()
             .name("outbox-sqlite".to_owned())
             .spawn(move || {
-                match open_connection(&place, &options, check) {
+                match open_connection(&config, missing, check) {
                     // A caller that no longer waits for the opening also dropped the sender of jobs.
                     Ok((connection, watch)) => {
                         let _ = opened.send(Ok(()));
-                        thread::run(connection, &queue, watch, options.busy_timeout);
+                        thread::run(connection, &queue, watch, config.busy_timeout);
                     }
                     Err(error) => drop(opened.send(Err(error))),
                 }
@@ -269,10 +219,6 @@ impl Driver {
             call_timeout,
         })
     }
-}
-
-fn owned(path: impl AsRef<Path>) -> PathBuf {
-    path.as_ref().to_owned()
 }
 
 fn closed(operation: &'static str) -> OutboxError {

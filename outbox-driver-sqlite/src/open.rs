@@ -4,13 +4,14 @@
     reason = "quotes show where a path begins and ends"
 )]
 
-use crate::driver::DriverOptions;
-use crate::error::{BACKEND, kind, refusal, sqlite_error};
+use crate::config::{Database, SqliteConfig, memory_uri};
+use crate::error::{kind, refusal, sqlite_error};
 use crate::watch::Watch;
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 const OPEN: &str = "open";
 
@@ -23,42 +24,36 @@ pub(crate) const LOG: u32 = 8 * 1024 * 1024;
 /// How long to wait before asking again for what has no busy handler.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Which database to open.
-#[derive(Debug)]
-pub(crate) enum Place {
-    Existing(PathBuf),
-    Created(PathBuf),
-    Memory(String),
+/// What to do about a file that does not exist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Missing {
+    Refuse,
+    Create,
 }
 
-/// Opens the place, and changes nothing of a file that `check` refuses.
+/// Opens the database, and changes nothing in a file that `check` refuses.
 pub(crate) fn open_connection(
-    place: &Place,
-    options: &DriverOptions,
+    config: &SqliteConfig,
+    missing: Missing,
     check: impl FnOnce(&Connection) -> Result<(), OutboxError>,
 ) -> Result<(Connection, Watch), OutboxError> {
-    let connection = match place {
-        Place::Memory(name) => open_memory(name)?,
-        Place::Existing(path) => open_file(path, OpenFlags::empty())?,
-        Place::Created(path) => open_file(path, OpenFlags::SQLITE_OPEN_CREATE)?,
+    let (connection, path) = match &config.database {
+        Database::Memory(name) => (open_memory(name)?, Path::new(name)),
+        Database::File(path) => (open_file(path, missing)?, path.as_path()),
     };
-    let path = match place {
-        Place::Existing(path) | Place::Created(path) => path,
-        Place::Memory(name) => Path::new(name),
-    };
-    prepare(&connection, options).map_err(|error| explain(path, &error))?;
+    prepare(&connection, config).map_err(|error| explain(path, &error))?;
     check(&connection)?;
-    use_wal(&connection, options.busy_timeout).map_err(|error| explain(path, &error))?;
+    use_wal(&connection, config.busy_timeout).map_err(|error| explain(path, &error))?;
     if connection
         .is_readonly(MAIN_DB)
         .map_err(sqlite_error(OPEN))?
     {
         return Err(read_only(path));
     }
-    let watch = match place {
-        Place::Memory(_) => Watch::nothing(),
-        Place::Existing(_) | Place::Created(_) => {
-            // A first read, so that the write-ahead log and its index are there to be watched.
+    let watch = match config.database {
+        Database::Memory(_) => Watch::nothing(),
+        Database::File(_) => {
+            // A first read, so that the write-ahead log and its index exist and can be watched.
             connection
                 .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
                 .map_err(|error| explain(path, &error))?;
@@ -68,42 +63,40 @@ pub(crate) fn open_connection(
     Ok((connection, watch))
 }
 
-/// Looks into a file and changes nothing of it. `None` if there is no such file; its folder must
-/// exist. Blocks until `look` returns.
+/// Reads from a database with `look` and changes nothing. `None` if the file does not exist; its
+/// folder must exist.
 ///
-/// # Errors
-///
-/// Those of `look`, and those of [`Driver::create`](crate::Driver::create).
-pub fn inspect<T>(
-    path: impl AsRef<Path>,
-    look: impl FnOnce(&Connection) -> Result<T, OutboxError>,
+/// A thread of its own does it, as a read may wait for a lock.
+pub(crate) async fn inspect<T: Send + 'static>(
+    config: SqliteConfig,
+    look: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
 ) -> Result<Option<T>, OutboxError> {
-    let path = absolute(path.as_ref())?;
-    check(&path, false)?;
-    if !path.exists() {
-        return Ok(None);
-    }
-    let connection = open_file(&path, OpenFlags::empty())?;
-    prepare(&connection, &DriverOptions::default()).map_err(|error| explain(&path, &error))?;
-    look(&connection).map(Some)
+    let (sender, answer) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("outbox-sqlite".to_owned())
+        .spawn(move || drop(sender.send(inspect_now(&config, look))))
+        .map_err(|error| refusal(ErrorKind::Unavailable, OPEN, error.to_string()))?;
+    let panicked = |_| refusal(ErrorKind::Invalid, OPEN, "the call panicked");
+    answer.await.map_err(panicked)?
 }
 
-/// The address of the database `name` in this process's memory, for a connection of the
-/// application's own: `Connection::open(memory_uri("shop")?)`.
-///
-/// # Errors
-///
-/// [`ErrorKind::Invalid`] for a name that is not of 1 to 100 letters, digits, `-`, `_` and `.`.
-pub fn memory_uri(name: &str) -> Result<String, OutboxError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if !(1..=100).contains(&name.len()) || !name.bytes().all(plain) {
-        let allowed = "1 to 100 ASCII letters, digits, '-', '_' and '.'";
-        let problem = format!("name of a database in memory is {name:?}, but must be {allowed}");
-        return Err(OutboxError::invalid(BACKEND, OPEN, problem));
-    }
-    // Connections to one name have a cache each and wait for each other's locks, as with a file.
-    // The better known `cache=shared` fails at once where they would have to wait.
-    Ok(format!("file:/{name}?vfs=memdb"))
+fn inspect_now<T>(
+    config: &SqliteConfig,
+    look: impl FnOnce(&Connection) -> Result<T, OutboxError>,
+) -> Result<Option<T>, OutboxError> {
+    let (connection, path) = match &config.database {
+        Database::Memory(name) => (open_memory(name)?, Path::new(name)),
+        Database::File(path) => {
+            let file = absolute(path)?;
+            check(&file, Missing::Create)?;
+            if !file.exists() {
+                return Ok(None);
+            }
+            (open_file(path, Missing::Refuse)?, path.as_path())
+        }
+    };
+    prepare(&connection, config).map_err(|error| explain(path, &error))?;
+    look(&connection).map(Some)
 }
 
 fn open_memory(name: &str) -> Result<Connection, OutboxError> {
@@ -114,9 +107,13 @@ fn open_memory(name: &str) -> Result<Connection, OutboxError> {
     Connection::open_with_flags(memory_uri(name)?, flags).map_err(sqlite_error(OPEN))
 }
 
-fn open_file(path: &Path, create: OpenFlags) -> Result<Connection, OutboxError> {
+fn open_file(path: &Path, missing: Missing) -> Result<Connection, OutboxError> {
     let path = absolute(path)?;
-    check(&path, create.is_empty())?;
+    check(&path, missing)?;
+    let create = match missing {
+        Missing::Refuse => OpenFlags::empty(),
+        Missing::Create => OpenFlags::SQLITE_OPEN_CREATE,
+    };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
     Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, &error))
 }
@@ -128,7 +125,7 @@ fn absolute(path: &Path) -> Result<PathBuf, OutboxError> {
 }
 
 /// Refuses what SQLite would refuse with less to say.
-fn check(path: &Path, must_exist: bool) -> Result<(), OutboxError> {
+fn check(path: &Path, missing: Missing) -> Result<(), OutboxError> {
     let invalid = |text: String| Err(refusal(ErrorKind::Invalid, OPEN, text));
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => invalid(format!("{path:?} is a folder; name a file in it")),
@@ -137,19 +134,16 @@ fn check(path: &Path, must_exist: bool) -> Result<(), OutboxError> {
         Err(_) if path.parent().is_some_and(|folder| !folder.is_dir()) => invalid(format!(
             "the folder of {path:?} does not exist; make it first"
         )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if must_exist {
-                invalid(format!("{path:?} does not exist; make it with a migration"))
-            } else {
-                Ok(())
-            }
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match missing {
+            Missing::Refuse => invalid(format!("{path:?} does not exist; run `outbox migrate`")),
+            Missing::Create => Ok(()),
+        },
         Err(error) => invalid(format!("{path:?} cannot be reached: {error}")),
     }
 }
 
-fn prepare(connection: &Connection, options: &DriverOptions) -> rusqlite::Result<()> {
-    connection.busy_timeout(options.busy_timeout)?;
+fn prepare(connection: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
+    connection.busy_timeout(config.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;

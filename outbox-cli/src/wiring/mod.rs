@@ -36,7 +36,7 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
             let store = SqliteStore::open(path).await?;
             OpenFile::Store(store.clone()).register();
             Ok(Store::new(if hold_keys {
-                store.holding_keys()
+                store.block_key_on_dead_letter()
             } else {
                 store
             }))
@@ -128,7 +128,7 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
         Place::Sqlite(path) => Component {
             role: STORE.name(),
             package: "outbox-store-sqlite",
-            applied: SqliteStore::applied_migrations(path)?,
+            applied: SqliteStore::applied_migrations(path).await?,
             known: outbox_store_sqlite::MIGRATIONS.len(),
         },
         Place::Postgres(database) => {
@@ -146,7 +146,7 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
         HeapPlace::Tables(Place::Sqlite(path)) => Component {
             role: HEAP.name(),
             package: "outbox-dlq-sqlite",
-            applied: SqliteDlqHeap::applied_migrations(path)?,
+            applied: SqliteDlqHeap::applied_migrations(path).await?,
             known: outbox_dlq_sqlite::MIGRATIONS.len(),
         },
         HeapPlace::Tables(Place::Postgres(database)) => {
@@ -175,11 +175,11 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
 /// The statements of all migrations of the store and the heap. Connects to nothing.
 pub(crate) fn scripts(urls: &Urls) -> Result<[String; 2], Failure> {
     let store = match STORE.place(&urls.store)? {
-        Place::Sqlite(_) => outbox_store_sqlite::MIGRATIONS.join("\n"),
+        Place::Sqlite(_) => SqliteStore::script(),
         Place::Postgres(database) => PostgresStore::script(database.schema()),
     };
     let heap = match heap_place(&urls.heap)? {
-        HeapPlace::Tables(Place::Sqlite(_)) => outbox_dlq_sqlite::MIGRATIONS.join("\n"),
+        HeapPlace::Tables(Place::Sqlite(_)) => SqliteDlqHeap::script(),
         HeapPlace::Redis(_) => "-- The heap is in Redis, and needs no tables.".to_owned(),
         HeapPlace::Tables(Place::Postgres(database)) => PostgresDlqHeap::script(database.schema()),
     };

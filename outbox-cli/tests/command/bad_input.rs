@@ -121,7 +121,7 @@ fn a_file_of_a_newer_version_is_refused() {
     let folder = TempDir::new().unwrap();
     quarantined(folder.path(), &events("order.placed", 1), "refused");
     open(folder.path())
-        .execute("UPDATE outbox_schema SET version = 99", [])
+        .execute("UPDATE outbox_migrations SET version = 99", [])
         .unwrap();
     all_refuse(
         folder.path(),

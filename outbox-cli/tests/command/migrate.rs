@@ -11,7 +11,7 @@ fn status_tells_per_crate_what_is_applied_and_what_is_missing() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     // The application made the tables of the store itself, and none of the heap.
-    SqliteStore::migrate_on(&mut open(folder)).unwrap();
+    open(folder).execute_batch(&SqliteStore::script()).unwrap();
     let before = fs::read(folder.join("shop.db")).unwrap();
     let status = ["migrate", "status", "--store", SHOP];
     let value = json(&done(folder, &[&status[..], &["--json"]].concat()));
