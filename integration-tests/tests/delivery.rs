@@ -265,7 +265,7 @@ async fn a_store_that_holds_keys_lets_no_event_overtake_a_dead_one() {
             _ => Ok(()),
         }
     });
-    let store = filled(&events).holding_keys();
+    let store = filled(&events).block_key_on_dead_letter();
     let relay = start(&store, &broker, Arc::new(MemoryDlqHeap::new()));
     sleep(600 * SECOND).await;
     // Of two keys only the first of four events has passed.

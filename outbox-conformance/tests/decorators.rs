@@ -103,7 +103,7 @@ impl StoreFixture for Outbox {
 #[async_trait]
 impl HoldingFixture for Outbox {
     async fn holding_handle(&self) -> Arc<dyn Store> {
-        (self.decorate)(self.inner.clone().holding_keys())
+        (self.decorate)(self.inner.clone().block_key_on_dead_letter())
     }
 }
 

@@ -44,7 +44,7 @@ impl MemoryStore {
     /// Lets an event that is quarantined through this handle hold its key: the successors wait
     /// until the dead letter is replayed before them, or purged. Default: they go on.
     #[must_use]
-    pub fn holding_keys(mut self) -> Self {
+    pub fn block_key_on_dead_letter(mut self) -> Self {
         self.holds_keys = true;
         self
     }

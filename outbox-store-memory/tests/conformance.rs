@@ -51,7 +51,7 @@ impl StoreFixture for Memory {
 #[async_trait]
 impl HoldingFixture for Memory {
     async fn holding_handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.store.clone().holding_keys())
+        Arc::new(self.store.clone().block_key_on_dead_letter())
     }
 }
 

@@ -154,7 +154,7 @@ impl SqliteStore {
     /// How long an idempotency token stays taken, by the clock of the machine that appended it.
     /// Default: 7 days.
     #[must_use]
-    pub fn with_token_retention(mut self, retention: Duration) -> Self {
+    pub fn token_retention(mut self, retention: Duration) -> Self {
         self.token_retention = retention;
         self
     }
@@ -162,7 +162,7 @@ impl SqliteStore {
     /// Lets an event that is quarantined through this handle hold its key: the successors wait
     /// until the dead letter is replayed before them, or purged. Default: they go on.
     #[must_use]
-    pub fn holding_keys(mut self) -> Self {
+    pub fn block_key_on_dead_letter(mut self) -> Self {
         self.holds_keys = true;
         self
     }

@@ -135,7 +135,7 @@ impl EditFixture for Sqlite {
 #[async_trait]
 impl HoldingFixture for Sqlite {
     async fn holding_handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.open().await.holding_keys())
+        Arc::new(self.open().await.block_key_on_dead_letter())
     }
 }
 

@@ -287,7 +287,7 @@ async fn a_hold_ends_when_somebody_deletes_or_releases_its_dead_letter() {
         "UPDATE outbox_dead_letters SET holds = 0",
         "UPDATE outbox_dead_letters SET ordering_key = 'other'",
     ] {
-        let place = Place::new().await.holding_keys();
+        let place = Place::new().await.block_key_on_dead_letter();
         let (dead, next) = (keyed("a"), keyed("a"));
         place.append(&[dead, next.clone()]);
         let claim = place.claim(1).await;

@@ -117,7 +117,7 @@ async fn events_that_no_key_leads_to_are_found() {
 
 #[tokio::test]
 async fn a_held_key_whose_row_was_deleted_is_held_again() {
-    let place = Place::new().await.holding_keys();
+    let place = Place::new().await.block_key_on_dead_letter();
     place.append(&[keyed("a")]);
     let claim = place.claim(1).await;
     let reason = "x".into();

@@ -47,8 +47,8 @@ impl Place {
         }
     }
 
-    fn holding_keys(mut self) -> Self {
-        self.store = self.store.holding_keys();
+    fn block_key_on_dead_letter(mut self) -> Self {
+        self.store = self.store.block_key_on_dead_letter();
         self
     }
 

@@ -66,7 +66,7 @@ async fn an_unreadable_head_of_a_waiting_key_gives_way_to_the_next_event() {
 #[tokio::test]
 async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
     let unreadable = "UPDATE outbox_events SET headers = '{\"x\":\"\\ud800\"}' WHERE seq =";
-    let place = Place::new().await.holding_keys();
+    let place = Place::new().await.block_key_on_dead_letter();
     let events: Vec<_> = ["fresh", "waiting"]
         .into_iter()
         .flat_map(|key| (0..3).map(move |_| keyed(key)))

@@ -311,7 +311,7 @@ impl StoreFixture for Saboteur {
         let mut plain = self.clone();
         plain.store = self.current();
         if self.fault == F::HoldsAlways {
-            plain.store = plain.store.holding_keys();
+            plain.store = plain.store.block_key_on_dead_letter();
         }
         Arc::new(plain)
     }
@@ -331,7 +331,7 @@ impl HoldingFixture for Saboteur {
         let mut holding = self.clone();
         holding.holds = true;
         if self.fault != F::HoldsNothing {
-            holding.store = holding.store.holding_keys();
+            holding.store = holding.store.block_key_on_dead_letter();
         }
         Arc::new(holding)
     }
