@@ -145,7 +145,7 @@ async fn a_server_that_is_not_there_is_unavailable_and_no_password_is_told() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let text = format!("{error:?} {}", error);
+    let text = format!("{error:?} {error}");
     assert!(!text.contains("hidden"), "{text}");
 }
 
@@ -161,7 +161,7 @@ async fn a_handle_works_again_after_its_connections_were_ended() {
         insert(connection, 3).await
     };
     let error = driver.transaction("end", end).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     driver.execute("insert", x(4)).await.expect("inserted");
     database.disconnect_all().await;
     driver.execute("insert", x(5)).await.expect("inserted");

@@ -50,7 +50,7 @@ async fn open(driver: &Driver, version: usize) -> Result<(), OutboxError> {
 #[track_caller]
 fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
     let error = result.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains(text), "{}", error.to_string());
 }
 

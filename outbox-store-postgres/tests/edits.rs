@@ -84,7 +84,7 @@ async fn a_table_that_is_emptied_in_flight_stops_nothing() {
         own.execute(&edit).await;
         match store.settle(in_flight.token, &outcomes(&in_flight)).await {
             Ok(()) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}"),
         }
         let later = keyed(9);
         own.append(&later).await;

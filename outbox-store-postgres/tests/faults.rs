@@ -223,7 +223,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
             }
             Err(error) => {
                 lost += 1;
-                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error);
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
                 assert_eq!(again, ids(&held));
             }
         }

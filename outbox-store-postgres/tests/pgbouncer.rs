@@ -212,7 +212,7 @@ async fn names_that_another_client_left_behind_pass() {
         match store.replay(&all, 1).await {
             Ok(_) => {}
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
                 failed += 1;
             }
         }

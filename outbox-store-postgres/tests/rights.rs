@@ -255,9 +255,9 @@ async fn a_relay_needs_each_of_its_rights_and_no_other() {
         let revoke = format!("REVOKE {right} ON {table} FROM {}", cast.relay);
         cast.own.execute(&revoke).await;
         let error = do_everything(&cast, true).await.expect_err(&revoke);
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{revoke}: {}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{revoke}: {error}");
         let name = table.trim_start_matches("outbox.");
-        assert!(error.to_string().contains(name), "{revoke}: {}", error);
+        assert!(error.to_string().contains(name), "{revoke}: {error}");
         let grant = format!("GRANT {right} ON {table} TO {}", cast.relay);
         cast.own.execute(&grant).await;
         cast.own.execute(TIDY).await;
