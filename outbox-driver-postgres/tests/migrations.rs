@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     "-- Of outbox.outbox_things.\nCREATE TABLE outbox.outbox_things (x bigint);\n",
     "ALTER TABLE outbox.outbox_things ADD y bigint;\nINSERT INTO outbox.outbox_things VALUES (1, 2);\n",
 ];
+const BROKEN: &[&str] = &[MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
 const ODD: &str = "My \"outbox\"; DROP TABLE é'\n--";
 
 fn driver(pool: PgPool, schema: &str) -> Driver {
@@ -101,7 +102,6 @@ async fn of_many_that_migrate_at_once_one_does() {
 async fn a_migration_that_fails_leaves_nothing() {
     let database = Database::create().await;
     let driver = driver(database.pool(), "outbox");
-    const BROKEN: &[&str] = &[MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
     migrate(&driver, BROKEN).await.expect_err("twice the same");
     assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
     assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 2);
