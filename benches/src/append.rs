@@ -5,7 +5,7 @@ use crate::{Failure, median, ours};
 use outbox_core::Event;
 use outbox_driver_postgres::{PgTime, PgUuid};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Barrier;
@@ -49,7 +49,7 @@ enum Way {
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let postgres = Postgres::start().await?;
-    PostgresStore::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    PostgresStore::migrate(postgres.pool.clone()).await?;
     postgres.pool.execute(BARE).await?;
     let orders = "CREATE TABLE orders (
         id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, amount integer NOT NULL)";
@@ -93,7 +93,7 @@ async fn time(postgres: &Postgres, size: usize, way: Way) -> Result<f64, Failure
     for events in &batches {
         connection.execute("BEGIN").await?;
         match way {
-            Way::Outbox => append(&mut connection, &Schema::default(), events).await?,
+            Way::Outbox => append(&mut connection, events).await?,
             Way::Bare(statement) => insert(&mut connection, statement, events).await?,
         }
         connection.execute("COMMIT").await?;
@@ -174,7 +174,7 @@ async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>, with_row: bool) -> R
     barrier.wait().await;
     for event in events {
         if !with_row {
-            append(&mut connection, &Schema::default(), &[event]).await?;
+            append(&mut connection, &[event]).await?;
             continue;
         }
         connection.execute("BEGIN").await?;
@@ -182,7 +182,7 @@ async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>, with_row: bool) -> R
             .bind(250)
             .execute(&mut *connection)
             .await?;
-        append(&mut connection, &Schema::default(), &[event]).await?;
+        append(&mut connection, &[event]).await?;
         connection.execute("COMMIT").await?;
     }
     Ok(())

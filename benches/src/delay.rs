@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Relay, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_store_postgres::sqlx::{Executor, Row};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -36,7 +36,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         .execute("ALTER SYSTEM SET autovacuum = off")
         .await?;
     postgres.pool.execute("SELECT pg_reload_conf()").await?;
-    let store = PostgresStore::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    let store = PostgresStore::migrate(postgres.pool.clone()).await?;
     let (sender, mut published) = mpsc::unbounded_channel();
     let (stop, stopped) = oneshot::channel::<()>();
     let heap = PostgresDlqHeap::migrate(postgres.pool.clone()).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         // Long enough for the worker to wait for a wake-up, and not a multiple of its poll interval.
         tokio::time::sleep(Duration::from_millis(37)).await;
         let mut connection = postgres.pool.acquire().await?;
-        append(&mut connection, &Schema::default(), &[ours::event(number)]).await?;
+        append(&mut connection, &[ours::event(number)]).await?;
         let committed = Instant::now();
         let seen = published.recv().await.ok_or("the relay has ended")?;
         delays.push(seen.saturating_duration_since(committed).as_secs_f64() * 1e3);

@@ -8,7 +8,7 @@ use outbox_core::{
 };
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -29,11 +29,11 @@ pub(crate) fn event(number: usize) -> Event {
 }
 
 pub(crate) async fn fill(postgres: &Postgres, events: usize) -> Result<(), Failure> {
-    PostgresStore::migrate(postgres.pool.clone(), DriverOptions::default()).await?;
+    PostgresStore::migrate(postgres.pool.clone()).await?;
     for first in (0..events).step_by(1000) {
         let events: Vec<Event> = (first..events.min(first + 1000)).map(event).collect();
         let mut connection = postgres.pool.acquire().await?;
-        append(&mut connection, &Schema::default(), &events).await?;
+        append(&mut connection, &events).await?;
     }
     Ok(())
 }
@@ -44,7 +44,7 @@ pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
         .max_connections(2)
         .test_before_acquire(false);
     let pool = options.connect(postgres.url()).await?;
-    let store = PostgresStore::open(pool.clone(), DriverOptions::default()).await?;
+    let store = PostgresStore::open(pool.clone()).await?;
     let heap = PostgresDlqHeap::migrate(pool).await?;
     let config = OutboxConfig::builder().batch_size(100).build()?;
     let mut processor = OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
@@ -62,7 +62,7 @@ pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
 
 /// As the relay does between its passes.
 pub(crate) async fn clean_up(postgres: &Postgres) -> Result<(), Failure> {
-    let store = PostgresStore::open(postgres.pool.clone(), DriverOptions::default()).await?;
+    let store = PostgresStore::open(postgres.pool.clone()).await?;
     while store.clean_up(1000).await? > 0 {}
     Ok(())
 }

@@ -7,7 +7,7 @@ use outbox_core::{
     PublishErrorKind, Relay,
 };
 use outbox_dlq_redis::{RedisDlqHeap, Server};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_sqlite::SqliteStore;
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use std::collections::HashSet;
@@ -129,12 +129,10 @@ async fn poison_on_sqlite_is_quarantined_and_delivery_goes_on_without_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_on_postgres_is_quarantined_and_delivery_goes_on_without_redis() {
     let database = Database::create().await;
-    let options = DriverOptions::default();
-    let store = PostgresStore::migrate(database.pool(), options).await;
+    let store = PostgresStore::migrate(database.pool()).await;
     delivers_and_quarantines(store.expect("migrated"), async |events: &[Event]| {
         let mut connection = database.pool().acquire().await.expect("a connection");
-        let schema = Schema::default();
-        let appended = outbox_store_postgres::append(&mut connection, &schema, events).await;
+        let appended = outbox_store_postgres::append(&mut connection, events).await;
         appended.expect("appended");
     })
     .await;

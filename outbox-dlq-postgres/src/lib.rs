@@ -3,20 +3,23 @@
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError};
 use outbox_driver_postgres::sqlx::postgres::PgRow;
-use outbox_driver_postgres::sqlx::{PgPool, Row, SqlStr, query};
-use outbox_driver_postgres::{Driver, PgTime, PgUuid, interval, postgres_error};
+use outbox_driver_postgres::sqlx::{Row, SqlStr, query};
+use outbox_driver_postgres::{Component, Driver, PgTime, PgUuid, interval, postgres_error};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-pub use outbox_driver_postgres::{DriverOptions, Schema, sqlx};
+pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
-const COMPONENT: &str = "dlq-heap";
-const TABLES: &[&str] = &["outbox_dlq_heap"];
-
-/// The migrations, in their order, as [`Schema::sql`] reads them.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+
+const COMPONENT: Component = Component {
+    name: "dlq-heap",
+    tables: &["outbox_dlq_heap"],
+    migrations: MIGRATIONS,
+};
 
 /// A dead-letter heap in a table of a PostgreSQL database. Clones share the pool.
 ///
@@ -44,66 +47,47 @@ struct Statements {
 }
 
 impl PostgresDlqHeap {
-    /// Opens a heap in the schema `outbox` that was migrated before.
+    /// Opens the heap in a schema that was migrated before.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the heap was not migrated, or by a newer
-    /// program, or if the server is older than PostgreSQL 13;
-    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
-    pub async fn open(pool: PgPool) -> Result<Self, OutboxError> {
-        Self::open_with(pool, DriverOptions::default()).await
-    }
-
-    /// As [`open`](Self::open), in a schema of your choosing.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub async fn open_with(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
-        let driver = Driver::new(pool, options);
-        driver.require_version(COMPONENT, TABLES, version()).await?;
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// or if the server is older than PostgreSQL 13.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
+    pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
+        let driver = Driver::new(config);
+        COMPONENT.open(&driver).await?;
         Ok(Self::on(driver))
     }
 
-    /// Creates the schema `outbox` and the table where they are missing, then opens the heap.
+    /// Creates the schema and the tables that are missing, and opens the heap. Several processes may
+    /// call it at the same time.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and if a table of that name is not ours or a right is missing.
-    pub async fn migrate(pool: PgPool) -> Result<Self, OutboxError> {
-        Self::migrate_with(pool, DriverOptions::default()).await
-    }
-
-    /// As [`migrate`](Self::migrate), in a schema of your choosing.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate).
-    pub async fn migrate_with(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
-        let driver = Driver::new(pool, options);
-        driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program, or if a privilege is missing.
+    pub async fn migrate(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
+        let driver = Driver::new(config);
+        COMPONENT.migrate(&driver).await?;
         Ok(Self::on(driver))
     }
 
-    /// How many of [`MIGRATIONS`] the schema has. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
+    /// Those of [`migrate`](Self::migrate), except a missing privilege.
     pub async fn applied_migrations(
-        pool: PgPool,
-        options: DriverOptions,
+        config: impl Into<PostgresConfig>,
     ) -> Result<usize, OutboxError> {
-        Driver::new(pool, options)
-            .applied_migrations(COMPONENT, TABLES, MIGRATIONS)
-            .await
+        COMPONENT.applied(&Driver::new(config)).await
     }
 
-    /// What [`migrate_with`](Self::migrate_with) does in an empty `schema`, as a script for psql.
+    /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.
     #[must_use]
     pub fn script(schema: &Schema) -> String {
-        schema.script(COMPONENT, MIGRATIONS)
+        COMPONENT.script(schema)
     }
 
     fn on(driver: Driver) -> Self {
@@ -127,10 +111,6 @@ impl PostgresDlqHeap {
 /// The longest lease that a relay can be configured to take.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
-}
-
 #[async_trait]
 impl DlqHeap for PostgresDlqHeap {
     async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
@@ -142,7 +122,7 @@ impl DlqHeap for PostgresDlqHeap {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        const OPERATION: &str = "drain";
+        const OPERATION: &str = "drain_exceeded";
         let drain = query(self.statements.drain.clone()).bind(i64::from(threshold));
         entries(&self.driver.fetch(OPERATION, drain).await?, OPERATION)
     }
@@ -155,7 +135,10 @@ impl DlqHeap for PostgresDlqHeap {
         let error = |failure: &FailedAttempt| failure.error.as_deref().map(str::to_owned);
         let errors: Vec<Option<String>> = failures.iter().map(error).collect();
         let record = query(self.statements.record.clone()).bind(ids).bind(errors);
-        self.driver.execute("record", record).await.map(drop)
+        self.driver
+            .execute("record_failures", record)
+            .await
+            .map(drop)
     }
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
@@ -173,7 +156,7 @@ impl DlqHeap for PostgresDlqHeap {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        const OPERATION: &str = "lease";
+        const OPERATION: &str = "lease_exceeded";
         self.longest_lease
             .fetch_max(lease.as_secs().saturating_add(1), Relaxed);
         let lease = query(self.statements.lease.clone())

@@ -7,7 +7,7 @@ use outbox_conformance::Wire;
 use outbox_conformance::heap::{CrashFixture, HeapFixture, WireFixture};
 use outbox_core::{DlqEntry, DlqHeap};
 use outbox_dlq_postgres::sqlx::{self, PgPool};
-use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
+use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
 use outbox_driver_postgres::{PgTime, PgUuid};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -89,12 +89,8 @@ impl Fixture {
     }
 
     async fn open_on(&self, pool: PgPool, schema: &Schema) -> Arc<dyn DlqHeap> {
-        let options = DriverOptions::default().schema(schema.clone());
-        Arc::new(
-            PostgresDlqHeap::migrate_with(pool, options)
-                .await
-                .expect("opened"),
-        )
+        let config = PostgresConfig::new(pool).schema(schema.clone());
+        Arc::new(PostgresDlqHeap::migrate(config).await.expect("opened"))
     }
 }
 

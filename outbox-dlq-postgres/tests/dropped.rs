@@ -3,7 +3,7 @@
 
 use outbox_conformance::at_each_point;
 use outbox_core::{DlqHeap, EventId};
-use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
+use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
 use test_servers::postgres::Database;
 
 async fn works(heap: PostgresDlqHeap) {
@@ -19,20 +19,20 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let mut schemas = 0..;
-    let options = |number| {
+    let config = |number| {
         let schema = Schema::new(format!("outbox {number}"));
-        DriverOptions::default().schema(schema.expect("a name"))
+        PostgresConfig::new(pool.clone()).schema(schema.expect("a name"))
     };
     at_each_point("migrate", async |point| {
         let number = schemas.next().unwrap_or(0);
-        let migrate = || PostgresDlqHeap::migrate_with(pool.clone(), options(number));
+        let migrate = || PostgresDlqHeap::migrate(config(number));
         let ended = point.reach(migrate()).await.map(Result::unwrap);
         works(migrate().await.expect("migrated again")).await;
         ended.is_some()
     })
     .await;
     at_each_point("open", async |point| {
-        let open = || PostgresDlqHeap::open_with(pool.clone(), options(0));
+        let open = || PostgresDlqHeap::open(config(0));
         let ended = point.reach(open()).await.map(Result::unwrap);
         works(open().await.expect("opened again")).await;
         ended.is_some()

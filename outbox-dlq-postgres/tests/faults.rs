@@ -2,7 +2,7 @@
 
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_postgres::sqlx::postgres::PgPoolOptions;
-use outbox_dlq_postgres::{DriverOptions, PostgresDlqHeap, Schema};
+use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
 use std::net::TcpListener;
 use std::time::Duration;
 use test_servers::postgres::Database;
@@ -57,8 +57,9 @@ async fn a_schema_without_a_heap_is_named_with_what_to_do() {
     PostgresDlqHeap::open(database.pool())
         .await
         .expect("migrated");
-    let other = DriverOptions::default().schema(Schema::new("Outbox").expect("a name"));
-    let opened = PostgresDlqHeap::open_with(database.pool(), other).await;
+    let schema = Schema::new("Outbox").expect("a name");
+    let other = PostgresConfig::new(database.pool()).schema(schema);
+    let opened = PostgresDlqHeap::open(other).await;
     let text = refused(opened, ErrorKind::Invalid);
     assert!(text.contains("\"Outbox\""), "{text}");
 }
@@ -79,12 +80,10 @@ async fn a_heap_whose_table_is_gone_is_for_a_person() {
 async fn an_outage_is_unavailable_and_the_handle_works_again_after_it() {
     let database = Database::create().await;
     let pool = database.pool();
-    let options = DriverOptions::default().call_timeout(Duration::from_millis(200));
-    let heap = PostgresDlqHeap::migrate_with(pool.clone(), DriverOptions::default()).await;
+    let config = PostgresConfig::new(pool.clone()).call_timeout(Duration::from_millis(200));
+    let heap = PostgresDlqHeap::migrate(pool.clone()).await;
     heap.expect("migrated");
-    let heap = PostgresDlqHeap::open_with(pool.clone(), options)
-        .await
-        .expect("opened");
+    let heap = PostgresDlqHeap::open(config).await.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
     let closed = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = closed.local_addr().expect("an address").port();
@@ -92,10 +91,8 @@ async fn an_outage_is_unavailable_and_the_handle_works_again_after_it() {
     pool.set_connect_options(database.options().host("127.0.0.1").port(port));
     database.disconnect_all().await;
     assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
-    let nowhere = PostgresDlqHeap::open_with(
-        pool.clone(),
-        DriverOptions::default().call_timeout(Duration::from_millis(200)),
-    );
+    let config = PostgresConfig::new(pool.clone()).call_timeout(Duration::from_millis(200));
+    let nowhere = PostgresDlqHeap::open(config);
     refused(nowhere.await, ErrorKind::Unavailable);
     pool.set_connect_options(database.options());
     // The last call's closing may still be under way; the pool itself is back at once.
@@ -144,20 +141,19 @@ async fn the_printed_script_makes_a_heap() {
     let database = Database::create().await;
     let schema = Schema::new("by \"hand\"").expect("a name");
     database.execute(&PostgresDlqHeap::script(&schema)).await;
-    let options = DriverOptions::default().schema(schema);
-    let heap = PostgresDlqHeap::open_with(database.pool(), options)
-        .await
-        .expect("opened");
+    let config = PostgresConfig::new(database.pool()).schema(schema);
+    let heap = PostgresDlqHeap::open(config).await.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
 }
 
 #[tokio::test]
 async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it() {
     let database = Database::create().await;
-    let (wire, options) = (database.wire(), DriverOptions::default());
+    let wire = database.wire();
     open(&database).await;
-    let options = options.call_timeout(Duration::from_millis(500));
-    let heap = PostgresDlqHeap::open_with(database.pool_over(&wire, 4), options).await;
+    let config =
+        PostgresConfig::new(database.pool_over(&wire, 4)).call_timeout(Duration::from_millis(500));
+    let heap = PostgresDlqHeap::open(config).await;
     let heap = heap.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
     wire.go_silent();
@@ -182,10 +178,8 @@ async fn clients_of_pgbouncer_in_transaction_mode_count_every_failure() {
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .connect_lazy_with(options);
-        let options = DriverOptions::default().through_pgbouncer();
-        let heap = PostgresDlqHeap::migrate_with(pool, options)
-            .await
-            .expect("migrated");
+        let config = PostgresConfig::new(pool).through_pgbouncer();
+        let heap = PostgresDlqHeap::migrate(config).await.expect("migrated");
         clients.push(tokio::spawn(async move {
             for _ in 0..FAILURES {
                 heap.record_failure(id).await.expect("recorded");

@@ -2,7 +2,7 @@
 
 use outbox_core::{DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt};
 use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
-use outbox_dlq_postgres::{DriverOptions, MIGRATIONS, PostgresDlqHeap, Schema};
+use outbox_dlq_postgres::{MIGRATIONS, PostgresDlqHeap, Schema};
 use std::sync::Arc;
 use std::time::Duration;
 use test_servers::postgres::Database;
@@ -29,8 +29,7 @@ fn ids(count: usize) -> Vec<EventId> {
 async fn a_database_tells_what_it_lacks_until_it_is_migrated() {
     let database = Database::create().await;
     let applied = async || {
-        let options = DriverOptions::default();
-        let applied = PostgresDlqHeap::applied_migrations(database.pool(), options).await;
+        let applied = PostgresDlqHeap::applied_migrations(database.pool()).await;
         applied.expect("told")
     };
     assert_eq!(applied().await, 0);

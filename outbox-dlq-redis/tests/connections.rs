@@ -158,7 +158,7 @@ async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
     let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
     for _ in 0..2 {
         let error = heap.size().await.expect_err("no size");
-        assert_eq!(error.kind(), ErrorKind::Corrupt, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     }
     drop(heap);
     odd.await.expect("one connection served all");
@@ -173,7 +173,7 @@ async fn a_node_of_a_cluster_is_no_single_server() {
         let Err(error) = RedisDlqHeap::open(server, namespace).await else {
             continue;
         };
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(
             error.to_string().contains("redis+cluster"),
             "{}",

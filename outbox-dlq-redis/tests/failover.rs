@@ -193,12 +193,12 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
     heap.record_failure(late).await.expect("recorded");
     cluster.kill_master(process);
     let error = heap.size().await.expect_err("no master");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     let start = Instant::now();
     let size = loop {
         match heap.size().await {
             Ok(size) => break size.expect("a size"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
         }
         assert!(start.elapsed() < PATIENCE, "no replica took over");
     };

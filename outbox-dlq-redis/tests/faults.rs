@@ -66,7 +66,7 @@ async fn open(url: &str) -> Result<RedisDlqHeap, OutboxError> {
 #[track_caller]
 fn refused<T>(result: Result<T, OutboxError>, kind: ErrorKind) -> String {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), kind, "{}", error);
+    assert_eq!(error.kind(), kind, "{error}");
     error.to_string()
 }
 

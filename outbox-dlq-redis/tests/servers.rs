@@ -101,7 +101,7 @@ async fn the_master_is_asked_of_the_sentinels_again_when_it_is_gone() {
         .record_failure(id)
         .await
         .expect_err("the master is gone");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     heap.record_failure(id)
         .await
         .expect("recorded by the next master");
@@ -127,7 +127,7 @@ async fn a_cluster_that_is_gone_is_unavailable_and_a_client_of_it_will_do() {
         .record_failure(EventId::new())
         .await
         .expect_err("it is gone");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_url_that_cannot_do_is_refused_without_its_password() {
         "rediss+sentinel://me:secret@host/shop",
     ] {
         let error = Server::from_url(url).expect_err(url);
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(
             !error.to_string().contains("secret"),
             "{}",
@@ -168,7 +168,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused_and_said_to_be() {
     let server = Server::from_url(redis.url()).expect("a URL");
     let error = RedisDlqHeap::open(server, "shop").await;
     let error = error.expect_err("nobody knows the authority");
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     let told = error.to_string();
     assert!(told.contains("certificate: UnknownIssuer"), "{told}");
 }

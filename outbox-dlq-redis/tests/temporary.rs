@@ -226,7 +226,7 @@ async fn a_server_with_as_many_clients_as_it_takes_is_unavailable_and_then_usabl
         redis.tell(&["CONFIG", "SET", "maxclients", "1"]);
         for error in [heap.check().await.err(), heap.size().await.err()] {
             let error = error.expect("there is no room");
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         }
         redis.tell(&["CONFIG", "SET", "maxclients", "100"]);
         heap.check().await.expect("usable");
@@ -306,7 +306,7 @@ async fn a_name_that_led_to_a_replica_for_a_while_leads_to_the_master_again() {
     let id = EventId::new();
     for _ in 0..2 {
         let error = heap.record_failure(id).await.expect_err("a replica");
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
     name.points_to(master_port);
     heap.record_failure(id)

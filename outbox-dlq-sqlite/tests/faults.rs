@@ -20,7 +20,7 @@ fn batch(ids: &[EventId]) -> Vec<FailedAttempt> {
 #[track_caller]
 fn unavailable<T>(result: Result<T, OutboxError>) {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The handle that adapters hold.
 
+use crate::config::PostgresConfig;
 use crate::error::{is_name_of_others, is_unfit, postgres_error, refusal, without_option};
 use crate::lent::Lent;
 use crate::schema::Schema;
@@ -9,55 +10,6 @@ use sqlx::query::Query;
 use sqlx::{Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-
-/// Where the tables are, and how long a [`Driver`] waits.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DriverOptions {
-    pub(crate) schema: Schema,
-    pub(crate) call_timeout: Duration,
-    pub(crate) through_pgbouncer: bool,
-}
-
-impl Default for DriverOptions {
-    fn default() -> Self {
-        Self {
-            schema: Schema::default(),
-            call_timeout: Duration::from_secs(10),
-            through_pgbouncer: false,
-        }
-    }
-}
-
-impl DriverOptions {
-    /// The schema of the tables. Default: `outbox`.
-    #[must_use]
-    pub fn schema(mut self, schema: Schema) -> Self {
-        self.schema = schema;
-        self
-    }
-
-    /// How long a caller waits for its answer, time in the pool's queue included. Default: 10
-    /// seconds.
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
-        self
-    }
-
-    /// The pool goes through PgBouncer (or another proxy) in transaction mode, which may run each
-    /// transaction on another connection to the server. Default: it does not.
-    ///
-    /// Each call is then a transaction of its own that leaves no prepared statement behind, for two
-    /// to four round trips more. New connections of the pool leave out the startup parameter
-    /// `extra_float_digits`, which PgBouncer refuses; a pool that connects before it is given to
-    /// the driver needs `PgConnectOptions::extra_float_digits(None)`.
-    #[must_use]
-    pub fn through_pgbouncer(mut self) -> Self {
-        self.through_pgbouncer = true;
-        self
-    }
-}
 
 /// A pool, a schema, and the time that a call may take. Clones share the pool.
 ///
@@ -74,44 +26,46 @@ impl DriverOptions {
 /// in the pool, so the next call connects to wherever the name or the proxy leads then.
 #[derive(Clone, Debug)]
 pub struct Driver {
-    pub(crate) pool: PgPool,
-    pub(crate) options: DriverOptions,
+    config: PostgresConfig,
 }
 
 impl Driver {
-    /// Runs calls on connections of `pool`.
+    /// Runs calls on connections of the pool of `config`.
     #[must_use]
-    pub fn new(pool: PgPool, options: DriverOptions) -> Self {
-        if options.through_pgbouncer {
-            let connect = (*pool.connect_options()).clone();
-            pool.set_connect_options(connect.extra_float_digits(None));
+    pub fn new(config: impl Into<PostgresConfig>) -> Self {
+        let config = config.into();
+        if config.through_pgbouncer {
+            let connect = (*config.pool.connect_options()).clone();
+            config
+                .pool
+                .set_connect_options(connect.extra_float_digits(None));
         }
-        Self { pool, options }
+        Self { config }
     }
 
     /// Whether the pool goes through PgBouncer in transaction mode: see
-    /// [`DriverOptions::through_pgbouncer`].
+    /// [`PostgresConfig::through_pgbouncer`].
     #[must_use]
     pub fn is_through_pgbouncer(&self) -> bool {
-        self.options.through_pgbouncer
+        self.config.through_pgbouncer
     }
 
     /// The pool.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.pool
+        &self.config.pool
     }
 
     /// The schema of the tables.
     #[must_use]
     pub fn schema(&self) -> &Schema {
-        &self.options.schema
+        &self.config.schema
     }
 
     /// The text of a SQL file with its tables in the schema: see [`Schema::sql`].
     #[must_use]
     pub fn sql(&self, text: &str) -> SqlStr {
-        self.options.schema.sql(text)
+        self.config.schema.sql(text)
     }
 
     /// Runs one statement, which is a transaction of its own, and returns how many rows it wrote.
@@ -180,7 +134,7 @@ impl Driver {
         operation: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
     ) -> Result<T, OutboxError> {
-        self.transaction_within(self.options.call_timeout, operation, work)
+        self.transaction_within(self.config.call_timeout, operation, work)
             .await
     }
 
@@ -214,12 +168,12 @@ impl Driver {
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, OutboxError> {
         let error = postgres_error(operation);
-        if self.options.through_pgbouncer {
+        if self.config.through_pgbouncer {
             // The messages of one statement may reach two servers, unless a transaction holds them.
             let work = async |connection: &mut PgConnection| work(connection).await.map_err(error);
             return self.transaction(operation, work).await;
         }
-        let time = self.options.call_timeout;
+        let time = self.config.call_timeout;
         self.call(time, operation, async |connection: &mut PgConnection| {
             Ok(work(connection).await.map_err(error))
         })
@@ -231,7 +185,7 @@ impl Driver {
         &self,
         query: Query<'q, Postgres, PgArguments>,
     ) -> Query<'q, Postgres, PgArguments> {
-        query.persistent(!self.options.through_pgbouncer)
+        query.persistent(!self.config.through_pgbouncer)
     }
 
     async fn transact<T>(
@@ -246,7 +200,7 @@ impl Driver {
             .await
             .map_err(&error)?;
         let value = work(connection).await?;
-        if self.options.through_pgbouncer {
+        if self.config.through_pgbouncer {
             connection.clear_cached_statements().await.map_err(&error)?;
         }
         sqlx::raw_sql(COMMIT)
@@ -263,7 +217,7 @@ impl Driver {
         connection: &mut PgConnection,
         error: &OutboxError,
     ) -> sqlx::Result<()> {
-        if !self.options.through_pgbouncer {
+        if !self.config.through_pgbouncer {
             return connection.execute("ROLLBACK").await.map(drop);
         }
         connection.clear_cached_statements().await?;
@@ -287,8 +241,8 @@ impl Driver {
             let text = format!("{text} within {time:?}");
             refusal(ErrorKind::Unavailable, operation, text)
         };
-        let (start, patience) = (Instant::now(), self.options.call_timeout);
-        let connection = timeout(patience, self.pool.acquire())
+        let (start, patience) = (Instant::now(), self.config.call_timeout);
+        let connection = timeout(patience, self.config.pool.acquire())
             .await
             .map_err(|_| {
                 // The ping of an idle connection may wait for a server that is gone.
@@ -307,7 +261,7 @@ impl Driver {
             Err(error) if is_unfit(&error) => {
                 drop(lent);
                 self.close_idle();
-                Err(without_option(error, self.options.through_pgbouncer))
+                Err(without_option(error, self.config.through_pgbouncer))
             }
             answer => {
                 lent.give_back();
@@ -318,7 +272,7 @@ impl Driver {
 
     /// Closes the connections that nobody uses: they may lead where the last one led.
     fn close_idle(&self) {
-        while let Some(mut idle) = self.pool.try_acquire() {
+        while let Some(mut idle) = self.config.pool.try_acquire() {
             idle.close_on_drop();
         }
     }

@@ -48,7 +48,7 @@ pub(crate) fn without_option(error: OutboxError, is_expected: bool) -> OutboxErr
         return error;
     }
     let text = "the connection has prepared statements of another client, as through PgBouncer in \
-                transaction mode; set DriverOptions::through_pgbouncer";
+                transaction mode; set PostgresConfig::through_pgbouncer";
     OutboxError::new(ErrorKind::Invalid, BACKEND, error.operation()).with_source(text)
 }
 

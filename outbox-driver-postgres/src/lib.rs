@@ -1,6 +1,8 @@
 //! What the PostgreSQL adapters share: calls with a time limit, transactions that survive their
 //! caller, schemas, migrations, errors.
 
+mod component;
+mod config;
 mod driver;
 mod error;
 mod lent;
@@ -8,7 +10,9 @@ mod migrate;
 mod schema;
 mod value;
 
-pub use driver::{Driver, DriverOptions};
+pub use component::Component;
+pub use config::PostgresConfig;
+pub use driver::Driver;
 pub use error::postgres_error;
 pub use schema::Schema;
 pub use sqlx;

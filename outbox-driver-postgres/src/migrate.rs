@@ -2,143 +2,88 @@
 //!
 //! Each migration of each component (the store, each heap) has a row in `outbox_migrations`.
 
-use crate::driver::Driver;
+use crate::component::Component;
 use crate::error::{postgres_error, refusal, sqlstate};
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::time::Duration;
 
-const MIGRATE: &str = "migrate";
-const OPEN: &str = "open";
+pub(crate) const MIGRATE: &str = "migrate";
+pub(crate) const OPEN: &str = "open";
 const MIGRATIONS: &str = include_str!("sql/migrations.sql");
 const TABLE: &str = "outbox_migrations";
 
 /// How long a migration may take, time for others that migrate included.
-const LONGEST: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
 /// PostgreSQL 13: the first with `pg_current_xact_id`, and the oldest that is tested.
 const OLDEST: i32 = 130_000;
 
-impl Driver {
-    /// Applies the migrations that `component` lacks and returns how many there were. Makes the
-    /// schema first if it is missing.
-    ///
-    /// All happens in one transaction under an advisory lock, so it is safe from several processes
-    /// at once: one applies, the others find nothing to do. `tables` are the names that the
-    /// migrations create. It may take ten minutes.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Invalid`] if one of `tables` exists although the component was never migrated,
-    /// if the schema was migrated by a newer program, if the server is too old or set up otherwise
-    /// than the adapters need, if a table is missing that was migrated, and if a right is missing;
-    /// nothing is changed then.
-    pub async fn migrate(
-        &self,
-        component: &str,
-        tables: &[&str],
-        migrations: &[&str],
-    ) -> Result<usize, OutboxError> {
-        self.transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
-            check_server(connection).await?;
-            let schema = self.schema();
-            prepare(connection, schema).await?;
-            let found = applied(connection, schema, component, tables, migrations).await?;
-            if version(connection, schema, component, MIGRATE)
-                .await?
-                .is_none()
-                && found > 0
-            {
-                let text = "outbox_migrations was emptied; the tables that are there are kept";
-                tracing::warn!(component, "{text}");
-                for version in (1..).take(found) {
-                    note(connection, schema, component, version).await?;
-                }
-            }
-            for (version, migration) in (1..).zip(migrations).skip(found) {
-                apply(connection, schema, component, version, migration).await?;
-            }
-            require_tables(connection, schema, tables, MIGRATE).await?;
-            Ok(migrations.len() - found)
-        })
-        .await
+/// Applies the migrations that are missing and returns how many there were.
+pub(crate) async fn apply_missing(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &Component,
+) -> Result<usize, OutboxError> {
+    let (name, migrations) = (component.name, component.migrations);
+    check_server(connection).await?;
+    prepare(connection, schema).await?;
+    let (noted, found) = applied(connection, schema, component).await?;
+    if noted.is_none() && found > 0 {
+        let text = "outbox_migrations was emptied; the existing tables are kept";
+        tracing::warn!(component = name, "{text}");
+        for version in (1..).take(found) {
+            note(connection, schema, name, version).await?;
+        }
     }
-
-    /// How many of `migrations` the `component` has. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
-    pub async fn applied_migrations(
-        &self,
-        component: &str,
-        tables: &[&str],
-        migrations: &[&str],
-    ) -> Result<usize, OutboxError> {
-        self.transaction(MIGRATE, async |connection: &mut PgConnection| {
-            check_server(connection).await?;
-            applied(connection, self.schema(), component, tables, migrations).await
-        })
-        .await
+    for (version, migration) in (1..).zip(migrations).skip(found) {
+        apply(connection, schema, name, version, migration).await?;
     }
-
-    /// Refuses a schema whose `component` is not exactly at version `newest` or lacks one of its
-    /// `tables`, and a server that the adapters cannot use.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Invalid`], with what to do: run a migration, a newer program, or another server.
-    pub async fn require_version(
-        &self,
-        component: &str,
-        tables: &[&str],
-        newest: u32,
-    ) -> Result<(), OutboxError> {
-        let found = self
-            .transaction(OPEN, async |connection: &mut PgConnection| {
-                check_server(connection).await?;
-                let found = version(connection, self.schema(), component, OPEN).await?;
-                if found == Some(newest) {
-                    require_tables(connection, self.schema(), tables, OPEN).await?;
-                }
-                Ok(found)
-            })
-            .await?;
-        let text = match found {
-            None => format!(
-                "no outbox tables in the schema {:?} ({component}); run `outbox migrate`",
-                self.schema().name()
-            ),
-            Some(found) if found < newest => format!(
-                "the tables of {component} are of version {found}, this program needs {newest}; \
-                 run `outbox migrate`"
-            ),
-            Some(found) if found > newest => return Err(newer(component, found, newest, OPEN)),
-            Some(_) => return Ok(()),
-        };
-        Err(refusal(ErrorKind::Invalid, OPEN, text))
-    }
+    require_tables(connection, schema, component.tables, MIGRATE).await?;
+    Ok(migrations.len() - found)
 }
 
-impl Schema {
-    /// What [`Driver::migrate`] runs in an empty schema, as a script for psql.
-    #[must_use]
-    pub fn script(&self, component: &str, migrations: &[&str]) -> String {
-        let component = component.replace('\'', "''");
-        let mut script = format!(
-            "BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n{}",
-            self.quoted(),
-            self.text(MIGRATIONS)
-        );
-        for (version, migration) in (1..).zip(migrations) {
-            script.push_str(&self.text(migration));
-            let row = include_str!("sql/set_version.sql")
-                .replace("($1, $2)", &format!("('{component}', {version});"));
-            script.push_str(&self.text(&row));
-        }
-        script + "COMMIT;\n"
+/// How many migrations of the component the schema has.
+pub(crate) async fn applied_here(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &Component,
+) -> Result<usize, OutboxError> {
+    check_server(connection).await?;
+    let (_, found) = applied(connection, schema, component).await?;
+    Ok(found)
+}
+
+/// The version of the component's tables, which are all there if it is the newest.
+pub(crate) async fn version_here(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &Component,
+) -> Result<Option<u32>, OutboxError> {
+    check_server(connection).await?;
+    let found = version(connection, schema, component.name, OPEN).await?;
+    if found == Some(number(component.migrations.len())) {
+        require_tables(connection, schema, component.tables, OPEN).await?;
     }
+    Ok(found)
+}
+
+/// The migrations of a component as a script for psql.
+pub(crate) fn script(schema: &Schema, component: &Component) -> String {
+    let name = component.name.replace('\'', "''");
+    let mut script = format!(
+        "BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n{}",
+        schema.quoted(),
+        schema.text(MIGRATIONS)
+    );
+    for (version, migration) in (1..).zip(component.migrations) {
+        script.push_str(&schema.text(migration));
+        let row = include_str!("sql/set_version.sql")
+            .replace("($1, $2)", &format!("('{name}', {version});"));
+        script.push_str(&schema.text(&row));
+    }
+    script + "COMMIT;\n"
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), OutboxError> {
@@ -194,28 +139,31 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
     Ok(())
 }
 
-/// How many of `migrations` the `component` has; refuses tables that are not ours, or newer. Tables
-/// that are as the migrations make them are ours although none is noted: somebody deleted the rows of
-/// all tables.
+/// The noted version, and how many migrations the schema has. Refuses tables that belong to another
+/// program or a newer one. Tables with exactly the columns of the migrations are ours even if no
+/// version is noted: the rows of all tables were deleted.
 async fn applied(
     connection: &mut PgConnection,
     schema: &Schema,
-    component: &str,
-    tables: &[&str],
-    migrations: &[&str],
-) -> Result<usize, OutboxError> {
-    let Some(found) = version(connection, schema, component, MIGRATE).await? else {
+    component: &Component,
+) -> Result<(Option<u32>, usize), OutboxError> {
+    let Component {
+        name,
+        tables,
+        migrations,
+    } = *component;
+    let Some(found) = version(connection, schema, name, MIGRATE).await? else {
         if is_ours(connection, schema, tables, migrations).await? {
-            return Ok(migrations.len());
+            return Ok((None, migrations.len()));
         }
         refuse_foreign_tables(connection, schema, tables).await?;
-        return Ok(0);
+        return Ok((None, 0));
     };
     let newest = number(migrations.len());
     if found > newest {
-        return Err(newer(component, found, newest, MIGRATE));
+        return Err(newer(name, found, newest, MIGRATE));
     }
-    Ok(found as usize)
+    Ok((Some(found), found as usize))
 }
 
 async fn apply(
@@ -398,7 +346,12 @@ fn foreign(schema: &Schema, table: &str, operation: &'static str) -> OutboxError
     )
 }
 
-fn newer(component: &str, found: u32, newest: u32, operation: &'static str) -> OutboxError {
+pub(crate) fn newer(
+    component: &str,
+    found: u32,
+    newest: u32,
+    operation: &'static str,
+) -> OutboxError {
     refusal(
         ErrorKind::Invalid,
         operation,
@@ -409,7 +362,7 @@ fn newer(component: &str, found: u32, newest: u32, operation: &'static str) -> O
     )
 }
 
-fn number(count: usize) -> u32 {
+pub(crate) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

@@ -3,7 +3,7 @@
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{self, Executor, PgConnection, PgPool, Row};
-use outbox_driver_postgres::{Driver, DriverOptions, PgTime, PgUuid, interval, postgres_error};
+use outbox_driver_postgres::{Driver, PgTime, PgUuid, PostgresConfig, interval, postgres_error};
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime};
 use test_servers::postgres::{Database, given_up_after};
@@ -18,7 +18,7 @@ async fn with_table(database: &Database) -> Driver {
         .connect_with(database.options())
         .await
         .expect("connected");
-    Driver::new(pool, DriverOptions::default())
+    Driver::new(pool)
 }
 
 async fn insert(connection: &mut PgConnection, x: i64) -> Result<(), OutboxError> {
@@ -106,8 +106,8 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
 async fn a_call_that_takes_too_long_is_unavailable_and_the_next_one_works() {
     let database = Database::create().await;
     let pool = with_table(&database).await.pool().clone();
-    let options = DriverOptions::default().call_timeout(Duration::from_millis(300));
-    let driver = Driver::new(pool.clone(), options);
+    let config = PostgresConfig::new(pool).call_timeout(Duration::from_millis(300));
+    let driver = Driver::new(config);
     let sleep = sqlx::query("SELECT pg_sleep(600)");
     let error = driver.execute("sleep", sleep).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -138,14 +138,14 @@ async fn a_server_that_is_not_there_is_unavailable_and_no_password_is_told() {
         .username("me")
         .password("hidden");
     let pool = PgPoolOptions::new().connect_lazy_with(nowhere);
-    let options = DriverOptions::default().call_timeout(Duration::from_millis(200));
-    let driver = Driver::new(pool, options);
+    let config = PostgresConfig::new(pool).call_timeout(Duration::from_millis(200));
+    let driver = Driver::new(config);
     let error = driver
         .execute("look", sqlx::query("SELECT 1"))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let text = format!("{error:?} {}", error);
+    let text = format!("{error:?} {error}");
     assert!(!text.contains("hidden"), "{text}");
 }
 
@@ -161,7 +161,7 @@ async fn a_handle_works_again_after_its_connections_were_ended() {
         insert(connection, 3).await
     };
     let error = driver.transaction("end", end).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     driver.execute("insert", x(4)).await.expect("inserted");
     database.disconnect_all().await;
     driver.execute("insert", x(5)).await.expect("inserted");
@@ -261,7 +261,7 @@ async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
     let pool = PgPoolOptions::new()
         .max_connections(3)
         .connect_lazy_with(options.port(wire.port()));
-    let driver = Driver::new(pool.clone(), DriverOptions::default());
+    let driver = Driver::new(pool.clone());
     let create = sqlx::query("CREATE TABLE t (x bigint)");
     driver.execute("create", create).await.expect("created");
     let standby = primary.start_standby(&search_path()).expect("a standby");
@@ -304,7 +304,7 @@ async fn a_database_that_may_be_written_again_is_written_at_once() {
     };
     database.execute("CREATE TABLE t (x bigint)").await;
     set("on").await;
-    let driver = Driver::new(database.pool_of(1), DriverOptions::default());
+    let driver = Driver::new(database.pool_of(1));
     let write = || sqlx::query("INSERT INTO t VALUES (1)");
     let refused = driver.execute("write", write()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unavailable);

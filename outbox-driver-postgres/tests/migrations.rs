@@ -2,7 +2,7 @@
 
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_postgres::sqlx::{self, AssertSqlSafe, PgPool};
-use outbox_driver_postgres::{Driver, DriverOptions, Schema};
+use outbox_driver_postgres::{Component, Driver, PostgresConfig, Schema};
 use std::sync::Arc;
 use test_servers::postgres::Database;
 use tokio::sync::Barrier;
@@ -13,27 +13,45 @@ const MIGRATIONS: &[&str] = &[
     "-- Of outbox.outbox_things.\nCREATE TABLE outbox.outbox_things (x bigint);\n",
     "ALTER TABLE outbox.outbox_things ADD y bigint;\nINSERT INTO outbox.outbox_things VALUES (1, 2);\n",
 ];
+const BROKEN: &[&str] = &[MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
 const ODD: &str = "My \"outbox\"; DROP TABLE é'\n--";
 
 fn driver(pool: PgPool, schema: &str) -> Driver {
     let schema = Schema::new(schema).expect("a name");
-    Driver::new(pool, DriverOptions::default().schema(schema))
+    Driver::new(PostgresConfig::new(pool).schema(schema))
 }
 
-async fn migrate(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
-    driver.migrate("things", TABLES, migrations).await
+fn things(migrations: &'static [&'static str]) -> Component {
+    Component {
+        name: "things",
+        tables: TABLES,
+        migrations,
+    }
 }
 
-async fn applied(driver: &Driver, migrations: &[&str]) -> Result<usize, OutboxError> {
-    driver
-        .applied_migrations("things", &["outbox_things"], migrations)
-        .await
+async fn migrate(
+    driver: &Driver,
+    migrations: &'static [&'static str],
+) -> Result<usize, OutboxError> {
+    things(migrations).migrate(driver).await
+}
+
+async fn applied(
+    driver: &Driver,
+    migrations: &'static [&'static str],
+) -> Result<usize, OutboxError> {
+    things(migrations).applied(driver).await
+}
+
+/// Opens a component that needs `version`.
+async fn open(driver: &Driver, version: usize) -> Result<(), OutboxError> {
+    things(&MIGRATIONS[..version]).open(driver).await
 }
 
 #[track_caller]
 fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
     let error = result.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     assert!(error.to_string().contains(text), "{}", error.to_string());
 }
 
@@ -45,16 +63,10 @@ async fn a_schema_is_made_and_brought_up_to_date_once() {
         assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
         assert_eq!(migrate(&driver, &MIGRATIONS[..1]).await.unwrap(), 1);
         assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 1);
-        refused(
-            driver.require_version("things", TABLES, 2).await,
-            "version 1",
-        );
+        refused(open(&driver, 2).await, "version 1");
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 1);
         assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
-        driver
-            .require_version("things", TABLES, 2)
-            .await
-            .expect("up to date");
+        open(&driver, 2).await.expect("up to date");
         let sql = driver.sql("SELECT y FROM outbox.outbox_things");
         assert_eq!(
             driver.fetch("read", sqlx::query(sql)).await.unwrap().len(),
@@ -90,8 +102,7 @@ async fn of_many_that_migrate_at_once_one_does() {
 async fn a_migration_that_fails_leaves_nothing() {
     let database = Database::create().await;
     let driver = driver(database.pool(), "outbox");
-    let broken = [MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
-    migrate(&driver, &broken).await.expect_err("twice the same");
+    migrate(&driver, BROKEN).await.expect_err("twice the same");
     assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
     assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 2);
 }
@@ -110,10 +121,7 @@ async fn a_table_that_is_not_ours_is_left_alone() {
         .await;
     refused(migrate(&driver, MIGRATIONS).await, "outbox_migrations");
     refused(applied(&driver, MIGRATIONS).await, "outbox_migrations");
-    refused(
-        driver.require_version("things", TABLES, 2).await,
-        "outbox_migrations",
-    );
+    refused(open(&driver, 2).await, "outbox_migrations");
 }
 
 #[tokio::test]
@@ -127,15 +135,9 @@ async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
         database.execute(&delete).await;
     }
     assert_eq!(applied(&driver, MIGRATIONS).await.expect("asked"), 2);
-    refused(
-        driver.require_version("things", TABLES, 2).await,
-        "outbox migrate",
-    );
+    refused(open(&driver, 2).await, "outbox migrate");
     assert_eq!(migrate(&driver, MIGRATIONS).await.expect("repaired"), 0);
-    driver
-        .require_version("things", TABLES, 2)
-        .await
-        .expect("noted again");
+    open(&driver, 2).await.expect("noted again");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'outbox_beside'";
     let left: i64 = sqlx::query_scalar(schemas)
         .fetch_one(driver.pool())
@@ -148,16 +150,14 @@ async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
 async fn what_is_missing_or_newer_is_said_with_what_to_do() {
     let database = Database::create().await;
     let driver = driver(database.pool(), "a \"place\"");
-    refused(
-        driver.require_version("things", TABLES, 2).await,
-        "outbox migrate",
-    );
+    refused(open(&driver, 2).await, "outbox migrate");
     migrate(&driver, MIGRATIONS).await.unwrap();
-    refused(driver.require_version("others", TABLES, 1).await, "others");
-    refused(
-        driver.require_version("things", TABLES, 1).await,
-        "newer program",
-    );
+    let others = Component {
+        name: "others",
+        ..things(&MIGRATIONS[..1])
+    };
+    refused(others.open(&driver).await, "others");
+    refused(open(&driver, 1).await, "newer program");
     refused(migrate(&driver, &MIGRATIONS[..1]).await, "newer program");
     refused(applied(&driver, &MIGRATIONS[..1]).await, "newer program");
 }
@@ -172,20 +172,14 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
     refused(migrate(&theirs, MIGRATIONS).await, "permission denied");
     let ours = driver(database.pool(), "outbox");
     migrate(&ours, MIGRATIONS).await.unwrap();
-    refused(
-        theirs.require_version("things", TABLES, 2).await,
-        "permission denied",
-    );
+    refused(open(&theirs, 2).await, "permission denied");
     database
         .execute(&format!(
             "GRANT USAGE ON SCHEMA outbox TO {role}; \
              GRANT SELECT ON outbox.outbox_migrations TO {role}"
         ))
         .await;
-    theirs
-        .require_version("things", TABLES, 2)
-        .await
-        .expect("may read");
+    open(&theirs, 2).await.expect("may read");
     assert_eq!(migrate(&theirs, MIGRATIONS).await.unwrap(), 0);
     theirs.pool().close().await;
     database
@@ -197,16 +191,13 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
 async fn the_printed_script_does_what_a_migration_does() {
     let database = Database::create().await;
     let schema = Schema::new(ODD).expect("a name");
-    let script = schema.script("things", MIGRATIONS);
+    let script = things(MIGRATIONS).script(&schema);
     sqlx::raw_sql(AssertSqlSafe(script))
         .execute(&database.pool())
         .await
         .expect("a script");
     let driver = driver(database.pool(), ODD);
-    driver
-        .require_version("things", TABLES, 2)
-        .await
-        .expect("up to date");
+    open(&driver, 2).await.expect("up to date");
     assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
 }
 

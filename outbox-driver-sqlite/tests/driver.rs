@@ -214,7 +214,7 @@ async fn a_lock_held_too_long_is_unavailable_and_passes() {
     let other = Connection::open(folder.path().join("t.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = driver.write("insert", insert(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(
         count(&driver).await,
         0,
@@ -264,7 +264,7 @@ async fn each_bad_file_is_named_with_its_reason() {
     ];
     for (path, reason) in cases {
         let error = Driver::open(&path, any).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         let report = error.to_string();
         assert!(
             report.contains(&*path.to_string_lossy()) && report.contains(reason),

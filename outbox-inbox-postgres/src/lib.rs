@@ -2,24 +2,24 @@
 //! them.
 
 use outbox_core::{EventId, OutboxError};
-use outbox_driver_postgres::{Driver, PgUuid, interval, postgres_error};
-use sqlx::{PgConnection, PgPool, SqlStr};
+use outbox_driver_postgres::{Component, Driver, PgUuid, interval, postgres_error};
+use sqlx::{PgConnection, SqlStr};
 use std::time::Duration;
 
-pub use outbox_driver_postgres::{DriverOptions, Schema};
-pub use sqlx;
+pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The name under which the table is known in `outbox_migrations`.
-pub const COMPONENT: &str = "inbox";
-
-/// The migrations, oldest first. [`PostgresInbox::migrate`] applies them.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
-const TABLES: &[&str] = &["outbox_inbox"];
+const COMPONENT: Component = Component {
+    name: "inbox",
+    tables: &["outbox_inbox"],
+    migrations: MIGRATIONS,
+};
 
 /// The events that one consumer has handled.
 ///
@@ -34,43 +34,54 @@ pub struct PostgresInbox {
 }
 
 impl PostgresInbox {
-    /// Makes the schema and the table if they are missing, and opens the inbox of `consumer`.
-    /// Consumers that share a schema have a name each. Safe from several processes at once.
+    /// Opens the inbox of `consumer` in a schema that was migrated before. Each consumer of a schema
+    /// has a different name.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the name of the consumer does not have 1 to
-    /// 1,024 bytes, a right is missing, a table of our name is not ours, or a newer program migrated
-    /// the schema;
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// if the server is older than PostgreSQL 13, or if `consumer` does not have 1 to 1,024 bytes.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
-    pub async fn migrate(
-        pool: PgPool,
+    pub async fn open(
+        config: impl Into<PostgresConfig>,
         consumer: impl Into<String>,
-        options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        let consumer = named(consumer)?;
-        let driver = Driver::new(pool, options);
-        driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
+        let (driver, consumer) = (Driver::new(config), named(consumer)?);
+        COMPONENT.open(&driver).await?;
         Ok(Self::on(driver, consumer))
     }
 
-    /// Opens the inbox of `consumer` in a schema that has the table of this version.
+    /// Creates the schema and the tables that are missing, and opens the inbox of `consumer`. Several
+    /// processes may call it at the same time.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it lacks it, or the name of the consumer does not
-    /// have 1 to 1,024 bytes;
-    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
-    pub async fn open(
-        pool: PgPool,
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program, or if a privilege is missing.
+    pub async fn migrate(
+        config: impl Into<PostgresConfig>,
         consumer: impl Into<String>,
-        options: DriverOptions,
     ) -> Result<Self, OutboxError> {
-        let consumer = named(consumer)?;
-        let driver = Driver::new(pool, options);
-        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        driver.require_version(COMPONENT, TABLES, newest).await?;
+        let (driver, consumer) = (Driver::new(config), named(consumer)?);
+        COMPONENT.migrate(&driver).await?;
         Ok(Self::on(driver, consumer))
+    }
+
+    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate), except a missing privilege.
+    pub async fn applied_migrations(
+        config: impl Into<PostgresConfig>,
+    ) -> Result<usize, OutboxError> {
+        COMPONENT.applied(&Driver::new(config)).await
+    }
+
+    /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.
+    #[must_use]
+    pub fn script(schema: &Schema) -> String {
+        COMPONENT.script(schema)
     }
 
     fn on(driver: Driver, consumer: String) -> Self {
@@ -113,12 +124,13 @@ impl PostgresInbox {
     /// # Errors
     ///
     /// As [`accept`](Self::accept).
-    pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<u64, OutboxError> {
+    pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
         let query = sqlx::query(self.driver.sql(include_str!("sql/clean_up.sql")))
             .bind(&self.consumer)
             .bind(interval(retention))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        self.driver.execute("clean_up", query).await
+        let forgotten = self.driver.execute("clean_up", query).await?;
+        Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))
     }
 }
 

@@ -4,12 +4,12 @@
 use outbox_conformance::{CrashPoint, at_each_point};
 use outbox_core::EventId;
 use outbox_inbox_postgres::sqlx::{Connection, Executor, PgPool, Row};
-use outbox_inbox_postgres::{DriverOptions, PostgresInbox, Schema};
+use outbox_inbox_postgres::{PostgresConfig, PostgresInbox, Schema};
 use std::time::Duration;
 use test_servers::postgres::Database;
 
 async fn inbox(pool: &PgPool) -> PostgresInbox {
-    let inbox = PostgresInbox::migrate(pool.clone(), "billing", DriverOptions::default()).await;
+    let inbox = PostgresInbox::migrate(pool.clone(), "billing").await;
     inbox.expect("migrated")
 }
 
@@ -90,8 +90,8 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     let (mut schemas, id) = (0.., EventId::new());
     at_each_point("migrate", async |point| {
         let schema = Schema::new(format!("inbox {}", schemas.next().unwrap_or(0)));
-        let options = DriverOptions::default().schema(schema.expect("a name"));
-        let migrate = || PostgresInbox::migrate(pool.clone(), "billing", options.clone());
+        let config = PostgresConfig::new(pool.clone()).schema(schema.expect("a name"));
+        let migrate = || PostgresInbox::migrate(config.clone(), "billing");
         let ended = point
             .reach(migrate())
             .await
@@ -101,9 +101,10 @@ async fn a_dropped_migration_or_opening_is_done_again() {
         ended.is_some()
     })
     .await;
-    let options = DriverOptions::default().schema(Schema::new("inbox 0").expect("a name"));
+    let schema = Schema::new("inbox 0").expect("a name");
+    let config = PostgresConfig::new(pool.clone()).schema(schema);
     at_each_point("open", async |point| {
-        let open = || PostgresInbox::open(pool.clone(), "billing", options.clone());
+        let open = || PostgresInbox::open(config.clone(), "billing");
         let ended = point
             .reach(open())
             .await

@@ -3,7 +3,7 @@
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_inbox_postgres::sqlx::{ConnectOptions, Executor, PgConnection};
-use outbox_inbox_postgres::{DriverOptions, PostgresInbox, Schema};
+use outbox_inbox_postgres::{PostgresConfig, PostgresInbox, Schema};
 use std::sync::Arc;
 use std::time::Duration;
 use test_servers::postgres::Database;
@@ -12,8 +12,8 @@ use tokio::sync::Barrier;
 
 async fn inbox(database: &Database, consumer: &str) -> PostgresInbox {
     let schema = Schema::new("My \"inbox\"").expect("a name");
-    let options = DriverOptions::default().schema(schema);
-    let inbox = PostgresInbox::migrate(database.pool(), consumer, options).await;
+    let config = PostgresConfig::new(database.pool()).schema(schema);
+    let inbox = PostgresInbox::migrate(config, consumer).await;
     inbox.expect("migrated")
 }
 
@@ -39,7 +39,7 @@ async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() 
     let database = Database::create().await;
     let long = "é".repeat(512);
     for name in ["", "a\0b", &*format!("{long}x")] {
-        let opened = PostgresInbox::migrate(database.pool(), name, DriverOptions::default()).await;
+        let opened = PostgresInbox::migrate(database.pool(), name).await;
         let error = opened.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(
@@ -138,7 +138,7 @@ async fn old_events_are_forgotten_by_the_limit_and_young_ones_are_not() {
 #[tokio::test]
 async fn a_schema_without_the_table_is_refused() {
     let database = Database::create().await;
-    let opened = PostgresInbox::open(database.pool(), "billing", DriverOptions::default()).await;
+    let opened = PostgresInbox::open(database.pool(), "billing").await;
     assert_eq!(opened.expect_err("no table").kind(), ErrorKind::Invalid);
 }
 
@@ -157,8 +157,8 @@ async fn through_pgbouncer_in_transaction_mode_an_event_is_handled_once() {
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .connect_lazy_with(connect.clone());
-        let options = DriverOptions::default().through_pgbouncer();
-        let inbox = PostgresInbox::migrate(pool, "all", options)
+        let config = PostgresConfig::new(pool).through_pgbouncer();
+        let inbox = PostgresInbox::migrate(config, "all")
             .await
             .expect("migrated");
         let ids = ids.clone();

@@ -8,53 +8,81 @@ use sqlx::{PgConnection, Postgres, SqlStr};
 
 const APPEND: &str = "append";
 
-/// Appends `events` to the outbox in `schema` inside the caller's transaction, all or none, in one
-/// statement.
+/// Appends `events` to the outbox in the schema `outbox`, inside the caller's transaction: all or none,
+/// in one statement. For another schema, or through PgBouncer, use an [`Appender`].
 ///
-/// They are published once the transaction commits, and never if it rolls back. Events of one
-/// ordering key are published in the order of the appends if their writers take turns, such as by
-/// a lock on the row that the key stands for. As any failed statement, a refused append ends the
-/// transaction; set a savepoint before it to go on.
+/// The events are published once the transaction commits, and never if it rolls back. Events of one
+/// ordering key are published in the order of the appends if their writers take turns, for example
+/// because each locks the row that the key stands for. Like any failed statement, a refused append
+/// ends the transaction; set a savepoint before it to continue.
 ///
 /// # Errors
 ///
-/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
-/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`] or a payload
-/// is larger than 1,000,000,000 bytes, [`Unavailable`](ErrorKind::Unavailable) if the server is lost.
+/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken.
+/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`], a payload
+/// is larger than 1,000,000,000 bytes, or the tables are missing.
+/// [`Unavailable`](ErrorKind::Unavailable) if the connection is lost.
 ///
 /// # Cancel safety
 ///
-/// If the future is dropped the caller's transaction must be rolled back.
-pub async fn append(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    events: &[Event],
-) -> Result<(), OutboxError> {
-    insert(connection, schema, events, true).await
+/// If the future is dropped, the caller must roll its transaction back.
+pub async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<(), OutboxError> {
+    let one = SqlStr::from_static(include_str!("sql/append_one.sql"));
+    let many = SqlStr::from_static(include_str!("sql/append.sql"));
+    insert(connection, (one, many), events, true).await
 }
 
-/// As [`append`], on a connection that goes through PgBouncer in transaction mode: it leaves no
-/// prepared statement behind. The caller's transaction must have begun, as two statements that
-/// are not in one may reach two servers.
-///
-/// # Errors
-///
-/// As [`append`].
-///
-/// # Cancel safety
-///
-/// As [`append`].
-pub async fn append_through_pgbouncer(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    events: &[Event],
-) -> Result<(), OutboxError> {
-    insert(connection, schema, events, false).await
+/// Appends events to a schema that is not `outbox`, or through PgBouncer.
+/// [`PostgresStore::appender`](crate::PostgresStore::appender) makes one with the schema of the store.
+#[derive(Clone, Debug)]
+pub struct Appender {
+    one: SqlStr,
+    many: SqlStr,
+    through_pgbouncer: bool,
+}
+
+impl Appender {
+    /// Appends to `schema`.
+    #[must_use]
+    pub fn new(schema: &Schema) -> Self {
+        Self {
+            one: schema.sql(include_str!("sql/append_one.sql")),
+            many: schema.sql(include_str!("sql/append.sql")),
+            through_pgbouncer: false,
+        }
+    }
+
+    /// The connections go through PgBouncer in transaction mode: no prepared statement stays on them.
+    /// Default: they do not.
+    #[must_use]
+    pub fn through_pgbouncer(mut self) -> Self {
+        self.through_pgbouncer = true;
+        self
+    }
+
+    /// Does what [`append`] does. Through PgBouncer the caller's transaction must have begun, because
+    /// two statements outside of a transaction may reach two servers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`append`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`append`].
+    pub async fn append(
+        &self,
+        connection: &mut PgConnection,
+        events: &[Event],
+    ) -> Result<(), OutboxError> {
+        let statements = (self.one.clone(), self.many.clone());
+        insert(connection, statements, events, !self.through_pgbouncer).await
+    }
 }
 
 async fn insert(
     connection: &mut PgConnection,
-    schema: &Schema,
+    (one, many): (SqlStr, SqlStr),
     events: &[Event],
     is_prepared: bool,
 ) -> Result<(), OutboxError> {
@@ -67,9 +95,9 @@ async fn insert(
         .map(|event| headers_to_json(&event.headers))
         .collect::<Result<_, _>>()?;
     let query = if let [event] = events {
-        one(schema, event, headers.into_iter().flatten().next())
+        insert_one(one, event, headers.into_iter().flatten().next())
     } else {
-        many(schema, events, headers)
+        insert_many(many, events, headers)
     };
     query
         .persistent(is_prepared)
@@ -79,12 +107,12 @@ async fn insert(
         .map_err(postgres_error(APPEND))
 }
 
-fn one<'e>(
-    schema: &Schema,
-    event: &'e Event,
+fn insert_one(
+    statement: SqlStr,
+    event: &Event,
     headers: Option<String>,
-) -> Query<'e, Postgres, PgArguments> {
-    sqlx::query(in_schema(schema, include_str!("sql/append_one.sql")))
+) -> Query<'_, Postgres, PgArguments> {
+    sqlx::query(statement)
         .bind(PgUuid(*event.id.as_uuid()))
         .bind(event.event_type.as_str())
         .bind(&event.payload[..])
@@ -96,12 +124,12 @@ fn one<'e>(
         .bind(event.available_at.map(PgTime))
 }
 
-fn many<'e>(
-    schema: &Schema,
-    events: &'e [Event],
+fn insert_many(
+    statement: SqlStr,
+    events: &[Event],
     headers: Vec<Option<String>>,
-) -> Query<'e, Postgres, PgArguments> {
-    sqlx::query(in_schema(schema, include_str!("sql/append.sql")))
+) -> Query<'_, Postgres, PgArguments> {
+    sqlx::query(statement)
         .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
         .bind(each(events, |event| event.event_type.as_str()))
         .bind(each(events, |event| &event.payload[..]))
@@ -111,14 +139,6 @@ fn many<'e>(
         .bind(each(events, |event| event.idempotency_token.as_deref()))
         .bind(each(events, |event| PgTime(event.created_at)))
         .bind(each(events, |event| event.available_at.map(PgTime)))
-}
-
-fn in_schema(schema: &Schema, text: &'static str) -> SqlStr {
-    if *schema == Schema::default() {
-        SqlStr::from_static(text)
-    } else {
-        schema.sql(text)
-    }
 }
 
 fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {

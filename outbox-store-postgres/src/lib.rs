@@ -27,15 +27,13 @@ mod status;
 mod storage;
 mod wake;
 
-pub use append::{append, append_through_pgbouncer};
-pub use outbox_driver_postgres::{DriverOptions, Schema};
-pub use sqlx;
+pub use append::{Appender, append};
+pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
 use memory::Memory;
 use outbox_core::OutboxError;
-use outbox_driver_postgres::Driver;
+use outbox_driver_postgres::{Component, Driver};
 use sql::Statements;
-use sqlx::PgPool;
 use std::sync::Arc;
 use std::time::Duration;
 use wake::Bell;
@@ -44,26 +42,27 @@ use wake::Bell;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The name under which the tables are known in `outbox_migrations`.
-const COMPONENT: &str = "store";
-
-/// The migrations, oldest first. [`PostgresStore::migrate`] applies them.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
-const TABLES: &[&str] = &[
-    "outbox_events",
-    "outbox_log",
-    "outbox_tokens",
-    "outbox_lanes",
-    "outbox_marks",
-    "outbox_unread",
-    "outbox_origin",
-    "outbox_home",
-    "outbox_retries",
-    "outbox_dead_letters",
-    "outbox_alarm",
-    "outbox_rings",
-];
+const COMPONENT: Component = Component {
+    name: "store",
+    tables: &[
+        "outbox_events",
+        "outbox_log",
+        "outbox_tokens",
+        "outbox_lanes",
+        "outbox_marks",
+        "outbox_unread",
+        "outbox_origin",
+        "outbox_home",
+        "outbox_retries",
+        "outbox_dead_letters",
+        "outbox_alarm",
+        "outbox_rings",
+    ],
+    migrations: MIGRATIONS,
+};
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.
 ///
@@ -80,70 +79,77 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Makes the schema and the tables that are missing, and opens them. Safe from several
-    /// processes at once.
+    /// Opens the store in a schema that was migrated before.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the server is older than PostgreSQL 13, a
-    /// right is missing, a table of our name is not ours, or a newer program migrated the schema;
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// or if the server is older than PostgreSQL 13.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
-    pub async fn migrate(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
-        let driver = Driver::new(pool, options);
-        driver.migrate(COMPONENT, TABLES, MIGRATIONS).await?;
+    pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
+        let driver = Driver::new(config);
+        COMPONENT.open(&driver).await?;
         Self::start(driver).await
     }
 
-    /// Opens a schema that has the tables of this version.
+    /// Creates the schema and the tables that are missing, and opens the store. Several processes may
+    /// call it at the same time.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it lacks them, or the server is older than
-    /// PostgreSQL 13; [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
-    pub async fn open(pool: PgPool, options: DriverOptions) -> Result<Self, OutboxError> {
-        let driver = Driver::new(pool, options);
-        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        driver.require_version(COMPONENT, TABLES, newest).await?;
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program, or if a privilege is missing.
+    pub async fn migrate(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
+        let driver = Driver::new(config);
+        COMPONENT.migrate(&driver).await?;
         Self::start(driver).await
     }
 
-    /// How many of [`MIGRATIONS`] the schema has. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`migrate`](Self::migrate), which fails after this only for want of a right.
+    /// Those of [`migrate`](Self::migrate), except a missing privilege.
     pub async fn applied_migrations(
-        pool: PgPool,
-        options: DriverOptions,
+        config: impl Into<PostgresConfig>,
     ) -> Result<usize, OutboxError> {
-        Driver::new(pool, options)
-            .applied_migrations(COMPONENT, TABLES, MIGRATIONS)
-            .await
+        COMPONENT.applied(&Driver::new(config)).await
     }
 
-    /// What [`migrate`](Self::migrate) does in an empty `schema`, as a script for psql.
+    /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.
     #[must_use]
     pub fn script(schema: &Schema) -> String {
-        schema.script(COMPONENT, MIGRATIONS)
+        COMPONENT.script(schema)
+    }
+
+    /// Appends events to this store's schema inside a transaction of the application.
+    #[must_use]
+    pub fn appender(&self) -> Appender {
+        let appender = Appender::new(self.driver.schema());
+        if self.driver.is_through_pgbouncer() {
+            appender.through_pgbouncer()
+        } else {
+            appender
+        }
     }
 
     /// How long an idempotency token stays taken. Default: 7 days.
     #[must_use]
-    pub fn with_token_retention(mut self, retention: Duration) -> Self {
+    pub fn token_retention(mut self, retention: Duration) -> Self {
         self.token_retention = retention;
         self
     }
 
-    /// Lets an event that is quarantined through this handle hold its key: the successors wait
-    /// until the dead letter is replayed before them, or purged. Default: they go on.
+    /// A dead letter that is made through this handle blocks its ordering key: later events of the key
+    /// wait until the dead letter is replayed or purged. Default: they are published.
     #[must_use]
-    pub fn holding_keys(mut self) -> Self {
+    pub fn block_key_on_dead_letter(mut self) -> Self {
         self.holds_keys = true;
         self
     }
 
     /// Looks for new events every few milliseconds instead of listening for them. Default: a
-    /// connection of its own listens, unless [`DriverOptions::through_pgbouncer`] is set.
+    /// connection of its own listens, unless [`PostgresConfig::through_pgbouncer`] is set.
     #[must_use]
     pub fn without_listening(mut self) -> Self {
         self.bell = Arc::new(Bell::silent());

@@ -7,8 +7,8 @@ use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     ClaimLimit, DeadLetterFilter, DeadLetters, ErrorKind, Event, OutboxStorage, Outcome,
 };
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, Executor, PgConnection};
-use outbox_store_postgres::{PostgresStore, append};
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
 
@@ -254,7 +254,7 @@ async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published()
             .expect(value);
         keyed.push(values);
     }
-    let store = own.open().await.holding_keys();
+    let store = own.open().await.block_key_on_dead_letter();
     let (delay, error) = (Duration::from_secs(60), "refused".into());
     let retry = Outcome::Retry { delay, error };
     settle_all(&store, &retry).await;
@@ -360,7 +360,7 @@ async fn an_append_refuses_what_the_log_refuses() {
         (event().ordering_key("x".repeat(8193)), "ordering key"),
         (event().content_type(""), "content type"),
     ] {
-        let appended = append(&mut connection, own.schema(), &[event]).await;
+        let appended = own.appender().append(&mut connection, &[event]).await;
         let error = appended.expect_err(named);
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains(named), "{}", error.to_string());

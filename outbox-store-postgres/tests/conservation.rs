@@ -144,7 +144,11 @@ async fn each_event_ends_in_one_place(hold: bool) {
     let own = Own::in_schema("outbox");
     let open = async || {
         let store = own.open().await;
-        if hold { store.holding_keys() } else { store }
+        if hold {
+            store.block_key_on_dead_letter()
+        } else {
+            store
+        }
     };
     for round in 0..ROUNDS {
         let events: Vec<Event> = (0..EVENTS)

@@ -4,7 +4,7 @@
 use outbox_conformance::{CrashPoint, at_each_point};
 use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage, Outcome, Settlement};
 use outbox_store_postgres::sqlx::{Connection, PgPool};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{Appender, PostgresConfig, PostgresStore, Schema};
 use std::time::Duration;
 use test_servers::postgres::Database;
 
@@ -21,7 +21,8 @@ async fn append_at(
 ) -> bool {
     let mut connection = pool.acquire().await.expect("a connection");
     let mut transaction = connection.begin().await.expect("begun");
-    let appending = append(&mut transaction, schema, events);
+    let appender = Appender::new(schema);
+    let appending = appender.append(&mut transaction, events);
     let appended = match point {
         Some(point) => point.reach(appending).await,
         None => Some(appending.await),
@@ -68,7 +69,7 @@ fn events(count: usize) -> Vec<Event> {
 async fn a_dropped_append_leaves_nothing_and_can_be_made_again() {
     let database = Database::create().await;
     let (pool, schema) = (database.pool_of(1), Schema::default());
-    let store = PostgresStore::migrate(pool.clone(), DriverOptions::default()).await;
+    let store = PostgresStore::migrate(pool.clone()).await;
     let store = store.expect("migrated");
     for count in [1, 3] {
         at_each_point(&format!("append of {count}"), async |point| {
@@ -91,9 +92,9 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let mut schemas = 0..;
-    let options = |number| {
+    let config = |number| {
         let schema = Schema::new(format!("outbox {number}"));
-        DriverOptions::default().schema(schema.expect("a name"))
+        PostgresConfig::new(pool.clone()).schema(schema.expect("a name"))
     };
     let works = async |store: PostgresStore, number: i32| {
         let schema = Schema::new(format!("outbox {number}")).expect("a name");
@@ -103,14 +104,14 @@ async fn a_dropped_migration_or_opening_is_done_again() {
     };
     at_each_point("migrate", async |point| {
         let number = schemas.next().unwrap_or(0);
-        let migrate = || PostgresStore::migrate(pool.clone(), options(number));
+        let migrate = || PostgresStore::migrate(config(number));
         let ended = point.reach(migrate()).await.map(Result::unwrap);
         works(migrate().await.expect("migrated again"), number).await;
         ended.is_some()
     })
     .await;
     at_each_point("open", async |point| {
-        let open = || PostgresStore::open(pool.clone(), options(0));
+        let open = || PostgresStore::open(config(0));
         let ended = point.reach(open()).await.map(Result::unwrap);
         works(open().await.expect("opened again"), 0).await;
         ended.is_some()

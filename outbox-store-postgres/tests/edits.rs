@@ -84,7 +84,7 @@ async fn a_table_that_is_emptied_in_flight_stops_nothing() {
         own.execute(&edit).await;
         match store.settle(in_flight.token, &outcomes(&in_flight)).await {
             Ok(()) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}"),
         }
         let later = keyed(9);
         own.append(&later).await;
@@ -127,7 +127,7 @@ async fn a_settlement_leaves_events_alone_that_got_the_places_of_its_own() {
 #[tokio::test]
 async fn a_key_continues_when_what_it_waits_for_is_deleted_by_hand() {
     let own = Own::in_schema("outbox");
-    let store = own.open().await.holding_keys();
+    let store = own.open().await.block_key_on_dead_letter();
     let delay = LEASE * 100;
     let retry = Outcome::Retry {
         delay,

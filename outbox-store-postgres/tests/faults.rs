@@ -116,10 +116,8 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
     let own = Own::in_schema("outbox");
     let events: Vec<Event> = (0..3).map(|_| Event::new("fault", "x")).collect();
     own.append(&events).await;
-    let options = own
-        .driver_options()
-        .call_timeout(Duration::from_millis(500));
-    let store = own.open_wired(options).await;
+    let config = own.wired_config().call_timeout(Duration::from_millis(500));
+    let store = PostgresStore::open(config).await.expect("opened");
     let first = claim(&store, 1).await;
     let published = each(&first, &Outcome::Published);
     let (all, now) = (DeadLetterFilter::all(), SystemTime::UNIX_EPOCH);
@@ -225,7 +223,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
             }
             Err(error) => {
                 lost += 1;
-                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error);
+                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
                 assert_eq!(again, ids(&held));
             }
         }

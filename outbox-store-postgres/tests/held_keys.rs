@@ -29,7 +29,7 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
 async fn an_event_that_begins_to_wait_while_its_dead_letter_is_purged_goes_on() {
     let own = Own::in_schema("outbox");
     own.execute(GATE).await;
-    let store = own.open().await.holding_keys();
+    let store = own.open().await.block_key_on_dead_letter();
     let [dead, successor] = [0, 1].map(|_| Event::new("held", "").ordering_key("k"));
     own.append(&[dead]).await;
     let claim = store

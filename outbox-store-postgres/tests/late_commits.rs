@@ -3,8 +3,8 @@
 mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
-use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::load::{Recorder, Workers, assert_same, committed, prepare, start_writers};
@@ -18,7 +18,8 @@ async fn never_ending(own: &Own) -> PgConnection {
     let mut connection = own.connect().await;
     connection.execute("BEGIN").await.expect("begun");
     let event = Event::new("late", "0").ordering_key("never");
-    append(&mut connection, own.schema(), &[event])
+    own.appender()
+        .append(&mut connection, &[event])
         .await
         .expect("appended");
     connection
@@ -78,7 +79,8 @@ async fn a_row_that_commits_after_a_later_one_of_an_older_transaction_is_found()
                 .expect("begun");
         }
         for (connection, payload) in [(&mut younger, "first"), (&mut older, "second")] {
-            append(connection, own.schema(), &[event(payload)])
+            own.appender()
+                .append(connection, &[event(payload)])
                 .await
                 .expect("appended");
         }
@@ -100,7 +102,8 @@ async fn a_transaction_that_commits_long_after_its_rows_is_found_in_each_of_its_
     for round in 0..6 {
         let mut late = own.connect().await;
         late.execute("BEGIN").await.expect("begun");
-        append(&mut late, own.schema(), &events(LATE))
+        own.appender()
+            .append(&mut late, &events(LATE))
             .await
             .expect("appended");
         for _ in 0..5 {

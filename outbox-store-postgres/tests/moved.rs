@@ -7,7 +7,7 @@ use outbox_conformance::store::StoreFixture;
 use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
@@ -90,7 +90,7 @@ impl Cluster {
 
     async fn append(&self, events: &[Event]) {
         let mut connection = self.connect().await;
-        let appended = append(&mut connection, &Schema::default(), events).await;
+        let appended = append(&mut connection, events).await;
         appended.expect("appended");
     }
 
@@ -133,7 +133,7 @@ async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &
     let [old, new] = clusters;
     let wire = Wire::to(("127.0.0.1", old.port())).expect("a wire");
     let pool = old.pool_over(&wire);
-    let migrated = PostgresStore::migrate(pool, DriverOptions::default()).await;
+    let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
     let before = events("before", 200);
     old.append(&before).await;
@@ -178,7 +178,7 @@ async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_
     let primary = Cluster::start();
     let wire = Wire::to(("127.0.0.1", primary.port())).expect("a wire");
     let pool = primary.pool_over(&wire);
-    let migrated = PostgresStore::migrate(pool, DriverOptions::default()).await;
+    let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
     let before = events("before", NEW);
     primary.append(&before).await;
@@ -276,17 +276,16 @@ async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_miss
          END $$",
     )
     .await;
-    let options = DriverOptions::default;
-    let opened = PostgresStore::open(own.pool(), options()).await;
+    let opened = PostgresStore::open(own.pool()).await;
     let error = opened.expect_err("not migrated");
     assert!(
         error.to_string().contains("outbox migrate"),
         "{}",
         error.to_string()
     );
-    let migrated = PostgresStore::migrate(own.pool(), options()).await;
+    let migrated = PostgresStore::migrate(own.pool()).await;
     let store = migrated.expect("repaired");
-    let applied = PostgresStore::applied_migrations(own.pool(), options()).await;
+    let applied = PostgresStore::applied_migrations(own.pool()).await;
     assert_eq!(applied.expect("asked"), 1);
     let after = events("after", NEW);
     own.append(&after).await;
@@ -294,8 +293,8 @@ async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_miss
 
     own.execute("DROP TABLE outbox.outbox_tokens").await;
     for opened in [
-        PostgresStore::open(own.pool(), options()).await,
-        PostgresStore::migrate(own.pool(), options()).await,
+        PostgresStore::open(own.pool()).await,
+        PostgresStore::migrate(own.pool()).await,
     ] {
         let error = opened.expect_err("a table is missing");
         assert_eq!(error.kind(), ErrorKind::Invalid);

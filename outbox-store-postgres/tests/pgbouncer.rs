@@ -8,9 +8,7 @@ use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{
     self, AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool, Row,
 };
-use outbox_store_postgres::{
-    DriverOptions, PostgresStore, Schema, append, append_through_pgbouncer,
-};
+use outbox_store_postgres::{Appender, PostgresConfig, PostgresStore, Schema, append};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,8 +46,8 @@ impl Bounced {
     }
 
     async fn open(&self) -> PostgresStore {
-        let options = DriverOptions::default().through_pgbouncer();
-        let opened = PostgresStore::migrate(self.pool(), options).await;
+        let config = PostgresConfig::new(self.pool()).through_pgbouncer();
+        let opened = PostgresStore::migrate(config).await;
         opened.expect("opened")
     }
 
@@ -66,7 +64,10 @@ async fn produce(mut connection: sqlx::PgConnection, producer: usize) -> Vec<Eve
         let event = |_| Event::new("bounced", n.to_string()).ordering_key(producer.to_string());
         let events: Vec<Event> = (0..=n % 3).map(event).collect();
         connection.execute("BEGIN").await.expect("begun");
-        let appended = append_through_pgbouncer(&mut connection, &Schema::default(), &events).await;
+        let appended = Appender::new(&Schema::default())
+            .through_pgbouncer()
+            .append(&mut connection, &events)
+            .await;
         appended.expect("appended");
         connection.execute("COMMIT").await.expect("committed");
         written.extend(events.iter().map(|event| event.id));
@@ -164,7 +165,10 @@ async fn an_operator_works_through_it() {
         .collect();
     let mut connection = bounced.connect().await;
     connection.execute("BEGIN").await.expect("begun");
-    let appended = append_through_pgbouncer(&mut connection, &Schema::default(), &events).await;
+    let appended = Appender::new(&Schema::default())
+        .through_pgbouncer()
+        .append(&mut connection, &events)
+        .await;
     appended.expect("appended");
     connection.execute("COMMIT").await.expect("committed");
     let claim = store
@@ -208,7 +212,7 @@ async fn names_that_another_client_left_behind_pass() {
         match store.replay(&all, 1).await {
             Ok(_) => {}
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
                 failed += 1;
             }
         }
@@ -226,7 +230,7 @@ async fn without_the_option_the_error_names_it() {
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .connect_lazy_with(options);
-        let opened = PostgresStore::open(pool, DriverOptions::default()).await;
+        let opened = PostgresStore::open(pool).await;
         let invalid = |error: &OutboxError| error.kind() == ErrorKind::Invalid;
         error = error.or(opened.err().filter(invalid));
     }
@@ -240,7 +244,7 @@ async fn without_the_option_the_error_names_it() {
     let event = [Event::new("bounced", "")];
     let mut refused = false;
     for _ in 0..20 {
-        let appended = append(&mut connection, &Schema::default(), &event).await;
+        let appended = append(&mut connection, &event).await;
         refused |= appended.is_err();
     }
     assert!(refused);

@@ -3,8 +3,8 @@
 mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx;
-use outbox_store_postgres::{DriverOptions, PostgresStore};
 use std::time::Duration;
 use support::{Own, each};
 
@@ -21,7 +21,7 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
     }
     own.execute("VACUUM ANALYZE outbox.outbox_events").await;
     let pool = own.pool();
-    let opened = PostgresStore::open(pool.clone(), DriverOptions::default()).await;
+    let opened = PostgresStore::open(pool.clone()).await;
     let store = opened.expect("opened");
     let mut published = 0;
     loop {

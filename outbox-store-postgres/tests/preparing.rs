@@ -3,8 +3,8 @@
 mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
@@ -101,7 +101,7 @@ async fn a_producer_prepares_its_transaction_while_a_worker_sleeps() {
     // With a statement that is prepared in the other sense.
     run(&mut producer, "BEGIN").await;
     let event = [Event::new("prepared", "")];
-    let appended = append(&mut producer, own.schema(), &event).await;
+    let appended = own.appender().append(&mut producer, &event).await;
     appended.expect("appended");
     let query = sqlx::query("PREPARE TRANSACTION 'eight'");
     query.execute(&mut producer).await.expect("prepared");

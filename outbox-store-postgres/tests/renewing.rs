@@ -3,8 +3,8 @@
 mod support;
 
 use outbox_core::{Claim, ClaimLimit, Event, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -102,7 +102,7 @@ async fn a_log_that_an_open_transaction_wrote_to_holds_producers_up_for_a_moment
     let (mut writer, mut operator) = (own.connect().await, own.connect().await);
     writer.execute("BEGIN").await.expect("begun");
     let event = [Event::new("renewed", "")];
-    let appended = append(&mut writer, own.schema(), &event).await;
+    let appended = own.appender().append(&mut writer, &event).await;
     appended.expect("appended");
     let refused = operator.fetch_one(EVENTS).await.expect_err("refused");
     let code = refused.as_database_error().expect("the server's").code();

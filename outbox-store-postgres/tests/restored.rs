@@ -7,8 +7,8 @@ use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId, OutboxStorage,
     Outcome,
 };
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::Executor;
-use outbox_store_postgres::{DriverOptions, PostgresStore, append};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
@@ -129,7 +129,8 @@ async fn append_in_savepoint(own: &Own, event: &Event) {
         .execute("BEGIN; SELECT pg_current_xact_id(); SAVEPOINT inner_one")
         .await
         .expect("begun");
-    append(&mut connection, own.schema(), std::slice::from_ref(event))
+    own.appender()
+        .append(&mut connection, std::slice::from_ref(event))
         .await
         .expect("appended");
     connection.execute("COMMIT").await.expect("committed");
@@ -215,7 +216,7 @@ async fn a_sequence_that_gives_numbers_ahead_is_refused() {
     let own = Own::in_schema("outbox");
     own.execute("ALTER SEQUENCE outbox.outbox_events_seq_seq CACHE 20")
         .await;
-    let opened = PostgresStore::open(own.pool(), DriverOptions::default()).await;
+    let opened = PostgresStore::open(own.pool()).await;
     let error = opened.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let text = error.to_string();

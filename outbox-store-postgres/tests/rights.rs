@@ -9,7 +9,7 @@ use outbox_core::{
 };
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
-use outbox_store_postgres::{DriverOptions, PostgresStore, append};
+use outbox_store_postgres::{PostgresStore, append};
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
 
@@ -112,11 +112,7 @@ async fn a_producer_appends_and_does_nothing_else() {
     let event = Event::new("right", "")
         .ordering_key("k")
         .idempotency_token("once");
-    let append_one = append(
-        &mut producer,
-        cast.own.schema(),
-        std::slice::from_ref(&event),
-    );
+    let append_one = append(&mut producer, std::slice::from_ref(&event));
     append_one.await.expect("appended");
     let insert = "INSERT INTO outbox.outbox_events (event_type, payload, idempotency_token)
                   VALUES ('right', '', 'twice')";
@@ -180,7 +176,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
                      SELECT setval('outbox.outbox_events_seq_seq', 1)";
         cast.own.execute(other).await;
     }
-    let outbox = PostgresStore::open(cast.pool(), DriverOptions::default()).await?;
+    let outbox = PostgresStore::open(cast.pool()).await?;
     let events: Vec<Event> = ["published", "retried", "dead", "found", "lost"]
         .iter()
         .map(|name| Event::new(*name, "").idempotency_token(format!("{name} {foreign}")))
@@ -259,9 +255,9 @@ async fn a_relay_needs_each_of_its_rights_and_no_other() {
         let revoke = format!("REVOKE {right} ON {table} FROM {}", cast.relay);
         cast.own.execute(&revoke).await;
         let error = do_everything(&cast, true).await.expect_err(&revoke);
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{revoke}: {}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{revoke}: {error}");
         let name = table.trim_start_matches("outbox.");
-        assert!(error.to_string().contains(name), "{revoke}: {}", error);
+        assert!(error.to_string().contains(name), "{revoke}: {error}");
         let grant = format!("GRANT {right} ON {table} TO {}", cast.relay);
         cast.own.execute(&grant).await;
         cast.own.execute(TIDY).await;

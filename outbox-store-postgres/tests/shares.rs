@@ -4,8 +4,8 @@ mod support;
 
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{Claim, ClaimLimit, Event, EventId, OutboxStorage, Outcome};
-use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::{self, Row};
+use outbox_store_postgres::{PostgresConfig, PostgresStore};
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
@@ -109,7 +109,8 @@ async fn a_late_commit_behind_a_run_comes_before_later_events_of_its_key() {
     sqlx::Executor::execute(&mut late, "BEGIN")
         .await
         .expect("begun");
-    outbox_store_postgres::append(&mut late, own.schema(), &others[..1])
+    own.appender()
+        .append(&mut late, &others[..1])
         .await
         .expect("appended");
     own.append(&run(5000)).await;
@@ -179,8 +180,8 @@ async fn payloads_that_nobody_gets_are_not_read() {
     let event = |_| Event::new("shares", vec![b'x'; 100_000]);
     own.append(&(0..60).map(event).collect::<Vec<_>>()).await;
     let pool = own.pool();
-    let options = own.driver_options();
-    let opened = PostgresStore::open(pool.clone(), options).await;
+    let config = PostgresConfig::new(pool.clone()).schema(own.schema().clone());
+    let opened = PostgresStore::open(config).await;
     let store = opened.expect("opened");
     let limit = ClaimLimit::events(50).bytes(250_000);
     let claim = store.claim(limit, LEASE).await.expect("claimed");

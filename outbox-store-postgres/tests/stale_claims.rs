@@ -9,9 +9,9 @@ use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     Claim, ClaimLimit, DlqEntry, ErrorKind, Event, EventId, OutboxError, OutboxStorage, Outcome,
 };
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, Connection, Executor, PgConnection, PgPool, Row};
-use outbox_store_postgres::{DriverOptions, PostgresStore};
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 use support::{Own, each};
@@ -69,7 +69,7 @@ impl Stage {
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .connect_lazy_with(options);
-        let slow = PostgresStore::open(pool.clone(), DriverOptions::default()).await;
+        let slow = PostgresStore::open(pool.clone()).await;
         Self {
             pool,
             slow: slow.expect("opened"),

@@ -3,9 +3,9 @@
 mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
+use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::postgres::PgListener;
 use outbox_store_postgres::sqlx::{Executor, PgConnection, Row};
-use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Own, each};
@@ -94,7 +94,7 @@ async fn a_commit_wakes_a_worker_that_sleeps_also_after_its_connection_was_cut()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_listens_and_went_silent_is_noticed() {
     let own = Own::in_schema("outbox");
-    let store = Arc::new(own.open_wired(own.driver_options()).await);
+    let store = Arc::new(own.open_wired().await);
     let mut connection = own.connect().await;
     let sleeper = Arc::clone(&store);
     // A connection of the pool may be silent too: that is an error, after which a worker waits again.
@@ -119,7 +119,7 @@ async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
     let mut producer = own.connect().await;
     producer.execute("BEGIN").await.expect("begun");
     let event = [Event::new("woken", "")];
-    let appended = append(&mut producer, own.schema(), &event).await;
+    let appended = own.appender().append(&mut producer, &event).await;
     appended.expect("appended");
     let sleeper = sleep(&store);
     asleep(&mut connection).await;
@@ -252,7 +252,7 @@ async fn idle(store: &PostgresStore, passes: usize) {
 async fn an_idle_pass_costs_one_statement() {
     const PASSES: usize = 100;
     let own = Own::in_schema("outbox").on_one_connection();
-    let store = own.open_wired(own.driver_options()).await;
+    let store = own.open_wired().await;
     let mut connection = own.connect().await;
     while !alarm_is_set(&mut connection).await {
         idle(&store, 1).await;

@@ -32,7 +32,7 @@ fn ids(claim: &Claim) -> Vec<EventId> {
 #[track_caller]
 fn unavailable<T>(result: Result<T, OutboxError>) {
     let error = result.err().expect("refused");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 async fn impatient(path: &Path) -> SqliteStore {

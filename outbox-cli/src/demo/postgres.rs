@@ -8,7 +8,7 @@ use outbox_core::Event;
 use outbox_driver_postgres::Schema;
 use outbox_driver_postgres::sqlx::postgres::PgDatabaseError;
 use outbox_driver_postgres::sqlx::{self, AssertSqlSafe, Executor, PgConnection};
-use outbox_store_postgres::append;
+use outbox_store_postgres::Appender;
 
 /// The demo's schema, unless the URL names another.
 const SCHEMA: &str = "outbox_demo";
@@ -131,7 +131,9 @@ impl Shop for PostgresShop {
             .bind(order.total)
             .execute(&mut *connection)
             .await?;
-        append(connection, &self.schema, events).await?;
+        Appender::new(&self.schema)
+            .append(connection, events)
+            .await?;
         connection
             .execute(match end {
                 End::Commit => "COMMIT",

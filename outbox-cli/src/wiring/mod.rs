@@ -42,15 +42,14 @@ pub(crate) async fn open_store(url: &str, hold_keys: bool) -> Result<Store, Fail
             }))
         }
         Place::Postgres(database) => {
-            let pool = database.pool().await?;
-            let store = PostgresStore::open(pool, database.options()).await?;
+            let store = PostgresStore::open(database.config().await?).await?;
             let store = if database.listens() {
                 store
             } else {
                 store.without_listening()
             };
             Ok(Store::new(if hold_keys {
-                store.holding_keys()
+                store.block_key_on_dead_letter()
             } else {
                 store
             }))
@@ -82,8 +81,7 @@ async fn open_tables(place: Place) -> Result<Arc<dyn DlqHeap>, Failure> {
             Arc::new(heap)
         }
         Place::Postgres(database) => {
-            let pool = database.pool().await?;
-            Arc::new(PostgresDlqHeap::open_with(pool, database.options()).await?)
+            Arc::new(PostgresDlqHeap::open(database.config().await?).await?)
         }
     })
 }
@@ -95,8 +93,7 @@ pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
     match STORE.place(&urls.store)? {
         Place::Sqlite(path) => OpenFile::Store(SqliteStore::migrate(path).await?).register(),
         Place::Postgres(database) => {
-            let pool = database.pool().await?;
-            drop(PostgresStore::migrate(pool, database.options()).await?);
+            drop(PostgresStore::migrate(database.config().await?).await?);
         }
     }
     match heap_place(&urls.heap)? {
@@ -104,8 +101,7 @@ pub(crate) async fn migrate(urls: &Urls) -> Result<(), Failure> {
             OpenFile::Heap(SqliteDlqHeap::migrate(path).await?).register();
         }
         HeapPlace::Tables(Place::Postgres(database)) => {
-            let pool = database.pool().await?;
-            drop(PostgresDlqHeap::migrate_with(pool, database.options()).await?);
+            drop(PostgresDlqHeap::migrate(database.config().await?).await?);
         }
         // It has no tables, and answered above.
         HeapPlace::Redis(_) => {}
@@ -132,8 +128,7 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
             known: outbox_store_sqlite::MIGRATIONS.len(),
         },
         Place::Postgres(database) => {
-            let pool = database.pool().await?;
-            let applied = PostgresStore::applied_migrations(pool, database.options()).await?;
+            let applied = PostgresStore::applied_migrations(database.config().await?).await?;
             Component {
                 role: STORE.name(),
                 package: "outbox-store-postgres",
@@ -150,8 +145,7 @@ pub(crate) async fn components(urls: &Urls) -> Result<[Component; 2], Failure> {
             known: outbox_dlq_sqlite::MIGRATIONS.len(),
         },
         HeapPlace::Tables(Place::Postgres(database)) => {
-            let pool = database.pool().await?;
-            let applied = PostgresDlqHeap::applied_migrations(pool, database.options()).await?;
+            let applied = PostgresDlqHeap::applied_migrations(database.config().await?).await?;
             Component {
                 role: HEAP.name(),
                 package: "outbox-dlq-postgres",

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use outbox_core::ErrorKind;
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{self, ConnectOptions, Connection, PgConnection, PgPool};
-use outbox_driver_postgres::{DriverOptions, Schema, postgres_error};
+use outbox_driver_postgres::{PostgresConfig, Schema, postgres_error};
 use std::time::Duration;
 use tokio::time::timeout;
 use url::Url;
@@ -122,19 +122,19 @@ impl Database {
         self.listens
     }
 
-    /// The options of the adapters.
-    pub(super) fn options(&self) -> DriverOptions {
-        let options = DriverOptions::default().schema(self.schema.clone());
-        if self.through_pgbouncer {
-            options.through_pgbouncer()
+    /// What the adapters are opened with.
+    pub(super) async fn config(&self) -> Result<PostgresConfig, Failure> {
+        let config = PostgresConfig::new(self.pool().await?).schema(self.schema.clone());
+        Ok(if self.through_pgbouncer {
+            config.through_pgbouncer()
         } else {
-            options
-        }
+            config
+        })
     }
 
     /// A small pool. The server is asked first, as a pool that cannot connect tries again until
     /// its time is over, and does not say why.
-    pub(super) async fn pool(&self) -> Result<PgPool, Failure> {
+    async fn pool(&self) -> Result<PgPool, Failure> {
         drop(self.connect().await?.close().await);
         Ok(PgPoolOptions::new()
             .max_connections(CONNECTIONS)

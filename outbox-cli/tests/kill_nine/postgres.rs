@@ -1,7 +1,7 @@
 use crate::{Fleet, assert_empty, kill, migrate, runtime};
 use outbox_core::{Event, OutboxStorage};
 use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{PostgresStore, append};
 use tempfile::TempDir;
 use test_servers::postgres::Database;
 
@@ -26,18 +26,14 @@ fn killed(fleet: Fleet) {
     let append = move |events: &[Event], commit: bool| {
         producer.block_on(async {
             connection.execute("BEGIN").await.expect("begun");
-            append(&mut connection, &Schema::default(), events)
-                .await
-                .expect("appended");
+            append(&mut connection, events).await.expect("appended");
             let end = if commit { "COMMIT" } else { "ROLLBACK" };
             connection.execute(end).await.expect("ended");
         });
     };
     kill(&folder, &url, fleet, 20, Box::new(append));
     runtime().block_on(async {
-        let store = PostgresStore::open(database.pool(), DriverOptions::default())
-            .await
-            .expect("opened");
+        let store = PostgresStore::open(database.pool()).await.expect("opened");
         assert_empty(&store.backlog().await.expect("a backlog"));
     });
 }

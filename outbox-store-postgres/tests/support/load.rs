@@ -3,7 +3,6 @@
 use super::Own;
 use async_trait::async_trait;
 use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport};
-use outbox_store_postgres::append;
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
@@ -170,7 +169,7 @@ async fn write(
                 .await?;
             let number: i64 = row.get(0);
             let event = Event::new("load", number.to_string()).ordering_key(format!("key {key}"));
-            append(connection, own.schema(), &[event]).await?;
+            own.appender().append(connection, &[event]).await?;
             tokio::time::sleep(Duration::from_millis(random(seed) % 4)).await;
         }
         let end = if random(seed).is_multiple_of(10) {

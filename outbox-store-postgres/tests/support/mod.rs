@@ -16,7 +16,7 @@ use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
 use outbox_store_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
 };
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{Appender, PostgresConfig, PostgresStore, Schema};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -44,11 +44,10 @@ impl Own {
     /// On the server at `url`.
     pub(crate) fn on(url: &str, name: &str) -> Self {
         let own = Self::empty_on(url, name);
-        let (pool, options) = (own.pool(), own.driver_options());
+        let config = own.config();
         apart(async move {
-            let migrated = PostgresStore::migrate(pool.clone(), options).await;
-            migrated.expect("migrated");
-            pool.close().await;
+            let migrated = PostgresStore::migrate(config).await;
+            drop(migrated.expect("migrated"));
         });
         own
     }
@@ -94,8 +93,19 @@ impl Own {
         self.database.name()
     }
 
-    pub(crate) fn driver_options(&self) -> DriverOptions {
-        DriverOptions::default().schema(self.schema.clone())
+    /// The schema through a pool of its own.
+    pub(crate) fn config(&self) -> PostgresConfig {
+        PostgresConfig::new(self.pool()).schema(self.schema.clone())
+    }
+
+    /// The same over the wire.
+    pub(crate) fn wired_config(&self) -> PostgresConfig {
+        let pool = self.database.pool_over(self.its_wire(), self.connections);
+        PostgresConfig::new(pool).schema(self.schema.clone())
+    }
+
+    pub(crate) fn appender(&self) -> Appender {
+        Appender::new(&self.schema)
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -129,7 +139,8 @@ impl Own {
     /// Appends events in a transaction of their own.
     pub(crate) async fn append(&self, events: &[Event]) {
         let mut connection = self.connect().await;
-        append(&mut connection, &self.schema, events)
+        self.appender()
+            .append(&mut connection, events)
             .await
             .expect("appended");
     }
@@ -149,21 +160,20 @@ impl Own {
 
     pub(crate) async fn open(&self) -> PostgresStore {
         if self.is_slow {
-            self.open_wired(self.driver_options()).await
+            open(self.wired_config()).await
         } else {
-            open(self.pool(), self.driver_options()).await
+            open(self.config()).await
         }
     }
 
     /// Over the wire.
-    pub(crate) async fn open_wired(&self, options: DriverOptions) -> PostgresStore {
-        let pool = self.database.pool_over(self.its_wire(), self.connections);
-        open(pool, options).await
+    pub(crate) async fn open_wired(&self) -> PostgresStore {
+        open(self.wired_config()).await
     }
 }
 
-async fn open(pool: PgPool, options: DriverOptions) -> PostgresStore {
-    PostgresStore::open(pool, options).await.expect("opened")
+async fn open(config: PostgresConfig) -> PostgresStore {
+    PostgresStore::open(config).await.expect("opened")
 }
 
 /// The same outcome for each event of a claim.
@@ -203,7 +213,7 @@ impl StoreFixture for Own {
 #[async_trait]
 impl WireFixture for Own {
     async fn wired(&self) -> Arc<dyn Store> {
-        Arc::new(self.open_wired(self.driver_options()).await)
+        Arc::new(self.open_wired().await)
     }
 
     fn begin_wired(&self) -> Box<dyn AppTransaction> {
@@ -219,7 +229,7 @@ impl WireFixture for Own {
 #[async_trait]
 impl HoldingFixture for Own {
     async fn holding_handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.open().await.holding_keys())
+        Arc::new(self.open().await.block_key_on_dead_letter())
     }
 }
 
@@ -253,7 +263,7 @@ impl EditFixture for Own {
             query.execute(&mut connection).await.expect("edited");
         }
         if let Some(event) = event {
-            let appended = append(&mut connection, &self.schema, &[event]).await;
+            let appended = self.appender().append(&mut connection, &[event]).await;
             appended.expect("appended");
         }
         connection.execute("COMMIT").await.expect("committed");
@@ -277,7 +287,8 @@ impl BystanderFixture for Own {
         let mut connection = self.connect().await;
         connection.execute("BEGIN").await.expect("begun");
         let event = Event::new("elsewhere", "never").ordering_key("elsewhere");
-        append(&mut connection, &self.schema, &[event])
+        self.appender()
+            .append(&mut connection, &[event])
             .await
             .expect("appended");
         Box::new(connection)
@@ -326,7 +337,7 @@ async fn obey(
     order: Order,
 ) -> Result<(), OutboxError> {
     match order {
-        Order::Append(events) => append(connection, schema, &events).await,
+        Order::Append(events) => Appender::new(schema).append(connection, &events).await,
         Order::Commit => connection
             .execute("COMMIT")
             .await

@@ -144,7 +144,7 @@ async fn a_lost_claim_whose_rows_were_changed_is_taken_over() {
         assert_eq!(sorted(drained), sorted(all_of_them), "{change}");
         let late = all(&claim, &Outcome::Published);
         let error = place.store.settle(claim.token, &late).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
         assert_works(&place).await;
     }
 }
@@ -328,6 +328,6 @@ async fn a_dead_letter_that_the_log_refuses_costs_no_other() {
     assert_eq!(dead_letters.replay(&everything, 1).await.unwrap().len(), 1);
     assert_eq!(dead_letters.replay(&everything, 9).await.unwrap().len(), 2);
     let error = dead_letters.replay(&everything, 9).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert_eq!(place.drain().await.len(), 3);
 }

@@ -10,7 +10,7 @@ async fn files_that_are_not_an_outbox_are_refused() {
     let path = |name: &str| folder.path().join(name);
     let refused = |result: Result<SqliteStore, outbox_core::OutboxError>, hint: &str| {
         let error = result.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains(hint), "{}", error.to_string());
     };
     refused(SqliteStore::open(path("missing.db")).await, "missing.db");

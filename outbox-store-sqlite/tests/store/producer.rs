@@ -75,9 +75,9 @@ async fn an_append_that_fails_leaves_the_transaction_without_its_events() {
     let (first, second) = (keyed("a"), keyed("b"));
     append(&transaction, std::slice::from_ref(&first)).unwrap();
     let error = append(&transaction, &[second.clone(), first.clone()]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Duplicate, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Duplicate, "{error}");
     let error = append(&transaction, &[second, Event::new("", "x")]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     transaction.commit().unwrap();
     assert_eq!(ids(&place.claim(10).await), [first.id]);
 }
@@ -92,7 +92,7 @@ async fn a_token_stays_taken_after_its_event_was_published_until_it_is_cleaned_u
     let mut connection = place.connect();
     let transaction = connection.transaction().unwrap();
     let error = append(&transaction, &[event()]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Duplicate, "{}", error);
+    assert_eq!(error.kind(), ErrorKind::Duplicate, "{error}");
     drop(transaction);
 
     let today = place.store.clone().with_clock(outbox_core::Clock::system());

@@ -183,7 +183,7 @@ async fn a_settlement_must_name_exactly_the_events_of_the_claim() {
         vec![good[0].clone(), foreign.clone()],
     ] {
         let error = place.store.settle(claim.token, &bad).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{}", error);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
     place.store.settle(claim.token, &good).await.unwrap();
     let again = place.store.settle(claim.token, &good).await.unwrap_err();

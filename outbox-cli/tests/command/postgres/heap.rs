@@ -6,7 +6,7 @@ use crate::support::{blocking, events, json};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_dlq_sqlite::SqliteDlqHeap;
-use outbox_store_postgres::{DriverOptions, Schema};
+use outbox_store_postgres::{PostgresConfig, Schema};
 use std::sync::Arc;
 use test_servers::Kind;
 
@@ -17,8 +17,9 @@ async fn open(shop: &Shop, redis: &Shared, url: &str) -> Arc<dyn DlqHeap> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Arc::new(SqliteDlqHeap::open(shop.folder().join(path)).await.unwrap());
     }
-    let options = DriverOptions::default().schema(Schema::new("counts").unwrap());
-    let heap = PostgresDlqHeap::open_with(shop.database.pool(), options).await;
+    let schema = Schema::new("counts").unwrap();
+    let config = PostgresConfig::new(shop.database.pool()).schema(schema);
+    let heap = PostgresDlqHeap::open(config).await;
     Arc::new(heap.unwrap())
 }
 

@@ -13,7 +13,7 @@ use crate::support::{blocking, command, done, json, quarantine_all, refused};
 use outbox_core::{Event, EventId};
 use outbox_store_postgres::sqlx::postgres::PgRow;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
-use outbox_store_postgres::{DriverOptions, PostgresStore, Schema, append};
+use outbox_store_postgres::{Appender, PostgresConfig, PostgresStore, Schema};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -103,15 +103,16 @@ impl Shop {
     fn appended(&self, events: &[Event]) {
         blocking(async {
             let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
-            append(&mut connection, &self.schema, events).await.unwrap();
+            Appender::new(&self.schema)
+                .append(&mut connection, events)
+                .await
+                .unwrap();
         });
     }
 
     async fn open(&self) -> PostgresStore {
-        let options = DriverOptions::default().schema(self.schema.clone());
-        PostgresStore::open(self.database.pool(), options)
-            .await
-            .unwrap()
+        let config = PostgresConfig::new(self.database.pool()).schema(self.schema.clone());
+        PostgresStore::open(config).await.unwrap()
     }
 
     /// Appends events and quarantines all of them, each with the error.

@@ -1,0 +1,88 @@
+//! The tables of one adapter, and their versions.
+
+use crate::driver::Driver;
+use crate::error::refusal;
+use crate::migrate::{self, LONGEST, MIGRATE, OPEN};
+use crate::schema::Schema;
+use outbox_core::{ErrorKind, OutboxError};
+use sqlx::PgConnection;
+
+/// The tables of one adapter: a store, a heap or an inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// The name in the table `outbox_migrations`.
+    pub name: &'static str,
+    /// The tables and views that the migrations create.
+    pub tables: &'static [&'static str],
+    /// The migrations, oldest first. They name each table as `outbox.outbox_…`.
+    pub migrations: &'static [&'static str],
+}
+
+impl Component {
+    /// Applies the missing migrations and returns how many there were. Creates the schema first if it
+    /// is missing.
+    ///
+    /// All of it is one transaction under an advisory lock, so several processes may call it at the
+    /// same time: one applies the migrations, the others find nothing to do. It may take ten minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if one of the tables exists although the component was never migrated,
+    /// if a newer program migrated the schema, if the server is too old or has settings that the
+    /// adapters cannot work with, if a migrated table is missing, or if a privilege is missing.
+    /// Nothing is changed then.
+    pub async fn migrate(&self, driver: &Driver) -> Result<usize, OutboxError> {
+        driver
+            .transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
+                migrate::apply_missing(connection, driver.schema(), self).await
+            })
+            .await
+    }
+
+    /// How many of the migrations the schema has. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate), except a missing privilege.
+    pub async fn applied(&self, driver: &Driver) -> Result<usize, OutboxError> {
+        driver
+            .transaction(MIGRATE, async |connection: &mut PgConnection| {
+                migrate::applied_here(connection, driver.schema(), self).await
+            })
+            .await
+    }
+
+    /// Checks that the schema has all tables in exactly this version, and that the adapters can use
+    /// the server.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] says what to do: run a migration, a newer program, or another server.
+    pub async fn open(&self, driver: &Driver) -> Result<(), OutboxError> {
+        let found = driver
+            .transaction(OPEN, async |connection: &mut PgConnection| {
+                migrate::version_here(connection, driver.schema(), self).await
+            })
+            .await?;
+        let (name, newest) = (self.name, migrate::number(self.migrations.len()));
+        let text = match found {
+            None => format!(
+                "no outbox tables in the schema {:?} ({name}); run `outbox migrate`",
+                driver.schema().name()
+            ),
+            Some(found) if found < newest => format!(
+                "the tables of {name} are of version {found}, this program needs {newest}; \
+                 run `outbox migrate`"
+            ),
+            Some(found) if found > newest => return Err(migrate::newer(name, found, newest, OPEN)),
+            Some(_) => return Ok(()),
+        };
+        Err(refusal(ErrorKind::Invalid, OPEN, text))
+    }
+
+    /// The statements that [`migrate`](Self::migrate) runs in an empty schema, as a script for psql.
+    #[must_use]
+    pub fn script(&self, schema: &Schema) -> String {
+        migrate::script(schema, self)
+    }
+}

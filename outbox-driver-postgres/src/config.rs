@@ -1,0 +1,58 @@
+//! Where the tables are, and how a driver reaches them.
+
+use crate::schema::Schema;
+use sqlx::PgPool;
+use std::time::Duration;
+
+/// The pool, the schema of the tables, and how calls are made. Made from a pool by [`From`], or with
+/// [`new`](Self::new) and the setters, in any order.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PostgresConfig {
+    pub(crate) pool: PgPool,
+    pub(crate) schema: Schema,
+    pub(crate) call_timeout: Duration,
+    pub(crate) through_pgbouncer: bool,
+}
+
+impl PostgresConfig {
+    /// The schema `outbox`, reached through connections of `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            schema: Schema::default(),
+            call_timeout: Duration::from_secs(10),
+            through_pgbouncer: false,
+        }
+    }
+
+    /// The schema of the tables. Default: `outbox`.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// How long a call may take, including the wait for a connection of the pool. Default: 10 seconds.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// The pool goes through PgBouncer (or another proxy) in transaction mode, which may run each
+    /// transaction on another connection to the server. Default: it does not.
+    ///
+    /// Each call is then a separate transaction that leaves no prepared statement behind, for two
+    /// to four more round trips. New connections of the pool leave out the startup parameter
+    /// `extra_float_digits`, which PgBouncer refuses. A pool that connects before it is given to an
+    /// adapter needs `PgConnectOptions::extra_float_digits(None)`.
+    pub fn through_pgbouncer(mut self) -> Self {
+        self.through_pgbouncer = true;
+        self
+    }
+}
+
+impl From<PgPool> for PostgresConfig {
+    fn from(pool: PgPool) -> Self {
+        Self::new(pool)
+    }
+}
