@@ -2,7 +2,7 @@
 
 use crate::driver::Driver;
 use crate::error::refusal;
-use crate::migrate::{self, LONGEST, MIGRATE, OPEN};
+use crate::migrate::{self, APPLIED, LONGEST, MIGRATE, OPEN};
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::PgConnection;
@@ -46,7 +46,7 @@ impl Component {
     /// Those of [`migrate`](Self::migrate), except a missing privilege.
     pub async fn applied(&self, driver: &Driver) -> Result<usize, OutboxError> {
         driver
-            .transaction(MIGRATE, async |connection: &mut PgConnection| {
+            .transaction(APPLIED, async |connection: &mut PgConnection| {
                 migrate::applied_here(connection, driver.schema(), self).await
             })
             .await

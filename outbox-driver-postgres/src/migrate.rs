@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub(crate) const MIGRATE: &str = "migrate";
 pub(crate) const OPEN: &str = "open";
+pub(crate) const APPLIED: &str = "applied_migrations";
 const MIGRATIONS: &str = include_str!("sql/migrations.sql");
 const TABLE: &str = "outbox_migrations";
 
@@ -29,6 +30,7 @@ pub(crate) async fn apply_missing(
     let (name, migrations) = (component.name, component.migrations);
     check_server(connection).await?;
     prepare(connection, schema).await?;
+    refuse_hidden_rows(connection, schema, component, MIGRATE).await?;
     let (noted, found) = applied(connection, schema, component).await?;
     if noted.is_none() && found > 0 {
         let text = "outbox_migrations was emptied; the existing tables are kept";
@@ -51,6 +53,7 @@ pub(crate) async fn applied_here(
     component: &Component,
 ) -> Result<usize, OutboxError> {
     check_server(connection).await?;
+    refuse_hidden_rows(connection, schema, component, APPLIED).await?;
     let (_, found) = applied(connection, schema, component).await?;
     Ok(found)
 }
@@ -62,6 +65,7 @@ pub(crate) async fn version_here(
     component: &Component,
 ) -> Result<Option<u32>, OutboxError> {
     check_server(connection).await?;
+    refuse_hidden_rows(connection, schema, component, OPEN).await?;
     let found = version(connection, schema, component.name, OPEN).await?;
     if found == Some(number(component.migrations.len())) {
         require_tables(connection, schema, component.tables, OPEN).await?;
@@ -304,6 +308,33 @@ async fn version(
             _ => postgres_error(operation)(error),
         })?;
     Ok(found.map(i32::unsigned_abs))
+}
+
+/// Refuses tables with row level security for this role. Rows that are hidden would read as tables
+/// that were never migrated, or as an outbox without events.
+async fn refuse_hidden_rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &Component,
+    operation: &'static str,
+) -> Result<(), OutboxError> {
+    let tables: Vec<&str> = [&[TABLE], component.tables].concat();
+    let hidden: Vec<String> = sqlx::query_scalar(include_str!("sql/row_security.sql"))
+        .bind(schema.name())
+        .bind(tables)
+        .fetch_all(connection)
+        .await
+        .map_err(postgres_error(operation))?;
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "row level security may hide rows of {} in the schema {:?} from this role; disable it for these \
+         tables, or give the role BYPASSRLS",
+        hidden.join(", "),
+        schema.name()
+    );
+    Err(refusal(ErrorKind::Invalid, operation, text))
 }
 
 async fn refuse_foreign_tables(

@@ -188,6 +188,40 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
 }
 
 #[tokio::test]
+async fn row_level_security_does_not_read_as_tables_that_were_never_migrated() {
+    let database = Database::create().await;
+    migrate(&driver(database.pool(), "outbox"), MIGRATIONS)
+        .await
+        .unwrap();
+    let role = format!("{}_hidden", database.name());
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA outbox TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA outbox TO {role}"
+        ))
+        .await;
+    let options = database.options().username(&role);
+    let theirs = driver(PgPool::connect_lazy_with(options), "outbox");
+    open(&theirs, 2).await.expect("opened");
+    for table in ["outbox_migrations", "outbox_things"] {
+        let secure = |word| format!("ALTER TABLE outbox.{table} {word} ROW LEVEL SECURITY");
+        database.execute(&secure("ENABLE")).await;
+        let expected = format!("row level security may hide rows of {table}");
+        refused(open(&theirs, 2).await, &expected);
+        refused(applied(&theirs, MIGRATIONS).await, &expected);
+        // The owner of the tables sees all rows.
+        open(&driver(database.pool(), "outbox"), 2)
+            .await
+            .expect("opened");
+        database.execute(&secure("DISABLE")).await;
+    }
+    open(&theirs, 2).await.expect("opened");
+    database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
+
+#[tokio::test]
 async fn the_printed_script_does_what_a_migration_does() {
     let database = Database::create().await;
     let schema = Schema::new(ODD).expect("a name");
