@@ -1,17 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-mod rows;
-
 use async_trait::async_trait;
 use outbox_core::{
     Clock, DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
 };
-use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{Component, Driver, from_micros, micros, sqlite_error};
-use rows::{blob, corrupt, entries, none_exceeded};
+use outbox_driver_sqlite::rusqlite::{Connection, Params, Row};
+use outbox_driver_sqlite::{Component, Driver, from_micros, interval, micros};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use uuid::Uuid;
 
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
@@ -24,13 +23,17 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// A dead-letter heap in a SQLite file. Clones share a connection.
+/// A dead-letter heap in a table of an SQLite file. Clones share the connection.
+///
+/// # Cancel safety
+///
+/// Each method is one transaction: a call whose future is dropped was applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct SqliteDlqHeap {
     driver: Driver,
     clock: Clock,
-    /// How many corrupt rows were told of last, so that a row is not told of at each call.
-    corrupt: Arc<AtomicU64>,
+    /// How many unreadable rows the latest warning counted, so that each call does not repeat it.
+    unreadable: Arc<AtomicU64>,
 }
 
 impl SqliteDlqHeap {
@@ -75,18 +78,19 @@ impl SqliteDlqHeap {
         COMPONENT.script()
     }
 
-    /// Replaces the clock, which is the machine's.
+    /// Replaces the clock. Default: the clock of the machine.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
-    /// for all clones of this handle. Calls after that are [`Invalid`](outbox_core::ErrorKind::Invalid).
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones of this handle. Later calls are
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid).
     ///
-    /// Call it before the process ends. The drop of the last clone closes as well, but waits for no
-    /// more than a second.
+    /// Call it before the process ends. The drop of the last clone closes the connection too, but waits
+    /// for at most a second.
     ///
     /// # Errors
     ///
@@ -99,7 +103,7 @@ impl SqliteDlqHeap {
         Self {
             driver,
             clock: Clock::system(),
-            corrupt: Arc::default(),
+            unreadable: Arc::default(),
         }
     }
 
@@ -107,39 +111,44 @@ impl SqliteDlqHeap {
         micros(self.clock.now())
     }
 
-    /// Runs a statement that gives up entries, at most `limit`, and warns of what it passed over.
-    async fn give_up(
+    /// Whether no entry has the threshold. While nothing fails, this spares the calls a write lock.
+    async fn is_below(&self, threshold: u32, operation: &'static str) -> Result<bool, OutboxError> {
+        let any = move |connection: &Connection| {
+            let mut any = connection.prepare_cached(include_str!("sql/any_exceeded.sql"))?;
+            any.query_row([threshold], |row| row.get::<_, bool>(0))
+        };
+        Ok(!self.driver.fetch(operation, any).await?)
+    }
+
+    /// Runs a statement that returns up to `limit` entries, and warns of the rows that it skips.
+    async fn entries(
         &self,
         operation: &'static str,
+        sql: &'static str,
         threshold: u32,
         limit: usize,
-        sql: &'static str,
-        parameters: impl rusqlite::Params + Send + 'static,
+        parameters: impl Params + Send + 'static,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
-        if self.driver.read(operation, empty).await? {
+        if self.is_below(threshold, operation).await? {
             return Ok(Vec::new());
         }
         let work = move |connection: &Connection| {
-            let entries = entries(connection, sql, parameters, operation)?;
-            // A full page left entries behind, and to look through them each time would cost more
-            // than the page.
-            let full = entries.len() == limit;
-            let corrupt = (!full).then(|| corrupt(connection, threshold, operation));
-            Ok((entries, corrupt.transpose()?))
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map(parameters, entry)?;
+            let entries = rows.collect::<Result<Vec<_>, _>>()?;
+            // A full page leaves entries behind. To count the unreadable rows among them would cost
+            // more than the page.
+            let is_full = entries.len() == limit;
+            let unreadable = (!is_full).then(|| unreadable(connection, threshold));
+            Ok((entries, unreadable.transpose()?))
         };
-        let (entries, corrupt) = self.driver.write(operation, work).await?;
-        if let Some((count, turn)) = corrupt
-            && self.corrupt.swap(count, Ordering::Relaxed) != count
-            && let Some(turn) = turn
+        let (entries, unreadable) = self.driver.execute(operation, work).await?;
+        if let Some((count, turn)) = unreadable
+            && self.unreadable.swap(count, Relaxed) != count
+            && count > 0
         {
-            let table = "outbox_dlq_heap";
-            tracing::warn!(
-                table,
-                turn,
-                count,
-                "rows with an id or a count that cannot be one are skipped"
-            );
+            let problem = "rows with an invalid id or failure count are skipped";
+            tracing::warn!(table = "outbox_dlq_heap", turn, count, "{problem}");
         }
         Ok(entries)
     }
@@ -156,55 +165,39 @@ impl DlqHeap for SqliteDlqHeap {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        let (sql, threshold, now) = (include_str!("sql/drain.sql"), threshold.max(1), self.now());
-        self.give_up("drain", threshold, usize::MAX, sql, (threshold, now))
+        let (drain, threshold) = (include_str!("sql/drain.sql"), threshold.max(1));
+        let parameters = (threshold, self.now());
+        self.entries("drain_exceeded", drain, threshold, usize::MAX, parameters)
             .await
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
-        const OPERATION: &str = "record";
         if failures.is_empty() {
             return Ok(());
         }
         let (failures, now) = (failures.to_vec(), self.now());
         let record = move |connection: &Connection| {
-            let error = sqlite_error(OPERATION);
-            let mut upsert = connection
-                .prepare_cached(include_str!("sql/record.sql"))
-                .map_err(&error)?;
-            for failure in &failures {
-                let text = failure.error.as_ref().map(ErrorText::as_str);
-                upsert
-                    .execute((blob(&failure.id), now, text))
-                    .map_err(&error)?;
-            }
-            Ok(())
+            let mut record = connection.prepare_cached(include_str!("sql/record.sql"))?;
+            failures.iter().try_for_each(|failure| {
+                let error = failure.error.as_deref();
+                record.execute((blob(&failure.id), now, error)).map(drop)
+            })
         };
-        self.driver.write(OPERATION, record).await
+        self.driver.execute("record_failures", record).await
     }
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         const OPERATION: &str = "forget";
-        if ids.is_empty() {
-            return Ok(());
-        }
-        // On the healthy path nothing failed, and a look takes no lock for writing.
-        let empty = |connection: &Connection| none_exceeded(connection, 1);
-        if self.driver.read(OPERATION, empty).await? {
+        if ids.is_empty() || self.is_below(1, OPERATION).await? {
             return Ok(());
         }
         let ids = ids.to_vec();
         let forget = move |connection: &Connection| {
-            let error = sqlite_error(OPERATION);
-            let mut delete = connection
-                .prepare_cached(include_str!("sql/forget.sql"))
-                .map_err(&error)?;
-            for id in &ids {
-                delete.execute([blob(id)]).map_err(&error)?;
-            }
-            Ok(())
+            let mut forget = connection.prepare_cached(include_str!("sql/forget.sql"))?;
+            ids.iter()
+                .try_for_each(|id| forget.execute([blob(id)]).map(drop))
         };
-        self.driver.write(OPERATION, forget).await
+        self.driver.execute(OPERATION, forget).await
     }
 
     async fn lease_exceeded(
@@ -213,46 +206,65 @@ impl DlqHeap for SqliteDlqHeap {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        let (sql, threshold, now) = (include_str!("sql/lease.sql"), threshold.max(1), self.now());
-        let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
-        let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let parameters = (threshold, now, most, now.saturating_add(lease), lease);
-        self.give_up("lease", threshold, limit, sql, parameters)
+        let (sql, threshold) = (include_str!("sql/lease.sql"), threshold.max(1));
+        let (now, lease) = (self.now(), interval(lease));
+        let until = now.saturating_add(lease);
+        let parameters = (threshold, now, bound(limit), until, lease);
+        self.entries("lease_exceeded", sql, threshold, limit, parameters)
             .await
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
         let size = |connection: &Connection| {
-            connection
-                .query_row(include_str!("sql/size.sql"), [], |row| {
-                    let oldest: Option<i64> = row.get(1)?;
-                    let entries = row.get::<_, i64>(0)?.unsigned_abs();
-                    Ok(Some(HeapSize::new(entries, oldest.map(from_micros))))
-                })
-                .map_err(sqlite_error("size"))
+            let sql = include_str!("sql/size.sql");
+            connection.query_row(sql, [], |row| {
+                let (count, oldest): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
+                let oldest = oldest.map(from_micros);
+                Ok(Some(HeapSize::new(count.unsigned_abs(), oldest)))
+            })
         };
-        self.driver.read("size", size).await
+        self.driver.fetch("size", size).await
     }
 
-    /// Also ends leases in their time that were made while the clock was ahead.
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
         let now = self.now();
-        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let parameters = (now.saturating_sub(interval(age)), now, bound(limit));
         let prune = move |connection: &Connection| {
-            let shortened = connection
-                .execute(include_str!("sql/shorten.sql"), [now])
-                .map_err(sqlite_error("prune"))?;
-            if shortened > 0 {
-                tracing::warn!(shortened, "leases ended later than their length from now");
+            let cut = connection.execute(include_str!("sql/cut_leases.sql"), [now])?;
+            if cut > 0 {
+                tracing::warn!(cut, "leases that ended too late were shortened");
             }
-            connection
-                .execute(
-                    include_str!("sql/prune.sql"),
-                    (now.saturating_sub(age), now, limit),
-                )
-                .map_err(sqlite_error("prune"))
+            connection.execute(include_str!("sql/prune.sql"), parameters)
         };
-        self.driver.write("prune", prune).await
+        self.driver.execute("prune", prune).await
     }
+}
+
+fn blob(id: &EventId) -> &[u8; 16] {
+    id.as_uuid().as_bytes()
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// How many rows are skipped at the threshold, and the turn of the first.
+fn unreadable(connection: &Connection, threshold: u32) -> rusqlite::Result<(u64, Option<i64>)> {
+    let mut unreadable = connection.prepare_cached(include_str!("sql/unreadable.sql"))?;
+    unreadable.query_row([threshold], |row| {
+        let count: i64 = row.get(0)?;
+        Ok((count.unsigned_abs(), row.get(1)?))
+    })
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<DlqEntry> {
+    let id = Uuid::from_bytes(row.get(0)?);
+    let count: u32 = row.get(1)?;
+    // Another program may have stored text that is not UTF-8. It must not block the other entries.
+    let error = row.get_ref(2)?.as_bytes_or_null()?;
+    let error = error.map(String::from_utf8_lossy);
+    let (first, last): (i64, i64) = (row.get(3)?, row.get(4)?);
+    let (first, last) = (from_micros(first), from_micros(last.max(first)));
+    let entry = DlqEntry::new(EventId::from(id), count, first, last);
+    Ok(entry.with_error(error.as_deref().map(ErrorText::new)))
 }

@@ -1,7 +1,7 @@
 //! The handle that async callers hold.
 
 use crate::config::SqliteConfig;
-use crate::error::refusal;
+use crate::error::{refusal, sqlite_error};
 use crate::job::{Access, Task};
 use crate::open::{Missing, open_connection};
 use crate::thread::{self, Message};
@@ -119,6 +119,38 @@ impl Driver {
     ) -> Result<T, OutboxError> {
         let reply = self.submit(Access::Read, operation, f)?;
         self.wait(operation, reply).await
+    }
+
+    /// As [`write`](Self::write), for statements alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write); an error of `f` goes through [`sqlite_error`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`write`](Self::write).
+    pub async fn execute<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let f = move |connection: &Connection| f(connection).map_err(sqlite_error(operation));
+        self.write(operation, f).await
+    }
+
+    /// As [`read`](Self::read), for statements alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); an error of `f` goes through [`sqlite_error`].
+    pub async fn fetch<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let f = move |connection: &Connection| f(connection).map_err(sqlite_error(operation));
+        self.read(operation, f).await
     }
 
     /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,

@@ -16,4 +16,4 @@ pub use config::{SqliteConfig, memory_uri};
 pub use driver::Driver;
 pub use error::sqlite_error;
 pub use rusqlite;
-pub use time::{from_micros, micros};
+pub use time::{from_micros, interval, micros};

@@ -347,7 +347,7 @@ const OLDER: Component = Component {
 
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T, OutboxError>, reason: &str) {
-    let error = result.unwrap_err();
+    let error = result.expect_err(reason);
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains(reason), "{error}");
 }

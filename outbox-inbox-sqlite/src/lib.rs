@@ -2,7 +2,7 @@
 
 use outbox_core::{EventId, OutboxError};
 use outbox_driver_sqlite::rusqlite::{Connection, Transaction};
-use outbox_driver_sqlite::{Component, Driver, micros, sqlite_error};
+use outbox_driver_sqlite::{Component, Driver, interval, micros, sqlite_error};
 use std::time::{Duration, SystemTime};
 
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
@@ -115,18 +115,13 @@ impl SqliteInbox {
     ///
     /// If the future is dropped, the events may be forgotten later.
     pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
-        const CLEAN_UP: &str = "clean_up";
-        let age = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        let before = micros(SystemTime::now()).saturating_sub(age);
+        let before = micros(SystemTime::now()).saturating_sub(interval(retention));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let consumer = self.consumer.clone();
         let forget = move |connection: &Connection| {
-            connection
-                .prepare_cached(include_str!("sql/clean_up.sql"))
-                .and_then(|mut clean_up| clean_up.execute((consumer, before, limit)))
-                .map_err(sqlite_error(CLEAN_UP))
+            connection.execute(include_str!("sql/clean_up.sql"), (consumer, before, limit))
         };
-        self.driver.write(CLEAN_UP, forget).await
+        self.driver.execute("clean_up", forget).await
     }
 
     /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the

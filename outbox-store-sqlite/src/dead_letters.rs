@@ -177,10 +177,10 @@ impl DeadLetters for SqliteStore {
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         const STATISTICS: &str = "statistics";
         let conditions = Conditions::new(filter);
-        let select = "SELECT event_type, last_error, count(*) AS dead letters, min(quarantined_at), \
+        let select = "SELECT event_type, last_error, count(*), min(quarantined_at), \
                       max(quarantined_at) FROM outbox_dead_letters";
         let end = format!(
-            " GROUP BY event_type, last_error ORDER BY dead letters DESC, event_type, last_error \
+            " GROUP BY event_type, last_error ORDER BY count(*) DESC, event_type, last_error \
              LIMIT {}",
             i64::try_from(limit).unwrap_or(i64::MAX)
         );
