@@ -21,12 +21,12 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 /// PostgreSQL 13: the first with `pg_current_xact_id`, and the oldest that is tested.
 const OLDEST: i32 = 130_000;
 
-/// Applies the migrations that are missing and returns how many there were.
+/// Applies the migrations that are missing.
 pub(crate) async fn apply_missing(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
-) -> Result<usize, OutboxError> {
+) -> Result<(), OutboxError> {
     let (name, migrations) = (component.name, component.migrations);
     check_server(connection).await?;
     prepare(connection, schema).await?;
@@ -42,8 +42,7 @@ pub(crate) async fn apply_missing(
     for (version, migration) in (1..).zip(migrations).skip(found) {
         apply(connection, schema, name, version, migration).await?;
     }
-    require_tables(connection, schema, component.tables, MIGRATE).await?;
-    Ok(migrations.len() - found)
+    require_tables(connection, schema, component.tables, MIGRATE).await
 }
 
 /// How many migrations of the component the schema has.
