@@ -195,10 +195,13 @@ fn within_bytes(mut selected: Vec<Selected>) -> Vec<Selected> {
     selected
 }
 
-fn remove(connection: &Connection, position: i64) -> rusqlite::Result<usize> {
+fn remove(connection: &Connection, position: i64) -> rusqlite::Result<()> {
     let sql = include_str!("sql/remove_dead_letter.sql");
     delete(connection, "outbox_dead_letters", || {
-        run(connection, sql, [position])
+        match run(connection, sql, [position])? {
+            0 => Err(rusqlite::Error::QueryReturnedNoRows),
+            _ => Ok(()),
+        }
     })
 }
 
