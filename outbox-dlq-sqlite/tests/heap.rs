@@ -122,3 +122,30 @@ async fn a_closed_heap_leaves_all_in_its_file_and_refuses_further_calls() {
     let error = heap.record_failure(id).await.expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
+
+#[tokio::test]
+async fn each_call_says_to_migrate_if_the_table_is_missing() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");
+    let other = Connection::open(&path).expect("opened");
+    let dropped = other.execute_batch("DROP TABLE outbox_dlq_heap");
+    dropped.expect("dropped");
+    let id = EventId::new();
+    for (call, result) in [
+        ("record_failure", heap.record_failure(id).await),
+        ("record_success", heap.record_success(id).await),
+        ("drain_exceeded", heap.drain_exceeded(1).await.map(drop)),
+        (
+            "lease_exceeded",
+            heap.lease_exceeded(1, 1, AGE).await.map(drop),
+        ),
+        ("size", heap.size().await.map(drop)),
+        ("prune", heap.prune(AGE, 1).await.map(drop)),
+    ] {
+        let error = result.expect_err(call);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{call}: {error}");
+        let advice = "run `outbox migrate` or call `SqliteDlqHeap::migrate`";
+        assert!(error.to_string().contains(advice), "{call}: {error}");
+    }
+}

@@ -1,4 +1,4 @@
-//! The handle that async callers hold.
+//! The handle of async callers.
 
 use crate::config::SqliteConfig;
 use crate::error::{refusal, sqlite_error};
@@ -13,42 +13,42 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long the drop of the last handle waits for the connection to close.
+/// How long the drop of the last handle waits until the connection is closed.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// A handle to one SQLite connection on a thread of its own.
+/// A handle to one SQLite connection, which belongs to one thread.
 ///
-/// Clones share the connection. When the last clone is dropped, the thread finishes what is queued,
-/// copies the write-ahead log into the file and closes the connection; the drop waits for that for up
-/// to a second. A program that is about to end calls [`close`](Self::close) instead, which waits for
-/// as long as a call may take.
+/// Clones share the connection. When the last clone is dropped, the thread finishes the calls in the
+/// queue, copies the write-ahead log into the file and closes the connection. The drop waits for that
+/// for at most a second. A program that is about to end calls [`close`](Self::close) instead, which
+/// waits for as long as a call may take.
 ///
-/// The path is looked at before each transaction. Once it is gone or is another file, or the file's
-/// write-ahead log is, each call is [`ErrorKind::Invalid`]: SQLite would go on with the old file,
-/// which nobody else sees.
+/// Each transaction first checks the path. If it leads to no file or to another one, or if that is true
+/// of the write-ahead log, each call is [`ErrorKind::Invalid`]: SQLite would keep using the old file,
+/// which no other program sees.
 ///
-/// The waiting time of a call is measured by tokio's clock. Under `tokio::time::pause` that clock
-/// jumps ahead while the thread works, and calls time out.
+/// The clock of tokio measures the timeout of a call. Under `tokio::time::pause` that clock jumps ahead
+/// while the thread works, and calls time out.
 #[derive(Clone, Debug)]
 pub struct Driver {
     thread: Arc<Thread>,
     call_timeout: Duration,
 }
 
-/// The connection thread, as its handles see it.
+/// The connection thread, for its handles.
 #[derive(Debug)]
 struct Thread {
     id: ThreadId,
     /// `None` only while the last handle is dropped.
     queue: Option<Sender<Message>>,
-    /// Nothing is sent; the other end is gone when the connection is closed.
+    /// Receives nothing. The other end is dropped when the connection is closed.
     ended: Mutex<Receiver<()>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
         self.queue = None;
-        // A job may own the last handle: the thread cannot wait for itself.
+        // A job may own the last handle, and the thread cannot wait for itself.
         if std::thread::current().id() != self.id
             && let Ok(ended) = self.ended.get_mut()
         {
@@ -84,41 +84,43 @@ impl Driver {
         Self::start(config.into(), Missing::Create, check).await
     }
 
-    /// Runs `f` in a write transaction and answers once it is committed.
+    /// Runs `f` in a write transaction, and returns after its commit.
     ///
-    /// Calls that wait at the same time share the transaction. Each has a savepoint: if `f` errs
-    /// or panics, what it wrote is undone and its neighbours keep theirs. `f` must not begin or
-    /// end a transaction; savepoints are fine.
+    /// Calls that wait at the same time share the transaction. Each has a savepoint: if `f` fails or
+    /// panics, its writes are undone and those of the other calls stay. `f` must not start or end a
+    /// transaction; savepoints are fine.
     ///
     /// # Errors
     ///
-    /// What `f` returns; [`ErrorKind::Unavailable`] if the lock cannot be had in time or the disk
-    /// fails. After a timeout of the call the write may have been applied.
+    /// Those of `f`; [`ErrorKind::Unavailable`] if another connection keeps the lock for too long or if
+    /// the disk fails. After a timeout of the call the write may have been applied.
     ///
     /// # Cancel safety
     ///
-    /// A call that is dropped before `f` began is skipped. Later, it is applied unseen.
+    /// Cancelled before `f` starts: nothing happens. Cancelled later: the write still commits.
     pub async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let reply = self.submit(Access::Write, operation, f)?;
-        self.wait(operation, reply).await
+        let access = Access::Write;
+        let reply = self.submit(access, operation, f)?;
+        self.wait(access, operation, reply).await
     }
 
-    /// Runs `f` on a consistent snapshot. It takes no write lock, and writing in it is refused.
+    /// Runs `f` on a consistent snapshot. It takes no write lock, and it cannot write.
     ///
     /// # Errors
     ///
-    /// What `f` returns; [`ErrorKind::Unavailable`] if the answer does not come in time.
+    /// Those of `f`; [`ErrorKind::Unavailable`] after a timeout of the call.
     pub async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let reply = self.submit(Access::Read, operation, f)?;
-        self.wait(operation, reply).await
+        let access = Access::Read;
+        let reply = self.submit(access, operation, f)?;
+        self.wait(access, operation, reply).await
     }
 
     /// As [`write`](Self::write), for statements alone.
@@ -153,15 +155,15 @@ impl Driver {
         self.read(operation, f).await
     }
 
-    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
-    /// for all clones. Calls after that are [`ErrorKind::Invalid`]; closing again is fine.
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones. Later calls are [`ErrorKind::Invalid`]; closing again is fine.
     ///
-    /// The log is left as it is where that is not safe (the file was replaced) or another connection
-    /// reads from it.
+    /// The log is not copied if that is not safe, because the file was replaced, or if another connection
+    /// reads from the log.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if the connection is not closed within the timeout of a call; the
+    /// [`ErrorKind::Unavailable`] if the connection is not closed within the timeout of a call. The
     /// thread then closes it later.
     pub async fn close(&self) -> Result<(), OutboxError> {
         let (closed, answer) = oneshot::channel();
@@ -178,8 +180,8 @@ impl Driver {
         }
     }
 
-    /// Queues a job; dropping the receiver before it begins takes it back.
-    pub(crate) fn submit<T: Send + 'static>(
+    /// Queues a job. It is skipped if the receiver is dropped before the job starts.
+    fn submit<T: Send + 'static>(
         &self,
         access: Access,
         operation: &'static str,
@@ -199,20 +201,20 @@ impl Driver {
 
     async fn wait<T>(
         &self,
+        access: Access,
         operation: &'static str,
         reply: oneshot::Receiver<Result<T, OutboxError>>,
     ) -> Result<T, OutboxError> {
         match tokio::time::timeout(self.call_timeout, reply).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(closed(operation)),
-            Err(_) => Err(refusal(
-                ErrorKind::Unavailable,
-                operation,
-                format!(
-                    "no answer within {:?}; the call may have been applied",
-                    self.call_timeout
-                ),
-            )),
+            Err(_) => {
+                let mut text = format!("no answer within {:?}", self.call_timeout);
+                if access == Access::Write {
+                    text.push_str("; the call may have been applied");
+                }
+                Err(refusal(ErrorKind::Unavailable, operation, text))
+            }
         }
     }
 
@@ -229,7 +231,7 @@ impl Driver {
             .name("outbox-sqlite".to_owned())
             .spawn(move || {
                 match open_connection(&config, missing, check) {
-                    // A caller that no longer waits for the opening also dropped the sender of jobs.
+                    // If the caller no longer waits, it has also dropped the sender of jobs.
                     Ok((connection, watch)) => {
                         let _ = opened.send(Ok(()));
                         thread::run(connection, &queue, watch, config.busy_timeout);

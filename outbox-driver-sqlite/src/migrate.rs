@@ -58,10 +58,12 @@ pub(crate) fn require_newest(
     const OPEN: &str = "open";
     let (name, newest) = (component.name, newest(component));
     let text = match recorded_version(connection, component)? {
-        None => format!("no outbox tables in the database ({name}); run `outbox migrate`"),
+        None => format!(
+            "no outbox tables in the database ({name}); run `outbox migrate`, or `migrate` of this adapter"
+        ),
         Some(found) if found < newest => format!(
             "the tables of {name} are of version {found}, this program needs {newest}; \
-             run `outbox migrate`"
+             run `outbox migrate`, or `migrate` of this adapter"
         ),
         Some(found) if found > newest => return Err(newer(component, found, OPEN)),
         Some(_) => return Ok(()),

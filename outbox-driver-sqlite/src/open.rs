@@ -1,7 +1,7 @@
 //! Opening a connection, with errors that say what to do.
 #![allow(
     clippy::unnecessary_debug_formatting,
-    reason = "quotes show where a path begins and ends"
+    reason = "quotes show both ends of a path"
 )]
 
 use crate::config::{Database, SqliteConfig, memory_uri};
@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 
 const OPEN: &str = "open";
 
-/// Prepared statements that a connection keeps.
+/// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 64;
 
-/// The size of a write-ahead log that is made smaller, in bytes. A checkpoint begins at 4 MB.
+/// A larger write-ahead log is made smaller, in bytes. SQLite starts a checkpoint at 4 MB.
 pub(crate) const LOG: u32 = 8 * 1024 * 1024;
 
-/// How long to wait before asking again for what has no busy handler.
+/// The pause between two attempts at a statement for which SQLite calls no busy handler.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What to do about a file that does not exist.
@@ -66,7 +66,7 @@ pub(crate) fn open_connection(
 /// Reads from a database with `look` and changes nothing. `None` if the file does not exist; its
 /// folder must exist.
 ///
-/// A thread of its own does it, as a read may wait for a lock.
+/// It runs on another thread, because a read may wait for a lock.
 pub(crate) async fn inspect<T: Send + 'static>(
     config: SqliteConfig,
     look: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
@@ -118,21 +118,21 @@ fn open_file(path: &Path, missing: Missing) -> Result<Connection, OutboxError> {
     Connection::open_with_flags(&path, flags).map_err(|error| explain(&path, &error))
 }
 
-/// An absolute path is never taken for one of SQLite's special names, such as ":memory:".
+/// Makes the path absolute, so that SQLite does not read it as a special name such as ":memory:".
 fn absolute(path: &Path) -> Result<PathBuf, OutboxError> {
     std::path::absolute(path)
         .map_err(|error| refusal(ErrorKind::Invalid, OPEN, format!("{path:?}: {error}")))
 }
 
-/// Refuses what SQLite would refuse with less to say.
+/// Refuses paths that SQLite would refuse with a less exact message.
 fn check(path: &Path, missing: Missing) -> Result<(), OutboxError> {
     let invalid = |text: String| Err(refusal(ErrorKind::Invalid, OPEN, text));
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => invalid(format!("{path:?} is a folder; name a file in it")),
+        Ok(found) if found.is_dir() => invalid(format!("{path:?} is a folder, but must be a file")),
         Ok(found) if found.permissions().readonly() => Err(read_only(path)),
         Ok(_) => Ok(()),
         Err(_) if path.parent().is_some_and(|folder| !folder.is_dir()) => invalid(format!(
-            "the folder of {path:?} does not exist; make it first"
+            "the folder of {path:?} does not exist; create it first"
         )),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match missing {
             Missing::Refuse => invalid(format!("{path:?} does not exist; run `outbox migrate`")),
@@ -147,14 +147,14 @@ fn prepare(connection: &Connection, config: &SqliteConfig) -> rusqlite::Result<(
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // To this size the write-ahead log shrinks when it begins again from its start.
+    // When SQLite writes the log from its start again, it shrinks it to this size.
     connection.pragma_update(None, "journal_size_limit", LOG)?;
-    // The first look into the file: what is none of SQLite's is found out here.
+    // The first read of the file. It fails if this is not an SQLite file.
     connection.query_row("PRAGMA schema_version", [], |_| Ok(()))
 }
 
-/// SQLite does not call the busy handler while it changes the journal mode, so processes that
-/// open a new file at once would fail here; this asks again until the time is up.
+/// SQLite does not call the busy handler while it changes the journal mode, so concurrent processes that
+/// open a new file would fail here. This repeats the statement until the timeout.
 fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
     let start = Instant::now();
     loop {
@@ -168,7 +168,7 @@ fn use_wal(connection: &Connection, patience: Duration) -> rusqlite::Result<()> 
             {
                 std::thread::sleep(PAUSE);
             }
-            // A file system without shared memory keeps its old mode: slower, and as safe.
+            // On a file system without shared memory the mode does not change. That is slower, but safe.
             done => return done.map(drop),
         }
     }
@@ -179,7 +179,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> OutboxError {
         Some(ErrorCode::NotADatabase) => refusal(
             ErrorKind::Invalid,
             OPEN,
-            format!("{path:?} is not a SQLite file; name another"),
+            format!("{path:?} is not a SQLite file; use another"),
         ),
         Some(ErrorCode::ReadOnly) => read_only(path),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => refusal(

@@ -153,3 +153,23 @@ async fn a_time_in_another_unit_is_refused() {
         assert!(connection.execute(&insert, []).is_err(), "{insert}");
     }
 }
+
+#[tokio::test]
+async fn each_call_says_to_migrate_if_the_table_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("billing.db");
+    let inbox = inbox(&path, "billing").await;
+    let mut connection = Connection::open_in_memory().expect("opened");
+    let transaction = connection.transaction().expect("begun");
+    let accepted = inbox.accept(&transaction, EventId::new()).map(drop);
+    connect(&path)
+        .execute_batch("DROP TABLE outbox_inbox")
+        .expect("dropped");
+    let cleaned = inbox.clean_up(Duration::ZERO, 1).await.map(drop);
+    for (call, result) in [("accept", accepted), ("clean_up", cleaned)] {
+        let error = result.expect_err(call);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{call}: {error}");
+        let advice = "call `SqliteInbox::migrate`";
+        assert!(error.to_string().contains(advice), "{call}: {error}");
+    }
+}

@@ -1,19 +1,18 @@
-//! [`OutboxStorage`](outbox_core::OutboxStorage) and [`DeadLetters`](outbox_core::DeadLetters) on `SQLite`,
-//! and [`append`] for the application's own transaction.
-//!
-//! One writer at a time means that the order of rows is the order of commits, so one cursor over
-//! the row number finds each event exactly once. Only keys that are claimed or wait cost a row of
-//! their own. The tables are a public contract: see `docs/sqlite-schema.md`.
+#![doc = include_str!("../README.md")]
 
 mod append;
+mod builder;
 mod claim;
 mod dead_letters;
+mod filter;
+mod fresh;
 mod housekeeping;
-mod keys;
 mod quarantine;
+mod refusal;
 mod row;
 mod settle;
 mod status;
+mod steps;
 mod storage;
 
 pub use append::append;
@@ -24,10 +23,6 @@ use outbox_driver_sqlite::{Component, Driver, sqlite_error};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -45,17 +40,21 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// The outbox and its quarantine in a `SQLite` file.
+/// The outbox and its quarantine in an SQLite file. Clones share the connection; several processes may
+/// share the file.
 ///
-/// A clone shares the connection. Several processes may share the file.
+/// # Cancel safety
+///
+/// Each method is one transaction, or a few where each is complete: a call whose future is dropped was
+/// applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     driver: Driver,
     clock: Clock,
     token_retention: Duration,
-    holds_keys: bool,
-    /// How far the housekeeping looked through the events that were taken up.
-    looked_at: Arc<AtomicI64>,
+    blocks_keys: bool,
+    /// The last event that the housekeeping has checked.
+    checked: Arc<AtomicI64>,
 }
 
 impl SqliteStore {
@@ -102,14 +101,14 @@ impl SqliteStore {
         COMPONENT.script()
     }
 
-    /// Where leases and delays take the time from. Default: the machine's clock.
+    /// Replaces the clock, which measures leases and delays. Default: the clock of the machine.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// How long an idempotency token stays taken, by the clock of the machine that appended it.
+    /// How long an idempotency token stays taken, by the clock of the machine that appended the event.
     /// Default: 7 days.
     #[must_use]
     pub fn token_retention(mut self, retention: Duration) -> Self {
@@ -121,15 +120,16 @@ impl SqliteStore {
     /// wait until the dead letter is replayed or purged. Default: they are published.
     #[must_use]
     pub fn block_key_on_dead_letter(mut self) -> Self {
-        self.holds_keys = true;
+        self.blocks_keys = true;
         self
     }
 
-    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
-    /// for all clones of this handle. Calls after that are [`Invalid`](outbox_core::ErrorKind::Invalid).
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones of this handle. Later calls are
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid).
     ///
-    /// Call it before the process ends. The drop of the last clone closes as well, but waits for no
-    /// more than a second.
+    /// Call it before the process ends. The drop of the last clone closes the connection too, but waits
+    /// for at most a second.
     ///
     /// # Errors
     ///
@@ -143,8 +143,8 @@ impl SqliteStore {
             driver,
             clock: Clock::system(),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
-            holds_keys: false,
-            looked_at: Arc::default(),
+            blocks_keys: false,
+            checked: Arc::default(),
         }
     }
 }
