@@ -94,7 +94,7 @@ impl OutboxStorage for SqliteStore {
             .await
     }
 
-    fn holds_keys(&self) -> bool {
+    fn blocks_key_on_dead_letter(&self) -> bool {
         self.holds_keys
     }
 
