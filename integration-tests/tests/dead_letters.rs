@@ -46,7 +46,7 @@ impl Around for Fuse {
 fn config() -> OutboxConfig {
     OutboxConfig::builder()
         .failure_threshold(3)
-        .dlq_page(2)
+        .heap_page(2)
         .build()
         .expect("a valid config")
 }

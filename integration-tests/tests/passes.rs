@@ -260,7 +260,7 @@ async fn a_settlement_that_cannot_succeed_is_not_tried_again() {
 #[tokio::test]
 async fn a_store_of_the_required_methods_alone_holds_no_key_and_has_nothing_to_remove() {
     let store = Watched::default();
-    assert!(!store.holds_keys());
+    assert!(!store.blocks_key_on_dead_letter());
     assert_eq!(store.clean_up(10).await.expect("cleaned up"), 0);
 }
 

@@ -26,7 +26,7 @@ fn config() -> OutboxConfig {
         .retry_initial(ms(10))
         .retry_max(ms(50))
         .poll_interval(ms(20))
-        .dlq_interval(ms(50));
+        .heap_interval(ms(50));
     config.build().expect("a valid config")
 }
 

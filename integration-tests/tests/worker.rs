@@ -213,7 +213,7 @@ async fn a_failure_that_reaches_the_threshold_is_quarantined_at_once() {
     let broker = MemoryBroker::with_rule(|_, _| Err(PublishErrorKind::Rejected));
     let config = OutboxConfig::builder()
         .failure_threshold(3)
-        .dlq_interval(day);
+        .heap_interval(day);
     let relay = Relay::new(Arc::new(store.clone()), Arc::new(broker))
         .dlq_heap(Arc::new(MemoryDlqHeap::new()))
         .config(config.build().expect("a valid config"));

@@ -132,8 +132,8 @@ impl<S: OutboxStorage + ?Sized, A: Around> OutboxStorage for Decorated<S, A> {
         self.around.around("quarantine_events", call).await
     }
 
-    fn holds_keys(&self) -> bool {
-        self.inner.holds_keys()
+    fn blocks_key_on_dead_letter(&self) -> bool {
+        self.inner.blocks_key_on_dead_letter()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {

@@ -1,4 +1,4 @@
-//! How a relay works: plain data, checked once.
+//! The options of the processors: plain data, checked once.
 
 use crate::error::OutboxError;
 use crate::retry::RetrySchedule;
@@ -6,238 +6,215 @@ use crate::storage::ClaimLimit;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The options of the processors. Made by [`OutboxConfig::builder`]; the default is valid.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct OutboxConfig {
-    pub(crate) batch_size: usize,
-    pub(crate) batch_bytes: usize,
-    pub(crate) lease: Duration,
-    pub(crate) publish_timeout: Duration,
-    pub(crate) poll_interval: Duration,
-    pub(crate) retry: RetrySchedule,
-    pub(crate) breaker: RetrySchedule,
-    pub(crate) shutdown_grace: Duration,
-    pub(crate) failure_threshold: u32,
-    pub(crate) heap_timeout: Duration,
-    pub(crate) dlq_interval: Duration,
-    pub(crate) dlq_lease: Duration,
-    pub(crate) dlq_page: usize,
-    pub(crate) heap_retention: Duration,
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Defines the options once: the field and its default, the setter, and the method that reads it.
+macro_rules! options {
+    ($($(#[$docs:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+        /// The options of [`Relay`](crate::Relay) and the processors. The default is valid.
+        ///
+        /// Each option has a method that reads it; its limits and its default are on the setter of
+        /// the same name of [`OutboxConfigBuilder`].
+        ///
+        /// ```
+        /// # use outbox_core::OutboxConfig;
+        /// # use std::time::Duration;
+        /// let config = OutboxConfig::builder()
+        ///     .failure_threshold(5)
+        ///     .retry_max(Duration::from_secs(60))
+        ///     .build()?;
+        /// assert_eq!(config.failure_threshold(), 5);
+        /// assert_eq!(config.batch_size(), 100);
+        /// # Ok::<(), outbox_core::OutboxError>(())
+        /// ```
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub struct OutboxConfig {
+            $($name: $type,)*
+        }
+
+        impl OutboxConfig {
+            $(
+                #[doc = concat!("See [`OutboxConfigBuilder::", stringify!($name), "`].")]
+                #[must_use]
+                pub fn $name(&self) -> $type {
+                    self.$name
+                }
+            )*
+        }
+
+        impl Default for OutboxConfig {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        /// Options that [`build`](Self::build) checks. The setters may be called in any order.
+        #[derive(Clone, Debug)]
+        pub struct OutboxConfigBuilder(OutboxConfig);
+
+        impl OutboxConfigBuilder {
+            $(
+                $(#[$docs])*
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.0.$name = $name;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+options! {
+    /// Events per claim, 1 to 10,000. Default 100: large enough to share the cost of a
+    /// transaction, small enough that a lost worker repeats little.
+    batch_size: usize = 100;
+
+    /// Bytes of payloads and headers per claim and per call of the transport, 1 KiB to 1 GiB.
+    /// Default 16 MiB. A single event may be larger. The worker needs a few times this memory,
+    /// because the store's driver and the transport hold copies.
+    batch_bytes: usize = ClaimLimit::BYTES;
+
+    /// How long a claim belongs to its worker, up to a day. Default 30 s. It must be longer than the
+    /// publish timeout, so that no worker publishes an event that another worker has taken over.
+    lease: Duration = 30 * SECOND;
+
+    /// How long one call of the transport may take, 1 ms to a day. Default 10 s.
+    publish_timeout: Duration = 10 * SECOND;
+
+    /// How long an idle worker waits before it asks the store again, 1 ms to an hour. Default 1 s.
+    /// This is a safety net: stores wake the worker earlier.
+    poll_interval: Duration = SECOND;
+
+    /// The longest delay after an event's first failed attempt, 1 ms to a day. Default 1 s. It
+    /// doubles with each further attempt; the delay is random between zero and this value.
+    retry_initial: Duration = SECOND;
+
+    /// The longest delay after any failed attempt, `retry_initial` to a week. Default 5 min.
+    retry_max: Duration = 5 * MINUTE;
+
+    /// The longest pause after the broker is first found unavailable, 1 ms to an hour. Default 1 s.
+    /// It doubles with each failed probe.
+    breaker_initial: Duration = SECOND;
+
+    /// The longest pause between two probes of the broker, `breaker_initial` to an hour. Default
+    /// 30 s.
+    breaker_max: Duration = 30 * SECOND;
+
+    /// The longest pause after a failed call of the store, 1 ms to an hour. Default 30 s. Pauses
+    /// start at 1 s, or at this value if it is shorter, and double with each further failure.
+    store_retry_max: Duration = 30 * SECOND;
+
+    /// How long a shutdown waits for a running publish, up to an hour. Default 10 s.
+    shutdown_grace: Duration = 10 * SECOND;
+
+    /// Failed attempts before an event is quarantined, at least 1. Default 10: with the default
+    /// delays about five minutes on average.
+    failure_threshold: u32 = 10;
+
+    /// How long the worker waits for one call of the heap, 1 ms to an hour. Default 5 s.
+    heap_timeout: Duration = 5 * SECOND;
+
+    /// The longest pause after a failed call of the heap, 1 ms to an hour. Default 30 s. Pauses
+    /// start at 1 s, or at this value if it is shorter, and double with each further failure.
+    heap_retry_max: Duration = 30 * SECOND;
+
+    /// How often the dead-letter processor checks the heap for events to quarantine, 1 ms to a day.
+    /// Default 5 s. This is a safety net: the worker wakes the dead-letter processor earlier.
+    heap_interval: Duration = 5 * SECOND;
+
+    /// How long the heap hides an entry over the threshold from other processes while its event is
+    /// quarantined, 1 ms to a day. Default 60 s.
+    heap_lease: Duration = MINUTE;
+
+    /// Entries that are leased and quarantined at once, 1 to 10,000. Default 100.
+    heap_page: usize = 100;
+
+    /// The age at which a count without a new failure is forgotten, a minute to 366 days. Default
+    /// 7 days. Keep it above the longest retry delay.
+    heap_retention: Duration = 7 * DAY;
 }
 
 impl OutboxConfig {
-    /// Options to change, beginning with the defaults.
+    /// A builder that starts with the defaults.
     #[must_use]
     pub fn builder() -> OutboxConfigBuilder {
         OutboxConfigBuilder(Self::default())
     }
 
-    /// The most outcomes kept for a heap that is down; the oldest are dropped beyond it.
-    pub(crate) const UNREPORTED: usize = 10_000;
-}
+    pub(crate) fn retry(&self) -> RetrySchedule {
+        RetrySchedule {
+            initial: self.retry_initial,
+            max: self.retry_max,
+        }
+    }
 
-impl Default for OutboxConfig {
-    fn default() -> Self {
-        Self {
-            batch_size: 100,
-            batch_bytes: ClaimLimit::BYTES,
-            lease: Duration::from_secs(30),
-            publish_timeout: Duration::from_secs(10),
-            poll_interval: Duration::from_secs(1),
-            retry: RetrySchedule {
-                initial: Duration::from_secs(1),
-                max: Duration::from_secs(300),
-            },
-            breaker: RetrySchedule {
-                initial: Duration::from_secs(1),
-                max: Duration::from_secs(30),
-            },
-            shutdown_grace: Duration::from_secs(10),
-            failure_threshold: 10,
-            heap_timeout: Duration::from_secs(5),
-            dlq_interval: Duration::from_secs(5),
-            dlq_lease: Duration::from_secs(60),
-            dlq_page: 100,
-            heap_retention: Duration::from_secs(7 * 24 * 3600),
+    pub(crate) fn breaker(&self) -> RetrySchedule {
+        RetrySchedule {
+            initial: self.breaker_initial,
+            max: self.breaker_max,
+        }
+    }
+
+    pub(crate) fn store_retry(&self) -> RetrySchedule {
+        RetrySchedule {
+            initial: SECOND,
+            max: self.store_retry_max,
+        }
+    }
+
+    #[cfg(feature = "dlq")]
+    pub(crate) fn heap_retry(&self) -> RetrySchedule {
+        RetrySchedule {
+            initial: SECOND,
+            max: self.heap_retry_max,
         }
     }
 }
 
-/// Options that [`build`](Self::build) checks.
-#[derive(Clone, Debug)]
-pub struct OutboxConfigBuilder(OutboxConfig);
-
 impl OutboxConfigBuilder {
-    /// Events per claim, 1 to 10,000. Default 100: large enough to share the cost of a
-    /// transaction, small enough that a lost worker repeats little.
-    #[must_use]
-    pub fn batch_size(mut self, events: usize) -> Self {
-        self.0.batch_size = events;
-        self
-    }
-
-    /// The bytes of payloads and headers per claim and per call of the transport, 1 KiB to 1 GiB.
-    /// Default 16 MiB. A single event may be larger. The worker needs a few times as much memory,
-    /// as the store's driver and the transport have copies.
-    #[must_use]
-    pub fn batch_bytes(mut self, bytes: usize) -> Self {
-        self.0.batch_bytes = bytes;
-        self
-    }
-
-    /// How long a claim is held, up to a day. Default 30 s. Longer than the publish timeout, so
-    /// that no worker publishes what another has taken over.
-    #[must_use]
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.0.lease = lease;
-        self
-    }
-
-    /// How long one publish may take, from 1 ms. Default 10 s.
-    #[must_use]
-    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
-        self.0.publish_timeout = timeout;
-        self
-    }
-
-    /// How long an idle worker waits at most before it looks again, 1 ms to an hour. Default 1 s:
-    /// a safety net, as stores wake the worker earlier.
-    #[must_use]
-    pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.0.poll_interval = interval;
-        self
-    }
-
-    /// The longest delay after the first failed attempt, 1 ms to a day; it doubles with each
-    /// further one. Default 1 s.
-    #[must_use]
-    pub fn retry_initial(mut self, delay: Duration) -> Self {
-        self.0.retry.initial = delay;
-        self
-    }
-
-    /// The longest delay after any attempt, up to a week. Default 5 min.
-    #[must_use]
-    pub fn retry_max(mut self, delay: Duration) -> Self {
-        self.0.retry.max = delay;
-        self
-    }
-
-    /// The longest pause after the broker is first found unavailable, 1 ms to an hour; it doubles
-    /// with each failed probe. Default 1 s.
-    #[must_use]
-    pub fn breaker_initial(mut self, pause: Duration) -> Self {
-        self.0.breaker.initial = pause;
-        self
-    }
-
-    /// The longest pause between two probes of a broker, up to an hour. Default 30 s.
-    #[must_use]
-    pub fn breaker_max(mut self, pause: Duration) -> Self {
-        self.0.breaker.max = pause;
-        self
-    }
-
-    /// How long a shutdown waits for a publish under way, up to an hour. Default 10 s.
-    #[must_use]
-    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
-        self.0.shutdown_grace = grace;
-        self
-    }
-
-    /// Failed attempts before an event is quarantined, at least 1. Default 10: with the default
-    /// delays some five minutes of patience on average.
-    #[must_use]
-    pub fn failure_threshold(mut self, attempts: u32) -> Self {
-        self.0.failure_threshold = attempts;
-        self
-    }
-
-    /// How long the worker waits for the heap, 1 ms to an hour. Default 5 s.
-    #[must_use]
-    pub fn heap_timeout(mut self, timeout: Duration) -> Self {
-        self.0.heap_timeout = timeout;
-        self
-    }
-
-    /// The time between two looks for events to quarantine, 1 ms to a day. Default 5 s: a safety
-    /// net, as the worker wakes the dead-letter processor earlier.
-    #[must_use]
-    pub fn dlq_interval(mut self, interval: Duration) -> Self {
-        self.0.dlq_interval = interval;
-        self
-    }
-
-    /// How long an entry over the threshold is hidden while it is being moved, 1 ms to a day.
-    /// Default 60 s.
-    #[must_use]
-    pub fn dlq_lease(mut self, lease: Duration) -> Self {
-        self.0.dlq_lease = lease;
-        self
-    }
-
-    /// Events moved into the quarantine at once, 1 to 10,000. Default 100.
-    #[must_use]
-    pub fn dlq_page(mut self, events: usize) -> Self {
-        self.0.dlq_page = events;
-        self
-    }
-
-    /// The age at which a count without a new failure is forgotten, from a minute. Default a
-    /// week. Keep it above the longest retry delay.
-    #[must_use]
-    pub fn heap_retention(mut self, age: Duration) -> Self {
-        self.0.heap_retention = age;
-        self
-    }
-
     /// Checks all options.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first option that is out of
-    /// range, its value and what is allowed.
+    /// range, its value and the range.
     pub fn build(self) -> Result<OutboxConfig, OutboxError> {
-        const MS: Duration = Duration::from_millis(1);
-        const HOUR: Duration = Duration::from_secs(3600);
-        const DAY: Duration = Duration::from_secs(24 * 3600);
-        const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
-
         let config = self.0;
         count("batch size", config.batch_size)?;
         if !(1024..=1024 * 1024 * 1024).contains(&config.batch_bytes) {
-            let allowed = "1024 to 1073741824 (1 KiB to 1 GiB)";
-            return Err(refused("batch bytes", config.batch_bytes, allowed));
+            let range = "1024 to 1073741824 (1 KiB to 1 GiB)";
+            return Err(invalid("batch bytes", config.batch_bytes, range));
         }
-        count("dlq page", config.dlq_page)?;
+        count("heap page", config.heap_page)?;
         if config.failure_threshold == 0 {
-            return Err(refused("failure threshold", 0, "at least 1"));
+            return Err(invalid("failure threshold", 0, "at least 1"));
         }
+        let (retry, breaker) = (config.retry(), config.breaker());
         duration("publish timeout", config.publish_timeout, MS..=DAY)?;
         duration("lease", config.lease, MS..=DAY)?;
         duration("poll interval", config.poll_interval, MS..=HOUR)?;
-        duration("retry initial", config.retry.initial, MS..=DAY)?;
-        let retry_max = config.retry.initial..=7 * DAY;
-        duration("retry max", config.retry.max, retry_max)?;
-        duration("breaker initial", config.breaker.initial, MS..=HOUR)?;
-        let breaker_max = config.breaker.initial..=HOUR;
-        duration("breaker max", config.breaker.max, breaker_max)?;
-        duration(
-            "shutdown grace",
-            config.shutdown_grace,
-            Duration::ZERO..=HOUR,
-        )?;
+        duration("retry initial", retry.initial, MS..=DAY)?;
+        duration("retry max", retry.max, retry.initial..=7 * DAY)?;
+        duration("breaker initial", breaker.initial, MS..=HOUR)?;
+        duration("breaker max", breaker.max, breaker.initial..=HOUR)?;
+        duration("store retry max", config.store_retry_max, MS..=HOUR)?;
+        let grace = Duration::ZERO..=HOUR;
+        duration("shutdown grace", config.shutdown_grace, grace)?;
         duration("heap timeout", config.heap_timeout, MS..=HOUR)?;
-        duration("dlq interval", config.dlq_interval, MS..=DAY)?;
-        duration("dlq lease", config.dlq_lease, MS..=DAY)?;
-        let retention = Duration::from_secs(60)..=YEAR;
+        duration("heap retry max", config.heap_retry_max, MS..=HOUR)?;
+        duration("heap interval", config.heap_interval, MS..=DAY)?;
+        duration("heap lease", config.heap_lease, MS..=DAY)?;
+        let retention = MINUTE..=366 * DAY;
         duration("heap retention", config.heap_retention, retention)?;
         if config.lease <= config.publish_timeout {
-            let allowed = format!(
-                "longer than the publish timeout ({:?})",
-                config.publish_timeout
-            );
-            return Err(refused("lease", format!("{:?}", config.lease), allowed));
+            let timeout = config.publish_timeout;
+            let longer = format!("longer than the publish timeout ({timeout:?})");
+            return Err(invalid("lease", format!("{:?}", config.lease), longer));
         }
         Ok(config)
     }
@@ -247,27 +224,27 @@ fn count(what: &'static str, value: usize) -> Result<(), OutboxError> {
     if (1..=10_000).contains(&value) {
         return Ok(());
     }
-    Err(refused(what, value, "1 to 10000"))
+    Err(invalid(what, value, "1 to 10000"))
 }
 
 fn duration(
     what: &'static str,
     value: Duration,
-    allowed: RangeInclusive<Duration>,
+    range: RangeInclusive<Duration>,
 ) -> Result<(), OutboxError> {
-    if allowed.contains(&value) {
+    if range.contains(&value) {
         return Ok(());
     }
-    let range = format!("{:?} to {:?}", allowed.start(), allowed.end());
-    Err(refused(what, format!("{value:?}"), range))
+    let range = format!("{:?} to {:?}", range.start(), range.end());
+    Err(invalid(what, format!("{value:?}"), range))
 }
 
-fn refused(
+fn invalid(
     what: &'static str,
     value: impl std::fmt::Display,
-    allowed: impl std::fmt::Display,
+    required: impl std::fmt::Display,
 ) -> OutboxError {
-    let problem = format!("{what} is {value}, but must be {allowed}");
+    let problem = format!("{what} is {value}, but must be {required}");
     OutboxError::invalid("config", "build", problem)
 }
 
@@ -301,12 +278,10 @@ mod tests {
                 .build()
         };
         assert!(build(2 * second, second).is_ok());
-        let report = build(second, second).unwrap_err().to_string();
-        assert!(
-            report.contains("lease is 1s, but must be longer"),
-            "{report}"
+        assert_eq!(
+            build(second, second).unwrap_err().to_string(),
+            "config: build: invalid: lease is 1s, but must be longer than the publish timeout (1s)"
         );
-        assert!(report.contains("publish timeout (1s)"), "{report}");
     }
 
     #[test]
@@ -318,8 +293,14 @@ mod tests {
             (builder().batch_size(10_001), "batch size is 10001, but"),
             (builder().batch_bytes(1023), "batch bytes is 1023, but"),
             (builder().batch_bytes((1 << 30) + 1), "batch bytes"),
-            (builder().dlq_page(0), "dlq page"),
-            (builder().failure_threshold(0), "failure threshold"),
+            (
+                builder().heap_page(0),
+                "heap page is 0, but must be 1 to 10000",
+            ),
+            (
+                builder().failure_threshold(0),
+                "failure threshold is 0, but must be at least 1",
+            ),
             (builder().publish_timeout(Duration::ZERO), "publish timeout"),
             (builder().lease(2 * day), "lease"),
             (builder().poll_interval(Duration::ZERO), "poll interval"),
@@ -329,12 +310,17 @@ mod tests {
             (builder().breaker_max(Duration::ZERO), "breaker max"),
             (builder().shutdown_grace(day), "shutdown grace"),
             (builder().heap_timeout(Duration::ZERO), "heap timeout"),
-            (builder().dlq_interval(Duration::ZERO), "dlq interval"),
-            (builder().dlq_lease(Duration::ZERO), "dlq lease"),
+            (builder().heap_interval(Duration::ZERO), "heap interval"),
+            (builder().heap_lease(Duration::ZERO), "heap lease"),
+            (builder().store_retry_max(Duration::ZERO), "store retry max"),
+            (
+                builder().heap_retry_max(2 * HOUR),
+                "heap retry max is 7200s, but must be 1ms to 3600s",
+            ),
             (builder().heap_retention(Duration::ZERO), "heap retention"),
         ] {
-            let report = builder.build().unwrap_err().to_string();
-            assert!(report.contains(name), "{report}");
+            let text = builder.build().unwrap_err().to_string();
+            assert!(text.contains(name), "{text}");
         }
     }
 }

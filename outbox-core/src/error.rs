@@ -113,6 +113,11 @@ impl OutboxError {
         self.kind
     }
 
+    /// Whether an operator must act before a later attempt can succeed.
+    pub(crate) fn needs_operator(&self) -> bool {
+        matches!(self.kind, ErrorKind::Invalid | ErrorKind::Corrupt)
+    }
+
     /// The backend that failed, such as `"sqlite"`.
     #[must_use]
     pub fn backend(&self) -> &'static str {

@@ -6,6 +6,7 @@ mod config;
 pub mod dlq;
 pub mod error;
 pub mod object;
+mod outage;
 pub mod processor;
 mod relay;
 mod retry;

@@ -1,7 +1,8 @@
-//! The worker, the dead-letter processor and the housekeeping, joined.
+//! A worker, the dead-letter processor and clean-up in one task.
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
+use crate::outage::Outage;
 use crate::processor::OutboxProcessor;
 use crate::shutdown::{self, Stop};
 use crate::storage::OutboxStorage;
@@ -12,10 +13,28 @@ use tokio::time::{Duration, sleep};
 #[cfg(feature = "dlq")]
 use crate::dlq::{DlqHeap, processor::DlqProcessor};
 
-/// How often rows that nobody needs any more are removed.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often rows that are no longer needed are removed.
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Everything that a program needs to run beside its outbox. See [`run`](Self::run).
+/// Rows or entries that one step of a clean-up removes.
+const CLEAN_UP_LIMIT: usize = 1000;
+
+/// Runs the worker, the dead-letter processor and clean-up in one task. See [`run`](Self::run).
+///
+/// Setters may be called in any order. The store, the transport and the heap may be shared: an
+/// `Arc` of each is accepted as well, also an `Arc<dyn …>`.
+///
+/// ```
+/// # use outbox_core::{DlqHeap, OutboxError, OutboxStorage, Relay, Transport};
+/// async fn relay(
+///     store: impl OutboxStorage + 'static,
+///     broker: impl Transport + 'static,
+///     heap: impl DlqHeap + 'static,
+///     shutdown: impl Future<Output = ()> + Send,
+/// ) -> Result<(), OutboxError> {
+///     Relay::new(store, broker).dlq_heap(heap).run(shutdown).await
+/// }
+/// ```
 pub struct Relay {
     storage: Arc<dyn OutboxStorage>,
     transport: Arc<dyn Transport>,
@@ -25,12 +44,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay with the default options and no heap: a rejected event is retried for ever.
+    /// A relay with the default options and no heap: a rejected event is retried forever.
     #[must_use]
-    pub fn new(storage: Arc<dyn OutboxStorage>, transport: Arc<dyn Transport>) -> Self {
+    pub fn new(storage: impl OutboxStorage + 'static, transport: impl Transport + 'static) -> Self {
         Self {
-            storage,
-            transport,
+            storage: Arc::new(storage),
+            transport: Arc::new(transport),
             config: OutboxConfig::default(),
             #[cfg(feature = "dlq")]
             heap: None,
@@ -40,8 +59,8 @@ impl Relay {
     /// Counts failures in `heap`, and quarantines events that reach the threshold.
     #[cfg(feature = "dlq")]
     #[must_use]
-    pub fn dlq_heap(mut self, heap: Arc<dyn DlqHeap>) -> Self {
-        self.heap = Some(heap);
+    pub fn dlq_heap(mut self, heap: impl DlqHeap + 'static) -> Self {
+        self.heap = Some(Arc::new(heap));
         self
     }
 
@@ -56,11 +75,11 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// As [`OutboxProcessor::run`].
+    /// As for [`OutboxProcessor::run`].
     ///
     /// # Cancel safety
     ///
-    /// As [`OutboxProcessor::process_pending_events`]; prefer `shutdown`.
+    /// As for [`OutboxProcessor::process_pending_events`]; prefer `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OutboxError> {
         let (stopper, stop) = shutdown::channel();
         let mut worker = self.worker();
@@ -68,13 +87,13 @@ impl Relay {
         let wake = worker.threshold_crossed();
         let work = async {
             let result = worker.work(stop.clone()).await;
-            stopper.stop(self.config.shutdown_grace);
+            stopper.stop(self.config.shutdown_grace());
             result
         };
         let signal = async {
             let mut ended = stop.clone();
             tokio::select! {
-                () = shutdown => stopper.stop(self.config.shutdown_grace),
+                () = shutdown => stopper.stop(self.config.shutdown_grace()),
                 () = ended.wait() => {}
             }
         };
@@ -87,8 +106,12 @@ impl Relay {
                     .await;
             }
         };
-        let (result, (), (), ()) =
-            tokio::join!(work, quarantine, self.keep_house(stop.clone()), signal);
+        let (result, (), (), ()) = tokio::join!(
+            work,
+            quarantine,
+            self.clean_up_regularly(stop.clone()),
+            signal
+        );
         result
     }
 
@@ -102,28 +125,33 @@ impl Relay {
         worker
     }
 
-    async fn keep_house(&self, mut stop: Stop) {
+    async fn clean_up_regularly(&self, mut stop: Stop) {
+        let mut outage = Outage::of("clean-up");
         loop {
             tokio::select! {
                 biased;
                 () = stop.wait() => return,
-                () = sleep(HOUSEKEEPING) => {}
+                () = sleep(CLEAN_UP_INTERVAL) => {}
             }
             tokio::select! {
                 biased;
                 () = stop.wait() => return,
-                result = self.clean_up() => if let Err(error) = result {
-                    tracing::warn!(error = %error, "housekeeping failed; trying again");
+                result = self.clean_up() => match result {
+                    Ok(()) => outage.succeeded(),
+                    Err(error) => {
+                        outage.failed(&error, "it is tried again every minute");
+                    }
                 },
             }
         }
     }
 
     async fn clean_up(&self) -> Result<(), OutboxError> {
-        while self.storage.clean_up(1000).await? > 0 {}
+        while self.storage.clean_up(CLEAN_UP_LIMIT).await? > 0 {}
         #[cfg(feature = "dlq")]
         if let Some(heap) = &self.heap {
-            while heap.prune(self.config.heap_retention, 1000).await? > 0 {}
+            let retention = self.config.heap_retention();
+            while heap.prune(retention, CLEAN_UP_LIMIT).await? > 0 {}
         }
         Ok(())
     }

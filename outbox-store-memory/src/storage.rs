@@ -37,7 +37,7 @@ impl OutboxStorage for MemoryStore {
         Ok(outcomes)
     }
 
-    fn holds_keys(&self) -> bool {
+    fn blocks_key_on_dead_letter(&self) -> bool {
         self.blocks_keys
     }
 

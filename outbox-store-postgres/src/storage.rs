@@ -38,7 +38,7 @@ impl OutboxStorage for PostgresStore {
         self.quarantine(entries).await
     }
 
-    fn holds_keys(&self) -> bool {
+    fn blocks_key_on_dead_letter(&self) -> bool {
         self.holds_keys
     }
 

@@ -87,7 +87,7 @@ impl OutboxStorage for SqliteStore {
         self.driver.execute("quarantine_events", work).await
     }
 
-    fn holds_keys(&self) -> bool {
+    fn blocks_key_on_dead_letter(&self) -> bool {
         self.blocks_keys
     }
 

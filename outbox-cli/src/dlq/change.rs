@@ -90,7 +90,7 @@ impl Change {
             heap.forget(&ids).await?;
         }
         while !ids.is_empty() {
-            let filter = DeadLetterFilter::ids(ids.iter().copied());
+            let filter = DeadLetterFilter::all().ids(ids.iter().copied());
             let done = match self {
                 Self::Replay(_) => dead_letters.replay(&filter, ids.len()).await,
                 Self::Purge => dead_letters.purge(&filter, ids.len()).await,
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         stop: &'a Stop,
     ) -> Result<Self, Failure> {
         for ids in options.ids.chunks(PAGE) {
-            let filter = DeadLetterFilter::ids(ids.iter().copied());
+            let filter = DeadLetterFilter::all().ids(ids.iter().copied());
             let found = dead_letters.list(&filter, None, PAGE).await?;
             let found: HashSet<EventId> = found.iter().map(|dead_letter| dead_letter.id).collect();
             if let Some(id) = ids.iter().find(|id| !found.contains(id)) {

@@ -129,7 +129,7 @@ impl RelaySettings {
             .set(self.shutdown_grace, Builder::shutdown_grace)
             .set(self.heap_timeout, Builder::heap_timeout)
             .set(self.heap_retention, Builder::heap_retention)
-            .set(self.dlq_interval, Builder::dlq_interval)
+            .set(self.dlq_interval, Builder::heap_interval)
             .0
             .build()
     }

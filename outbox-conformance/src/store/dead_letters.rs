@@ -59,7 +59,7 @@ pub async fn pages_have_no_gaps_and_no_repeats<F: StoreFixture>(fixture: F) {
         if seen.len() == 3 {
             // One that was listed goes, one that was not goes, and two come.
             ok(store
-                .purge(&DeadLetterFilter::ids([expected[0], expected[5]]), 10)
+                .purge(&DeadLetterFilter::all().ids([expected[0], expected[5]]), 10)
                 .await);
             expected.extend(dead(&fixture, &store, 2).await);
             expected.remove(5);
@@ -84,7 +84,7 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
     };
     settle(&store, &claim(&store, 1).await, &broken).await;
     let replayed = ok(store
-        .replay(&DeadLetterFilter::ids([events[0].id]), 10)
+        .replay(&DeadLetterFilter::all().ids([events[0].id]), 10)
         .await);
     assert_eq!(replayed, [events[0].id]);
     assert!(ok(store.find(events[0].id).await).is_none(), "in both");
@@ -191,8 +191,8 @@ pub async fn filters_and_statistics_agree<F: StoreFixture>(fixture: F) {
         (all().error_contains("BROK"), 0),
         (all().error_contains("b%n"), 0),
         (all().before(SystemTime::UNIX_EPOCH), 0),
-        (DeadLetterFilter::ids([odd.id, EventId::new()]), 1),
-        (DeadLetterFilter::ids([]), 0),
+        (DeadLetterFilter::all().ids([odd.id, EventId::new()]), 1),
+        (DeadLetterFilter::all().ids([]), 0),
     ] {
         assert_eq!(counted(&store, &filter).await, count, "{filter:?}");
     }
@@ -230,7 +230,8 @@ impl NearMisses {
         bury(fixture, store, &events[5..]).await;
         let (last, _) = ok(store.find(events[5].id).await).expect("a dead letter");
         let others = [0, 2, 3, 4, 5].map(|n: usize| events[n].id);
-        let filter = DeadLetterFilter::ids(others)
+        let filter = DeadLetterFilter::all()
+            .ids(others)
             .event_type("right")
             .ordering_key("right")
             .error_contains("ight")

@@ -41,7 +41,7 @@ async fn held<F: HoldingFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<Eve
 /// keys go on.
 pub async fn successors_wait_for_a_dead_letter_of_their_key<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
-    assert!(store.holds_keys());
+    assert!(store.blocks_key_on_dead_letter());
     held(&fixture, &store).await;
     let (later, free) = (keyed("held", 1), keyed("free", 2));
     append(&fixture, &later);
@@ -57,7 +57,7 @@ pub async fn successors_wait_for_a_dead_letter_of_their_key<F: HoldingFixture>(f
 pub async fn every_handle_keeps_a_hold<F: HoldingFixture>(fixture: F) {
     held(&fixture, &fixture.holding_handle().await).await;
     let plain = fixture.handle().await;
-    assert!(!plain.holds_keys());
+    assert!(!plain.blocks_key_on_dead_letter());
     let other = keyed("other", 2);
     append(&fixture, &other);
     settle(&plain, &claim(&plain, 1).await, &broken()).await;

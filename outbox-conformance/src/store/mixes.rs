@@ -134,7 +134,7 @@ pub(super) async fn check_all<F: StoreFixture>(fixture: &F, store: &Arc<dyn Stor
                     let mix = Mix {
                         events: keyed("key", 3),
                         fates: [first, second, third],
-                        holds: store.holds_keys(),
+                        holds: store.blocks_key_on_dead_letter(),
                     };
                     append(fixture, &mix.events);
                     if waits {

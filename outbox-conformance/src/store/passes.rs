@@ -31,8 +31,8 @@ fn builder() -> OutboxConfigBuilder {
         .publish_timeout(LEASE / 3)
         .retry_max(LEASE / 3)
         .failure_threshold(THRESHOLD)
-        .dlq_lease(LEASE / 3)
-        .dlq_page(2)
+        .heap_lease(LEASE / 3)
+        .heap_page(2)
 }
 
 /// A store and a heap between which a processor stands.
@@ -77,7 +77,7 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     fn stepped(&self, store: &Arc<dyn Store>, page: usize) -> (DlqProcessor, Arc<Steps>) {
         let steps = Arc::default();
         let (heap, store) = self.wait_for(&steps, store);
-        let config = ok(builder().dlq_page(page).build());
+        let config = ok(builder().heap_page(page).build());
         (DlqProcessor::new(heap, store).config(config), steps)
     }
 

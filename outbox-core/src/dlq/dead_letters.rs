@@ -1,38 +1,52 @@
-//! The quarantine, as an operator sees it.
+//! The contract between the quarantine of a store and an operator's tools.
 
 use crate::error::OutboxError;
 use crate::object::{ErrorText, Event, EventId};
 use async_trait::async_trait;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Lists, replays and purges quarantined events.
+/// Lists, replays and purges dead letters, which are quarantined events.
 ///
-/// - **D1** Pages have no gaps and no repeats while rows come and go
-///   (`pages_have_no_gaps_and_no_repeats`).
-/// - **D2** A replay moves the event back under the same id with a new budget of attempts, and
-///   counts the replay; it comes last of its key (`a_replay_keeps_the_id_and_gives_a_new_budget`),
-///   or first if it held the key, as S9 of [`OutboxStorage`](crate::storage::OutboxStorage) has it
-///   (`a_replay_goes_before_its_successors`).
-/// - **D3** An entry that a heap counted before the replay does not quarantine the event again
-///   (`a_stale_entry_does_not_quarantine_a_replayed_event`).
-/// - **D4** Replay and purge are bounded by `limit`, take fewer where the payloads are large, and can
-///   be continued until an answer is empty (`replay_and_purge_are_bounded`).
-/// - **D5** A call whose future is dropped at any of its waits is applied to all of its dead letters or to
-///   none (`a_dropped_replay_or_purge_is_applied_or_not`).
-/// - **D6** A filter means the same dead letters to every call: those that meet all of its conditions
-///   (`each_condition_of_a_filter_narrows`, `replay_and_purge_take_what_a_filter_lists`). The groups
-///   of the statistics tell of the dead letters that a list shows (`filters_and_statistics_agree`).
+/// - **D1** Pages of a list have no gaps and no repeats while dead letters come and go.
+/// - **D2** A replay moves the event back to the outbox with the same id, no failed attempts and one
+///   more replay. It comes last of its key, or first if its dead letter blocked the key (S9 of
+///   [`OutboxStorage`](crate::storage::OutboxStorage)).
+/// - **D3** An entry that a heap counted before the replay does not quarantine the event again.
+/// - **D4** A replay or a purge takes at most `limit` dead letters, oldest first, and may take fewer
+///   where payloads are large. An empty answer means that none is left.
+/// - **D5** A replay or a purge whose future is dropped is applied to all of its dead letters or to
+///   none.
+/// - **D6** A filter selects the same dead letters in every method: those that meet all of its
+///   conditions.
+/// - **D7** A page of an export has payloads of at most `bytes` together, or a single dead letter,
+///   and the pages have every dead letter with its event.
 ///
-/// A replay or a purge whose connection is cut is applied so as well, and may be asked for again
-/// (`a_cut_replay_or_purge_loses_no_dead_letter`).
+/// A program that replays should also forget the ids in its heap. Otherwise failures from before the
+/// replay count towards the next quarantine.
 ///
-/// A program that replays also forgets the ids in its heap, so that the new budget is whole.
+/// # Example
+///
+/// ```
+/// # use outbox_core::{DeadLetterFilter, DeadLetters, OutboxError};
+/// async fn replay_timeouts(store: &impl DeadLetters) -> Result<usize, OutboxError> {
+///     let filter = DeadLetterFilter::all().event_type("order.placed").error_contains("timeout");
+///     let mut replayed = 0;
+///     loop {
+///         let ids = store.replay(&filter, 100).await?;
+///         replayed += ids.len();
+///         if ids.is_empty() {
+///             return Ok(replayed);
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait DeadLetters: Send + Sync + Debug {
-    /// Describes up to `limit` dead letters that match, oldest first, after the given position.
+    /// Describes up to `limit` dead letters that match, oldest first, after the position `after`.
     ///
-    /// The payloads are not read, so the call is quick however large they are.
+    /// Payloads are not read, so their size does not matter.
     async fn list(
         &self,
         filter: &DeadLetterFilter,
@@ -43,11 +57,11 @@ pub trait DeadLetters: Send + Sync + Debug {
     /// One dead letter with its event.
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError>;
 
-    /// Up to `limit` dead letters that match with their events, oldest first, after the given
-    /// position: as many as have payloads of at most `bytes` together, but at least one. An empty
-    /// answer means that none is left (`an_export_is_bounded_in_bytes`).
+    /// Returns up to `limit` dead letters that match with their events, oldest first, after the
+    /// position `after`.
     ///
-    /// The provided form lists, then finds each.
+    /// The payloads have at most `bytes` together, but there is at least one dead letter. An empty
+    /// answer means that none is left. The provided form lists the dead letters, then finds each.
     async fn export(
         &self,
         filter: &DeadLetterFilter,
@@ -69,35 +83,43 @@ pub trait DeadLetters: Send + Sync + Debug {
                     return Ok(found);
                 }
                 let whole = self.find(dead_letter.id).await?;
-                // Another position: it was replayed since, and died again.
+                // At another position it is a new dead letter: it was replayed and failed again.
                 found.extend(whole.filter(|(now, _)| now.position == dead_letter.position));
                 rest = rest.saturating_sub(dead_letter.payload_size);
             }
-            // Empty if all of the page were replayed or purged meanwhile.
+            // Empty if the whole page was replayed or purged in between.
             if !found.is_empty() {
                 return Ok(found);
             }
         }
     }
 
-    /// Moves up to `limit` dead letters that match back into the outbox, oldest first. Returns
-    /// their ids. An empty answer means that none is left (D4).
+    /// Moves up to `limit` dead letters that match back into the outbox, oldest first, and returns
+    /// their ids. Call again until the answer is empty (D4).
+    ///
+    /// # Errors
+    ///
+    /// On an error nothing is moved, unless the reply was lost.
     async fn replay(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError>;
 
-    /// Deletes up to `limit` dead letters that match, oldest first, for good. Returns their ids. An
-    /// empty answer means that none is left (D4).
+    /// Deletes up to `limit` dead letters that match permanently, oldest first, and returns their ids.
+    /// Call again until the answer is empty (D4).
+    ///
+    /// # Errors
+    ///
+    /// On an error nothing is deleted, unless the reply was lost.
     async fn purge(
         &self,
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError>;
 
-    /// The `limit` largest groups of dead letters that match, by event type and error, which count what
-    /// [`list`](Self::list) shows (`filters_and_statistics_agree`).
+    /// Groups the dead letters that match by event type and error, and returns the `limit` largest
+    /// groups.
     async fn statistics(
         &self,
         filter: &DeadLetterFilter,
@@ -105,11 +127,61 @@ pub trait DeadLetters: Send + Sync + Debug {
     ) -> Result<Vec<DeadLetterGroup>, OutboxError>;
 }
 
-/// Describes a quarantined event, without its payload and its headers.
+#[async_trait]
+impl<T: DeadLetters + ?Sized> DeadLetters for Arc<T> {
+    async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, OutboxError> {
+        (**self).list(filter, after, limit).await
+    }
+
+    async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
+        (**self).find(id).await
+    }
+
+    async fn export(
+        &self,
+        filter: &DeadLetterFilter,
+        after: Option<u64>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
+        (**self).export(filter, after, limit, bytes).await
+    }
+
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        (**self).replay(filter, limit).await
+    }
+
+    async fn purge(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<EventId>, OutboxError> {
+        (**self).purge(filter, limit).await
+    }
+
+    async fn statistics(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
+        (**self).statistics(filter, limit).await
+    }
+}
+
+/// Describes a dead letter, without the payload and the headers of its event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// The place in the list; grows with each quarantine. The key of paging.
+    /// The position in the list, for paging. It grows with each quarantine.
     pub position: u64,
     /// The id of the event.
     pub id: EventId,
@@ -121,7 +193,7 @@ pub struct DeadLetter {
     pub ordering_key: Option<String>,
     /// The bytes of the payload.
     pub payload_size: u64,
-    /// When the producer made the event, by the producer's clock.
+    /// When the producer created the event, by the producer's clock.
     pub created_at: SystemTime,
     /// Failed attempts before the quarantine.
     pub failure_count: u32,
@@ -133,13 +205,12 @@ pub struct DeadLetter {
     pub last_failed_at: SystemTime,
     /// When the event was moved here, by the store's clock.
     pub quarantined_at: SystemTime,
-    /// How often the event had been replayed before.
+    /// How often the event was replayed before this quarantine.
     pub replays: u32,
 }
 
 impl DeadLetter {
-    /// Describes `event`; the remaining fields are set to "failed once, just now" and may be
-    /// replaced.
+    /// Describes `event` as failed once, at `quarantined_at`. The fields may be replaced.
     #[must_use]
     pub fn new(position: u64, event: &Event, quarantined_at: SystemTime) -> Self {
         Self {
@@ -160,7 +231,13 @@ impl DeadLetter {
     }
 }
 
-/// Which dead letters are meant. All conditions must hold; none set means all dead letters.
+/// Selects dead letters that meet all of its conditions. Without a condition it selects all.
+///
+/// ```
+/// # use outbox_core::{DeadLetterFilter, EventId};
+/// # let (first, second) = (EventId::new(), EventId::new());
+/// let filter = DeadLetterFilter::all().ids([first, second]).event_type("order.placed");
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DeadLetterFilter {
@@ -170,7 +247,7 @@ pub struct DeadLetterFilter {
     pub event_type: Option<String>,
     /// Exactly this ordering key.
     pub ordering_key: Option<String>,
-    /// This text somewhere in the last error, case-sensitive.
+    /// The last error contains this text (case-sensitive).
     pub error_contains: Option<String>,
     /// Quarantined before this time.
     pub before: Option<SystemTime>,
@@ -183,13 +260,11 @@ impl DeadLetterFilter {
         Self::default()
     }
 
-    /// Only these ids.
+    /// Only these ids. An empty list selects nothing.
     #[must_use]
-    pub fn ids(ids: impl IntoIterator<Item = EventId>) -> Self {
-        Self {
-            ids: Some(ids.into_iter().collect()),
-            ..Self::default()
-        }
+    pub fn ids(mut self, ids: impl IntoIterator<Item = EventId>) -> Self {
+        self.ids = Some(ids.into_iter().collect());
+        self
     }
 
     /// Only this event type.
@@ -206,7 +281,7 @@ impl DeadLetterFilter {
         self
     }
 
-    /// Only dead letters whose last error has this text somewhere.
+    /// Only dead letters whose last error contains `text`.
     #[must_use]
     pub fn error_contains(mut self, text: impl Into<String>) -> Self {
         self.error_contains = Some(text.into());
@@ -221,13 +296,13 @@ impl DeadLetterFilter {
     }
 }
 
-/// Letters of one event type with one error.
+/// The dead letters that have the same event type and the same error.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DeadLetterGroup {
     /// The event type.
     pub event_type: String,
-    /// The error that they share.
+    /// Their error.
     pub last_error: Option<ErrorText>,
     /// How many there are.
     pub count: u64,

@@ -1,109 +1,100 @@
-//! The dead-letter heap: per-event failure counts.
+//! The contract between a heap, which counts failures per event, and the processors.
 
 use crate::dlq::model::{DlqEntry, FailedAttempt, HeapSize};
 use crate::error::OutboxError;
 use crate::object::EventId;
 use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Counts the failed attempts of each event and gives up those that reached a threshold.
+/// Counts the failed attempts of each event, and returns the events that reached a threshold.
 ///
-/// The three required methods are a complete implementation. The provided ones do the same work
-/// in one round trip, or more safely; every adapter of this project overrides them.
+/// The three required methods are a complete implementation. The provided methods do the same work
+/// one call at a time or less safely; every adapter of this project overrides them.
 /// [`OutboxProcessor`](crate::processor::OutboxProcessor) reports outcomes here after each pass;
-/// [`DlqProcessor`](crate::dlq::processor::DlqProcessor) takes out what must be quarantined.
+/// [`DlqProcessor`](crate::dlq::processor::DlqProcessor) leases the entries that must be quarantined.
 ///
-/// - **H1** n failures of an id count n, from however many tasks and handles
-///   (`failures_add_up`, `concurrent_failures_count_exactly`, `first_failures_of_an_id_all_count`).
-/// - **H2** The threshold is inclusive, is each call's own, and 0 behaves as 1
-///   (`an_entry_leaves_at_the_threshold`, `the_threshold_may_change_between_calls`,
-///   `threshold_zero_behaves_as_one`).
-/// - **H3** Counts saturate at `u32::MAX` and are exact up to it (`counts_saturate`).
-/// - **H4** Forgetting clears the count; of an unknown id it is Ok and creates nothing
-///   (`a_success_forgets_the_event`, `forgetting_an_unknown_id_creates_nothing`).
-/// - **H5** A drained id is gone; its next failure counts 1 (`a_drained_event_starts_again`).
-/// - **H6** Concurrent drains are disjoint and together complete
-///   (`concurrent_drains_are_disjoint_and_complete`). An event that is forgotten meanwhile is
-///   drained or forgotten, and never kept (`a_success_and_a_drain_leave_nothing`).
-/// - **H7** A batch equals the loop of its single calls, whatever its size
-///   (`a_batch_equals_its_single_calls`, `a_batch_of_100_000_equals_its_single_calls`). Batches that
-///   name the same events in opposite orders do not block one another
-///   (`batches_in_opposite_orders_do_not_block`).
-/// - **H8** A leased entry is in no other lease and no drain until the lease runs out, then it is
-///   back with all its counts (`a_lease_hides_an_entry_until_it_runs_out`).
-/// - **H9** Leases are fair: an entry over the threshold is leased within ⌈N/limit⌉ calls, while
-///   new ones arrive (`leases_are_fair`). Other calls are answered while entries are leased
-///   (`a_large_heap_leaves_in_pages`).
-/// - **H10** The latest error text that was given is kept (`the_latest_error_wins`).
-/// - **H11** Times are the heap's clock, and the first failure is never after the last
-///   (`failure_times_are_ordered`).
-/// - **H12** Two namespaces never see each other, however they are called
-///   (`namespaces_are_separate`, `oddly_named_heaps_are_separate`,
-///   `a_long_name_is_refused_or_kept_whole`).
-/// - **H13** What is in the store and is no entry is passed over with a warning through `tracing`,
-///   and costs no valid entry (`a_corrupt_entry_costs_no_valid_one`,
-///   `an_event_with_a_corrupt_entry_begins_anew`, `a_corrupt_entry_is_reported`).
-/// - **H14** Concurrent calls on one event return what they would one after another, in some order
-///   that their begins and ends allow: a drain and a lease are atomic for each event, if not across
-///   events (`histories_are_linearizable`, `histories_with_leases_are_linearizable`).
+/// - **H1** n failures of an id, which may be any UUID, count n, from any number of tasks and
+///   handles.
+/// - **H2** A drain returns the entries whose count is at least the threshold of this call, and no
+///   others. A threshold of 0 behaves as 1.
+/// - **H3** Counts are exact up to `u32::MAX` and stay there.
+/// - **H4** Forgetting an id clears its count; an unknown id is Ok and creates nothing.
+/// - **H5** A drained id is gone: its next failure counts 1.
+/// - **H6** Concurrent drains return disjoint entries, and together all. An event that is forgotten
+///   during a drain is drained or forgotten, and not kept.
+/// - **H7** A batch of any size has the effect of its single calls. Batches that name the same events
+///   in opposite orders do not deadlock.
+/// - **H8** A leased entry is in no other lease and no drain until its lease runs out. Then it is
+///   back with all its counts.
+/// - **H9** Of N entries over the threshold, each is leased within ⌈N/limit⌉ calls, also while new
+///   ones arrive. Other calls are answered while entries are leased.
+/// - **H10** An entry has the latest error text that was given for it.
+/// - **H11** Times are measured by the heap's clock, and the first failure is never after the last.
+/// - **H12** Two namespaces never share an entry, whatever their names are.
+/// - **H13** Stored data that is not a valid entry is skipped with a warning through `tracing`, and
+///   costs no valid entry.
+/// - **H14** Concurrent calls on one event are linearizable. A drain or a lease is atomic for each
+///   event, but not across events.
+/// - **H15** A heap that stores its entries outside its handles keeps them when all handles are
+///   closed. A heap on a server keeps every answered call when the server dies.
+/// - **H16** While failures, drains and leases run concurrently, each failure is in one drain or still
+///   counted.
+/// - **H17** The size counts all entries, also leased ones, and has their oldest first failure.
+/// - **H18** A prune forgets at most `limit` entries, only those whose last failure is older than the
+///   age, and no leased entry.
+/// - **H19** A call whose future is dropped is applied or not, and later calls on the handle work.
+/// - **H20** A call whose connection is cut is [`Unavailable`](crate::ErrorKind::Unavailable) and is
+///   applied or not. The next call on the handle works.
 ///
-/// What one caller does, in any order of calls and through any handles, is answered as the clauses
-/// have it (`random_scripts_match_the_model`, `random_scripts_with_leases_match_the_model`).
+/// An `Err` may mean that only the reply was lost. A count may then be one too high, never too low.
 ///
-/// Among failures, drains and leases at once no failure is lost: it is in a drain or still counted
-/// (`nothing_is_lost_between_failures_and_drains`,
-/// `nothing_is_lost_between_failures_drains_and_leases`).
+/// # Example
 ///
-/// A heap that is kept elsewhere than in its handles is there for later ones
-/// (`counts_survive_their_handle`), and one on a server keeps what was answered when the server dies
-/// (`what_was_answered_survives_a_crash`).
-///
-/// A call whose future is dropped is applied or not, and later calls on the handle work
-/// (`a_dropped_call_is_applied_or_not`, `a_dropped_batch_is_applied_or_not`,
-/// `a_dropped_lease_loses_nothing`).
-///
-/// An `Err` may mean that only the reply was lost: a count may then be one too high, never lower.
-/// Wherever a connection is cut, the call is applied or not and is
-/// [`Unavailable`](crate::ErrorKind::Unavailable), and the next call on the handle works
-/// (`a_cut_failure_is_counted_once_or_not`, `a_cut_batch_is_counted_whole_or_not`,
-/// `a_cut_success_is_applied_or_not`, `a_cut_drain_takes_an_entry_whole_or_not`,
-/// `a_cut_lease_loses_nothing`, `a_cut_prune_takes_only_what_is_old`,
-/// `a_connection_is_made_again_however_it_ends`).
+/// ```
+/// # use outbox_core::{DlqHeap, EventId, OutboxError};
+/// async fn three_strikes(heap: &impl DlqHeap, id: EventId) -> Result<(), OutboxError> {
+///     for _ in 0..3 {
+///         heap.record_failure(id).await?;
+///     }
+///     let exceeded = heap.drain_exceeded(3).await?;
+///     assert!(exceeded.iter().any(|entry| entry.id == id));
+///     Ok(())
+/// }
+/// ```
 #[async_trait]
 pub trait DlqHeap: Send + Sync {
-    /// Adds one to the failure count of `id`. Any UUID is an id (`odd_ids_come_back_exactly`).
+    /// Adds one to the failure count of `id`.
     ///
     /// # Errors
     ///
-    /// The failure may or may not have been counted.
+    /// On an error the failure may have been counted.
     async fn record_failure(&self, id: EventId) -> Result<(), OutboxError>;
 
     /// Forgets the failures of `id`, because it was published.
     ///
     /// # Errors
     ///
-    /// The count may or may not have been cleared; calling again is harmless.
+    /// On an error the count may have been cleared; calling again is harmless.
     async fn record_success(&self, id: EventId) -> Result<(), OutboxError>;
 
     /// Removes and returns every entry that is not leased and whose count is at least `threshold`.
     ///
-    /// No two calls return the same entry. The result has no duplicates and no order. What it
-    /// returns is no longer stored: a caller that must not lose it uses
-    /// [`lease_exceeded`](Self::lease_exceeded). A drain that finds nothing is Ok and changes nothing
-    /// (`a_new_heap_is_empty`, `an_empty_drain_changes_nothing`).
+    /// No two calls return the same entry. The result has no duplicates and no order. The heap no
+    /// longer stores what it returned; a caller that must not lose it uses
+    /// [`lease_exceeded`](Self::lease_exceeded). A drain that finds nothing is Ok and changes nothing.
     ///
     /// # Errors
     ///
     /// Entries may have been removed if the reply was lost; their events then count from 1 again.
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError>;
 
-    /// Counts many failed attempts in one round trip. An id may stand in it more than once. Batches
-    /// at once all end, whatever the order of their ids (`batches_in_opposite_orders_do_not_block`).
+    /// Counts many failed attempts in one round trip. An id may occur several times.
     ///
     /// # Errors
     ///
-    /// Any part of the batch may have been counted by the provided loop; an adapter counts all of
-    /// it or none, unless the reply was lost.
+    /// An adapter counts all attempts or none, unless the reply was lost. The provided form counts
+    /// them one by one, so on an error it may have counted some.
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
         for failure in failures {
             self.record_failure(failure.id).await?;
@@ -111,12 +102,12 @@ pub trait DlqHeap: Send + Sync {
         Ok(())
     }
 
-    /// Forgets many events in one round trip: published, or quarantined. Also ends their leases
-    /// (`forgetting_ends_a_lease`).
+    /// Forgets many events in one round trip, because they were published or quarantined. Also ends
+    /// their leases.
     ///
     /// # Errors
     ///
-    /// Some may have been forgotten; calling again is harmless.
+    /// On an error some may have been forgotten; calling again is harmless.
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         for id in ids {
             self.record_success(*id).await?;
@@ -124,20 +115,18 @@ pub trait DlqHeap: Send + Sync {
         Ok(())
     }
 
-    /// Hides up to `limit` entries whose count is at least `threshold` for `lease`, and returns
-    /// them. They stay in the heap until they are forgotten, so a caller that dies loses nothing.
+    /// Hides up to `limit` entries whose count is at least `threshold` for `lease`, and returns them.
     ///
-    /// No two leases hold the same entry, however many begin at once
-    /// (`concurrent_leases_are_disjoint`). A failure meanwhile counts and does not end the lease
-    /// (`a_failure_during_a_lease_counts`). A large heap leaves in pages of `limit`, each forgotten
-    /// before the next (`a_large_heap_leaves_in_pages`).
+    /// They stay in the heap until they are forgotten, so a caller that dies loses nothing. No two
+    /// leases have the same entry. A failure during the lease is counted and does not end the lease.
     ///
-    /// The provided form drains instead: it may return more than `limit` entries, and they are
-    /// gone if the caller dies (their events then count from 1 again).
+    /// The provided form drains instead: it may return more than `limit` entries, and if the caller
+    /// dies their counts are lost. [`DlqProcessor`](crate::dlq::processor::DlqProcessor) warns once
+    /// when a heap returns more than `limit` entries.
     ///
     /// # Errors
     ///
-    /// Entries may have been leased if the reply was lost; they come back when the lease runs out.
+    /// Entries may have been leased if the reply was lost; they return when the lease runs out.
     async fn lease_exceeded(
         &self,
         threshold: u32,
@@ -148,19 +137,59 @@ pub trait DlqHeap: Send + Sync {
         self.drain_exceeded(threshold).await
     }
 
-    /// How much is tracked, leased entries too (`the_size_is_told`). `None` if the heap cannot tell.
+    /// The number of entries, also leased ones. The provided form is `None`: this heap cannot count.
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
         Ok(None)
     }
 
-    /// Forgets up to `limit` entries whose last failure is older than `age`, and returns how many;
-    /// those that are leased stay (`old_entries_are_pruned`). The provided form forgets nothing.
+    /// Forgets up to `limit` entries whose last failure is older than `age`, and returns how many.
+    /// Leased entries stay. The provided form forgets nothing.
     ///
     /// # Errors
     ///
-    /// Some may have been forgotten; calling again is harmless.
+    /// On an error some may have been forgotten; calling again is harmless.
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
         let _ = (age, limit);
         Ok(0)
+    }
+}
+
+#[async_trait]
+impl<T: DlqHeap + ?Sized> DlqHeap for Arc<T> {
+    async fn record_failure(&self, id: EventId) -> Result<(), OutboxError> {
+        (**self).record_failure(id).await
+    }
+
+    async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
+        (**self).record_success(id).await
+    }
+
+    async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
+        (**self).drain_exceeded(threshold).await
+    }
+
+    async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
+        (**self).record_failures(failures).await
+    }
+
+    async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
+        (**self).forget(ids).await
+    }
+
+    async fn lease_exceeded(
+        &self,
+        threshold: u32,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<DlqEntry>, OutboxError> {
+        (**self).lease_exceeded(threshold, limit, lease).await
+    }
+
+    async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
+        (**self).size().await
+    }
+
+    async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
+        (**self).prune(age, limit).await
     }
 }

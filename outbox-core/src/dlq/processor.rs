@@ -3,8 +3,10 @@
 use crate::config::OutboxConfig;
 use crate::dlq::DlqHeap;
 use crate::dlq::model::DlqEntry;
-use crate::error::{ErrorKind, OutboxError};
+use crate::error::OutboxError;
 use crate::object::EventId;
+use crate::outage::Outage;
+use crate::processor::log_quarantine;
 use crate::shutdown::{self, Stop};
 use crate::storage::{OutboxStorage, QuarantineOutcome};
 use std::fmt;
@@ -12,18 +14,33 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// Takes exceeded entries out of a heap and has the store quarantine their events.
+/// Leases the entries of a heap that reached the threshold, and has the store quarantine their
+/// events.
 ///
-/// Any number of replicas may run. Each step may be repeated: a lease comes back if its holder
-/// dies, a quarantine answers "missing" the second time, and forgetting twice is harmless
-/// (`two_replicas_in_any_order_quarantine_once`). An event that a worker publishes meanwhile is
-/// published or quarantined (`a_worker_and_a_tick_in_any_order_lose_nothing`).
+/// [`Relay`](crate::Relay) runs one. Any number of replicas may run at once, because each step may
+/// be repeated: a lease returns to the heap if its holder dies, a second quarantine answers
+/// `Missing`, and forgetting twice is harmless. An event that a worker publishes at the same time is
+/// either published or quarantined.
+///
+/// ```
+/// # use outbox_core::{DlqHeap, DlqProcessor, OutboxError, OutboxStorage};
+/// async fn quarantine_once(
+///     heap: impl DlqHeap + 'static,
+///     store: impl OutboxStorage + 'static,
+/// ) -> Result<usize, OutboxError> {
+///     let report = DlqProcessor::new(heap, store).tick().await?;
+///     Ok(report.moved)
+/// }
+/// ```
 pub struct DlqProcessor {
     heap: Arc<dyn DlqHeap>,
     storage: Arc<dyn OutboxStorage>,
     config: OutboxConfig,
     /// Entries that could not be moved yet. A heap that drains has no other copy of them.
     kept: Vec<DlqEntry>,
+    /// Whether the log already says that the heap drains instead of leasing.
+    warned_of_drain: bool,
+    outage: Outage,
 }
 
 /// What one tick did.
@@ -32,7 +49,7 @@ pub struct DlqProcessor {
 pub struct TickReport {
     /// Events moved into the quarantine.
     pub moved: usize,
-    /// Entries whose event was published or quarantined before; they are forgotten.
+    /// Entries whose event was already published or quarantined; they are forgotten.
     pub missing: usize,
     /// Entries whose event is being published at the moment; they are tried again.
     pub busy: usize,
@@ -41,12 +58,14 @@ pub struct TickReport {
 impl DlqProcessor {
     /// A processor with the default options.
     #[must_use]
-    pub fn new(heap: Arc<dyn DlqHeap>, storage: Arc<dyn OutboxStorage>) -> Self {
+    pub fn new(heap: impl DlqHeap + 'static, storage: impl OutboxStorage + 'static) -> Self {
         Self {
-            heap,
-            storage,
+            heap: Arc::new(heap),
+            storage: Arc::new(storage),
             config: OutboxConfig::default(),
             kept: Vec::new(),
+            warned_of_drain: false,
+            outage: Outage::of("quarantine"),
         }
     }
 
@@ -57,33 +76,34 @@ impl DlqProcessor {
         self
     }
 
-    /// One pass: lease what reached the threshold, page by page; quarantine it; forget what was
-    /// moved or is missing.
+    /// One pass: lease a page of entries that reached the threshold, quarantine their events, forget
+    /// the entries whose event was moved or is missing, and repeat until no entry is left.
     ///
     /// # Errors
     ///
-    /// Those of the heap and the store. Entries that were not moved are tried again at the next
+    /// The errors of the heap and the store. Entries that were not moved are tried again at the next
     /// tick.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, leased entries come back when their lease runs out
-    /// (`a_tick_dropped_anywhere_quarantines_once`). A heap that only drains loses the counts of at
-    /// most one page.
+    /// If the future is dropped, leased entries return to the heap when their lease runs out. A heap
+    /// that only drains loses the counts of the entries that it returned last.
     pub async fn tick(&mut self) -> Result<TickReport, OutboxError> {
         let mut report = TickReport::default();
         self.quarantine(&mut report).await?;
         let held = self.kept.len();
+        let limit = self.config.heap_page();
         loop {
             let page = self
                 .heap
                 .lease_exceeded(
-                    self.config.failure_threshold,
-                    self.config.dlq_page,
-                    self.config.dlq_lease,
+                    self.config.failure_threshold(),
+                    limit,
+                    self.config.heap_lease(),
                 )
                 .await?;
-            let last = page.len() < self.config.dlq_page;
+            self.check_page(page.len());
+            let last = page.len() < limit;
             self.keep(page);
             if self.kept.len() > held {
                 self.quarantine(&mut report).await?;
@@ -92,6 +112,20 @@ impl DlqProcessor {
                 report.busy = self.kept.len();
                 return Ok(report);
             }
+        }
+    }
+
+    /// The provided form of `lease_exceeded` drains and ignores its limit: say so once.
+    fn check_page(&mut self, entries: usize) {
+        let limit = self.config.heap_page();
+        if entries > limit && !self.warned_of_drain {
+            self.warned_of_drain = true;
+            tracing::warn!(
+                entries,
+                limit,
+                "the heap drains instead of leasing: if this process dies before it has \
+                 quarantined these events, their counts are lost"
+            );
         }
     }
 
@@ -119,8 +153,11 @@ impl DlqProcessor {
         for (entry, outcome) in self.kept.drain(..).zip(outcomes) {
             match outcome {
                 QuarantineOutcome::Moved => {
-                    let error = entry.last_error.as_deref().unwrap_or("none given");
-                    tracing::warn!(event = %entry.id, failures = entry.failure_count, error, "event quarantined");
+                    let reason = entry
+                        .last_error
+                        .as_deref()
+                        .unwrap_or("no error was reported");
+                    log_quarantine(entry.id, None, reason, entry.failure_count);
                     report.moved += 1;
                     done.push(entry.id);
                 }
@@ -142,10 +179,10 @@ impl DlqProcessor {
     ///
     /// # Cancel safety
     ///
-    /// As [`tick`](Self::tick); prefer `shutdown`.
+    /// As for [`tick`](Self::tick); prefer `shutdown`.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
         let (stopper, stop) = shutdown::channel();
-        let grace = self.config.shutdown_grace;
+        let grace = self.config.shutdown_grace();
         let wake = Notify::new();
         let work = self.work(stop, &wake);
         tokio::pin!(work);
@@ -160,19 +197,27 @@ impl DlqProcessor {
     pub(crate) async fn work(&mut self, mut stop: Stop, wake: &Notify) {
         while !stop.requested() {
             let mut ticking = stop.clone();
-            tokio::select! {
+            let result = tokio::select! {
                 biased;
-                result = self.tick() => if let Err(error) = result {
-                    let mend = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt);
-                    tracing::warn!(error = %error, mend, "cannot quarantine; trying again");
-                },
+                result = self.tick() => result,
                 () = ticking.grace_over() => return,
+            };
+            match result {
+                Ok(_) => self.outage.succeeded(),
+                Err(error) => {
+                    let effect = if error.needs_operator() {
+                        "an operator must fix this; it is tried again at each interval"
+                    } else {
+                        "it is tried again at each interval"
+                    };
+                    self.outage.failed(&error, effect);
+                }
             }
             tokio::select! {
                 biased;
                 () = stop.wait() => {}
                 () = wake.notified() => {}
-                () = sleep(self.config.dlq_interval) => {}
+                () = sleep(self.config.heap_interval()) => {}
             }
         }
     }

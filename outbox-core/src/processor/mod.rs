@@ -1,4 +1,4 @@
-//! The worker: claims events, publishes them, settles them, then tells the heap.
+//! The worker: claims events, publishes them, settles them, then reports to the heap.
 
 mod breaker;
 mod publish;
@@ -8,6 +8,7 @@ mod report;
 use crate::config::OutboxConfig;
 use crate::error::{ErrorKind, OutboxError};
 use crate::object::{ErrorText, EventId};
+use crate::outage::Outage;
 use crate::shutdown::{self, Stop};
 use crate::storage::{Claim, ClaimLimit, ClaimToken, OutboxStorage, Outcome, Settlement};
 use crate::transport::Transport;
@@ -24,16 +25,44 @@ use report::HeapReporter;
 #[cfg(feature = "dlq")]
 use tokio::sync::Notify;
 
-/// Publishes what waits in an outbox.
+/// The most events that are remembered because they were alone when the broker was unavailable.
+const SUSPECTS: usize = 10_000;
+
+/// Publishes the events of an outbox.
 ///
 /// One processor is one worker. Several may share an outbox, in one process or in many: claims
-/// keep them apart (`two_workers_in_any_order_deliver_all`). Without a heap a rejected event is retried for ever.
+/// keep them apart. Without a heap a rejected event is retried forever. Setters may be called in
+/// any order.
+///
+/// [`Relay`](crate::Relay) runs a worker together with the dead-letter processor and clean-up. Use
+/// a processor directly to publish in your own loop:
+///
+/// ```
+/// # use outbox_core::{OutboxError, OutboxProcessor, OutboxStorage, Transport};
+/// async fn publish_once(
+///     store: impl OutboxStorage + 'static,
+///     broker: impl Transport + 'static,
+/// ) -> Result<usize, OutboxError> {
+///     let mut worker = OutboxProcessor::new(store, broker);
+///     let mut published = 0;
+///     loop {
+///         let pass = worker.process_pending_events().await?;
+///         published += pass.published;
+///         if pass.claimed == 0 {
+///             return Ok(published);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct OutboxProcessor {
     storage: Arc<dyn OutboxStorage>,
     transport: Arc<dyn Transport>,
     config: OutboxConfig,
     breaker: CircuitBreaker,
+    broker: Outage,
+    store: Outage,
+    wake_up: Outage,
     /// Events published so far.
     published: u64,
     /// Events that were alone when the broker was unavailable, with `published` at that time.
@@ -63,12 +92,15 @@ pub struct PassReport {
 impl OutboxProcessor {
     /// A worker with the default options and no heap.
     #[must_use]
-    pub fn new(storage: Arc<dyn OutboxStorage>, transport: Arc<dyn Transport>) -> Self {
+    pub fn new(storage: impl OutboxStorage + 'static, transport: impl Transport + 'static) -> Self {
         let config = OutboxConfig::default();
         Self {
-            storage,
-            transport,
-            breaker: CircuitBreaker::new(config.breaker, config.batch_size),
+            storage: Arc::new(storage),
+            transport: Arc::new(transport),
+            breaker: CircuitBreaker::new(config.breaker(), config.batch_size()),
+            broker: Outage::of("broker"),
+            store: Outage::of("store"),
+            wake_up: Outage::of("wake-up"),
             config,
             published: 0,
             lone: HashMap::new(),
@@ -79,10 +111,10 @@ impl OutboxProcessor {
         }
     }
 
-    /// Replaces the options. Call it before [`dlq_heap`](Self::dlq_heap).
+    /// Replaces the options.
     #[must_use]
     pub fn config(mut self, config: OutboxConfig) -> Self {
-        self.breaker = CircuitBreaker::new(config.breaker, config.batch_size);
+        self.breaker = CircuitBreaker::new(config.breaker(), config.batch_size());
         self.config = config;
         self
     }
@@ -90,8 +122,8 @@ impl OutboxProcessor {
     /// Reports the outcomes of each pass to `heap`.
     #[cfg(feature = "dlq")]
     #[must_use]
-    pub fn dlq_heap(mut self, heap: Arc<dyn DlqHeap>) -> Self {
-        self.heap = Some(HeapReporter::new(heap, &self.config));
+    pub fn dlq_heap(mut self, heap: impl DlqHeap + 'static) -> Self {
+        self.heap = Some(HeapReporter::new(Arc::new(heap)));
         self
     }
 
@@ -100,43 +132,43 @@ impl OutboxProcessor {
         Arc::clone(&self.threshold_crossed)
     }
 
-    /// One pass: claim, publish, settle, tell the heap.
+    /// One pass: claim, publish, settle, report to the heap.
     ///
-    /// A heap that fails does not fail the pass; its outcomes are kept and reported later.
+    /// A heap that fails does not fail the pass: the outcomes are kept and reported later.
     ///
     /// # Errors
     ///
-    /// Those of [`claim`](OutboxStorage::claim) and [`settle`](OutboxStorage::settle). Events of a
-    /// pass that could not be settled are delivered again.
+    /// The errors of [`claim`](OutboxStorage::claim) and [`settle`](OutboxStorage::settle). If the
+    /// settlement failed, the events of the pass are delivered again.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the claimed events wait for their lease to run out; what was
-    /// published by then is delivered again
-    /// (`a_pass_dropped_anywhere_loses_nothing`).
+    /// If the future is dropped, the claimed events wait until their lease runs out. Those that were
+    /// already published are delivered again.
     pub async fn process_pending_events(&mut self) -> Result<PassReport, OutboxError> {
         self.pass(&mut Stop::never()).await
     }
 
-    /// Passes until `shutdown` completes, waiting for work in between.
+    /// Makes passes until `shutdown` completes, and waits for work in between.
     ///
-    /// On shutdown a publish under way gets the grace time; what is not published then is released
-    /// uncharged. A store that is unavailable is tried again with backoff.
+    /// After `shutdown` a running publish gets the grace time; events that are not published by then
+    /// are released without a charge. While the store is unavailable, calls are repeated with
+    /// growing pauses. The start, the end and a fatal error are logged.
     ///
     /// # Errors
     ///
     /// [`Invalid`](ErrorKind::Invalid) and [`Corrupt`](ErrorKind::Corrupt) errors of the store,
-    /// which only a person can mend.
+    /// because no later attempt can succeed until an operator acts.
     ///
     /// # Cancel safety
     ///
-    /// As [`process_pending_events`](Self::process_pending_events); prefer `shutdown`.
+    /// As for [`process_pending_events`](Self::process_pending_events); prefer `shutdown`.
     pub async fn run(
         mut self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), OutboxError> {
         let (stopper, stop) = shutdown::channel();
-        let grace = self.config.shutdown_grace;
+        let grace = self.config.shutdown_grace();
         let work = self.work(stop);
         tokio::pin!(work);
         tokio::select! {
@@ -147,24 +179,27 @@ impl OutboxProcessor {
     }
 
     pub(crate) async fn work(&mut self, mut stop: Stop) -> Result<(), OutboxError> {
+        tracing::info!(config = ?self.config, "worker started");
         let mut errors = 0;
         while !stop.requested() {
             let pause = match self.pass(&mut stop).await {
-                Ok(report) if report.claimed > 0 && self.breaker.pause().is_zero() => {
+                Ok(report) => {
                     errors = 0;
-                    continue;
+                    self.store.succeeded();
+                    let pause = self.breaker.pause();
+                    if report.claimed > 0 && pause.is_zero() {
+                        continue;
+                    }
+                    pause
                 }
-                Ok(_) => {
-                    errors = 0;
-                    self.breaker.pause()
-                }
-                Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Corrupt) => {
+                Err(error) if error.needs_operator() => {
+                    tracing::error!(%error, "worker stopped by an error that a retry cannot fix");
                     return Err(error);
                 }
                 Err(error) => {
                     errors += 1;
-                    tracing::warn!(error = %error, "pass failed; its events come back");
-                    self.config.breaker.random_delay(errors)
+                    self.log_failed_pass(&error);
+                    self.config.store_retry().random_delay(errors)
                 }
             };
             tokio::select! {
@@ -175,16 +210,38 @@ impl OutboxProcessor {
         }
         #[cfg(feature = "dlq")]
         self.flush_heap().await;
+        tracing::info!(published = self.published, "worker stopped");
         Ok(())
     }
 
-    /// Waits for the end of a pause, else for work.
-    async fn idle(&self, pause: Duration) {
+    fn log_failed_pass(&mut self, error: &OutboxError) {
+        let effect = "unsettled events will be delivered again";
+        match error.kind() {
+            ErrorKind::Unavailable => {
+                self.store.failed(error, effect);
+            }
+            ErrorKind::LeaseLost => tracing::warn!(
+                %error,
+                "a claim was lost: its events may be delivered twice"
+            ),
+            _ => tracing::warn!(%error, "a pass failed: {effect}"),
+        }
+    }
+
+    /// Waits for the end of a pause, or for work if there is none.
+    async fn idle(&mut self, pause: Duration) {
+        let poll = self.config.poll_interval();
         if !pause.is_zero() {
             sleep(pause).await;
-        } else if let Err(error) = self.storage.wait_for_work(self.config.poll_interval).await {
-            tracing::warn!(error = %error, "cannot wait for work; polling");
-            sleep(self.config.poll_interval).await;
+            return;
+        }
+        match self.storage.wait_for_work(poll).await {
+            Ok(()) => self.wake_up.succeeded(),
+            Err(error) => {
+                let effect = "the worker asks for events at each poll interval";
+                self.wake_up.failed(&error, effect);
+                sleep(poll).await;
+            }
         }
     }
 
@@ -195,17 +252,21 @@ impl OutboxProcessor {
         if limit == 0 {
             return Ok(PassReport::default());
         }
-        let lease_end = Instant::now() + self.config.lease;
+        let lease_end = Instant::now() + self.config.lease();
         let Claim { token, events } = self.claim(limit, stop).await?;
         if events.is_empty() {
             return Ok(PassReport::default());
         }
         let transport = Arc::clone(&self.transport);
-        let mut plan = Plan::new(events, self.storage.holds_keys(), transport.keeps_order());
+        let mut plan = Plan::new(
+            events,
+            self.storage.blocks_key_on_dead_letter(),
+            transport.keeps_order(),
+        );
         let mut publisher = Publisher {
             transport: &*transport,
-            timeout: self.config.publish_timeout,
-            bytes: self.config.batch_bytes,
+            timeout: self.config.publish_timeout(),
+            bytes: self.config.batch_bytes(),
             lease_end,
             stop,
             halted: false,
@@ -219,21 +280,22 @@ impl OutboxProcessor {
             .map(|slot| self.settlement(slot))
             .collect();
         self.settle(token, &settlements, lease_end).await?;
+        log_failures(&plan.slots);
         let report = count(&settlements);
         tracing::debug!(?report, "pass");
         self.published += report.published as u64;
         #[cfg(feature = "dlq")]
-        self.tell_heap(plan.slots).await;
+        self.report_to_heap(plan.slots).await;
         Ok(report)
     }
 
-    /// Claims up to `limit` events. A claim that is under way when the grace time of a shutdown ends
-    /// is given up: nothing of it is published, and its lease runs out.
+    /// Claims up to `limit` events. A claim that is still running when the grace time of a shutdown
+    /// ends is cancelled: none of its events is published, and its lease runs out.
     async fn claim(&mut self, limit: usize, stop: &mut Stop) -> Result<Claim, OutboxError> {
-        let limit = ClaimLimit::events(limit).bytes(self.config.batch_bytes);
+        let limit = ClaimLimit::events(limit).bytes(self.config.batch_bytes());
         let claim = tokio::select! {
             biased;
-            claim = self.storage.claim(limit, self.config.lease) => claim,
+            claim = self.storage.claim(limit, self.config.lease()) => claim,
             () = stop.grace_over() => return Ok(Claim::empty()),
         };
         if let Err(error) = &claim
@@ -251,16 +313,19 @@ impl OutboxProcessor {
             match &slot.verdict {
                 Verdict::Unavailable(error) => {
                     self.breaker.failed();
-                    let pause = self.breaker.pause();
-                    tracing::warn!(%error, ?pause, "broker unavailable; nothing is counted");
+                    let effect = "its events wait, and no failed attempt is counted";
+                    self.broker.failed(error, effect);
                     return;
                 }
                 Verdict::Throttled(after) => throttled = throttled.max(Some(*after)),
-                Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent(_) => {
+                Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
                     answered = true;
                 }
                 Verdict::Lost(_) | Verdict::Untried => {}
             }
+        }
+        if answered || throttled.is_some() {
+            self.broker.succeeded();
         }
         match throttled {
             Some(after) => self.breaker.throttled(after),
@@ -269,15 +334,15 @@ impl OutboxProcessor {
         }
     }
 
-    /// An event that finds the broker unavailable whenever it is alone, while others get through
-    /// in between, is itself the cause: it is charged, or it would stop the outbox for ever.
+    /// If the broker is unavailable whenever it gets one event alone, and others succeed in between,
+    /// that event is the cause. It is charged an attempt, or it would block the outbox forever.
     fn blame_lone_event(&mut self, slots: &mut [Slot]) {
         let [slot] = slots else { return };
         let Verdict::Unavailable(error) = &slot.verdict else {
             self.lone.remove(&slot.id);
             return;
         };
-        if self.lone.len() >= OutboxConfig::UNREPORTED {
+        if self.lone.len() >= SUSPECTS {
             self.lone.clear();
         }
         let before = self.lone.insert(slot.id, self.published);
@@ -292,16 +357,13 @@ impl OutboxProcessor {
         let outcome = match &slot.verdict {
             Verdict::Published => Outcome::Published,
             Verdict::Rejected(error) | Verdict::Lost(error) => Outcome::Retry {
-                delay: self
-                    .config
-                    .retry
-                    .random_delay(slot.attempts.saturating_add(1)),
+                delay: self.retry_delay(slot),
                 error: error.clone(),
             },
-            Verdict::Permanent(reason) => Outcome::Dead {
+            Verdict::Permanent { reason, .. } => Outcome::Dead {
                 reason: reason.clone(),
             },
-            // Behind the next probe, so that the probe is another event.
+            // Longer than the pause before the next probe, so that another event is the probe.
             Verdict::Unavailable(_) => Outcome::Released {
                 delay: self.breaker.pause().mul_f64(1.25),
             },
@@ -312,8 +374,13 @@ impl OutboxProcessor {
         Settlement::new(slot.id, outcome)
     }
 
-    /// Settles, and tries again a few times while the lease holds: a settlement that fails costs
-    /// a second delivery of the whole claim.
+    fn retry_delay(&self, slot: &Slot) -> Duration {
+        let attempt = slot.attempts.saturating_add(1);
+        self.config.retry().random_delay(attempt)
+    }
+
+    /// Settles, and repeats a failed call while the lease holds, because a settlement that fails
+    /// costs a second delivery of the whole claim.
     async fn settle(
         &self,
         token: ClaimToken,
@@ -328,7 +395,7 @@ impl OutboxProcessor {
                     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict)
                         && Instant::now() + pause < lease_end =>
                 {
-                    tracing::debug!(error = %error, ?pause, "settling again");
+                    tracing::debug!(%error, ?pause, "cannot settle; trying again");
                 }
                 result => return result,
             }
@@ -342,31 +409,58 @@ impl OutboxProcessor {
 impl OutboxProcessor {
     async fn flush_heap(&mut self) {
         if let Some(heap) = &mut self.heap {
-            heap.flush().await;
+            heap.flush(&self.config).await;
         }
     }
 
-    async fn tell_heap(&mut self, slots: Vec<Slot>) {
+    async fn report_to_heap(&mut self, slots: Vec<Slot>) {
         let Some(heap) = &mut self.heap else { return };
         let mut failed = Vec::new();
         let mut finished = Vec::new();
         let mut crossed = false;
         for slot in slots {
             match slot.verdict {
-                Verdict::Published | Verdict::Permanent(_) => finished.push(slot.id),
+                Verdict::Published | Verdict::Permanent { .. } => finished.push(slot.id),
                 Verdict::Rejected(error) | Verdict::Lost(error) => {
-                    crossed |= slot.attempts.saturating_add(1) >= self.config.failure_threshold;
+                    crossed |= slot.attempts.saturating_add(1) >= self.config.failure_threshold();
                     failed.push(FailedAttempt::new(slot.id).with_error(error));
                 }
                 Verdict::Unavailable(_) | Verdict::Throttled(_) | Verdict::Untried => {}
             }
         }
         heap.add(failed, finished);
-        heap.flush().await;
+        heap.flush(&self.config).await;
         if crossed {
             self.threshold_crossed.notify_one();
         }
     }
+}
+
+/// Logs what an operator must know of a settled claim.
+fn log_failures(slots: &[Slot]) {
+    for slot in slots {
+        match &slot.verdict {
+            Verdict::Permanent { event_type, reason } => {
+                log_quarantine(
+                    slot.id,
+                    Some(event_type),
+                    reason,
+                    slot.attempts.saturating_add(1),
+                );
+            }
+            Verdict::Lost(error) => {
+                let event = slot.id;
+                tracing::warn!(%event, %error, "took over a lost claim: a failed attempt is counted");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One warning for each quarantined event, with the command that shows its dead letter.
+pub(crate) fn log_quarantine(id: EventId, event_type: Option<&str>, reason: &str, failures: u32) {
+    let show = format!("outbox dlq show {id}");
+    tracing::warn!(event = %id, event_type, reason, failures, show, "event quarantined");
 }
 
 fn count(settlements: &[Settlement]) -> PassReport {

@@ -17,7 +17,10 @@ use tokio::time::{Duration, Instant, sleep};
 pub(super) enum Verdict {
     Published,
     Rejected(ErrorText),
-    Permanent(ErrorText),
+    Permanent {
+        event_type: String,
+        reason: ErrorText,
+    },
     Unavailable(ErrorText),
     Throttled(Duration),
     /// Not sent: a worker was lost while it held this event alone.
@@ -51,18 +54,18 @@ pub(super) struct Plan {
     /// For each key, whether an event of it failed, so that its successors must wait.
     closed: Vec<bool>,
     /// Whether a permanent failure closes its key too.
-    holds_keys: bool,
+    blocks_key: bool,
     /// Whether all events go out in one round.
     keeps_order: bool,
 }
 
 impl Plan {
-    pub(super) fn new(events: Vec<ClaimedEvent>, holds_keys: bool, keeps_order: bool) -> Self {
+    pub(super) fn new(events: Vec<ClaimedEvent>, blocks_key: bool, keeps_order: bool) -> Self {
         let mut plan = Self {
             slots: Vec::with_capacity(events.len()),
             rounds: Vec::new(),
             closed: Vec::new(),
-            holds_keys,
+            blocks_key,
             keeps_order,
         };
         let mut keys = HashMap::new();
@@ -118,7 +121,7 @@ impl Plan {
                 let slot = &mut self.slots[slot];
                 self.closed[slot.key] |= match verdict {
                     Verdict::Published => false,
-                    Verdict::Permanent(_) => self.holds_keys,
+                    Verdict::Permanent { .. } => self.blocks_key,
                     _ => true,
                 };
                 slot.verdict = verdict;
@@ -252,7 +255,10 @@ impl Publisher<'_> {
         let text = ErrorText::from_error(&error);
         match error.kind() {
             PublishErrorKind::Rejected => Verdict::Rejected(text),
-            PublishErrorKind::Permanent => Verdict::Permanent(text),
+            PublishErrorKind::Permanent => Verdict::Permanent {
+                event_type: event.event_type.clone(),
+                reason: text,
+            },
             PublishErrorKind::Unavailable => {
                 self.halted = true;
                 Verdict::Unavailable(text)

@@ -1,48 +1,47 @@
-//! Telling the heap, without ever waiting for it longer than allowed.
+//! Reports to the heap, which never stops delivery.
 
 use crate::config::OutboxConfig;
 use crate::dlq::DlqHeap;
 use crate::dlq::model::FailedAttempt;
 use crate::error::{ErrorKind, OutboxError};
 use crate::object::EventId;
-use crate::retry::RetrySchedule;
+use crate::outage::Outage;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant, timeout};
 
+/// The most outcomes of each kind that are kept while the heap is unavailable.
+const UNREPORTED: usize = 10_000;
+
 /// Outcomes on their way to the heap.
 ///
-/// What the heap did not take is kept, up to [`OutboxConfig::UNREPORTED`], and offered again after
-/// a pause. A failure that is dropped costs its event one more attempt; a success that is dropped
-/// leaves a count that is pruned by age, or found to be of no event at its quarantine.
+/// Outcomes that the heap did not accept are kept, up to [`UNREPORTED`], and offered again after a
+/// pause. A dropped failure costs its event one more attempt. A dropped success leaves a count,
+/// which is pruned by its age or forgotten when the store answers that its event is missing.
 pub(super) struct HeapReporter {
     heap: Arc<dyn DlqHeap>,
-    timeout: Duration,
-    pauses: RetrySchedule,
     failed: VecDeque<FailedAttempt>,
     finished: VecDeque<EventId>,
-    errors: u32,
+    outage: Outage,
     next_try: Option<Instant>,
 }
 
 impl HeapReporter {
-    pub(super) fn new(heap: Arc<dyn DlqHeap>, config: &OutboxConfig) -> Self {
+    pub(super) fn new(heap: Arc<dyn DlqHeap>) -> Self {
         Self {
             heap,
-            timeout: config.heap_timeout,
-            pauses: config.breaker,
             failed: VecDeque::new(),
             finished: VecDeque::new(),
-            errors: 0,
+            outage: Outage::of("heap"),
             next_try: None,
         }
     }
 
-    /// Takes the outcomes of a pass: failed attempts, and events that left the outbox.
+    /// Adds the outcomes of a pass: failed attempts, and events that left the outbox.
     pub(super) fn add(&mut self, failed: Vec<FailedAttempt>, finished: Vec<EventId>) {
         if !self.failed.is_empty() {
-            // An event that left needs no count, so its kept failures need no report.
+            // An event that left the outbox needs no count, so its failures need no report.
             let gone: HashSet<_> = finished.iter().collect();
             self.failed.retain(|failure| !gone.contains(&failure.id));
         }
@@ -52,45 +51,41 @@ impl HeapReporter {
         if dropped > 0 {
             tracing::warn!(
                 dropped,
-                "heap is down: dropped the oldest unreported outcomes"
+                "heap is unavailable: dropped the oldest unreported outcomes"
             );
         }
     }
 
-    /// Reports what waits, unless the heap failed a moment ago.
-    pub(super) async fn flush(&mut self) {
-        if self.next_try.is_some_and(|at| Instant::now() < at) {
+    /// Reports the kept outcomes, unless the heap failed a moment ago.
+    pub(super) async fn flush(&mut self, config: &OutboxConfig) {
+        let nothing = self.failed.is_empty() && self.finished.is_empty();
+        if nothing || self.next_try.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        match self.try_flush().await {
+        match self.try_flush(config.heap_timeout()).await {
             Ok(()) => {
-                self.errors = 0;
+                self.outage.succeeded();
                 self.next_try = None;
             }
             Err(error) => {
-                self.errors = self.errors.saturating_add(1);
-                let pause = self.pauses.ceiling(self.errors);
+                let effect = "delivery continues, outcomes are kept and reported later";
+                let failures = self.outage.failed(&error, effect);
+                let pause = config.heap_retry().ceiling(failures);
                 self.next_try = Some(Instant::now() + pause);
-                tracing::warn!(
-                    error = %error,
-                    failed = self.failed.len(),
-                    finished = self.finished.len(),
-                    ?pause,
-                    "heap does not answer; delivery goes on"
-                );
             }
         }
     }
 
-    async fn try_flush(&mut self) -> Result<(), OutboxError> {
+    async fn try_flush(&mut self, limit: Duration) -> Result<(), OutboxError> {
         if !self.failed.is_empty() {
             let failed = self.failed.make_contiguous();
-            bounded(self.timeout, self.heap.record_failures(failed)).await?;
+            let call = self.heap.record_failures(failed);
+            bounded(limit, "record_failures", call).await?;
             self.failed.clear();
         }
         if !self.finished.is_empty() {
             let finished = self.finished.make_contiguous();
-            bounded(self.timeout, self.heap.forget(finished)).await?;
+            bounded(limit, "forget", self.heap.forget(finished)).await?;
             self.finished.clear();
         }
         Ok(())
@@ -98,20 +93,20 @@ impl HeapReporter {
 }
 
 fn trim<T>(queue: &mut VecDeque<T>) -> usize {
-    let excess = queue.len().saturating_sub(OutboxConfig::UNREPORTED);
+    let excess = queue.len().saturating_sub(UNREPORTED);
     queue.drain(..excess).count()
 }
 
 async fn bounded(
     limit: Duration,
+    operation: &'static str,
     call: impl Future<Output = Result<(), OutboxError>>,
 ) -> Result<(), OutboxError> {
-    match timeout(limit, call).await {
-        Ok(result) => result,
-        Err(elapsed) => {
-            Err(OutboxError::new(ErrorKind::Unavailable, "heap", "report").with_source(elapsed))
-        }
-    }
+    let Ok(result) = timeout(limit, call).await else {
+        let error = OutboxError::new(ErrorKind::Unavailable, "heap", operation);
+        return Err(error.with_source(format!("no answer within {limit:?}")));
+    };
+    result
 }
 
 impl fmt::Debug for HeapReporter {

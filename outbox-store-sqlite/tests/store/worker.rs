@@ -234,7 +234,7 @@ async fn a_replay_ignores_entries_of_the_earlier_life_and_names_what_it_cannot_m
         .quarantine_events(&[entry(event.id)])
         .await
         .unwrap();
-    let all = DeadLetterFilter::ids([event.id, EventId::new()]);
+    let all = DeadLetterFilter::all().ids([event.id, EventId::new()]);
     assert_eq!(place.store.replay(&all, 10).await.unwrap(), [event.id]);
     let stale = place
         .store

@@ -89,7 +89,7 @@ impl Saboteur {
         entries: &[DlqEntry],
     ) -> Done<Vec<QuarantineOutcome>> {
         self.store.quarantine_events(entries).await?;
-        let moved = DeadLetterFilter::ids(entries.iter().map(|entry| entry.id));
+        let moved = DeadLetterFilter::all().ids(entries.iter().map(|entry| entry.id));
         self.move_in_steps(&moved, usize::MAX).await?;
         self.store.quarantine_events(entries).await
     }
@@ -117,7 +117,7 @@ impl Saboteur {
         let mut purged = Vec::new();
         for dead_letter in self.store.list(filter, None, limit).await? {
             yield_now().await;
-            let one = DeadLetterFilter::ids([dead_letter.id]);
+            let one = DeadLetterFilter::all().ids([dead_letter.id]);
             purged.extend(self.store.purge(&one, 1).await?);
         }
         Ok(purged)

@@ -269,7 +269,7 @@ impl OutboxStorage for Saboteur {
         Ok(outcomes)
     }
 
-    fn holds_keys(&self) -> bool {
+    fn blocks_key_on_dead_letter(&self) -> bool {
         self.holds
     }
 

@@ -65,7 +65,7 @@ impl Saboteur {
             _ => {}
         }
         match (self.fault, filter.ids.take()) {
-            (F::TakesIdsForTheWholeFilter, Some(ids)) => return DeadLetterFilter::ids(ids),
+            (F::TakesIdsForTheWholeFilter, Some(ids)) => return DeadLetterFilter::all().ids(ids),
             (_, ids) => filter.ids = ids,
         }
         if self.fault == F::FindsNothingBeforeATime && filter.before.is_some() {
@@ -90,9 +90,7 @@ impl Saboteur {
     async fn newest(&self, filter: &DeadLetterFilter, limit: usize) -> Done<DeadLetterFilter> {
         let dead_letters = self.store.list(filter, None, usize::MAX).await?;
         let newest = dead_letters.iter().rev().take(limit);
-        Ok(DeadLetterFilter::ids(
-            newest.map(|dead_letter| dead_letter.id),
-        ))
+        Ok(DeadLetterFilter::all().ids(newest.map(|dead_letter| dead_letter.id)))
     }
 
     async fn replay_as_others(

@@ -59,7 +59,7 @@ impl Saboteur {
         let now = SystemTime::UNIX_EPOCH;
         let entries = [DlqEntry::new(id, 1, now, now)];
         self.store.quarantine_events(&entries).await?;
-        let filter = DeadLetterFilter::ids([id]);
+        let filter = DeadLetterFilter::all().ids([id]);
         self.store.purge(&filter, 1).await.map(drop)
     }
 

@@ -38,7 +38,7 @@ impl Saboteur {
                 let entries = failed.iter().map(|id| DlqEntry::new(*id, 1, now, now));
                 let entries: Vec<_> = entries.collect();
                 self.store.quarantine_events(&entries).await?;
-                let filter = DeadLetterFilter::ids(failed);
+                let filter = DeadLetterFilter::all().ids(failed);
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
             F::FreesTokens => {
