@@ -1,4 +1,4 @@
-//! What the SQLite adapters share: a thread with one connection, group commit, migrations, errors.
+#![doc = include_str!("../README.md")]
 
 mod component;
 mod config;
