@@ -1,4 +1,4 @@
-//! Deliveries that repeat, roll back, race and grow old.
+//! Repeated, concurrent, old and rolled back deliveries.
 
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_sqlite::SqliteInbox;
