@@ -1,16 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod row;
+
 use async_trait::async_trait;
-use outbox_core::{
-    Clock, DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
-};
-use outbox_driver_sqlite::rusqlite::{Connection, Params, Row};
+use outbox_core::{Clock, DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_driver_sqlite::rusqlite::{Connection, Params};
 use outbox_driver_sqlite::{Component, Driver, from_micros, interval, micros};
+use row::entry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use uuid::Uuid;
 
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
@@ -255,16 +255,4 @@ fn unreadable(connection: &Connection, threshold: u32) -> rusqlite::Result<(u64,
         let count: i64 = row.get(0)?;
         Ok((count.unsigned_abs(), row.get(1)?))
     })
-}
-
-fn entry(row: &Row<'_>) -> rusqlite::Result<DlqEntry> {
-    let id = Uuid::from_bytes(row.get(0)?);
-    let count: u32 = row.get(1)?;
-    // Another program may have stored text that is not UTF-8. It must not block the other entries.
-    let error = row.get_ref(2)?.as_bytes_or_null()?;
-    let error = error.map(String::from_utf8_lossy);
-    let (first, last): (i64, i64) = (row.get(3)?, row.get(4)?);
-    let (first, last) = (from_micros(first), from_micros(last.max(first)));
-    let entry = DlqEntry::new(EventId::from(id), count, first, last);
-    Ok(entry.with_error(error.as_deref().map(ErrorText::new)))
 }
