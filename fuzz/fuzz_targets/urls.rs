@@ -17,7 +17,7 @@ mod wiring;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use settings::Urls;
-use wiring::{Place, STORE, destination, scripts, with_schema};
+use wiring::{Database, HEAP, INBOX, STORE, backend, destination, with_schema};
 
 /// What is shown of a URL must not depend on its password, but for the length.
 const PASSWORDS: [&str; 2] = ["hunter2-s3cret", "correct-horses"];
@@ -78,20 +78,24 @@ impl Input<'_> {
 /// All that the command shows of a URL.
 fn shown(url: &str) -> Vec<String> {
     let mut shown = Vec::new();
-    for heap in [url, "sqlite:heap.db"] {
-        let store = if heap == url { "sqlite:shop.db" } else { url };
-        let (store, heap) = (store.to_owned(), heap.to_owned());
-        if let Err(failure) = scripts(&Urls { store, heap }) {
-            shown.push(failure.to_string());
+    for role in [STORE, HEAP, INBOX] {
+        match backend(role, url) {
+            Ok(backend) => drop(backend.script()),
+            Err(failure) => shown.push(failure.to_string()),
         }
     }
-    if let Ok(Place::Postgres(database)) = STORE.place(url) {
+    if Database::is_url(url)
+        && let Ok(database) = Database::parse(STORE, url)
+    {
         shown.push(database.shown().to_owned());
         assert!(
-            STORE.place(database.shown()).is_ok(),
+            backend(STORE, database.shown()).is_ok(),
             "{url:?} is shown as no URL"
         );
-        assert!(STORE.place(&with_schema(url, "another")).is_ok(), "{url:?}");
+        assert!(
+            backend(STORE, &with_schema(url, "another")).is_ok(),
+            "{url:?}"
+        );
     }
     let _ = destination(url).map(drop);
     shown

@@ -16,7 +16,9 @@ mod terminal;
 mod time;
 mod wiring;
 
-use clap::Parser;
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use failure::Failure;
 use std::io::{IsTerminal, Write};
@@ -24,7 +26,9 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let code = match Cli::try_parse() {
+    let command = without_empty_variables(Cli::command());
+    let matches = command.try_get_matches();
+    let code = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => execute(cli),
         Err(answer) => print(&answer),
     };
@@ -32,8 +36,29 @@ fn main() -> ExitCode {
     code
 }
 
+/// Ignores environment variables that are empty, as Compose files and CI systems set those that have no
+/// value.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty =
+        |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| {
+            if arg.get_env().is_some_and(is_empty) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 /// Help and version are data, so they must be written. All else is a complaint about the arguments.
 fn print(answer: &clap::Error) -> ExitCode {
+    if answer.kind() == ErrorKind::InvalidUtf8 {
+        let text = "an argument or an environment variable is not UTF-8; in a URL write other bytes as \
+                    %XX, such as sqlite:caf%E9.db";
+        return complain(&Failure::Input(text.to_owned()));
+    }
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
     match printed {
         Err(error) if !answer.use_stderr() => complain(&Failure::of_stdout(error)),

@@ -2,26 +2,31 @@
 
 use crate::cli::{MigrateAction, MigrateOptions};
 use crate::failure::Failure;
-use crate::settings::Urls;
 use crate::terminal::print;
-use crate::wiring::{self, Component};
+use crate::wiring::{self, Backend, INBOX};
 use serde_json::json;
 
 pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
-    let urls = options.urls.urls()?;
+    let backends = match &options.inbox {
+        Some(url) => vec![wiring::backend(INBOX, url)?],
+        None => wiring::store_and_heap(&options.urls.urls()?)?,
+    };
     match options.action {
-        MigrateAction::Print => return wiring::scripts(&urls)?.iter().try_for_each(print),
-        MigrateAction::Up => wiring::migrate(&urls).await?,
-        MigrateAction::Check => check(&urls).await?,
+        MigrateAction::Print => {
+            let scripts = backends.iter().map(|backend| backend.script());
+            return scripts.into_iter().try_for_each(print);
+        }
+        MigrateAction::Up => wiring::migrate(&backends).await?,
+        MigrateAction::Check => {
+            for backend in &backends {
+                backend.check().await?;
+            }
+        }
         MigrateAction::Status => {}
     }
-    let components = wiring::components(&urls).await?;
-    if let Some(none) = components
-        .iter()
-        .find(|component| component.applied.is_none())
-    {
-        let message = format!("the {} does not exist; run `outbox migrate`", none.role);
-        return Err(Failure::Input(message));
+    let mut components = Vec::new();
+    for backend in &backends {
+        components.push(component(&**backend).await?);
     }
     if options.json {
         return print(value(&components));
@@ -38,21 +43,35 @@ pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opening is what the other commands would fail at.
-async fn check(urls: &Urls) -> Result<(), Failure> {
-    wiring::open_store(&urls.store, false).await?;
-    wiring::open_heap(&urls.heap).await?;
-    Ok(())
+/// How far the tables of one crate are migrated.
+struct Component {
+    role: &'static str,
+    package: &'static str,
+    applied: usize,
+    known: usize,
+}
+
+async fn component(backend: &dyn Backend) -> Result<Component, Failure> {
+    let role = backend.role().name();
+    let applied = backend.applied().await?.ok_or_else(|| {
+        Failure::Input(format!("the {role} does not exist; run `outbox migrate`"))
+    })?;
+    Ok(Component {
+        role,
+        package: backend.package(),
+        applied,
+        known: backend.known(),
+    })
 }
 
 impl Component {
     /// Migrations are numbered from 1.
     fn applied(&self) -> Vec<usize> {
-        (1..=self.applied.unwrap_or(0)).collect()
+        (1..=self.applied).collect()
     }
 
     fn missing(&self) -> Vec<usize> {
-        (self.applied.unwrap_or(0) + 1..=self.known).collect()
+        (self.applied + 1..=self.known).collect()
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn run(options: &StatusOptions) -> Result<(), Failure> {
     }
     print(format_args!("in flight     {}", backlog.in_flight))?;
     print(format_args!("waiting keys  {}", backlog.waiting))?;
-    print(format_args!("failing       {}", heap.entries))?;
+    print(format_args!("heap entries  {}", heap.entries))?;
     print(format_args!("dead letters  {}", backlog.dead_letters))
 }
 

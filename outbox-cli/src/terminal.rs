@@ -16,6 +16,12 @@ pub(crate) fn write(text: impl Display) -> Result<(), Failure> {
     written.map_err(Failure::of_stdout)
 }
 
+/// `1 dead letter`, `2 dead letters`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{ending}")
+}
+
 /// The text on one line.
 pub(crate) fn line(text: &str) -> String {
     escaped(text, |_| false)

@@ -1,5 +1,7 @@
-//! Times as the command writes them: RFC 3339, in UTC.
+//! Times as the command writes them, which is RFC 3339 in UTC, and as it reads them.
 
+use ::time::OffsetDateTime;
+use ::time::format_description::well_known::Rfc3339;
 use humantime::{Rfc3339Timestamp, format_rfc3339_micros, format_rfc3339_seconds};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +13,27 @@ const CYCLE_YEARS: u32 = 2000;
 const FIRST: Duration = Duration::from_secs(946_684_800);
 /// The last microsecond of the year 9999.
 const LAST: Duration = Duration::from_micros(253_402_300_799_999_999);
+
+/// Reads a time of RFC 3339 with any offset, a date (its first instant in UTC), or an age such as `2h`,
+/// which is subtracted from this machine's time.
+pub(crate) fn parse(text: &str) -> Result<SystemTime, String> {
+    let whole_day = format!("{text}T00:00:00Z");
+    for candidate in [text, &whole_day] {
+        // RFC 3339 allows a blank between date and time.
+        let candidate = candidate.replacen(' ', "T", 1);
+        if let Ok(time) = OffsetDateTime::parse(&candidate, &Rfc3339) {
+            return Ok(time.into());
+        }
+    }
+    humantime::parse_duration(text)
+        .ok()
+        .and_then(|age| SystemTime::now().checked_sub(age))
+        .ok_or_else(|| {
+            "must be a time such as 2026-01-31T12:00:00+02:00, a date such as 2026-01-31 (its beginning \
+             in UTC), or an age such as 2h or 7days"
+                .to_owned()
+        })
+}
 
 /// To the second.
 pub(crate) fn seconds(time: SystemTime) -> String {
@@ -38,6 +61,35 @@ fn written(time: SystemTime, format: fn(SystemTime) -> Rfc3339Timestamp) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_a_date_and_an_age_are_read() {
+        for (text, expected) in [
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31 12:00:00Z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:00:00.5+02:00", "2026-01-31T10:00:00Z"),
+            ("2026-01-31t12:00:00z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T00:00:00-05:30", "2026-01-31T05:30:00Z"),
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ] {
+            assert_eq!(parse(text).map(seconds).as_deref(), Ok(expected), "{text}");
+        }
+        let now = SystemTime::now();
+        let age = now.duration_since(parse("2h").unwrap()).unwrap_or_default();
+        assert!(age <= Duration::from_secs(2 * 3600), "{age:?}");
+        assert!(age > Duration::from_secs(2 * 3600 - 60), "{age:?}");
+        for text in [
+            "",
+            "yesterday",
+            "2026-02-30",
+            "2026-01-31T12:00:00",
+            "12:00",
+            "-2h",
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains("such as 2h"), "{error}");
+        }
+    }
 
     #[test]
     fn any_time_is_written_and_those_of_the_calendar_exactly() {

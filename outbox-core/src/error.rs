@@ -46,15 +46,17 @@ pub struct OutboxError {
     kind: ErrorKind,
     backend: &'static str,
     operation: &'static str,
+    explanation: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl fmt::Display for OutboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.backend, self.operation, self.kind)?;
-        match &self.source {
-            Some(source) => write!(f, ": {}", error_chain(source.as_ref())),
-            None => Ok(()),
+        match (&self.explanation, &self.source) {
+            (Some(text), _) => write!(f, ": {text}"),
+            (None, Some(source)) => write!(f, ": {}", error_chain(source.as_ref())),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -75,6 +77,7 @@ impl OutboxError {
             kind,
             backend,
             operation,
+            explanation: None,
             source: None,
         }
     }
@@ -83,6 +86,13 @@ impl OutboxError {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Prints `text` instead of the texts of the causes: what went wrong, and what to do about it.
+    #[must_use]
+    pub fn explained(mut self, text: impl Into<String>) -> Self {
+        self.explanation = Some(text.into());
         self
     }
 
@@ -165,6 +175,21 @@ mod tests {
             .with_source(Repeating(fmt::Error));
         let expected = format!("x: open: unavailable: the store failed: {}", fmt::Error);
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn an_explanation_replaces_the_texts_of_the_causes_and_keeps_the_causes() {
+        let error = OutboxError::new(ErrorKind::Invalid, "x", "open").with_source(fmt::Error);
+        let error = error.explained("the table is missing: run `outbox migrate`");
+        assert_eq!(
+            error.to_string(),
+            "x: open: invalid: the table is missing: run `outbox migrate`"
+        );
+        assert!(
+            error
+                .source()
+                .is_some_and(|source| source.is::<fmt::Error>())
+        );
     }
 
     #[test]

@@ -2,131 +2,65 @@
 
 use async_trait::async_trait;
 use outbox_core::{Clock, DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// The longest lease: a thousand years. A clock cannot tell the end of one that never ends.
-const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+/// The longest lease: a thousand years. The end of a longer one may not be a valid time.
+const LONGEST_LEASE: Duration = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
 
-/// A dead-letter heap in memory. Clones share the counts.
+/// A dead-letter heap in memory. Clones share the entries.
 #[derive(Clone, Debug)]
 pub struct MemoryDlqHeap {
-    state: Arc<Mutex<State>>,
+    entries: Arc<Mutex<Entries>>,
     clock: Clock,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    entries: HashMap<EventId, Tracked>,
-    /// Who is next: a number given at the first failure, and a new one at each lease.
-    turns: BTreeMap<u64, EventId>,
+struct Entries {
+    by_id: HashMap<EventId, Tracked>,
     next_turn: u64,
 }
 
 #[derive(Debug)]
 struct Tracked {
     entry: DlqEntry,
+    /// Orders the leases: given at the first failure, and again at each lease.
     turn: u64,
     leased_until: Option<SystemTime>,
 }
 
 impl MemoryDlqHeap {
-    /// An empty heap on tokio's clock.
+    /// An empty heap on the clock of tokio.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: Arc::default(),
+            entries: Arc::default(),
             clock: Clock::tokio(),
         }
     }
 
-    /// Replaces the clock.
+    /// Replaces the clock. Default: the clock of tokio, which a test can pause.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Puts an entry in, as another heap or a test had it. Replaces that of the same id.
+    /// Adds an entry from another heap or from a test. Replaces the entry with the same id.
     pub fn restore(&self, entry: DlqEntry) {
-        let mut state = self.lock();
-        state.remove(entry.id);
-        let turn = state.turn(entry.id);
-        let leased_until = None;
-        state.entries.insert(
-            entry.id,
-            Tracked {
-                entry,
-                turn,
-                leased_until,
-            },
-        );
+        self.lock().track(entry);
     }
 
-    /// No call panics while it holds the lock, so a poisoned one is whole.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// No call panics while it holds the lock, so a poisoned one is consistent.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Default for MemoryDlqHeap {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl State {
-    fn turn(&mut self, id: EventId) -> u64 {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        self.turns.insert(turn, id);
-        turn
-    }
-
-    fn record(&mut self, failure: &FailedAttempt, now: SystemTime) {
-        if let Some(tracked) = self.entries.get_mut(&failure.id) {
-            let entry = &mut tracked.entry;
-            entry.failure_count = entry.failure_count.saturating_add(1);
-            entry.last_failed_at = entry.last_failed_at.max(now);
-            if failure.error.is_some() {
-                entry.last_error.clone_from(&failure.error);
-            }
-            return;
-        }
-        let entry = DlqEntry::new(failure.id, 1, now, now).with_error(failure.error.clone());
-        let turn = self.turn(failure.id);
-        let leased_until = None;
-        self.entries.insert(
-            failure.id,
-            Tracked {
-                entry,
-                turn,
-                leased_until,
-            },
-        );
-    }
-
-    fn remove(&mut self, id: EventId) -> Option<DlqEntry> {
-        let tracked = self.entries.remove(&id)?;
-        self.turns.remove(&tracked.turn);
-        Some(tracked.entry)
-    }
-
-    /// The ids that may leave, in their turn.
-    fn exceeded(&self, threshold: u32, limit: usize, now: SystemTime) -> Vec<EventId> {
-        let free = |id: &&EventId| {
-            self.entries.get(id).is_some_and(|tracked| {
-                tracked.entry.failure_count >= threshold
-                    && tracked.leased_until.is_none_or(|until| until <= now)
-            })
-        };
-        self.turns
-            .values()
-            .filter(free)
-            .take(limit)
-            .copied()
-            .collect()
     }
 }
 
@@ -142,24 +76,25 @@ impl DlqHeap for MemoryDlqHeap {
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let ids = state.exceeded(threshold, usize::MAX, now);
-        Ok(ids.into_iter().filter_map(|id| state.remove(id)).collect())
+        let mut entries = self.lock();
+        let ids = entries.exceeded(threshold, usize::MAX, now).into_iter();
+        let drained = ids.filter_map(|id| entries.by_id.remove(&id));
+        Ok(drained.map(|tracked| tracked.entry).collect())
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
         let now = self.clock.now();
-        let mut state = self.lock();
+        let mut entries = self.lock();
         for failure in failures {
-            state.record(failure, now);
+            entries.record(failure, now);
         }
         Ok(())
     }
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
-        let mut state = self.lock();
+        let mut entries = self.lock();
         for id in ids {
-            state.remove(*id);
+            entries.by_id.remove(id);
         }
         Ok(())
     }
@@ -171,46 +106,84 @@ impl DlqHeap for MemoryDlqHeap {
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let mut leased = Vec::new();
-        for id in state.exceeded(threshold, limit, now) {
-            let turn = state.turn(id);
-            if let Some(tracked) = state.entries.get_mut(&id) {
-                tracked.leased_until = Some(now + lease.min(LONGEST));
-                let before = std::mem::replace(&mut tracked.turn, turn);
-                leased.push(tracked.entry.clone());
-                state.turns.remove(&before);
-            }
-        }
-        Ok(leased)
+        let until = now + lease.min(LONGEST_LEASE);
+        let mut entries = self.lock();
+        let ids = entries.exceeded(threshold, limit, now).into_iter();
+        Ok(ids.filter_map(|id| entries.lease(id, until)).collect())
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
-        let state = self.lock();
-        let oldest = state
-            .entries
-            .values()
-            .map(|tracked| tracked.entry.first_failed_at)
-            .min();
-        Ok(Some(HeapSize::new(state.entries.len() as u64, oldest)))
+        let entries = self.lock();
+        let first_failures = entries.by_id.values().map(|it| it.entry.first_failed_at);
+        let count = entries.by_id.len() as u64;
+        Ok(Some(HeapSize::new(count, first_failures.min())))
     }
 
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
         let now = self.clock.now();
-        let mut state = self.lock();
-        let old = |tracked: &&Tracked| {
-            tracked.leased_until.is_none_or(|until| until <= now)
-                && now
-                    .duration_since(tracked.entry.last_failed_at)
-                    .is_ok_and(|since| since > age)
+        let mut entries = self.lock();
+        let is_old = |tracked: &&Tracked| {
+            let since = now.duration_since(tracked.entry.last_failed_at);
+            tracked.is_free(now) && since.is_ok_and(|since| since > age)
         };
-        let ids: Vec<EventId> = state
-            .entries
-            .values()
-            .filter(old)
-            .take(limit)
-            .map(|tracked| tracked.entry.id)
-            .collect();
-        Ok(ids.into_iter().filter_map(|id| state.remove(id)).count())
+        let old = entries.by_id.values().filter(is_old).take(limit);
+        let ids: Vec<EventId> = old.map(|tracked| tracked.entry.id).collect();
+        for id in &ids {
+            entries.by_id.remove(id);
+        }
+        Ok(ids.len())
+    }
+}
+
+impl Entries {
+    fn record(&mut self, failure: &FailedAttempt, now: SystemTime) {
+        let Some(Tracked { entry, .. }) = self.by_id.get_mut(&failure.id) else {
+            let entry = DlqEntry::new(failure.id, 1, now, now);
+            return self.track(entry.with_error(failure.error.clone()));
+        };
+        entry.failure_count = entry.failure_count.saturating_add(1);
+        entry.last_failed_at = entry.last_failed_at.max(now);
+        if failure.error.is_some() {
+            entry.last_error.clone_from(&failure.error);
+        }
+    }
+
+    fn track(&mut self, entry: DlqEntry) {
+        let tracked = Tracked {
+            turn: self.turn(),
+            leased_until: None,
+            entry,
+        };
+        self.by_id.insert(tracked.entry.id, tracked);
+    }
+
+    /// Leases an entry and puts it behind all others.
+    fn lease(&mut self, id: EventId, until: SystemTime) -> Option<DlqEntry> {
+        let turn = self.turn();
+        let tracked = self.by_id.get_mut(&id)?;
+        tracked.turn = turn;
+        tracked.leased_until = Some(until);
+        Some(tracked.entry.clone())
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.next_turn += 1;
+        self.next_turn
+    }
+
+    /// The ids of up to `limit` entries that have the threshold and no lease, by their turn.
+    fn exceeded(&self, threshold: u32, limit: usize, now: SystemTime) -> Vec<EventId> {
+        let is_exceeded = |tracked: &&Tracked| tracked.entry.failure_count >= threshold;
+        let exceeded = self.by_id.values().filter(is_exceeded);
+        let free = exceeded.filter(|tracked| tracked.is_free(now));
+        let mut free: Vec<_> = free.map(|it| (it.turn, it.entry.id)).collect();
+        free.sort_unstable();
+        free.into_iter().take(limit).map(|(_, id)| id).collect()
+    }
+}
+
+impl Tracked {
+    fn is_free(&self, now: SystemTime) -> bool {
+        self.leased_until.is_none_or(|until| until <= now)
     }
 }

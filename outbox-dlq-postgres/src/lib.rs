@@ -55,9 +55,7 @@ impl PostgresDlqHeap {
     /// or if the server is older than PostgreSQL 13.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
-        let driver = Driver::new(config);
-        COMPONENT.open(&driver).await?;
-        Ok(Self::on(driver))
+        Ok(Self::on(COMPONENT.open(config).await?))
     }
 
     /// Creates the schema and the tables that are missing, and opens the heap. Several processes may
@@ -68,9 +66,7 @@ impl PostgresDlqHeap {
     /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
     /// one of the names belongs to another program, or if a privilege is missing.
     pub async fn migrate(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
-        let driver = Driver::new(config);
-        COMPONENT.migrate(&driver).await?;
-        Ok(Self::on(driver))
+        Ok(Self::on(COMPONENT.migrate(config).await?))
     }
 
     /// How many of [`MIGRATIONS`] are applied. Changes nothing.
@@ -81,7 +77,7 @@ impl PostgresDlqHeap {
     pub async fn applied_migrations(
         config: impl Into<PostgresConfig>,
     ) -> Result<usize, OutboxError> {
-        COMPONENT.applied(&Driver::new(config)).await
+        COMPONENT.applied(config).await
     }
 
     /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.

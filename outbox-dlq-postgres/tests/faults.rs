@@ -65,15 +65,13 @@ async fn a_schema_without_a_heap_is_named_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_heap_whose_table_is_gone_is_for_a_person() {
+async fn a_heap_whose_table_is_gone_says_to_migrate() {
     let database = Database::create().await;
     let heap = open(&database).await;
     database.execute("DROP TABLE outbox.outbox_dlq_heap").await;
-    let kinds = every_method(&heap).await;
-    assert!(
-        kinds.iter().all(|kind| *kind == Some(ErrorKind::Corrupt)),
-        "{kinds:?}"
-    );
+    assert_eq!(every_method(&heap).await, [Some(ErrorKind::Invalid); 8]);
+    let text = refused(heap.size().await, ErrorKind::Invalid);
+    assert!(text.contains("outbox migrate"), "{text}");
 }
 
 #[tokio::test]
@@ -114,22 +112,43 @@ async fn connections_that_the_server_ended_cost_no_count() {
     );
 }
 
+const SCHEMA_PAGE: &str = include_str!("../../outbox-store-postgres/docs/postgres-schema.md");
+
+/// Whether the heap needs the statement of the page. The others are for the tables of the store.
+fn is_for_the_heap(line: &str) -> bool {
+    let objects = [
+        "SCHEMA outbox TO",
+        "outbox_migrations TO",
+        "outbox_dlq_heap TO",
+    ];
+    line.starts_with("GRANT")
+        && line.ends_with("TO relay;")
+        && objects.iter().any(|object| line.contains(object))
+}
+
 #[tokio::test]
-async fn the_rights_that_are_documented_are_enough() {
+async fn the_privileges_that_are_documented_are_enough() {
     let database = Database::create().await;
     open(&database).await;
     let role = format!("{}_role", database.name());
-    database
-        .execute(&format!(
-            "CREATE ROLE {role} LOGIN;
-             GRANT USAGE ON SCHEMA outbox TO {role};
-             GRANT SELECT ON outbox.outbox_migrations TO {role};
-             GRANT SELECT, INSERT, UPDATE, DELETE ON outbox.outbox_dlq_heap TO {role}"
-        ))
-        .await;
+    database.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+    let mut granted = 0;
+    for line in SCHEMA_PAGE.lines().filter(|line| is_for_the_heap(line)) {
+        let grant = line.replace(" TO relay;", &format!(" TO {role}"));
+        database.execute(&grant).await;
+        granted += 1;
+    }
+    assert_eq!(granted, 3);
     let pool = PgPoolOptions::new().connect_lazy_with(database.options().username(&role));
     let heap = PostgresDlqHeap::open(pool.clone()).await.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
+    database
+        .execute(&format!(
+            "REVOKE DELETE ON outbox.outbox_dlq_heap FROM {role}"
+        ))
+        .await;
+    let text = refused(heap.drain_exceeded(1).await, ErrorKind::Invalid);
+    assert!(text.contains("postgres-schema.md#privileges"), "{text}");
     pool.close().await;
     database
         .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))

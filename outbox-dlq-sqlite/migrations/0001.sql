@@ -1,6 +1,6 @@
--- One row per event that failed. `turn` is the order of fairness (H9): given at the first failure,
--- and again at each lease. An entry is leased until leased_until, which was lease ahead when it was
--- set. Times are microseconds since 1970.
+-- One row for each event that failed. turn orders the leases (H9): an entry gets one at its first failure
+-- and a new one at each lease. An entry is leased until leased_until; lease is the length of that lease.
+-- Times are microseconds since 1970.
 CREATE TABLE outbox_dlq_heap (
     turn            INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id        BLOB    NOT NULL UNIQUE CHECK (length(event_id) = 16),
@@ -11,9 +11,10 @@ CREATE TABLE outbox_dlq_heap (
     leased_until    INTEGER NOT NULL DEFAULT 0,
     lease           INTEGER NOT NULL DEFAULT 0 CHECK (lease >= 0)
 ) STRICT;
--- So that a look for exceeded entries costs nothing when there is none.
+-- Finds without a scan that no entry has the threshold.
 CREATE INDEX outbox_dlq_heap_count ON outbox_dlq_heap (failure_count);
--- A number far ahead would use up all numbers. Before an insert that leaves turn out, NEW.turn is -1.
+-- A very large number would use up all numbers. In a BEFORE INSERT trigger, NEW.turn is -1 if the insert
+-- leaves turn out.
 CREATE TRIGGER outbox_dlq_heap_turn_given BEFORE INSERT ON outbox_dlq_heap
 WHEN NEW.turn > 0
 BEGIN

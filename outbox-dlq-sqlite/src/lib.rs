@@ -1,129 +1,96 @@
 #![doc = include_str!("../README.md")]
 
-mod rows;
+mod row;
 
 use async_trait::async_trait;
-use outbox_core::{
-    Clock, DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
-};
-use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{
-    Driver, applied_migrations, from_micros, inspect, micros, migrate, migrate_within,
-    require_version, sqlite_error,
-};
-use rows::{blob, corrupt, entries, none_exceeded};
-use std::path::Path;
+use outbox_core::{Clock, DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_driver_sqlite::rusqlite::{Connection, Params};
+use outbox_driver_sqlite::{Component, Driver, from_micros, interval, micros};
+use row::entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-pub use outbox_driver_sqlite::{DriverOptions, memory_uri, rusqlite};
+pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
-const COMPONENT: &str = "dlq-heap";
-const TABLES: &[&str] = &["outbox_dlq_heap"];
-
-/// The migrations, in their order.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
-/// A dead-letter heap in a SQLite file. Clones share a connection.
+const COMPONENT: Component = Component {
+    name: "dlq-heap",
+    tables: &["outbox_dlq_heap"],
+    migrations: MIGRATIONS,
+};
+
+/// A dead-letter heap in a table of an SQLite file. Clones share the connection.
+///
+/// # Cancel safety
+///
+/// Each method is one transaction: a call whose future is dropped was applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct SqliteDlqHeap {
     driver: Driver,
     clock: Clock,
-    /// How many corrupt rows were told of last, so that a row is not told of at each call.
-    corrupt: Arc<AtomicU64>,
+    /// How many unreadable rows the latest warning counted, so that each call does not repeat it.
+    unreadable: Arc<AtomicU64>,
 }
 
 impl SqliteDlqHeap {
-    /// Opens a heap that was migrated before.
+    /// Opens the heap in a file that was migrated before.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a file that is missing, read-only or not
-    /// SQLite, or whose heap was not migrated, or by a newer program.
-    pub async fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::open_with(path, DriverOptions::default()).await
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// or if the file is missing, is not an SQLite file or cannot be written.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
+    pub async fn open(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
+        Ok(Self::on(COMPONENT.open(config).await?))
     }
 
-    /// As [`open`](Self::open), with other timeouts.
+    /// Creates the file and the tables that are missing, and opens the heap. Several processes may
+    /// call it at the same time.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
-    pub async fn open_with(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        let newest = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-        let check = move |connection: &_| require_version(connection, COMPONENT, newest);
-        let driver = Driver::open(path, options, check).await?;
-        Ok(Self::on(driver))
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program.
+    pub async fn migrate(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
+        Ok(Self::on(COMPONENT.migrate(config).await?))
     }
 
-    /// Creates the file and the table where they are missing, then opens the heap.
+    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open), and if a table of that name is not ours.
-    pub async fn migrate(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
-        Self::migrate_with(path, DriverOptions::default()).await
+    /// Those of [`migrate`](Self::migrate).
+    pub async fn applied_migrations(
+        config: impl Into<SqliteConfig>,
+    ) -> Result<Option<usize>, OutboxError> {
+        COMPONENT.applied(config).await
     }
 
-    /// As [`migrate`](Self::migrate), with other timeouts.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate).
-    pub async fn migrate_with(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        let check = |connection: &_| applied(connection).map(drop);
-        Self::migrated(Driver::create(path, options, check).await?).await
+    /// The statements that [`migrate`](Self::migrate) runs in an empty file, as a script for the
+    /// `sqlite3` shell or for `Connection::execute_batch`.
+    #[must_use]
+    pub fn script() -> String {
+        COMPONENT.script()
     }
 
-    /// Opens the heap in the database `name` in this process's memory, which is gone when the last
-    /// handle and connection to it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate); [`Invalid`](outbox_core::ErrorKind::Invalid) for a name that
-    /// is not of 1 to 100 ASCII letters, digits, `-`, `_` and `.`.
-    pub async fn open_in_memory(name: &str) -> Result<Self, OutboxError> {
-        Self::migrated(Driver::open_in_memory(name, DriverOptions::default()).await?).await
-    }
-
-    /// Creates the table on a connection of the caller's, and returns how many migrations ran.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate).
-    pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
-        migrate(connection, COMPONENT, TABLES, MIGRATIONS)
-    }
-
-    /// How many of [`MIGRATIONS`] a file has; `None` if it does not exist, but its folder does.
-    /// Changes nothing, and blocks while it looks.
-    ///
-    /// # Errors
-    ///
-    /// As [`migrate`](Self::migrate), which succeeds where this does.
-    pub fn applied_migrations(path: impl AsRef<Path>) -> Result<Option<usize>, OutboxError> {
-        inspect(path, applied)
-    }
-
-    /// Replaces the clock, which is the machine's.
+    /// Replaces the clock. Default: the clock of the machine.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
-    /// for all clones of this handle. Calls after that are [`Invalid`](outbox_core::ErrorKind::Invalid).
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones of this handle. Later calls are
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid).
     ///
-    /// Call it before the process ends. The drop of the last clone closes as well, but waits for no
-    /// more than a second.
+    /// Call it before the process ends. The drop of the last clone closes the connection too, but waits
+    /// for at most a second.
     ///
     /// # Errors
     ///
@@ -132,18 +99,11 @@ impl SqliteDlqHeap {
         self.driver.close().await
     }
 
-    async fn migrated(driver: Driver) -> Result<Self, OutboxError> {
-        let migrate =
-            |connection: &Connection| migrate_within(connection, COMPONENT, TABLES, MIGRATIONS);
-        driver.write("migrate", migrate).await?;
-        Ok(Self::on(driver))
-    }
-
     fn on(driver: Driver) -> Self {
         Self {
             driver,
             clock: Clock::system(),
-            corrupt: Arc::default(),
+            unreadable: Arc::default(),
         }
     }
 
@@ -151,46 +111,47 @@ impl SqliteDlqHeap {
         micros(self.clock.now())
     }
 
-    /// Runs a statement that gives up entries, at most `limit`, and warns of what it passed over.
-    async fn give_up(
+    /// Whether no entry has the threshold. While nothing fails, this spares the calls a write lock.
+    async fn is_below(&self, threshold: u32, operation: &'static str) -> Result<bool, OutboxError> {
+        let any = move |connection: &Connection| {
+            let mut any = connection.prepare_cached(include_str!("sql/any_exceeded.sql"))?;
+            any.query_row([threshold], |row| row.get::<_, bool>(0))
+        };
+        Ok(!self.driver.fetch(operation, any).await?)
+    }
+
+    /// Runs a statement that returns up to `limit` entries, and warns of the rows that it skips.
+    async fn entries(
         &self,
         operation: &'static str,
+        sql: &'static str,
         threshold: u32,
         limit: usize,
-        sql: &'static str,
-        parameters: impl rusqlite::Params + Send + 'static,
+        parameters: impl Params + Send + 'static,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        let empty = move |connection: &Connection| none_exceeded(connection, threshold);
-        if self.driver.read(operation, empty).await? {
+        if self.is_below(threshold, operation).await? {
             return Ok(Vec::new());
         }
         let work = move |connection: &Connection| {
-            let entries = entries(connection, sql, parameters, operation)?;
-            // A full page left entries behind, and to look through them each time would cost more
-            // than the page.
-            let full = entries.len() == limit;
-            let corrupt = (!full).then(|| corrupt(connection, threshold, operation));
-            Ok((entries, corrupt.transpose()?))
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map(parameters, entry)?;
+            let entries = rows.collect::<Result<Vec<_>, _>>()?;
+            // A full page leaves entries behind. To count the unreadable rows among them would cost
+            // more than the page.
+            let is_full = entries.len() == limit;
+            let unreadable = (!is_full).then(|| unreadable(connection, threshold));
+            Ok((entries, unreadable.transpose()?))
         };
-        let (entries, corrupt) = self.driver.write(operation, work).await?;
-        if let Some((count, turn)) = corrupt
-            && self.corrupt.swap(count, Ordering::Relaxed) != count
-            && let Some(turn) = turn
+        let (entries, unreadable) = self.driver.execute(operation, work).await?;
+        if let Some((count, turn)) = unreadable
+            && self.unreadable.swap(count, Relaxed) != count
+            && count > 0
         {
-            let table = "outbox_dlq_heap";
-            tracing::warn!(
-                table,
-                turn,
-                count,
-                "rows with an id or a count that cannot be one are skipped"
-            );
+            let problem = "rows with an invalid id or failure count are skipped";
+            tracing::warn!(table = "outbox_dlq_heap", turn, count, "{problem}");
         }
         Ok(entries)
     }
-}
-
-fn applied(connection: &Connection) -> Result<usize, OutboxError> {
-    applied_migrations(connection, COMPONENT, TABLES, MIGRATIONS)
 }
 
 #[async_trait]
@@ -204,55 +165,39 @@ impl DlqHeap for SqliteDlqHeap {
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        let (sql, threshold, now) = (include_str!("sql/drain.sql"), threshold.max(1), self.now());
-        self.give_up("drain", threshold, usize::MAX, sql, (threshold, now))
+        let (drain, threshold) = (include_str!("sql/drain.sql"), threshold.max(1));
+        let parameters = (threshold, self.now());
+        self.entries("drain_exceeded", drain, threshold, usize::MAX, parameters)
             .await
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
-        const OPERATION: &str = "record";
         if failures.is_empty() {
             return Ok(());
         }
         let (failures, now) = (failures.to_vec(), self.now());
         let record = move |connection: &Connection| {
-            let error = sqlite_error(OPERATION);
-            let mut upsert = connection
-                .prepare_cached(include_str!("sql/record.sql"))
-                .map_err(&error)?;
-            for failure in &failures {
-                let text = failure.error.as_ref().map(ErrorText::as_str);
-                upsert
-                    .execute((blob(&failure.id), now, text))
-                    .map_err(&error)?;
-            }
-            Ok(())
+            let mut record = connection.prepare_cached(include_str!("sql/record.sql"))?;
+            failures.iter().try_for_each(|failure| {
+                let error = failure.error.as_deref();
+                record.execute((blob(&failure.id), now, error)).map(drop)
+            })
         };
-        self.driver.write(OPERATION, record).await
+        self.driver.execute("record_failures", record).await
     }
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         const OPERATION: &str = "forget";
-        if ids.is_empty() {
-            return Ok(());
-        }
-        // On the healthy path nothing failed, and a look takes no lock for writing.
-        let empty = |connection: &Connection| none_exceeded(connection, 1);
-        if self.driver.read(OPERATION, empty).await? {
+        if ids.is_empty() || self.is_below(1, OPERATION).await? {
             return Ok(());
         }
         let ids = ids.to_vec();
         let forget = move |connection: &Connection| {
-            let error = sqlite_error(OPERATION);
-            let mut delete = connection
-                .prepare_cached(include_str!("sql/forget.sql"))
-                .map_err(&error)?;
-            for id in &ids {
-                delete.execute([blob(id)]).map_err(&error)?;
-            }
-            Ok(())
+            let mut forget = connection.prepare_cached(include_str!("sql/forget.sql"))?;
+            ids.iter()
+                .try_for_each(|id| forget.execute([blob(id)]).map(drop))
         };
-        self.driver.write(OPERATION, forget).await
+        self.driver.execute(OPERATION, forget).await
     }
 
     async fn lease_exceeded(
@@ -261,46 +206,53 @@ impl DlqHeap for SqliteDlqHeap {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        let (sql, threshold, now) = (include_str!("sql/lease.sql"), threshold.max(1), self.now());
-        let lease = i64::try_from(lease.as_micros()).unwrap_or(i64::MAX);
-        let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let parameters = (threshold, now, most, now.saturating_add(lease), lease);
-        self.give_up("lease", threshold, limit, sql, parameters)
+        let (sql, threshold) = (include_str!("sql/lease.sql"), threshold.max(1));
+        let (now, lease) = (self.now(), interval(lease));
+        let until = now.saturating_add(lease);
+        let parameters = (threshold, now, bound(limit), until, lease);
+        self.entries("lease_exceeded", sql, threshold, limit, parameters)
             .await
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
         let size = |connection: &Connection| {
-            connection
-                .query_row(include_str!("sql/size.sql"), [], |row| {
-                    let oldest: Option<i64> = row.get(1)?;
-                    let entries = row.get::<_, i64>(0)?.unsigned_abs();
-                    Ok(Some(HeapSize::new(entries, oldest.map(from_micros))))
-                })
-                .map_err(sqlite_error("size"))
+            let sql = include_str!("sql/size.sql");
+            connection.query_row(sql, [], |row| {
+                let (count, oldest): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
+                let oldest = oldest.map(from_micros);
+                Ok(Some(HeapSize::new(count.unsigned_abs(), oldest)))
+            })
         };
-        self.driver.read("size", size).await
+        self.driver.fetch("size", size).await
     }
 
-    /// Also ends leases in their time that were made while the clock was ahead.
     async fn prune(&self, age: Duration, limit: usize) -> Result<usize, OutboxError> {
         let now = self.now();
-        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let parameters = (now.saturating_sub(interval(age)), now, bound(limit));
         let prune = move |connection: &Connection| {
-            let shortened = connection
-                .execute(include_str!("sql/shorten.sql"), [now])
-                .map_err(sqlite_error("prune"))?;
-            if shortened > 0 {
-                tracing::warn!(shortened, "leases ended later than their length from now");
+            let cut = connection.execute(include_str!("sql/cut_leases.sql"), [now])?;
+            if cut > 0 {
+                tracing::warn!(cut, "leases that ended too late were shortened");
             }
-            connection
-                .execute(
-                    include_str!("sql/prune.sql"),
-                    (now.saturating_sub(age), now, limit),
-                )
-                .map_err(sqlite_error("prune"))
+            connection.execute(include_str!("sql/prune.sql"), parameters)
         };
-        self.driver.write("prune", prune).await
+        self.driver.execute("prune", prune).await
     }
+}
+
+fn blob(id: &EventId) -> &[u8; 16] {
+    id.as_uuid().as_bytes()
+}
+
+fn bound(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// How many rows are skipped at the threshold, and the turn of the first.
+fn unreadable(connection: &Connection, threshold: u32) -> rusqlite::Result<(u64, Option<i64>)> {
+    let mut unreadable = connection.prepare_cached(include_str!("sql/unreadable.sql"))?;
+    unreadable.query_row([threshold], |row| {
+        let count: i64 = row.get(0)?;
+        Ok((count.unsigned_abs(), row.get(1)?))
+    })
 }

@@ -5,7 +5,7 @@ use outbox_conformance::heap::{CorruptFixture, HeapFixture, NamedFixture};
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 use outbox_dlq_sqlite::rusqlite::Connection;
-use outbox_dlq_sqlite::{SqliteDlqHeap, memory_uri};
+use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap, memory_uri};
 use outbox_driver_sqlite::micros;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Sqlite {
             Place::Files(folder) => SqliteDlqHeap::migrate(folder.path().join(name)).await?,
             Place::Memory(prefix, kept) => {
                 let name = format!("{prefix}.{name}");
-                let heap = SqliteDlqHeap::open_in_memory(&name).await?;
+                let heap = SqliteDlqHeap::migrate(SqliteConfig::in_memory(&name)).await?;
                 let connection = Connection::open(memory_uri(&name)?).expect("opened");
                 kept.lock().expect("no panic").push(connection);
                 heap

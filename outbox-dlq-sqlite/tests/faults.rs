@@ -3,7 +3,8 @@
 use outbox_conformance::{Folder, file_on_a_full_disk, on_a_full_disk};
 use outbox_core::{DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_sqlite::rusqlite::Connection;
-use outbox_dlq_sqlite::{DriverOptions, SqliteDlqHeap};
+use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -26,7 +27,9 @@ fn unavailable<T>(result: Result<T, OutboxError>) {
 #[ignore = "run by the next test, in a process whose files cannot grow"]
 async fn a_child_records_until_the_disk_is_full() {
     let path = file_on_a_full_disk().expect("a file");
-    let heap = SqliteDlqHeap::open(path).await.expect("opened");
+    let heap = SqliteDlqHeap::open(SqliteConfig::new(path))
+        .await
+        .expect("opened");
     let (mut batches, mut refused) = (0, 0);
     // After the first refusal the handle is tried again: it must be as sound as before.
     while refused < 3 {
@@ -65,15 +68,15 @@ async fn a_full_disk_refuses_whole_batches_and_loses_none() {
     assert!(drained.iter().all(|entry| entry.failure_count == 1));
 }
 
-fn impatient() -> DriverOptions {
-    DriverOptions::default().busy_timeout(Duration::from_millis(1))
+fn impatient(path: &Path) -> SqliteConfig {
+    SqliteConfig::new(path).busy_timeout(Duration::from_millis(1))
 }
 
 #[tokio::test]
 async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
-    let heap = SqliteDlqHeap::migrate_with(&path, impatient());
+    let heap = SqliteDlqHeap::migrate(impatient(&path));
     let heap = heap.await.expect("migrated");
     let other = Connection::open(&path).expect("opened");
     let ids = [EventId::new(), EventId::new()];
@@ -103,7 +106,7 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
 async fn in_a_storm_of_locks_a_failure_counts_if_and_only_if_it_was_answered() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
-    let heap = SqliteDlqHeap::migrate_with(&path, impatient());
+    let heap = SqliteDlqHeap::migrate(impatient(&path));
     let heap = heap.await.expect("migrated");
     let is_over = Arc::new(AtomicBool::new(false));
     let storm = {

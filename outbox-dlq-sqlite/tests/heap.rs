@@ -3,7 +3,7 @@
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_sqlite::rusqlite::Connection;
-use outbox_dlq_sqlite::{DriverOptions, MIGRATIONS, SqliteDlqHeap};
+use outbox_dlq_sqlite::{MIGRATIONS, SqliteConfig, SqliteDlqHeap};
 use std::time::Duration;
 
 const AGE: Duration = Duration::from_secs(60);
@@ -12,17 +12,19 @@ const AGE: Duration = Duration::from_secs(60);
 async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
-    let applied = || SqliteDlqHeap::applied_migrations(&path).expect("told");
-    assert_eq!(applied(), None);
-    let mut connection = Connection::open(&path).expect("opened");
+    let applied = async || {
+        let applied = SqliteDlqHeap::applied_migrations(&path).await;
+        applied.expect("counted")
+    };
+    assert_eq!(applied().await, None);
+    let connection = Connection::open(&path).expect("opened");
     connection.execute_batch("VACUUM").expect("written");
-    assert_eq!(applied(), Some(0));
+    assert_eq!(applied().await, Some(0));
     let error = SqliteDlqHeap::open(&path).await.expect_err("not migrated");
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    let migrated = |connection: &mut _| SqliteDlqHeap::migrate_on(connection).expect("migrated");
-    assert_eq!(migrated(&mut connection), MIGRATIONS.len());
-    assert_eq!(migrated(&mut connection), 0);
-    assert_eq!(applied(), Some(MIGRATIONS.len()));
+    let migrated = connection.execute_batch(&SqliteDlqHeap::script());
+    migrated.expect("migrated");
+    assert_eq!(applied().await, Some(MIGRATIONS.len()));
     let heap = SqliteDlqHeap::open(&path).await.expect("migrated");
     heap.record_failure(EventId::new()).await.expect("recorded");
 }
@@ -31,8 +33,8 @@ async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
 async fn a_call_that_finds_nothing_to_do_waits_for_no_lock() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
-    let options = DriverOptions::default().busy_timeout(Duration::ZERO);
-    let heap = SqliteDlqHeap::migrate_with(&path, options).await;
+    let config = SqliteConfig::new(&path).busy_timeout(Duration::ZERO);
+    let heap = SqliteDlqHeap::migrate(config).await;
     let heap = heap.expect("migrated");
     let other = Connection::open(&path).expect("opened");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
@@ -46,8 +48,8 @@ async fn a_call_that_finds_nothing_to_do_waits_for_no_lock() {
 /// A heap with one entry, and its clock.
 async fn heap(name: &str) -> (SqliteDlqHeap, ManualClock) {
     let clock = ManualClock::new();
-    let heap = SqliteDlqHeap::open_in_memory(name).await.expect("opened");
-    let heap = heap.with_clock(clock.clock());
+    let heap = SqliteDlqHeap::migrate(SqliteConfig::in_memory(name)).await;
+    let heap = heap.expect("opened").with_clock(clock.clock());
     let recorded = heap.record_failure(EventId::new()).await;
     recorded.expect("recorded");
     (heap, clock)
@@ -89,8 +91,9 @@ async fn a_lease_that_a_clock_made_too_long_ends_in_its_time() {
 
 #[test]
 fn values_that_no_statement_could_use_are_refused() {
-    let mut connection = Connection::open_in_memory().expect("opened");
-    SqliteDlqHeap::migrate_on(&mut connection).expect("migrated");
+    let connection = Connection::open_in_memory().expect("opened");
+    let migrated = connection.execute_batch(&SqliteDlqHeap::script());
+    migrated.expect("migrated");
     for (columns, values) in [
         ("turn", "9223372036854775807"),
         ("turn", "7"),
@@ -118,4 +121,31 @@ async fn a_closed_heap_leaves_all_in_its_file_and_refuses_further_calls() {
     assert!(!folder.path().join("heap.db-wal").exists());
     let error = heap.record_failure(id).await.expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn each_call_says_to_migrate_if_the_table_is_missing() {
+    let folder = Folder::new();
+    let path = folder.path().join("heap.db");
+    let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");
+    let other = Connection::open(&path).expect("opened");
+    let dropped = other.execute_batch("DROP TABLE outbox_dlq_heap");
+    dropped.expect("dropped");
+    let id = EventId::new();
+    for (call, result) in [
+        ("record_failure", heap.record_failure(id).await),
+        ("record_success", heap.record_success(id).await),
+        ("drain_exceeded", heap.drain_exceeded(1).await.map(drop)),
+        (
+            "lease_exceeded",
+            heap.lease_exceeded(1, 1, AGE).await.map(drop),
+        ),
+        ("size", heap.size().await.map(drop)),
+        ("prune", heap.prune(AGE, 1).await.map(drop)),
+    ] {
+        let error = result.expect_err(call);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{call}: {error}");
+        let advice = "run `outbox migrate` or call `SqliteDlqHeap::migrate`";
+        assert!(error.to_string().contains(advice), "{call}: {error}");
+    }
 }

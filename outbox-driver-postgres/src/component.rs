@@ -1,8 +1,9 @@
 //! The tables of one adapter, and their versions.
 
+use crate::config::PostgresConfig;
 use crate::driver::Driver;
 use crate::error::refusal;
-use crate::migrate::{self, LONGEST, MIGRATE, OPEN};
+use crate::migrate::{self, APPLIED, LONGEST, MIGRATE, OPEN};
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::PgConnection;
@@ -19,46 +20,15 @@ pub struct Component {
 }
 
 impl Component {
-    /// Applies the missing migrations and returns how many there were. Creates the schema first if it
-    /// is missing.
-    ///
-    /// All of it is one transaction under an advisory lock, so several processes may call it at the
-    /// same time: one applies the migrations, the others find nothing to do. It may take ten minutes.
+    /// Opens a schema that has all tables in exactly this version. Changes nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] if one of the tables exists although the component was never migrated,
-    /// if a newer program migrated the schema, if the server is too old or has settings that the
-    /// adapters cannot work with, if a migrated table is missing, or if a privilege is missing.
-    /// Nothing is changed then.
-    pub async fn migrate(&self, driver: &Driver) -> Result<usize, OutboxError> {
-        driver
-            .transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
-                migrate::apply_missing(connection, driver.schema(), self).await
-            })
-            .await
-    }
-
-    /// How many of the migrations the schema has. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`migrate`](Self::migrate), except a missing privilege.
-    pub async fn applied(&self, driver: &Driver) -> Result<usize, OutboxError> {
-        driver
-            .transaction(MIGRATE, async |connection: &mut PgConnection| {
-                migrate::applied_here(connection, driver.schema(), self).await
-            })
-            .await
-    }
-
-    /// Checks that the schema has all tables in exactly this version, and that the adapters can use
-    /// the server.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Invalid`] says what to do: run a migration, a newer program, or another server.
-    pub async fn open(&self, driver: &Driver) -> Result<(), OutboxError> {
+    /// [`ErrorKind::Invalid`] if the tables are missing or have another version, if rows are hidden from
+    /// the role, or if the adapters cannot use the server; the message says what to do.
+    /// [`ErrorKind::Unavailable`] if the server cannot be reached.
+    pub async fn open(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
+        let driver = Driver::new(config);
         let found = driver
             .transaction(OPEN, async |connection: &mut PgConnection| {
                 migrate::version_here(connection, driver.schema(), self).await
@@ -75,9 +45,45 @@ impl Component {
                  run `outbox migrate`"
             ),
             Some(found) if found > newest => return Err(migrate::newer(name, found, newest, OPEN)),
-            Some(_) => return Ok(()),
+            Some(_) => return Ok(driver),
         };
         Err(refusal(ErrorKind::Invalid, OPEN, text))
+    }
+
+    /// Creates the schema if it is missing, and applies the missing migrations.
+    ///
+    /// All of it is one transaction under an advisory lock, so several processes may call it at the
+    /// same time: one applies the migrations, the others find nothing to do. It may take ten minutes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`] if one of the tables exists although the component was never migrated,
+    /// if a newer program migrated the schema, if the server is too old or has settings that the
+    /// adapters cannot work with, if a migrated table is missing, or if a privilege is missing.
+    /// Nothing is changed then.
+    /// [`ErrorKind::Unavailable`] if the server cannot be reached.
+    pub async fn migrate(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
+        let driver = Driver::new(config);
+        driver
+            .transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
+                migrate::apply_missing(connection, driver.schema(), self).await
+            })
+            .await?;
+        Ok(driver)
+    }
+
+    /// How many of the migrations the schema has. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate), except a missing privilege.
+    pub async fn applied(&self, config: impl Into<PostgresConfig>) -> Result<usize, OutboxError> {
+        let driver = Driver::new(config);
+        driver
+            .transaction(APPLIED, async |connection: &mut PgConnection| {
+                migrate::applied_here(connection, driver.schema(), self).await
+            })
+            .await
     }
 
     /// The statements that [`migrate`](Self::migrate) runs in an empty schema, as a script for psql.

@@ -11,6 +11,20 @@ use sqlx::{Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
+/// How long the driver asks why it gets no connection.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Operations that change nothing, by the names of the traits' methods.
+const READS: &[&str] = &[
+    "open",
+    "applied_migrations",
+    "size",
+    "list",
+    "find",
+    "statistics",
+    "backlog",
+];
+
 /// A pool, a schema, and the time that a call may take. Clones share the pool.
 ///
 /// # Cancel safety
@@ -241,22 +255,33 @@ impl Driver {
             let text = format!("{text} within {time:?}");
             refusal(ErrorKind::Unavailable, operation, text)
         };
+        let no_answer = if READS.contains(&operation) {
+            "no answer"
+        } else {
+            "the call may have been applied; no answer"
+        };
         let (start, patience) = (Instant::now(), self.config.call_timeout);
-        let connection = timeout(patience, self.config.pool.acquire())
-            .await
-            .map_err(|_| {
+        let connection = match timeout(patience, self.config.pool.acquire()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) if !matches!(error, sqlx::Error::PoolTimedOut) => {
+                return Err(postgres_error(operation)(error));
+            }
+            _ => {
                 // The ping of an idle connection may wait for a server that is gone.
                 self.close_idle();
-                late("no connection", patience)
-            })?
-            .map_err(postgres_error(operation))?;
+                return Err(match self.refused().await {
+                    Some(error) => postgres_error(operation)(error),
+                    None => late("no connection", start.elapsed()),
+                });
+            }
+        };
         let mut lent = Lent::new(connection);
         let answer = timeout(
             time.saturating_sub(start.elapsed()),
             work(lent.connection()),
         )
         .await
-        .map_err(|_| late("the call may have been applied; no answer", time))??;
+        .map_err(|_| late(no_answer, time))??;
         match answer {
             Err(error) if is_unfit(&error) => {
                 drop(lent);
@@ -267,6 +292,26 @@ impl Driver {
                 lent.give_back();
                 answer
             }
+        }
+    }
+
+    /// Why the server refuses a new connection, if it does. A pool does not say: it tries again while
+    /// the server or the role has too many connections, until its time is over.
+    async fn refused(&self) -> Option<sqlx::Error> {
+        let options = self.config.pool.options();
+        if self.config.pool.size() >= options.get_max_connections() {
+            return None;
+        }
+        let connect = self.config.pool.connect_options();
+        let connecting = timeout(PROBE, PgConnection::connect_with(&connect))
+            .await
+            .ok()?;
+        match connecting {
+            Ok(connection) => {
+                drop(timeout(PROBE, connection.close()).await);
+                None
+            }
+            Err(error) => Some(error),
         }
     }
 

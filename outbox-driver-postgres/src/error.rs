@@ -1,12 +1,78 @@
 //! What an error of PostgreSQL means to a caller.
 
 use outbox_core::{ErrorKind, OutboxError};
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
 
 const BACKEND: &str = "postgres";
 
 /// Turns an error of PostgreSQL in `operation` into one that says what the caller may do.
+///
+/// The text has what the server said, without the values of the row, which may be large or secret.
 pub fn postgres_error(operation: &'static str) -> impl Fn(sqlx::Error) -> OutboxError {
-    move |error| OutboxError::new(kind(&error), BACKEND, operation).with_source(error)
+    move |error| {
+        let (kind, text) = (kind(&error), error.as_database_error().map(explain));
+        let error = OutboxError::new(kind, BACKEND, operation).with_source(error);
+        match text {
+            Some(text) => error.explained(text),
+            None => error,
+        }
+    }
+}
+
+/// What the server said, and what to do about it.
+fn explain(error: &dyn DatabaseError) -> String {
+    let code = error.code().unwrap_or_default();
+    let mut text = format!("{} (SQLSTATE {code})", error.message());
+    let postgres = error.try_downcast_ref::<PgDatabaseError>();
+    // Details of other errors quote the row, with its payload.
+    let quotes_a_key = matches!(&*code, "23503" | "23505");
+    if let Some(detail) = postgres
+        .and_then(PgDatabaseError::detail)
+        .filter(|_| quotes_a_key)
+    {
+        text = format!("{text}: {detail}");
+    }
+    if let Some(hint) = postgres.and_then(PgDatabaseError::hint) {
+        text = format!("{text}; {hint}");
+    }
+    if let Some(advice) = advice(&code, error.message(), postgres) {
+        text = format!("{text}; {advice}");
+    }
+    text
+}
+
+fn advice(code: &str, message: &str, error: Option<&PgDatabaseError>) -> Option<String> {
+    if is_not_migrated(code, message) {
+        let text = "the tables are missing or have another version: run `outbox migrate`, or call \
+                    `migrate` of the adapter";
+        return Some(text.to_owned());
+    }
+    match code {
+        "42501" => Some(format!("grant the role the privileges that {GRANTS} lists")),
+        "23503" if message.starts_with("update or delete on table") => Some(
+            "drop this foreign key of the application, or declare it ON DELETE CASCADE: the relay \
+             deletes rows that are published"
+                .to_owned(),
+        ),
+        // Nothing of ours raises it.
+        "P0001" => {
+            let by = error.and_then(PgDatabaseError::r#where);
+            let by = by.map_or_else(String::new, |by| format!(" ({by})"));
+            Some(format!(
+                "a trigger or function of the application refuses the statement{by}: let it pass"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Where the privileges of each role are listed.
+const GRANTS: &str = "outbox-store-postgres/docs/postgres-schema.md#privileges";
+
+/// Whether a table, a column or a function of ours does not exist.
+fn is_not_migrated(code: &str, message: &str) -> bool {
+    matches!(code, "3F000" | "42P01" | "42703" | "42883") && message.contains("outbox")
 }
 
 /// Whether the connection on which this happened must not be used again: it is broken, or leads to
@@ -83,6 +149,10 @@ pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
 
 fn kind(error: &sqlx::Error) -> ErrorKind {
     if let Some(code) = sqlstate(error) {
+        let message = error.as_database_error().map_or("", DatabaseError::message);
+        if is_not_migrated(&code, message) {
+            return ErrorKind::Invalid;
+        }
         return kind_of_sqlstate(&code);
     }
     match error {
@@ -105,11 +175,11 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
 fn kind_of_sqlstate(code: &str) -> ErrorKind {
     match (code.get(..2).unwrap_or_default(), code) {
         (_, "23505") => ErrorKind::Duplicate,
-        // Another transaction was in the way: a key, a serialization, a deadlock.
-        (_, "23503" | "23P01") | ("40", _) => ErrorKind::Conflict,
-        // A right, a login, a database, a schema or a name is the caller's to mend.
+        // A concurrent transaction collided with this one.
+        (_, "23P01") | ("40", _) => ErrorKind::Conflict,
+        // The caller must change a privilege, a login, a name, a foreign key or a trigger.
         (_, "42501" | "42602" | "42622" | "42939")
-        | ("22" | "23" | "28" | "3D" | "3F" | "54", _) => ErrorKind::Invalid,
+        | ("22" | "23" | "28" | "3D" | "3F" | "54" | "P0", _) => ErrorKind::Invalid,
         // A name that another client of PgBouncer has taken on this connection: another may do.
         (_, "42P05") => ErrorKind::Unavailable,
         // A statement that does not fit the tables: they are not what was migrated.
@@ -137,6 +207,8 @@ mod tests {
             ("42P01", ErrorKind::Corrupt),
             ("42P05", ErrorKind::Unavailable),
             ("XX001", ErrorKind::Corrupt),
+            ("23503", ErrorKind::Invalid),
+            ("P0001", ErrorKind::Invalid),
             ("08006", ErrorKind::Unavailable),
             ("25006", ErrorKind::Unavailable),
             ("53300", ErrorKind::Unavailable),
@@ -146,6 +218,22 @@ mod tests {
         ] {
             assert_eq!(kind_of_sqlstate(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn only_missing_tables_of_ours_call_for_a_migration() {
+        let ours = "relation \"outbox.outbox_events\" does not exist";
+        assert!(is_not_migrated("42P01", ours));
+        assert!(!is_not_migrated(
+            "42P01",
+            "relation \"orders\" does not exist"
+        ));
+        assert!(!is_not_migrated(
+            "42501",
+            "permission denied for table outbox_events"
+        ));
+        let advice = advice("42P01", ours, None).unwrap_or_default();
+        assert!(advice.contains("outbox migrate"), "{advice}");
     }
 
     #[test]

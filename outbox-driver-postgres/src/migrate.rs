@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub(crate) const MIGRATE: &str = "migrate";
 pub(crate) const OPEN: &str = "open";
+pub(crate) const APPLIED: &str = "applied_migrations";
 const MIGRATIONS: &str = include_str!("sql/migrations.sql");
 const TABLE: &str = "outbox_migrations";
 
@@ -20,15 +21,16 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 /// PostgreSQL 13: the first with `pg_current_xact_id`, and the oldest that is tested.
 const OLDEST: i32 = 130_000;
 
-/// Applies the migrations that are missing and returns how many there were.
+/// Applies the migrations that are missing.
 pub(crate) async fn apply_missing(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
-) -> Result<usize, OutboxError> {
+) -> Result<(), OutboxError> {
     let (name, migrations) = (component.name, component.migrations);
     check_server(connection).await?;
     prepare(connection, schema).await?;
+    refuse_hidden_rows(connection, schema, component, MIGRATE).await?;
     let (noted, found) = applied(connection, schema, component).await?;
     if noted.is_none() && found > 0 {
         let text = "outbox_migrations was emptied; the existing tables are kept";
@@ -40,8 +42,7 @@ pub(crate) async fn apply_missing(
     for (version, migration) in (1..).zip(migrations).skip(found) {
         apply(connection, schema, name, version, migration).await?;
     }
-    require_tables(connection, schema, component.tables, MIGRATE).await?;
-    Ok(migrations.len() - found)
+    require_tables(connection, schema, component.tables, MIGRATE).await
 }
 
 /// How many migrations of the component the schema has.
@@ -51,6 +52,7 @@ pub(crate) async fn applied_here(
     component: &Component,
 ) -> Result<usize, OutboxError> {
     check_server(connection).await?;
+    refuse_hidden_rows(connection, schema, component, APPLIED).await?;
     let (_, found) = applied(connection, schema, component).await?;
     Ok(found)
 }
@@ -62,6 +64,7 @@ pub(crate) async fn version_here(
     component: &Component,
 ) -> Result<Option<u32>, OutboxError> {
     check_server(connection).await?;
+    refuse_hidden_rows(connection, schema, component, OPEN).await?;
     let found = version(connection, schema, component.name, OPEN).await?;
     if found == Some(number(component.migrations.len())) {
         require_tables(connection, schema, component.tables, OPEN).await?;
@@ -304,6 +307,33 @@ async fn version(
             _ => postgres_error(operation)(error),
         })?;
     Ok(found.map(i32::unsigned_abs))
+}
+
+/// Refuses tables with row level security for this role. Rows that are hidden would read as tables
+/// that were never migrated, or as an outbox without events.
+async fn refuse_hidden_rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    component: &Component,
+    operation: &'static str,
+) -> Result<(), OutboxError> {
+    let tables: Vec<&str> = [&[TABLE], component.tables].concat();
+    let hidden: Vec<String> = sqlx::query_scalar(include_str!("sql/row_security.sql"))
+        .bind(schema.name())
+        .bind(tables)
+        .fetch_all(connection)
+        .await
+        .map_err(postgres_error(operation))?;
+    if hidden.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "row level security may hide rows of {} in the schema {:?} from this role; disable it for these \
+         tables, or give the role BYPASSRLS",
+        hidden.join(", "),
+        schema.name()
+    );
+    Err(refusal(ErrorKind::Invalid, operation, text))
 }
 
 async fn refuse_foreign_tables(

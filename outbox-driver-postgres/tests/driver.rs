@@ -2,7 +2,9 @@
 
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use outbox_driver_postgres::sqlx::{self, Executor, PgConnection, PgPool, Row};
+use outbox_driver_postgres::sqlx::{
+    self, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
+};
 use outbox_driver_postgres::{Driver, PgTime, PgUuid, PostgresConfig, interval, postgres_error};
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime};
@@ -125,6 +127,77 @@ async fn a_call_that_takes_too_long_is_unavailable_and_the_next_one_works() {
         .execute("look", sqlx::query("SELECT 1"))
         .await
         .expect("answered");
+}
+
+#[tokio::test]
+async fn a_role_with_too_many_connections_is_named_as_such() {
+    let database = Database::create().await;
+    let role = format!("{}_limited", database.name());
+    database
+        .execute(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 1"))
+        .await;
+    let options = database.options().username(&role);
+    let only = options.connect().await.expect("the only connection");
+    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let config = PostgresConfig::new(pool).call_timeout(Duration::from_millis(300));
+    let driver = Driver::new(config);
+    let call = driver.execute("claim", sqlx::query("SELECT 1"));
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let expected = format!("too many connections for role \"{role}\" (SQLSTATE 53300)");
+    assert!(error.to_string().contains(&expected), "{error}");
+    only.close().await.expect("closed");
+    driver.pool().close().await;
+    database.execute(&format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn what_the_application_refuses_is_named_with_what_to_do() {
+    let database = Database::create().await;
+    let driver = with_table(&database).await;
+    database
+        .execute(
+            "INSERT INTO t VALUES (7);
+             CREATE TABLE orders (x bigint CONSTRAINT order_of_event REFERENCES t (x));
+             INSERT INTO orders VALUES (7)",
+        )
+        .await;
+    let delete = || driver.execute("clean_up", sqlx::query("DELETE FROM t WHERE x = 7"));
+    let error = delete().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    for part in ["order_of_event", "\"orders\"", "ON DELETE CASCADE"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    database
+        .execute(
+            "DROP TABLE orders;
+             CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE EXCEPTION ''rows are kept''; END';
+             CREATE TRIGGER keep BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION keep()",
+        )
+        .await;
+    let error = delete().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    for part in [
+        "rows are kept",
+        "keep()",
+        "trigger or function of the application",
+    ] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_was_not_applied() {
+    let database = Database::create().await;
+    let config = PostgresConfig::new(database.pool()).call_timeout(Duration::from_millis(300));
+    let driver = Driver::new(config);
+    let sleep = || driver.execute("list", sqlx::query("SELECT pg_sleep(600)"));
+    let error = sleep().await.unwrap_err().to_string();
+    assert!(!error.contains("applied"), "{error}");
+    let sleep = driver.execute("settle", sqlx::query("SELECT pg_sleep(600)"));
+    let error = sleep.await.unwrap_err().to_string();
+    assert!(error.contains("may have been applied"), "{error}");
 }
 
 #[tokio::test]

@@ -13,11 +13,12 @@ const MIGRATIONS: &[&str] = &[
     "-- Of outbox.outbox_things.\nCREATE TABLE outbox.outbox_things (x bigint);\n",
     "ALTER TABLE outbox.outbox_things ADD y bigint;\nINSERT INTO outbox.outbox_things VALUES (1, 2);\n",
 ];
+const BROKEN: &[&str] = &[MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
 const ODD: &str = "My \"outbox\"; DROP TABLE é'\n--";
 
-fn driver(pool: PgPool, schema: &str) -> Driver {
+fn config(pool: PgPool, schema: &str) -> PostgresConfig {
     let schema = Schema::new(schema).expect("a name");
-    Driver::new(PostgresConfig::new(pool).schema(schema))
+    PostgresConfig::new(pool).schema(schema)
 }
 
 fn things(migrations: &'static [&'static str]) -> Component {
@@ -28,23 +29,26 @@ fn things(migrations: &'static [&'static str]) -> Component {
     }
 }
 
+/// Migrates, and returns how many migrations that applied.
 async fn migrate(
-    driver: &Driver,
+    config: &PostgresConfig,
     migrations: &'static [&'static str],
 ) -> Result<usize, OutboxError> {
-    things(migrations).migrate(driver).await
+    let before = applied(config, migrations).await?;
+    things(migrations).migrate(config.clone()).await?;
+    Ok(applied(config, migrations).await? - before)
 }
 
 async fn applied(
-    driver: &Driver,
+    config: &PostgresConfig,
     migrations: &'static [&'static str],
 ) -> Result<usize, OutboxError> {
-    things(migrations).applied(driver).await
+    things(migrations).applied(config.clone()).await
 }
 
 /// Opens a component that needs `version`.
-async fn open(driver: &Driver, version: usize) -> Result<(), OutboxError> {
-    things(&MIGRATIONS[..version]).open(driver).await
+async fn open(config: &PostgresConfig, version: usize) -> Result<Driver, OutboxError> {
+    things(&MIGRATIONS[..version]).open(config.clone()).await
 }
 
 #[track_caller]
@@ -58,14 +62,15 @@ fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
 async fn a_schema_is_made_and_brought_up_to_date_once() {
     let database = Database::create().await;
     for name in ["outbox", "public", ODD] {
-        let driver = driver(database.pool(), name);
-        assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
-        assert_eq!(migrate(&driver, &MIGRATIONS[..1]).await.unwrap(), 1);
-        assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 1);
-        refused(open(&driver, 2).await, "version 1");
-        assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 1);
-        assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
-        open(&driver, 2).await.expect("up to date");
+        let config = config(database.pool(), name);
+        assert_eq!(applied(&config, MIGRATIONS).await.unwrap(), 0);
+        assert_eq!(migrate(&config, &MIGRATIONS[..1]).await.unwrap(), 1);
+        assert_eq!(applied(&config, MIGRATIONS).await.unwrap(), 1);
+        refused(open(&config, 2).await, "version 1");
+        assert_eq!(migrate(&config, MIGRATIONS).await.unwrap(), 1);
+        assert_eq!(migrate(&config, MIGRATIONS).await.unwrap(), 0);
+        open(&config, 2).await.expect("up to date");
+        let driver = Driver::new(config);
         let sql = driver.sql("SELECT y FROM outbox.outbox_things");
         assert_eq!(
             driver.fetch("read", sqlx::query(sql)).await.unwrap().len(),
@@ -81,66 +86,72 @@ async fn of_many_that_migrate_at_once_one_does() {
         let barrier = Arc::new(Barrier::new(6));
         let mut tasks = Vec::new();
         for _ in 0..6 {
-            let driver = driver(database.pool(), &format!("round {round}"));
+            let config = config(database.pool(), &format!("round {round}"));
             let barrier = Arc::clone(&barrier);
             tasks.push(tokio::spawn(async move {
-                driver.pool().acquire().await.expect("connected");
+                Driver::new(config.clone())
+                    .pool()
+                    .acquire()
+                    .await
+                    .expect("connected");
                 barrier.wait().await;
-                migrate(&driver, MIGRATIONS).await.expect("migrated")
+                let migrated = things(MIGRATIONS).migrate(config).await;
+                migrated.expect("migrated")
             }));
         }
-        let mut applied = 0;
         for task in tasks {
-            applied += task.await.expect("ran");
+            let driver = task.await.expect("ran");
+            // The second migration inserts a row.
+            let rows = driver.sql("SELECT y FROM outbox.outbox_things");
+            let rows = driver.fetch("read", sqlx::query(rows)).await.unwrap();
+            assert_eq!(rows.len(), 1);
         }
-        assert_eq!(applied, 2);
     }
 }
 
 #[tokio::test]
 async fn a_migration_that_fails_leaves_nothing() {
     let database = Database::create().await;
-    let driver = driver(database.pool(), "outbox");
-    const BROKEN: &[&str] = &[MIGRATIONS[0], "CREATE TABLE outbox.outbox_things ();"];
-    migrate(&driver, BROKEN).await.expect_err("twice the same");
-    assert_eq!(applied(&driver, MIGRATIONS).await.unwrap(), 0);
-    assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 2);
+    let config = config(database.pool(), "outbox");
+    migrate(&config, BROKEN).await.expect_err("twice the same");
+    assert_eq!(applied(&config, MIGRATIONS).await.unwrap(), 0);
+    assert_eq!(migrate(&config, MIGRATIONS).await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn a_table_that_is_not_ours_is_left_alone() {
     let database = Database::create().await;
-    let driver = driver(database.pool(), "public");
+    let config = config(database.pool(), "public");
     database
         .execute("CREATE TABLE public.outbox_things (theirs text)")
         .await;
-    refused(migrate(&driver, MIGRATIONS).await, "outbox_things");
-    refused(applied(&driver, MIGRATIONS).await, "outbox_things");
+    refused(migrate(&config, MIGRATIONS).await, "outbox_things");
+    refused(applied(&config, MIGRATIONS).await, "outbox_things");
     database
         .execute("CREATE TABLE public.outbox_migrations (theirs text)")
         .await;
-    refused(migrate(&driver, MIGRATIONS).await, "outbox_migrations");
-    refused(applied(&driver, MIGRATIONS).await, "outbox_migrations");
-    refused(open(&driver, 2).await, "outbox_migrations");
+    refused(migrate(&config, MIGRATIONS).await, "outbox_migrations");
+    refused(applied(&config, MIGRATIONS).await, "outbox_migrations");
+    refused(open(&config, 2).await, "outbox_migrations");
 }
 
 #[tokio::test]
 async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
     let database = Database::create().await;
-    let driver = driver(database.pool(), ODD);
-    migrate(&driver, MIGRATIONS).await.expect("migrated");
-    let schema = driver.schema().quoted();
+    let config = config(database.pool(), ODD);
+    migrate(&config, MIGRATIONS).await.expect("migrated");
+    let schema = Schema::new(ODD).expect("a name").quoted();
     for table in ["outbox_things", "outbox_migrations"] {
         let delete = format!("DELETE FROM {schema}.{table}");
         database.execute(&delete).await;
     }
-    assert_eq!(applied(&driver, MIGRATIONS).await.expect("asked"), 2);
-    refused(open(&driver, 2).await, "outbox migrate");
-    assert_eq!(migrate(&driver, MIGRATIONS).await.expect("repaired"), 0);
-    open(&driver, 2).await.expect("noted again");
+    assert_eq!(applied(&config, MIGRATIONS).await.expect("asked"), 2);
+    refused(open(&config, 2).await, "outbox migrate");
+    assert_eq!(migrate(&config, MIGRATIONS).await.expect("repaired"), 0);
+    open(&config, 2).await.expect("noted again");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'outbox_beside'";
     let left: i64 = sqlx::query_scalar(schemas)
-        .fetch_one(driver.pool())
+        .fetch_one(&database.pool())
         .await
         .expect("counted");
     assert_eq!(left, 0, "the schema for the comparison stays");
@@ -149,17 +160,17 @@ async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
 #[tokio::test]
 async fn what_is_missing_or_newer_is_said_with_what_to_do() {
     let database = Database::create().await;
-    let driver = driver(database.pool(), "a \"place\"");
-    refused(open(&driver, 2).await, "outbox migrate");
-    migrate(&driver, MIGRATIONS).await.unwrap();
+    let config = config(database.pool(), "a \"place\"");
+    refused(open(&config, 2).await, "outbox migrate");
+    migrate(&config, MIGRATIONS).await.unwrap();
     let others = Component {
         name: "others",
         ..things(&MIGRATIONS[..1])
     };
-    refused(others.open(&driver).await, "others");
-    refused(open(&driver, 1).await, "newer program");
-    refused(migrate(&driver, &MIGRATIONS[..1]).await, "newer program");
-    refused(applied(&driver, &MIGRATIONS[..1]).await, "newer program");
+    refused(others.open(config.clone()).await, "others");
+    refused(open(&config, 1).await, "newer program");
+    refused(migrate(&config, &MIGRATIONS[..1]).await, "newer program");
+    refused(applied(&config, &MIGRATIONS[..1]).await, "newer program");
 }
 
 #[tokio::test]
@@ -168,9 +179,9 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
     let role = format!("{}_role", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN")).await;
     let options = database.options().username(&role);
-    let theirs = driver(PgPool::connect_lazy_with(options), "outbox");
+    let theirs = config(PgPool::connect_lazy_with(options), "outbox");
     refused(migrate(&theirs, MIGRATIONS).await, "permission denied");
-    let ours = driver(database.pool(), "outbox");
+    let ours = config(database.pool(), "outbox");
     migrate(&ours, MIGRATIONS).await.unwrap();
     refused(open(&theirs, 2).await, "permission denied");
     database
@@ -181,7 +192,41 @@ async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
         .await;
     open(&theirs, 2).await.expect("may read");
     assert_eq!(migrate(&theirs, MIGRATIONS).await.unwrap(), 0);
-    theirs.pool().close().await;
+    Driver::new(theirs).pool().close().await;
+    database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
+}
+
+#[tokio::test]
+async fn row_level_security_does_not_read_as_tables_that_were_never_migrated() {
+    let database = Database::create().await;
+    migrate(&config(database.pool(), "outbox"), MIGRATIONS)
+        .await
+        .unwrap();
+    let role = format!("{}_hidden", database.name());
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA outbox TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA outbox TO {role}"
+        ))
+        .await;
+    let options = database.options().username(&role);
+    let theirs = config(PgPool::connect_lazy_with(options), "outbox");
+    open(&theirs, 2).await.expect("opened");
+    for table in ["outbox_migrations", "outbox_things"] {
+        let secure = |word| format!("ALTER TABLE outbox.{table} {word} ROW LEVEL SECURITY");
+        database.execute(&secure("ENABLE")).await;
+        let expected = format!("row level security may hide rows of {table}");
+        refused(open(&theirs, 2).await, &expected);
+        refused(applied(&theirs, MIGRATIONS).await, &expected);
+        // The owner of the tables sees all rows.
+        open(&config(database.pool(), "outbox"), 2)
+            .await
+            .expect("opened");
+        database.execute(&secure("DISABLE")).await;
+    }
+    open(&theirs, 2).await.expect("opened");
     database
         .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
         .await;
@@ -196,9 +241,9 @@ async fn the_printed_script_does_what_a_migration_does() {
         .execute(&database.pool())
         .await
         .expect("a script");
-    let driver = driver(database.pool(), ODD);
-    open(&driver, 2).await.expect("up to date");
-    assert_eq!(migrate(&driver, MIGRATIONS).await.unwrap(), 0);
+    let config = config(database.pool(), ODD);
+    open(&config, 2).await.expect("up to date");
+    assert_eq!(migrate(&config, MIGRATIONS).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -207,7 +252,7 @@ async fn a_server_with_another_isolation_is_refused() {
     let options = database
         .options()
         .options([("default_transaction_isolation", "serializable")]);
-    let driver = driver(PgPool::connect_lazy_with(options), "outbox");
-    refused(migrate(&driver, MIGRATIONS).await, "serializable");
-    refused(applied(&driver, MIGRATIONS).await, "serializable");
+    let config = config(PgPool::connect_lazy_with(options), "outbox");
+    refused(migrate(&config, MIGRATIONS).await, "serializable");
+    refused(applied(&config, MIGRATIONS).await, "serializable");
 }

@@ -1,87 +1,54 @@
-//! The handle that async callers hold.
+//! The handle of async callers.
 
-use crate::error::refusal;
+use crate::config::SqliteConfig;
+use crate::error::{refusal, sqlite_error};
 use crate::job::{Access, Task};
-use crate::open::{Place, open_connection};
+use crate::open::{Missing, open_connection};
 use crate::thread::{self, Message};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::Connection;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How long the drop of the last handle waits for the connection to close.
+/// How long the drop of the last handle waits until the connection is closed.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// How long a [`Driver`] waits.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DriverOptions {
-    pub(crate) busy_timeout: Duration,
-    pub(crate) call_timeout: Duration,
-}
-
-impl Default for DriverOptions {
-    fn default() -> Self {
-        Self {
-            busy_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl DriverOptions {
-    /// How long a transaction waits for another connection's lock. Default: 5 seconds.
-    #[must_use]
-    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
-        self
-    }
-
-    /// How long a caller waits for its answer, time in the queue included. Default: 10 seconds.
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
-        self
-    }
-}
-
-/// A handle to one SQLite connection on a thread of its own.
+/// A handle to one SQLite connection, which belongs to one thread.
 ///
-/// Clones share the connection. When the last clone is dropped, the thread finishes what is queued,
-/// copies the write-ahead log into the file and closes the connection; the drop waits for that for up
-/// to a second. A program that is about to end calls [`close`](Self::close) instead, which waits for
-/// as long as a call may take.
+/// Clones share the connection. When the last clone is dropped, the thread finishes the calls in the
+/// queue, copies the write-ahead log into the file and closes the connection. The drop waits for that
+/// for at most a second. A program that is about to end calls [`close`](Self::close) instead, which
+/// waits for as long as a call may take.
 ///
-/// The path is looked at before each transaction. Once it is gone or is another file, or the file's
-/// write-ahead log is, each call is [`ErrorKind::Invalid`]: SQLite would go on with the old file,
-/// which nobody else sees.
+/// Each transaction first checks the path. If it leads to no file or to another one, or if that is true
+/// of the write-ahead log, each call is [`ErrorKind::Invalid`]: SQLite would keep using the old file,
+/// which no other program sees.
 ///
-/// The waiting time of a call is measured by tokio's clock. Under `tokio::time::pause` that clock
-/// jumps ahead while the thread works, and calls time out.
+/// The clock of tokio measures the timeout of a call. Under `tokio::time::pause` that clock jumps ahead
+/// while the thread works, and calls time out.
 #[derive(Clone, Debug)]
 pub struct Driver {
     thread: Arc<Thread>,
     call_timeout: Duration,
 }
 
-/// The connection thread, as its handles see it.
+/// The connection thread, for its handles.
 #[derive(Debug)]
 struct Thread {
     id: ThreadId,
     /// `None` only while the last handle is dropped.
     queue: Option<Sender<Message>>,
-    /// Nothing is sent; the other end is gone when the connection is closed.
+    /// Receives nothing. The other end is dropped when the connection is closed.
     ended: Mutex<Receiver<()>>,
 }
 
 impl Drop for Thread {
     fn drop(&mut self) {
         self.queue = None;
-        // A job may own the last handle: the thread cannot wait for itself.
+        // A job may own the last handle, and the thread cannot wait for itself.
         if std::thread::current().id() != self.id
             && let Ok(ended) = self.ended.get_mut()
         {
@@ -91,95 +58,112 @@ impl Drop for Thread {
 }
 
 impl Driver {
-    /// Opens a file that exists and that `check` accepts. A file that is refused is not changed;
-    /// one that is not goes into WAL mode.
+    /// Opens a file that exists and that `check` accepts, or a database in memory. A file that is
+    /// refused is not changed; one that is accepted is set to WAL mode.
     ///
     /// # Errors
     ///
-    /// Those of `check`; [`ErrorKind::Invalid`] for a missing file, a folder, a file that is not of `SQLite` or one
-    /// that cannot be written; [`ErrorKind::Unavailable`] if other connections keep it locked.
+    /// Those of `check`. [`ErrorKind::Invalid`] if the file is missing, is a folder, is not an SQLite
+    /// file or cannot be written. [`ErrorKind::Unavailable`] if other connections keep it locked.
     pub async fn open(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
+        config: impl Into<SqliteConfig>,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Existing(owned(path)), options, check).await
+        Self::start(config.into(), Missing::Refuse, check).await
     }
 
-    /// As [`open`](Self::open), and makes the file first if it is missing. Its folder must exist.
+    /// As [`open`](Self::open), and creates the file if it is missing. Its folder must exist.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); a missing folder is [`ErrorKind::Invalid`].
+    /// Those of [`open`](Self::open); a missing folder is [`ErrorKind::Invalid`].
     pub async fn create(
-        path: impl AsRef<Path>,
-        options: DriverOptions,
+        config: impl Into<SqliteConfig>,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
-        Self::start(Place::Created(owned(path)), options, check).await
+        Self::start(config.into(), Missing::Create, check).await
     }
 
-    /// Opens the database `name` in this process's memory, which all its handles and connections
-    /// share. It is empty at first, and gone when the last of them is.
+    /// Runs `f` in a write transaction, and returns after its commit.
     ///
-    /// A reader and a writer wait for each other there; `SQLite` lets it grow to 1 GB.
+    /// Calls that wait at the same time share the transaction. Each has a savepoint: if `f` fails or
+    /// panics, its writes are undone and those of the other calls stay. `f` must not start or end a
+    /// transaction; savepoints are fine.
     ///
     /// # Errors
     ///
-    /// As [`memory_uri`](crate::memory_uri).
-    pub async fn open_in_memory(
-        name: impl Into<String>,
-        options: DriverOptions,
-    ) -> Result<Self, OutboxError> {
-        Self::start(Place::Memory(name.into()), options, |_| Ok(())).await
-    }
-
-    /// Runs `f` in a write transaction and answers once it is committed.
-    ///
-    /// Calls that wait at the same time share the transaction. Each has a savepoint: if `f` errs
-    /// or panics, what it wrote is undone and its neighbours keep theirs. `f` must not begin or
-    /// end a transaction; savepoints are fine.
-    ///
-    /// # Errors
-    ///
-    /// What `f` returns; [`ErrorKind::Unavailable`] if the lock cannot be had in time or the disk
-    /// fails. After a timeout of the call the write may have been applied.
+    /// Those of `f`; [`ErrorKind::Unavailable`] if another connection keeps the lock for too long or if
+    /// the disk fails. After a timeout of the call the write may have been applied.
     ///
     /// # Cancel safety
     ///
-    /// A call that is dropped before `f` began is skipped. Later, it is applied unseen.
+    /// Cancelled before `f` starts: nothing happens. Cancelled later: the write still commits.
     pub async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let reply = self.submit(Access::Write, operation, f)?;
-        self.wait(operation, reply).await
+        let access = Access::Write;
+        let reply = self.submit(access, operation, f)?;
+        self.wait(access, operation, reply).await
     }
 
-    /// Runs `f` on a consistent snapshot. It takes no write lock, and writing in it is refused.
+    /// Runs `f` on a consistent snapshot. It takes no write lock, and it cannot write.
     ///
     /// # Errors
     ///
-    /// What `f` returns; [`ErrorKind::Unavailable`] if the answer does not come in time.
+    /// Those of `f`; [`ErrorKind::Unavailable`] after a timeout of the call.
     pub async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let reply = self.submit(Access::Read, operation, f)?;
-        self.wait(operation, reply).await
+        let access = Access::Read;
+        let reply = self.submit(access, operation, f)?;
+        self.wait(access, operation, reply).await
     }
 
-    /// Finishes what is queued, copies the write-ahead log into the file and closes the connection,
-    /// for all clones. Calls after that are [`ErrorKind::Invalid`]; closing again is fine.
-    ///
-    /// The log is left as it is where that is not safe (the file was replaced) or another connection
-    /// reads from it.
+    /// As [`write`](Self::write), for statements alone.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if the connection is not closed within the timeout of a call; the
+    /// Those of [`write`](Self::write); an error of `f` goes through [`sqlite_error`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`write`](Self::write).
+    pub async fn execute<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let f = move |connection: &Connection| f(connection).map_err(sqlite_error(operation));
+        self.write(operation, f).await
+    }
+
+    /// As [`read`](Self::read), for statements alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read); an error of `f` goes through [`sqlite_error`].
+    pub async fn fetch<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let f = move |connection: &Connection| f(connection).map_err(sqlite_error(operation));
+        self.read(operation, f).await
+    }
+
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones. Later calls are [`ErrorKind::Invalid`]; closing again is fine.
+    ///
+    /// The log is not copied if that is not safe, because the file was replaced, or if another connection
+    /// reads from the log.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the connection is not closed within the timeout of a call. The
     /// thread then closes it later.
     pub async fn close(&self) -> Result<(), OutboxError> {
         let (closed, answer) = oneshot::channel();
@@ -196,8 +180,8 @@ impl Driver {
         }
     }
 
-    /// Queues a job; dropping the receiver before it begins takes it back.
-    pub(crate) fn submit<T: Send + 'static>(
+    /// Queues a job. It is skipped if the receiver is dropped before the job starts.
+    fn submit<T: Send + 'static>(
         &self,
         access: Access,
         operation: &'static str,
@@ -217,40 +201,40 @@ impl Driver {
 
     async fn wait<T>(
         &self,
+        access: Access,
         operation: &'static str,
         reply: oneshot::Receiver<Result<T, OutboxError>>,
     ) -> Result<T, OutboxError> {
         match tokio::time::timeout(self.call_timeout, reply).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(closed(operation)),
-            Err(_) => Err(refusal(
-                ErrorKind::Unavailable,
-                operation,
-                format!(
-                    "no answer within {:?}; the call may have been applied",
-                    self.call_timeout
-                ),
-            )),
+            Err(_) => {
+                let mut text = format!("no answer within {:?}", self.call_timeout);
+                if access == Access::Write {
+                    text.push_str("; the call may have been applied");
+                }
+                Err(refusal(ErrorKind::Unavailable, operation, text))
+            }
         }
     }
 
     async fn start(
-        place: Place,
-        options: DriverOptions,
+        config: SqliteConfig,
+        missing: Missing,
         check: impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static,
     ) -> Result<Self, OutboxError> {
         let (sender, queue) = mpsc::channel();
         let (opened, outcome) = oneshot::channel();
         let (running, ended) = mpsc::channel();
-        let call_timeout = options.call_timeout;
+        let call_timeout = config.call_timeout;
         let thread = std::thread::Builder::new()
             .name("outbox-sqlite".to_owned())
             .spawn(move || {
-                match open_connection(&place, &options, check) {
-                    // A caller that no longer waits for the opening also dropped the sender of jobs.
+                match open_connection(&config, missing, check) {
+                    // If the caller no longer waits, it has also dropped the sender of jobs.
                     Ok((connection, watch)) => {
                         let _ = opened.send(Ok(()));
-                        thread::run(connection, &queue, watch, options.busy_timeout);
+                        thread::run(connection, &queue, watch, config.busy_timeout);
                     }
                     Err(error) => drop(opened.send(Err(error))),
                 }
@@ -269,10 +253,6 @@ impl Driver {
             call_timeout,
         })
     }
-}
-
-fn owned(path: impl AsRef<Path>) -> PathBuf {
-    path.as_ref().to_owned()
 }
 
 fn closed(operation: &'static str) -> OutboxError {

@@ -1,16 +1,19 @@
-//! What an error of SQLite means to a caller.
+//! Errors of SQLite as errors that say what the caller may do.
 
 use outbox_core::{ErrorKind, OutboxError};
-use rusqlite::ErrorCode;
+use rusqlite::{Error, ErrorCode};
 
 pub(crate) const BACKEND: &str = "sqlite";
 
 /// Turns an error of SQLite in `operation` into one that says what the caller may do.
-pub fn sqlite_error(operation: &'static str) -> impl Fn(rusqlite::Error) -> OutboxError {
-    move |error| OutboxError::new(kind(&error), BACKEND, operation).with_source(error)
+pub fn sqlite_error(operation: &'static str) -> impl Fn(Error) -> OutboxError {
+    move |error| match not_migrated(&error) {
+        Some(text) => refusal(ErrorKind::Invalid, operation, text),
+        None => OutboxError::new(kind(&error), BACKEND, operation).with_source(error),
+    }
 }
 
-/// An error that this crate found by itself, in words.
+/// An error that this crate found, with its text.
 pub(crate) fn refusal(
     kind: ErrorKind,
     operation: &'static str,
@@ -19,18 +22,40 @@ pub(crate) fn refusal(
     OutboxError::new(kind, BACKEND, operation).with_source(text.into())
 }
 
-pub(crate) fn kind(error: &rusqlite::Error) -> ErrorKind {
+/// What to do about an error that says that one of our tables does not exist.
+fn not_migrated(error: &Error) -> Option<String> {
+    let (Error::SqlInputError { msg, .. } | Error::SqliteFailure(_, Some(msg))) = error else {
+        return None;
+    };
+    // Triggers name the schema, too.
+    let table = msg.strip_prefix("no such table: ")?;
+    let table = table.strip_prefix("main.").unwrap_or(table);
+    let adapter = match table {
+        "outbox_dlq_heap" => "SqliteDlqHeap",
+        "outbox_inbox" => "SqliteInbox",
+        _ if table.starts_with("outbox_") => "SqliteStore",
+        _ => return None,
+    };
+    let run = if adapter == "SqliteInbox" {
+        "call `SqliteInbox::migrate`".to_owned()
+    } else {
+        format!("run `outbox migrate` or call `{adapter}::migrate`")
+    };
+    Some(format!("the table {table} does not exist; {run}"))
+}
+
+pub(crate) fn kind(error: &Error) -> ErrorKind {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => ErrorKind::Conflict,
         Some(ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange) => {
             ErrorKind::Invalid
         }
-        // Unknown: a statement that does not fit the tables, so they are not what was migrated.
-        // None: raised on this side, for a column of an unexpected type.
+        // Unknown: a statement that does not fit the tables, so they are not as they were migrated.
+        // None: an error of rusqlite, for a column of an unexpected type.
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {
             ErrorKind::Corrupt
         }
-        // Busy, locked, full, read-only, input or output: all may pass.
+        // Busy, locked, full, read-only, input or output: all of them may pass.
         Some(_) => ErrorKind::Unavailable,
     }
 }

@@ -1,4 +1,4 @@
-//! One queued call: what to run, what it gave, and who waits for it.
+//! One call in the queue: its closure, its result, and the sender of the answer.
 
 use crate::error::refusal;
 use outbox_core::{ErrorKind, OutboxError};
@@ -8,14 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// What a job asks of the database.
+/// Whether a job reads or writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Access {
     Read,
     Write,
 }
 
-/// Why a transaction came to nothing, for each of the jobs in it.
+/// Why a transaction failed, for each of its jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: ErrorKind,
@@ -26,16 +26,16 @@ pub(crate) struct Failure {
 pub(crate) trait Job: Send {
     fn access(&self) -> Access;
 
-    /// When the caller no longer waits.
+    /// When the call times out.
     fn deadline(&self) -> Instant;
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether the caller is gone.
     fn is_abandoned(&self) -> bool;
 
-    /// Runs the closure and keeps its result. Returns whether its writes are to be kept.
+    /// Runs the closure and stores its result. Returns whether its writes stay.
     fn run(&mut self, connection: &Connection) -> bool;
 
-    /// Answers the caller: with the result, or with `failure` where the result was a success.
+    /// Sends the result to the caller, or `failure` if the result was a success.
     fn answer(self: Box<Self>, failure: Option<&Failure>);
 }
 
@@ -89,7 +89,7 @@ where
         let Some(closure) = self.closure.take() else {
             return false;
         };
-        // The connection outlives a panic: the savepoint undoes what the closure left half done.
+        // The connection survives a panic: the savepoint undoes the writes of the closure.
         let result = catch_unwind(AssertUnwindSafe(|| closure(connection)));
         let result = result.unwrap_or_else(|panic| Err(panicked(self.operation, panic.as_ref())));
         let keep = result.is_ok();
@@ -108,7 +108,7 @@ where
                 "the call was not run",
             )),
         };
-        // Nobody waits any more: the caller went away after its job began.
+        // An error here means that the caller is gone.
         let _ = self.reply.send(answer);
     }
 }

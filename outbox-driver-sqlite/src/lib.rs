@@ -1,17 +1,19 @@
-//! The connection thread that the SQLite adapters share: group commit, migrations, errors.
+//! What the SQLite adapters share: a thread with one connection, group commit, migrations, errors.
 
+mod component;
+mod config;
 mod driver;
 mod error;
 mod job;
+mod migrate;
 mod open;
-mod schema;
 mod thread;
 mod time;
 mod watch;
 
-pub use driver::{Driver, DriverOptions};
+pub use component::Component;
+pub use config::{SqliteConfig, memory_uri};
+pub use driver::Driver;
 pub use error::sqlite_error;
-pub use open::{inspect, memory_uri};
 pub use rusqlite;
-pub use schema::{applied_migrations, migrate, migrate_within, require_version};
-pub use time::{from_micros, micros};
+pub use time::{from_micros, interval, micros};

@@ -3,7 +3,7 @@
 use crate::error::kind;
 use crate::job::{Access, Failure, Job};
 use crate::open::LOG;
-use crate::watch::{Sight, Watch};
+use crate::watch::{FileState, Watch};
 use outbox_core::ErrorKind;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -19,7 +19,7 @@ const GROUP: usize = 64;
 /// The least time between two attempts to make a large write-ahead log smaller.
 const BETWEEN_TRIMS: Duration = Duration::from_secs(1);
 
-/// Instructions of SQLite's between two looks at the clock.
+/// How many instructions SQLite runs between two checks of the deadline.
 const INSTRUCTIONS: std::ffi::c_int = 10_000;
 
 /// What a handle sends to its thread.
@@ -37,7 +37,7 @@ pub(crate) fn run(
     busy_timeout: Duration,
 ) {
     let deadline = Deadline::default();
-    // Without it a read may take longer than its caller waits, and is otherwise as good.
+    // If this fails, a read may run for longer than its timeout; nothing else changes.
     let _ = connection.progress_handler(INSTRUCTIONS, Some(deadline.handler()));
     let mut thread = Thread {
         connection,
@@ -71,17 +71,17 @@ struct Thread {
     deadline: Deadline,
     watch: Watch,
     busy_timeout: Duration,
-    /// The bytes of the write-ahead log before the latest job.
+    /// The size of the write-ahead log in bytes, before the latest job.
     log: u64,
-    /// When it was last made smaller, or could not be.
+    /// The latest attempt to make it smaller.
     trimmed: Option<Instant>,
 }
 
 impl Thread {
-    /// Runs a job, and a write those that wait behind it; gives back what it took from the queue and
-    /// did not run.
+    /// Runs a job; with a write, also the writes that follow it in the queue. Returns a message that it
+    /// received but did not handle.
     fn serve(&mut self, job: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
-        if let Err(failure) = self.look() {
+        if let Err(failure) = self.check_files() {
             job.answer(Some(&failure));
             return None;
         }
@@ -96,22 +96,22 @@ impl Thread {
         next
     }
 
-    fn look(&mut self) -> Result<(), Failure> {
-        let (kind, text) = match self.watch.look() {
-            Sight::Same { log } => {
+    fn check_files(&mut self) -> Result<(), Failure> {
+        let (kind, text) = match self.watch.check() {
+            FileState::Same { log } => {
                 self.log = log;
                 return Ok(());
             }
-            Sight::Unknown(text) => (ErrorKind::Unavailable, text),
-            Sight::Replaced(text) | Sight::LogRemoved(text) | Sight::LogReplaced(text) => {
-                (ErrorKind::Invalid, text)
-            }
+            FileState::Unknown(text) => (ErrorKind::Unavailable, text),
+            FileState::Replaced(text)
+            | FileState::LogRemoved(text)
+            | FileState::LogReplaced(text) => (ErrorKind::Invalid, text),
         };
         Err(Failure { kind, text })
     }
 
-    /// Makes a large write-ahead log smaller. It grows for as long as somebody reads an old
-    /// snapshot, and SQLite by itself keeps its size.
+    /// Makes a large write-ahead log smaller. It grows while a connection reads an old snapshot, and
+    /// SQLite does not shrink it afterwards.
     fn trim(&mut self) {
         if self.log <= u64::from(LOG) || self.trimmed.is_some_and(|at| at.elapsed() < BETWEEN_TRIMS)
         {
@@ -121,8 +121,8 @@ impl Thread {
         self.checkpoint();
     }
 
-    /// Copies the write-ahead log into the file and empties it, or does as much of that as other
-    /// connections allow at this moment.
+    /// Copies the write-ahead log into the file and empties it, as far as the locks of other connections
+    /// allow.
     fn checkpoint(&self) {
         let _ = self.connection.busy_timeout(Duration::ZERO);
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -130,14 +130,14 @@ impl Thread {
         let _ = self.connection.busy_timeout(self.busy_timeout);
     }
 
-    /// SQLite copies the log into the file and removes it by its path when the last connection
-    /// closes. That harms what took the place of the file or of its log, and is switched off then.
+    /// When the last connection closes, SQLite copies the log into the file and removes the log by its
+    /// path. That would harm a file that has replaced the file or its log, so it is switched off then.
     fn close(mut self) {
-        let sight = self.watch.look();
-        if matches!(sight, Sight::Same { .. } | Sight::Replaced(_)) {
+        let state = self.watch.check();
+        if matches!(state, FileState::Same { .. } | FileState::Replaced(_)) {
             self.checkpoint();
         }
-        if !matches!(sight, Sight::Same { .. } | Sight::LogRemoved(_)) {
+        if !matches!(state, FileState::Same { .. } | FileState::LogRemoved(_)) {
             let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
             let _ = self.connection.set_db_config(keep, true);
         }
@@ -151,8 +151,8 @@ impl Thread {
             .and_then(|()| connection.pragma_update(None, "query_only", true));
         let failure = begun.map_err(|error| failure(&error)).err();
         if failure.is_none() {
-            // Interrupted once its caller no longer waits, so that the calls behind it are served. A
-            // write is not: it would have to begin again, and might never end.
+            // A read is interrupted at its timeout, so that the calls behind it are served. A write is
+            // not: it would be repeated, and might never end.
             self.deadline.set(Some(job.deadline()));
             job.run(connection);
             self.deadline.set(None);
@@ -162,11 +162,11 @@ impl Thread {
         job.answer(failure.as_ref());
     }
 
-    /// Runs a write and those that wait behind it in one transaction; gives back what else it took from
-    /// the queue.
+    /// Runs a write, and the writes that follow it in the queue, in one transaction. Returns a message
+    /// that it received but did not handle.
     ///
-    /// IMMEDIATE, because a transaction that begins with a read and then writes is refused at once
-    /// when another process wrote in between, without waiting for the busy timeout.
+    /// IMMEDIATE, because a transaction that reads first and then writes fails without waiting for the
+    /// busy timeout if another process has written in between.
     fn write_group(&self, first: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
         let connection = &self.connection;
         let mut ended = connection
@@ -176,7 +176,7 @@ impl Thread {
         let mut next = Some(first);
         let mut after = None;
         while let Some(mut job) = next.take() {
-            // After a failure no further job may run: outside the transaction it would commit alone.
+            // After a failure no further job may run. Outside the transaction it would commit at once.
             if ended.is_ok() {
                 ended = self.write_one(&mut *job);
             }
@@ -202,8 +202,8 @@ impl Thread {
         after
     }
 
-    /// Runs one write in a savepoint, so that undoing it leaves its neighbours as they are. Fails if
-    /// the transaction has ended: SQLite rolls all of it back when the disk is full, for example.
+    /// Runs one write in a savepoint, so that it can be undone without the other writes. Fails if the
+    /// transaction has ended; SQLite rolls back all of it when the disk is full, for example.
     fn write_one(&self, job: &mut dyn Job) -> Result<(), Failure> {
         let connection = &self.connection;
         let mut run = || {
@@ -222,7 +222,7 @@ impl Thread {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure {
                 kind: ErrorKind::Unavailable,
-                text: "a write that shared the transaction ended it; nothing was applied"
+                text: "another write in the shared transaction ended it; nothing was applied"
                     .to_owned(),
             }),
             Err(error) => Err(failure(&error)),
@@ -230,7 +230,7 @@ impl Thread {
     }
 }
 
-/// Leaves no transaction open, whatever happened in it.
+/// Rolls back the transaction if it is still open.
 fn end(connection: &Connection) {
     if !connection.is_autocommit() {
         let _ = connection.execute_batch("ROLLBACK");
@@ -244,7 +244,7 @@ fn failure(error: &rusqlite::Error) -> Failure {
     }
 }
 
-/// When the running read must be interrupted, in milliseconds after the first job could begin.
+/// When the running read must be interrupted, in milliseconds since the thread started.
 #[derive(Clone)]
 struct Deadline {
     start: Instant,
@@ -266,7 +266,7 @@ impl Deadline {
         self.at.store(at, Ordering::Relaxed);
     }
 
-    /// Says to SQLite, now and then, whether to interrupt.
+    /// SQLite calls it regularly, and interrupts the statement if it returns `true`.
     fn handler(&self) -> impl FnMut() -> bool + Send + 'static {
         let deadline = self.clone();
         move || deadline.millis(Instant::now()) > deadline.at.load(Ordering::Relaxed)

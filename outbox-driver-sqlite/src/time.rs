@@ -1,4 +1,4 @@
-//! Times as SQLite keeps them here: microseconds since 1970.
+//! Times in the tables: microseconds since 1970.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ pub fn micros(time: SystemTime) -> i64 {
     }
 }
 
-/// The time that many microseconds after 1970, or 1970 if the machine cannot tell it.
+/// The time `micros` after 1970, or 1970 if the system cannot represent it.
 #[must_use]
 pub fn from_micros(micros: i64) -> SystemTime {
     let distance = Duration::from_micros(micros.unsigned_abs());
@@ -23,6 +23,12 @@ pub fn from_micros(micros: i64) -> SystemTime {
         SystemTime::UNIX_EPOCH.checked_add(distance)
     };
     time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// A length of time in microseconds. Saturates at the end of `i64`.
+#[must_use]
+pub fn interval(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

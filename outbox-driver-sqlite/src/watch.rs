@@ -1,10 +1,10 @@
 //! Whether a path still leads to the file that was opened.
 //!
-//! SQLite keeps the file that it opened, whatever happens to its path. After a restored backup took
-//! its place, the connection would go on in a file that nobody else sees.
+//! SQLite keeps using the file that it opened, also after another file has replaced it at its path. The
+//! connection would then use a file that no other program sees.
 #![allow(
     clippy::unnecessary_debug_formatting,
-    reason = "quotes show where a path begins and ends"
+    reason = "quotes show both ends of a path"
 )]
 
 use crate::error::refusal;
@@ -13,35 +13,38 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a look found.
+/// The result of a check.
 #[derive(Debug)]
-pub(crate) enum Sight {
-    /// All is as it was; the write-ahead log has so many bytes.
-    Same { log: u64 },
+pub(crate) enum FileState {
+    /// The files are the same.
+    Same {
+        /// The size of the write-ahead log in bytes.
+        log: u64,
+    },
     /// The path leads to no file, or to another one.
     Replaced(String),
-    /// The write-ahead log or its index is gone. Nobody has made another yet.
+    /// The write-ahead log or its index is gone, and no program has created another.
     LogRemoved(String),
     /// The write-ahead log or its index is another file.
     LogReplaced(String),
-    /// The file system did not answer.
+    /// The file system returned an error.
     Unknown(String),
 }
 
-/// The files of one database, as they were when it was opened. Nothing, if it is in memory.
+/// The files of one database when it was opened. `None` for a database in memory.
 #[derive(Debug)]
 pub(crate) struct Watch(Option<Files>);
 
 #[derive(Debug)]
 struct Files {
-    /// As it was given; it may lead through symbolic links.
+    /// The path as it was given. It may contain symbolic links.
     path: PathBuf,
     identity: Identity,
-    /// The write-ahead log, then its index. Known once SQLite has made them.
+    /// The write-ahead log, then its index. Their identities are known after SQLite has created them.
     logs: [(PathBuf, Option<Identity>); 2],
 }
 
-/// What makes a file this one and no other.
+/// Device and inode.
 type Identity = (u64, u64);
 
 impl Watch {
@@ -49,7 +52,7 @@ impl Watch {
         Self(None)
     }
 
-    /// Remembers the file at `path`, which `SQLite` calls `real`.
+    /// Remembers the file at `path`. SQLite calls it `real`.
     pub(crate) fn new(path: &Path, real: Option<&str>) -> Result<Self, OutboxError> {
         let found = std::fs::metadata(path).map_err(|error| {
             let text = format!("{path:?} cannot be reached: {error}");
@@ -66,31 +69,31 @@ impl Watch {
             identity: identity(&found),
             logs: [log("-wal"), log("-shm")],
         }));
-        watch.look();
+        watch.check();
         Ok(watch)
     }
 
-    /// Three calls of the file system.
-    pub(crate) fn look(&mut self) -> Sight {
+    /// Makes three calls to the file system.
+    pub(crate) fn check(&mut self) -> FileState {
         let Some(files) = &mut self.0 else {
-            return Sight::Same { log: 0 };
+            return FileState::Same { log: 0 };
         };
         let path = &files.path;
         match stat(path) {
-            Ok(Some(found)) if identity(&found) == files.identity => files.look_at_logs(),
-            Ok(Some(_)) => Sight::Replaced(format!(
+            Ok(Some(found)) if identity(&found) == files.identity => files.check_logs(),
+            Ok(Some(_)) => FileState::Replaced(format!(
                 "{path:?} was replaced by another file while it was open; start again to use that"
             )),
-            Ok(None) => Sight::Replaced(format!(
+            Ok(None) => FileState::Replaced(format!(
                 "{path:?} was removed or renamed while it was open; put it back and start again"
             )),
-            Err(error) => Sight::Unknown(format!("{path:?} cannot be reached: {error}")),
+            Err(error) => FileState::Unknown(format!("{path:?} cannot be reached: {error}")),
         }
     }
 }
 
 impl Files {
-    fn look_at_logs(&mut self) -> Sight {
+    fn check_logs(&mut self) -> FileState {
         let mut sizes = [0; 2];
         for ((path, known), size) in self.logs.iter_mut().zip(&mut sizes) {
             let advice = "stop all programs that use the database, then start them again";
@@ -99,7 +102,7 @@ impl Files {
                 (Ok(None), Some(_)) => {
                     let text =
                         format!("{path:?} was removed while the database was open; {advice}");
-                    return Sight::LogRemoved(text);
+                    return FileState::LogRemoved(text);
                 }
                 (Ok(Some(found)), _) if known.is_none_or(|known| known == identity(&found)) => {
                     *known = Some(identity(&found));
@@ -108,14 +111,14 @@ impl Files {
                 (Ok(Some(_)), _) => {
                     let text =
                         format!("{path:?} was replaced while the database was open; {advice}");
-                    return Sight::LogReplaced(text);
+                    return FileState::LogReplaced(text);
                 }
                 (Err(error), _) => {
-                    return Sight::Unknown(format!("{path:?} cannot be reached: {error}"));
+                    return FileState::Unknown(format!("{path:?} cannot be reached: {error}"));
                 }
             }
         }
-        Sight::Same { log: sizes[0] }
+        FileState::Same { log: sizes[0] }
     }
 }
 
@@ -133,7 +136,7 @@ fn identity(found: &Metadata) -> Identity {
     (found.dev(), found.ino())
 }
 
-/// Elsewhere an open file cannot be replaced; that it is there is enough.
+/// On other systems an open file cannot be replaced, so it is enough that it exists.
 #[cfg(not(unix))]
 fn identity(_: &Metadata) -> Identity {
     (0, 0)

@@ -2,17 +2,15 @@
 
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{
-    Driver, DriverOptions, applied_migrations, inspect, memory_uri, migrate, require_version,
-    sqlite_error,
-};
+use outbox_driver_sqlite::{Component, Driver, SqliteConfig, memory_uri, sqlite_error};
 use std::fs;
-use std::sync::{Arc, Barrier};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 
-const TABLE: &str = "CREATE TABLE t (x INTEGER UNIQUE) STRICT";
+const TABLE: &str = "CREATE TABLE t (x INTEGER UNIQUE) STRICT;";
 
 fn insert(x: i64) -> impl FnOnce(&Connection) -> Result<(), OutboxError> + Send + 'static {
     move |connection| {
@@ -40,10 +38,12 @@ async fn count(driver: &Driver) -> i64 {
         .expect("counted")
 }
 
-async fn with_table(folder: &TempDir, options: DriverOptions) -> Driver {
-    let driver = Driver::create(folder.path().join("t.db"), options, any)
-        .await
-        .expect("created");
+fn config(folder: &TempDir) -> SqliteConfig {
+    SqliteConfig::new(folder.path().join("t.db"))
+}
+
+async fn with_table(config: SqliteConfig) -> Driver {
+    let driver = Driver::create(config, any).await.expect("created");
     driver
         .write("table", |connection| {
             connection
@@ -58,7 +58,7 @@ async fn with_table(folder: &TempDir, options: DriverOptions) -> Driver {
 #[tokio::test]
 async fn a_failing_write_undoes_nothing_of_its_neighbours() {
     let folder = TempDir::new().unwrap();
-    let driver = with_table(&folder, DriverOptions::default()).await;
+    let driver = with_table(config(&folder)).await;
     // The first job holds the thread until all others wait behind it, so that they form a group.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let holder = driver.clone();
@@ -97,7 +97,7 @@ async fn a_failing_write_undoes_nothing_of_its_neighbours() {
 #[tokio::test]
 async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_and_they_are_told() {
     let folder = TempDir::new().unwrap();
-    let driver = with_table(&folder, DriverOptions::default()).await;
+    let driver = with_table(config(&folder)).await;
     driver.write("insert", insert(1)).await.unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let holder = driver.clone();
@@ -147,8 +147,8 @@ async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_a
 #[tokio::test]
 async fn writes_that_wait_for_a_lock_wait_together() {
     let folder = TempDir::new().unwrap();
-    let options = DriverOptions::default().busy_timeout(Duration::from_millis(200));
-    let driver = with_table(&folder, options).await;
+    let config = config(&folder).busy_timeout(Duration::from_millis(200));
+    let driver = with_table(config).await;
     let other = Connection::open(folder.path().join("t.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let writes = (0..30).map(|x| {
@@ -172,7 +172,7 @@ async fn writes_that_wait_for_a_lock_wait_together() {
 #[tokio::test]
 async fn a_write_whose_caller_is_gone_before_its_turn_is_not_done() {
     let folder = TempDir::new().unwrap();
-    let driver = with_table(&folder, DriverOptions::default()).await;
+    let driver = with_table(config(&folder)).await;
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let (started, start) = oneshot::channel();
     let holder = driver.clone();
@@ -209,8 +209,8 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 #[tokio::test]
 async fn a_lock_held_too_long_is_unavailable_and_passes() {
     let folder = TempDir::new().unwrap();
-    let options = DriverOptions::default().busy_timeout(Duration::from_millis(20));
-    let driver = with_table(&folder, options).await;
+    let config = config(&folder).busy_timeout(Duration::from_millis(20));
+    let driver = with_table(config).await;
     let other = Connection::open(folder.path().join("t.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = driver.write("insert", insert(1)).await.unwrap_err();
@@ -228,11 +228,8 @@ async fn a_lock_held_too_long_is_unavailable_and_passes() {
 #[tokio::test]
 async fn two_connections_that_write_at_once_lose_nothing() {
     let folder = TempDir::new().unwrap();
-    let first = with_table(&folder, DriverOptions::default()).await;
-    let path = folder.path().join("t.db");
-    let second = Driver::open(&path, DriverOptions::default(), any)
-        .await
-        .unwrap();
+    let first = with_table(config(&folder)).await;
+    let second = Driver::open(config(&folder), any).await.unwrap();
     let mut writes = Vec::new();
     for x in 0..200 {
         let driver = if x % 2 == 0 {
@@ -266,9 +263,7 @@ async fn each_bad_file_is_named_with_its_reason() {
         (text, "not a SQLite file"),
     ];
     for (path, reason) in cases {
-        let error = Driver::open(&path, DriverOptions::default(), any)
-            .await
-            .unwrap_err();
+        let error = Driver::open(&path, any).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         let report = error.to_string();
         assert!(
@@ -280,7 +275,7 @@ async fn each_bad_file_is_named_with_its_reason() {
 
 #[tokio::test]
 async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
-    let open = |name: &str| Driver::open_in_memory(name.to_owned(), DriverOptions::default());
+    let open = |name: &str| Driver::open(SqliteConfig::in_memory(name), any);
     let (one, two) = (open("shared").await.unwrap(), open("shared").await.unwrap());
     let table = |connection: &Connection| {
         let made = connection.execute_batch(TABLE);
@@ -314,108 +309,140 @@ async fn a_file_that_is_refused_or_inspected_is_not_changed() {
     drop(connection);
     let before = fs::read(&path).unwrap();
 
-    let applied = |connection: &Connection| {
-        applied_migrations(connection, "test", &["t"], &[TABLE]).map(drop)
-    };
-    let options = DriverOptions::default;
     for error in [
-        Driver::open(&path, options(), applied).await.unwrap_err(),
-        Driver::create(&path, options(), applied).await.unwrap_err(),
-        inspect(&path, applied).unwrap_err(),
+        TEST.open(&path).await.map(drop).unwrap_err(),
+        TEST.migrate(&path).await.map(drop).unwrap_err(),
+        TEST.applied(&path).await.map(drop).unwrap_err(),
     ] {
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(
-            error.to_string().contains("not ours"),
-            "{}",
-            error.to_string()
-        );
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
-    let rows = |connection: &Connection| applied_migrations(connection, "other", &["u"], &[TABLE]);
-    assert_eq!(inspect(&path, rows).unwrap(), Some(0));
+    let migrated = TEST.migrate(&path).await.map(drop);
+    refused(migrated, "named t exists that is not ours");
+    assert_eq!(OTHER.applied(&path).await.unwrap(), Some(0));
     assert_eq!(fs::read(&path).unwrap(), before);
 
     let missing = folder.path().join("missing.db");
-    assert_eq!(inspect(&missing, rows).unwrap(), None);
+    assert_eq!(OTHER.applied(&missing).await.unwrap(), None);
     assert!(!missing.exists());
 }
 
-#[test]
-fn migrations_of_many_processes_at_once_are_applied_once() {
+const TEST: Component = Component {
+    name: "test",
+    tables: &["t"],
+    migrations: &[TABLE, "CREATE TABLE u (x);"],
+};
+
+const OTHER: Component = Component {
+    name: "other",
+    tables: &["v", "w"],
+    migrations: &["CREATE TABLE v (x);", "CREATE TABLE w (x);"],
+};
+
+/// The component in a program that is one migration older.
+const OLDER: Component = Component {
+    tables: &["v"],
+    migrations: &["CREATE TABLE v (x);"],
+    ..OTHER
+};
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, OutboxError>, reason: &str) {
+    let error = result.expect_err(reason);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains(reason), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_migrations_are_applied_once() {
     let folder = TempDir::new().unwrap();
-    let path = folder.path().join("m.db");
     let barrier = Arc::new(Barrier::new(8));
-    let threads: Vec<_> = (0..8)
-        .map(|_| {
-            let (path, barrier) = (path.clone(), Arc::clone(&barrier));
-            std::thread::spawn(move || {
-                let mut connection = Connection::open(path).unwrap();
-                connection.busy_timeout(Duration::from_secs(10)).unwrap();
-                barrier.wait();
-                migrate(
-                    &mut connection,
-                    "test",
-                    &["t"],
-                    &[TABLE, "CREATE TABLE u (x)"],
-                )
-                .unwrap()
-            })
+    let migrations = [(); 8].map(|()| {
+        let (config, barrier) = (config(&folder), Arc::clone(&barrier));
+        tokio::spawn(async move {
+            barrier.wait().await;
+            TEST.migrate(config).await.map(drop)
         })
-        .collect();
-    let applied: usize = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap())
-        .sum();
-    assert_eq!(applied, 2);
+    });
+    for migration in migrations {
+        // A migration that is applied twice fails, as its table exists.
+        migration.await.unwrap().unwrap();
+    }
+    let applied = TEST.applied(config(&folder)).await.unwrap();
+    assert_eq!(applied, Some(2));
+}
+
+#[tokio::test]
+async fn missing_older_and_newer_tables_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("VACUUM")
+        .unwrap();
+    refused(OTHER.open(&path).await, "run `outbox migrate`");
+    OLDER.migrate(&path).await.unwrap();
+    OLDER.open(&path).await.unwrap();
+    refused(OTHER.open(&path).await, "run `outbox migrate`");
+    OTHER.migrate(&path).await.unwrap();
+    OTHER.open(&path).await.unwrap();
+    refused(OLDER.open(&path).await, "newer program");
+    refused(OLDER.migrate(&path).await, "newer program");
+    refused(OLDER.applied(&path).await, "newer program");
+}
+
+#[tokio::test]
+async fn tables_without_a_record_of_their_version_are_recognised() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    OTHER.migrate(&path).await.unwrap();
+    let own = Connection::open(&path).unwrap();
+    own.execute_batch("INSERT INTO v VALUES (1); DELETE FROM outbox_migrations")
+        .unwrap();
+    assert_eq!(OTHER.applied(&path).await.unwrap(), Some(2));
+    OTHER.migrate(&path).await.unwrap();
+    OTHER.open(&path).await.unwrap();
+    own.execute_batch("DELETE FROM outbox_migrations; DROP TABLE w; CREATE TABLE w (y)")
+        .unwrap();
+    refused(OTHER.migrate(&path).await, "not ours");
+}
+
+#[tokio::test]
+async fn the_script_migrates_a_connection_of_the_application() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    let own = Connection::open(&path).unwrap();
+    own.execute_batch(&TEST.script()).unwrap();
+    assert_eq!(TEST.applied(&path).await.unwrap(), Some(2));
+    TEST.open(&path).await.unwrap();
+    TEST.migrate(&path).await.unwrap();
+    assert!(own.execute_batch(&TEST.script()).is_err(), "applied twice");
+}
+
+#[tokio::test]
+async fn a_database_in_memory_is_migrated_and_opened_by_its_name() {
+    let config = || SqliteConfig::in_memory("component");
+    assert_eq!(TEST.applied(config()).await.unwrap(), Some(0));
+    refused(TEST.open(config()).await, "run `outbox migrate`");
+    let kept = TEST.migrate(config()).await.unwrap();
+    TEST.open(config()).await.unwrap();
+    assert_eq!(TEST.applied(config()).await.unwrap(), Some(2));
+    drop(kept);
 }
 
 #[test]
-fn a_schema_that_is_missing_foreign_older_or_newer_is_refused() {
-    let mut connection = Connection::open_in_memory().unwrap();
-    let refused = |result: Result<(), OutboxError>, reason: &str| {
-        let error = result.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().contains(reason), "{}", error.to_string());
-    };
-    refused(require_version(&connection, "test", 1), "outbox migrate");
-    connection.execute_batch(TABLE).unwrap();
-    let foreign = migrate(&mut connection, "test", &["t"], &[TABLE]).map(drop);
-    refused(foreign, "named t exists that is not ours");
-
-    migrate(
-        &mut connection,
-        "test",
-        &["u"],
-        &["CREATE TABLE u (x)", "CREATE TABLE v (x)"],
-    )
-    .unwrap();
-    require_version(&connection, "test", 2).unwrap();
-    refused(
-        require_version(&connection, "test", 3),
-        "run `outbox migrate`",
-    );
-    refused(require_version(&connection, "test", 1), "newer program");
-    let newer = migrate(&mut connection, "test", &["u"], &["CREATE TABLE u (x)"]).map(drop);
-    refused(newer, "newer program");
-}
-
-#[test]
-fn tables_whose_version_was_deleted_are_recognised() {
-    let mut connection = Connection::open_in_memory().unwrap();
-    let migrations = ["CREATE TABLE u (x)", "CREATE TABLE v (x)"];
-    migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap();
-    connection
-        .execute_batch("INSERT INTO u VALUES (1); DELETE FROM outbox_schema")
-        .unwrap();
-    let applied = migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap();
-    assert_eq!(applied, 0);
-    require_version(&connection, "test", 2).unwrap();
-    connection
-        .execute_batch("DELETE FROM outbox_schema; DROP TABLE v; CREATE TABLE v (y)")
-        .unwrap();
-    let error = migrate(&mut connection, "test", &["u", "v"], &migrations).unwrap_err();
-    assert!(
-        error.to_string().contains("not ours"),
-        "{}",
-        error.to_string()
-    );
+fn a_path_in_any_form_is_a_config() {
+    let text = "shop.db";
+    let path = PathBuf::from(text);
+    let configs: [SqliteConfig; 6] = [
+        text.into(),
+        text.to_owned().into(),
+        (&text.to_owned()).into(),
+        path.as_path().into(),
+        (&path).into(),
+        path.clone().into(),
+    ];
+    for config in configs {
+        let expected = SqliteConfig::new("shop.db");
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+    }
 }

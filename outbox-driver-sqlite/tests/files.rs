@@ -6,7 +6,7 @@
 
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_sqlite::rusqlite::Connection;
-use outbox_driver_sqlite::{Driver, DriverOptions, sqlite_error};
+use outbox_driver_sqlite::{Driver, SqliteConfig, sqlite_error};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,9 +22,7 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 }
 
 async fn opened(path: &Path) -> Driver {
-    Driver::create(path, DriverOptions::default(), any)
-        .await
-        .unwrap()
+    Driver::create(path, any).await.unwrap()
 }
 
 async fn run(driver: &Driver, sql: &'static str) -> Result<(), OutboxError> {
@@ -241,10 +239,9 @@ async fn a_log_that_grew_under_a_long_reader_shrinks_once_it_ends() {
 #[tokio::test]
 async fn a_read_that_takes_too_long_ends_and_the_next_call_is_served() {
     let folder = TempDir::new().unwrap();
-    let options = DriverOptions::default().call_timeout(Duration::from_millis(300));
-    let driver = Driver::create(folder.path().join("t.db"), options, any)
-        .await
-        .unwrap();
+    let config = SqliteConfig::new(folder.path().join("t.db"));
+    let config = config.call_timeout(Duration::from_millis(300));
+    let driver = Driver::create(config, any).await.unwrap();
     run(&driver, "CREATE TABLE t (x)").await.unwrap();
     let endless = |connection: &Connection| {
         let count = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
@@ -255,6 +252,7 @@ async fn a_read_that_takes_too_long_ends_and_the_next_call_is_served() {
     };
     let error = driver.read("look", endless).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(!error.to_string().contains("applied"), "{error}");
     let end = Instant::now() + Duration::from_secs(60);
     while look(&driver).await.is_err() {
         assert!(Instant::now() < end, "the thread is still busy");

@@ -46,9 +46,8 @@ impl PostgresInbox {
         config: impl Into<PostgresConfig>,
         consumer: impl Into<String>,
     ) -> Result<Self, OutboxError> {
-        let (driver, consumer) = (Driver::new(config), named(consumer)?);
-        COMPONENT.open(&driver).await?;
-        Ok(Self::on(driver, consumer))
+        let consumer = named(consumer)?;
+        Ok(Self::on(COMPONENT.open(config).await?, consumer))
     }
 
     /// Creates the schema and the tables that are missing, and opens the inbox of `consumer`. Several
@@ -62,9 +61,8 @@ impl PostgresInbox {
         config: impl Into<PostgresConfig>,
         consumer: impl Into<String>,
     ) -> Result<Self, OutboxError> {
-        let (driver, consumer) = (Driver::new(config), named(consumer)?);
-        COMPONENT.migrate(&driver).await?;
-        Ok(Self::on(driver, consumer))
+        let consumer = named(consumer)?;
+        Ok(Self::on(COMPONENT.migrate(config).await?, consumer))
     }
 
     /// How many of [`MIGRATIONS`] are applied. Changes nothing.
@@ -75,7 +73,7 @@ impl PostgresInbox {
     pub async fn applied_migrations(
         config: impl Into<PostgresConfig>,
     ) -> Result<usize, OutboxError> {
-        COMPONENT.applied(&Driver::new(config)).await
+        COMPONENT.applied(config).await
     }
 
     /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.

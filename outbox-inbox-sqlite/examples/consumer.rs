@@ -12,18 +12,21 @@ use outbox_inbox_sqlite::SqliteInbox;
 use outbox_inbox_sqlite::rusqlite::{Connection, TransactionBehavior};
 use serde_json::Value;
 use std::error::Error;
+use std::time::Duration;
 
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const COUNTS: &str = "
     CREATE TABLE IF NOT EXISTS counts (event_type TEXT PRIMARY KEY, count INTEGER NOT NULL)";
 const COUNT: &str = "
     INSERT INTO counts VALUES (?1, 1) ON CONFLICT DO UPDATE SET count = count + 1";
 
-fn main() -> Result<(), Box<dyn Error>> {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("usage: consumer FILE")?;
-    let mut billing = Connection::open(path)?;
-    SqliteInbox::migrate_on(&mut billing)?;
+    let inbox = SqliteInbox::migrate(&path, "billing").await?;
+    let mut billing = Connection::open(&path)?;
+    billing.busy_timeout(Duration::from_secs(5))?;
     billing.execute_batch(COUNTS)?;
-    let inbox = SqliteInbox::new("billing");
 
     let (mut handled, mut repeated) = (0, 0);
     for line in std::io::stdin().lines() {
@@ -39,6 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         transaction.commit()?;
         // Here a consumer of a broker acknowledges the event.
     }
+    inbox.clean_up(RETENTION, 10_000).await?;
+    inbox.close().await?;
     println!("{handled} handled, {repeated} had been before");
     Ok(())
 }

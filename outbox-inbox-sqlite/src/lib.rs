@@ -2,20 +2,23 @@
 
 use outbox_core::{EventId, OutboxError};
 use outbox_driver_sqlite::rusqlite::{Connection, Transaction};
-use outbox_driver_sqlite::{micros, migrate, sqlite_error};
+use outbox_driver_sqlite::{Component, Driver, interval, micros, sqlite_error};
 use std::time::{Duration, SystemTime};
 
-pub use outbox_driver_sqlite::rusqlite;
+pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-const COMPONENT: &str = "inbox";
-const TABLES: &[&str] = &["outbox_inbox"];
-
-/// The migrations, oldest first, for printing. [`SqliteInbox::migrate_on`] applies them.
+/// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+
+const COMPONENT: Component = Component {
+    name: "inbox",
+    tables: &["outbox_inbox"],
+    migrations: MIGRATIONS,
+};
 
 /// The events that one consumer has handled.
 ///
@@ -24,28 +27,62 @@ pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 /// Patterns*.
 #[derive(Clone, Debug)]
 pub struct SqliteInbox {
+    driver: Driver,
     consumer: String,
 }
 
 impl SqliteInbox {
-    /// The inbox of `consumer`. Consumers that share a file have a name each.
-    #[must_use]
-    pub fn new(consumer: impl Into<String>) -> Self {
-        Self {
-            consumer: consumer.into(),
-        }
-    }
-
-    /// Makes the table if it is missing, over a connection of the application's, and returns how
-    /// many migrations were applied. Safe from several processes at once.
+    /// Opens the inbox of `consumer` in a file that was migrated before. Each consumer of a file has a
+    /// different name.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if a table of our name is not ours or a newer
-    /// program migrated the file, [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it is
-    /// locked.
-    pub fn migrate_on(connection: &mut Connection) -> Result<usize, OutboxError> {
-        migrate(connection, COMPONENT, TABLES, MIGRATIONS)
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// if the file is missing, is not an SQLite file or cannot be written, or if `consumer` does not
+    /// have 1 to 1,024 bytes.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
+    pub async fn open(
+        config: impl Into<SqliteConfig>,
+        consumer: impl Into<String>,
+    ) -> Result<Self, OutboxError> {
+        let consumer = named(consumer)?;
+        let driver = COMPONENT.open(config).await?;
+        Ok(Self { driver, consumer })
+    }
+
+    /// Creates the file and the tables that are missing, and opens the inbox of `consumer`. Several
+    /// processes may call it at the same time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
+    /// one of the names belongs to another program.
+    pub async fn migrate(
+        config: impl Into<SqliteConfig>,
+        consumer: impl Into<String>,
+    ) -> Result<Self, OutboxError> {
+        let consumer = named(consumer)?;
+        let driver = COMPONENT.migrate(config).await?;
+        Ok(Self { driver, consumer })
+    }
+
+    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate).
+    pub async fn applied_migrations(
+        config: impl Into<SqliteConfig>,
+    ) -> Result<Option<usize>, OutboxError> {
+        COMPONENT.applied(config).await
+    }
+
+    /// The statements that [`migrate`](Self::migrate) runs in an empty file, as a script for the
+    /// `sqlite3` shell or for `Connection::execute_batch`.
+    #[must_use]
+    pub fn script() -> String {
+        COMPONENT.script()
     }
 
     /// Whether the event comes for the first time: then handle it in this transaction. If the
@@ -73,19 +110,39 @@ impl SqliteInbox {
     /// # Errors
     ///
     /// As [`accept`](Self::accept).
-    pub fn clean_up(
-        &self,
-        connection: &Connection,
-        retention: Duration,
-        limit: usize,
-    ) -> Result<usize, OutboxError> {
-        const CLEAN_UP: &str = "clean_up";
-        let age = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-        let before = micros(SystemTime::now()).saturating_sub(age);
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the events may be forgotten later.
+    pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
+        let before = micros(SystemTime::now()).saturating_sub(interval(retention));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        connection
-            .prepare_cached(include_str!("sql/clean_up.sql"))
-            .and_then(|mut clean_up| clean_up.execute((&self.consumer, before, limit)))
-            .map_err(sqlite_error(CLEAN_UP))
+        let consumer = self.consumer.clone();
+        let forget = move |connection: &Connection| {
+            connection.execute(include_str!("sql/clean_up.sql"), (consumer, before, limit))
+        };
+        self.driver.execute("clean_up", forget).await
     }
+
+    /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
+    /// connection, for all clones of this handle. Later calls are
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid), except [`accept`](Self::accept).
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it takes longer than a call may.
+    pub async fn close(&self) -> Result<(), OutboxError> {
+        self.driver.close().await
+    }
+}
+
+/// The name of a consumer, if it has a length that the PostgreSQL inbox accepts, too.
+fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
+    let consumer = consumer.into();
+    if (1..=1024).contains(&consumer.len()) && !consumer.contains('\0') {
+        return Ok(consumer);
+    }
+    let shown: String = consumer.chars().take(100).collect();
+    let problem = format!("consumer is {shown:?}, but must be 1 to 1024 bytes without NUL");
+    Err(OutboxError::invalid("sqlite", "open", problem))
 }

@@ -7,70 +7,73 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-fn open(path: &Path) -> Connection {
-    let mut connection = Connection::open(path).expect("opened");
+fn connect(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("opened");
     connection
         .busy_timeout(Duration::from_secs(30))
         .expect("set");
-    SqliteInbox::migrate_on(&mut connection).expect("migrated");
     connection
 }
 
-fn accept(connection: &mut Connection, consumer: &str, id: EventId) -> bool {
+async fn inbox(path: &Path, consumer: &str) -> SqliteInbox {
+    let migrated = SqliteInbox::migrate(path, consumer).await;
+    migrated.expect("migrated")
+}
+
+fn accept(inbox: &SqliteInbox, connection: &mut Connection, id: EventId) -> bool {
     let immediate = TransactionBehavior::Immediate;
     let transaction = connection
         .transaction_with_behavior(immediate)
         .expect("begun");
-    let first = SqliteInbox::new(consumer)
-        .accept(&transaction, id)
-        .expect("asked");
+    let is_first = inbox.accept(&transaction, id).expect("asked");
     transaction.commit().expect("committed");
-    first
+    is_first
 }
 
-#[test]
-fn an_event_comes_for_the_first_time_once_for_each_consumer() {
+#[tokio::test]
+async fn each_consumer_accepts_an_event_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut connection = open(&folder.path().join("billing.db"));
+    let path = folder.path().join("billing.db");
+    let (billing, mail) = (inbox(&path, "billing").await, inbox(&path, "mail").await);
+    let mut connection = connect(&path);
     let (one, two) = (EventId::new(), EventId::new());
     let answers = [
-        ("billing", one),
-        ("billing", one),
-        ("mail", one),
-        ("billing", two),
+        (&billing, one),
+        (&billing, one),
+        (&mail, one),
+        (&billing, two),
     ]
-    .map(|(consumer, id)| accept(&mut connection, consumer, id));
+    .map(|(inbox, id)| accept(inbox, &mut connection, id));
     assert_eq!(answers, [true, false, true, true]);
 }
 
-#[test]
-fn a_delivery_after_a_rollback_is_the_first_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut connection = open(&folder.path().join("billing.db"));
-    let id = EventId::new();
-    let transaction = connection.transaction().expect("begun");
-    assert!(
-        SqliteInbox::new("billing")
-            .accept(&transaction, id)
-            .expect("asked")
-    );
-    drop(transaction);
-    assert!(accept(&mut connection, "billing", id));
-}
-
-#[test]
-fn one_of_many_deliveries_at_once_is_the_first() {
+#[tokio::test]
+async fn a_rolled_back_transaction_accepted_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("billing.db");
-    drop(open(&path));
+    let inbox = inbox(&path, "billing").await;
+    let mut connection = connect(&path);
+    let id = EventId::new();
+    let transaction = connection.transaction().expect("begun");
+    assert!(inbox.accept(&transaction, id).expect("asked"));
+    drop(transaction);
+    assert!(accept(&inbox, &mut connection, id));
+}
+
+#[tokio::test]
+async fn one_of_four_concurrent_deliveries_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("billing.db");
+    let inbox = inbox(&path, "billing").await;
     for _ in 0..10 {
         let (id, barrier) = (EventId::new(), Arc::new(Barrier::new(4)));
         let deliveries = [(); 4].map(|()| {
             let (path, barrier) = (path.clone(), Arc::clone(&barrier));
+            let inbox = inbox.clone();
             std::thread::spawn(move || {
-                let mut connection = open(&path);
+                let mut connection = connect(&path);
                 barrier.wait();
-                accept(&mut connection, "billing", id)
+                accept(&inbox, &mut connection, id)
             })
         });
         let first = deliveries.map(|delivery| delivery.join().expect("answered"));
@@ -78,35 +81,53 @@ fn one_of_many_deliveries_at_once_is_the_first() {
     }
 }
 
-#[test]
-fn old_events_are_forgotten_by_the_limit_and_young_ones_are_not() {
+#[tokio::test]
+async fn clean_up_forgets_old_events_up_to_the_limit() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut connection = open(&folder.path().join("billing.db"));
+    let path = folder.path().join("billing.db");
+    let inbox = inbox(&path, "billing").await;
+    let mut connection = connect(&path);
     let (old, young) = ([(); 3].map(|()| EventId::new()), EventId::new());
     for id in old {
-        accept(&mut connection, "billing", id);
+        accept(&inbox, &mut connection, id);
     }
     let age = "UPDATE outbox_inbox SET accepted_at = accepted_at - 3600000000";
     connection.execute(age, []).expect("aged");
-    accept(&mut connection, "billing", young);
-    let clean_up = |limit| {
-        let inbox = SqliteInbox::new("billing");
-        inbox
-            .clean_up(&connection, Duration::from_secs(60), limit)
-            .expect("cleaned up")
-    };
-    assert_eq!((clean_up(2), clean_up(2), clean_up(2)), (2, 1, 0));
-    assert!(!accept(&mut connection, "billing", young));
-    assert!(accept(&mut connection, "billing", old[0]));
+    accept(&inbox, &mut connection, young);
+    for forgotten in [2, 1, 0] {
+        let cleaned = inbox.clean_up(Duration::from_secs(60), 2).await;
+        assert_eq!(cleaned.expect("cleaned up"), forgotten);
+    }
+    assert!(!accept(&inbox, &mut connection, young));
+    assert!(accept(&inbox, &mut connection, old[0]));
 }
 
-#[test]
-fn a_table_of_our_name_that_is_not_ours_is_refused() {
-    let mut connection = Connection::open_in_memory().expect("opened");
-    connection
+#[tokio::test]
+async fn a_name_without_bytes_or_with_too_many_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("billing.db");
+    for name in [String::new(), "x".repeat(1025), "a\0b".to_owned()] {
+        for opened in [
+            SqliteInbox::migrate(&path, &*name).await,
+            SqliteInbox::open(&path, name).await,
+        ] {
+            let error = opened.expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
+        }
+    }
+    inbox(&path, &"x".repeat(1024)).await;
+}
+
+#[tokio::test]
+async fn a_table_with_our_name_of_another_program_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("billing.db");
+    connect(&path)
         .execute_batch("CREATE TABLE outbox_inbox (x)")
         .expect("made");
-    let error = SqliteInbox::migrate_on(&mut connection).expect_err("not ours");
+    let migrated = SqliteInbox::migrate(&path, "billing").await;
+    let error = migrated.expect_err("not ours");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(
         error.to_string().contains("outbox_inbox"),
@@ -115,10 +136,12 @@ fn a_table_of_our_name_that_is_not_ours_is_refused() {
     );
 }
 
-#[test]
-fn a_time_of_another_unit_is_refused() {
+#[tokio::test]
+async fn a_time_in_another_unit_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let connection = open(&folder.path().join("billing.db"));
+    let path = folder.path().join("billing.db");
+    inbox(&path, "billing").await;
+    let connection = connect(&path);
     for (id, at) in [
         ("zeroblob(16)", "1767225600"),
         ("zeroblob(16)", "1767225600000"),
@@ -128,5 +151,25 @@ fn a_time_of_another_unit_is_refused() {
     ] {
         let insert = format!("INSERT INTO outbox_inbox VALUES ('billing', {id}, {at})");
         assert!(connection.execute(&insert, []).is_err(), "{insert}");
+    }
+}
+
+#[tokio::test]
+async fn each_call_says_to_migrate_if_the_table_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("billing.db");
+    let inbox = inbox(&path, "billing").await;
+    let mut connection = Connection::open_in_memory().expect("opened");
+    let transaction = connection.transaction().expect("begun");
+    let accepted = inbox.accept(&transaction, EventId::new()).map(drop);
+    connect(&path)
+        .execute_batch("DROP TABLE outbox_inbox")
+        .expect("dropped");
+    let cleaned = inbox.clean_up(Duration::ZERO, 1).await.map(drop);
+    for (call, result) in [("accept", accepted), ("clean_up", cleaned)] {
+        let error = result.expect_err(call);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{call}: {error}");
+        let advice = "call `SqliteInbox::migrate`";
+        assert!(error.to_string().contains(advice), "{call}: {error}");
     }
 }

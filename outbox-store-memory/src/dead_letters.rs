@@ -1,7 +1,7 @@
-//! The quarantine.
+//! The operator's side: list, replay, purge.
 
 use crate::MemoryStore;
-use crate::state::{Group, Letter, State};
+use crate::state::{QuarantinedEvent, State};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, Event, EventId, OutboxError,
@@ -29,11 +29,12 @@ fn matches(filter: &DeadLetterFilter, dead_letter: &DeadLetter) -> bool {
 }
 
 impl State {
+    /// Removes up to `limit` dead letters that match, oldest first. `keep` says of each whether it counts.
     fn take(
         &mut self,
         filter: &DeadLetterFilter,
         limit: usize,
-        mut keep: impl FnMut(&mut Self, Letter) -> bool,
+        mut keep: impl FnMut(&mut Self, QuarantinedEvent) -> bool,
     ) -> Vec<EventId> {
         let matching = self
             .dead_letters
@@ -101,11 +102,11 @@ impl DeadLetters for MemoryStore {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let release = |state: &mut State, dead_letter| {
-            state.release(&dead_letter);
+        let remove = |state: &mut State, dead_letter| {
+            state.unblock(&dead_letter);
             true
         };
-        let purged = self.lock().take(filter, limit, release);
+        let purged = self.lock().take(filter, limit, remove);
         self.changed.notify_waiters();
         Ok(purged)
     }
@@ -116,7 +117,7 @@ impl DeadLetters for MemoryStore {
         limit: usize,
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         let state = self.lock();
-        let mut groups: HashMap<Group, DeadLetterGroup> = HashMap::new();
+        let mut groups: HashMap<_, DeadLetterGroup> = HashMap::new();
         for dead_letter in state
             .dead_letters
             .values()

@@ -1,16 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod append;
+mod claim;
 mod dead_letters;
+mod quarantine;
+mod settle;
 mod state;
+mod status;
+mod storage;
 
-use async_trait::async_trait;
-use outbox_core::{
-    Backlog, Claim, ClaimLimit, ClaimToken, Clock, DlqEntry, Event, OutboxError, OutboxStorage,
-    QuarantineOutcome, Settlement,
-};
+use outbox_core::{Clock, Event, OutboxError};
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
 
 /// An outbox in memory. Clones share the events.
@@ -19,37 +20,38 @@ pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
     clock: Clock,
-    holds_keys: bool,
+    blocks_keys: bool,
 }
 
 impl MemoryStore {
-    /// An empty outbox on tokio's clock.
+    /// An empty outbox on the clock of tokio.
     #[must_use]
     pub fn new() -> Self {
         Self {
             state: Arc::default(),
             changed: Arc::default(),
             clock: Clock::tokio(),
-            holds_keys: false,
+            blocks_keys: false,
         }
     }
 
-    /// Replaces the clock.
+    /// Replaces the clock, which measures leases and delays. Default: the clock of tokio, which a test can
+    /// pause.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Lets an event that is quarantined through this handle hold its key: the successors wait
-    /// until the dead letter is replayed before them, or purged. Default: they go on.
+    /// A dead letter that is made through this handle blocks its ordering key: later events of the key
+    /// wait until the dead letter is replayed or purged. Default: they are published.
     #[must_use]
     pub fn block_key_on_dead_letter(mut self) -> Self {
-        self.holds_keys = true;
+        self.blocks_keys = true;
         self
     }
 
-    /// Begins a transaction. Its events appear when it commits; dropping it rolls back.
+    /// Starts a transaction. Its events become visible when it commits; dropping it rolls back.
     pub fn begin(&self) -> MemoryTransaction {
         MemoryTransaction {
             outbox: self.clone(),
@@ -57,7 +59,7 @@ impl MemoryStore {
         }
     }
 
-    /// Appends events in a transaction of their own.
+    /// Appends events in one transaction.
     ///
     /// # Errors
     ///
@@ -68,7 +70,7 @@ impl MemoryStore {
         transaction.commit()
     }
 
-    /// No call panics while it holds the lock, so a poisoned one is whole.
+    /// No call panics while it holds the lock, so a poisoned one is consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,88 +95,23 @@ impl MemoryTransaction {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a field outside the limits of
-    /// [`Event::validate`]; none is added then.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if a field exceeds the limits of
+    /// [`Event::validate`]. No event is added then.
     pub fn append(&mut self, events: &[Event]) -> Result<(), OutboxError> {
         events.iter().try_for_each(Event::validate)?;
         self.events.extend_from_slice(events);
         Ok(())
     }
 
-    /// Makes the events visible, in the order of the commits.
+    /// Makes the events visible. The order of the events is the order of the commits.
     ///
     /// # Errors
     ///
-    /// [`Duplicate`](outbox_core::ErrorKind::Duplicate) if an id or an idempotency token is
-    /// taken; nothing is appended then.
+    /// [`Duplicate`](outbox_core::ErrorKind::Duplicate) if an id or an idempotency token is taken. No event
+    /// is appended then.
     pub fn commit(self) -> Result<(), OutboxError> {
         self.outbox.lock().append(self.events)?;
         self.outbox.changed.notify_waiters();
         Ok(())
-    }
-}
-
-#[async_trait]
-impl OutboxStorage for MemoryStore {
-    async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
-        let now = self.clock.now();
-        self.lock().claim(limit, lease, now)
-    }
-
-    async fn settle(
-        &self,
-        token: ClaimToken,
-        settlements: &[Settlement],
-    ) -> Result<(), OutboxError> {
-        let now = self.clock.now();
-        self.lock()
-            .settle(token, settlements, now, self.holds_keys)?;
-        self.changed.notify_waiters();
-        Ok(())
-    }
-
-    async fn quarantine_events(
-        &self,
-        entries: &[DlqEntry],
-    ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
-        let now = self.clock.now();
-        let outcomes = self.lock().quarantine(entries, now, self.holds_keys);
-        self.changed.notify_waiters();
-        Ok(outcomes)
-    }
-
-    fn blocks_key_on_dead_letter(&self) -> bool {
-        self.holds_keys
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Listens before it looks, so that no change falls in between.
-            changed.as_mut().enable();
-            let now = self.clock.now();
-            let next = self.lock().next_work(now);
-            if next.is_some_and(|at| at <= now) {
-                return Ok(());
-            }
-            let rest = next.and_then(|at| at.duration_since(now).ok());
-            let due = rest.map_or(deadline, |rest| {
-                deadline.min(tokio::time::Instant::now() + rest)
-            });
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep_until(due) => {
-                    if due == deadline {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
-    async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        Ok(self.lock().backlog())
     }
 }

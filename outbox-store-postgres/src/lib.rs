@@ -87,9 +87,7 @@ impl PostgresStore {
     /// or if the server is older than PostgreSQL 13.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
-        let driver = Driver::new(config);
-        COMPONENT.open(&driver).await?;
-        Self::start(driver).await
+        Self::start(COMPONENT.open(config).await?).await
     }
 
     /// Creates the schema and the tables that are missing, and opens the store. Several processes may
@@ -100,9 +98,7 @@ impl PostgresStore {
     /// Those of [`open`](Self::open). Also [`Invalid`](outbox_core::ErrorKind::Invalid) if a table with
     /// one of the names belongs to another program, or if a privilege is missing.
     pub async fn migrate(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
-        let driver = Driver::new(config);
-        COMPONENT.migrate(&driver).await?;
-        Self::start(driver).await
+        Self::start(COMPONENT.migrate(config).await?).await
     }
 
     /// How many of [`MIGRATIONS`] are applied. Changes nothing.
@@ -113,7 +109,7 @@ impl PostgresStore {
     pub async fn applied_migrations(
         config: impl Into<PostgresConfig>,
     ) -> Result<usize, OutboxError> {
-        COMPONENT.applied(&Driver::new(config)).await
+        COMPONENT.applied(config).await
     }
 
     /// The statements that [`migrate`](Self::migrate) runs in an empty `schema`, as a script for psql.

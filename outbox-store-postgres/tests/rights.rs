@@ -78,7 +78,10 @@ fn grants() -> Vec<String> {
         .filter_map(|block| block.split("```").next())
         .collect();
     let statements = sql.split(';').map(str::trim);
-    let grants = statements.filter(|statement| statement.starts_with("GRANT"));
+    // The test of the heap checks the privileges of its table.
+    let grants = statements.filter(|statement| {
+        statement.starts_with("GRANT") && !statement.contains("outbox_dlq_heap")
+    });
     grants.map(str::to_owned).collect()
 }
 
@@ -238,6 +241,28 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
         outbox.wait_for_work(Duration::from_millis(100)).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn append_before_a_migration_says_to_migrate() {
+    let own = Own::empty_on(
+        &test_servers::url(test_servers::Kind::Postgres).unwrap(),
+        "outbox",
+    );
+    let mut connection = own.connect().await;
+    for schema_exists in [false, true] {
+        if schema_exists {
+            own.execute("CREATE SCHEMA outbox").await;
+        }
+        let error = append(&mut connection, &[Event::new("early", "")])
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        assert!(
+            error.to_string().contains("run `outbox migrate`"),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

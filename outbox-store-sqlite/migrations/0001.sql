@@ -1,10 +1,10 @@
--- The outbox on SQLite. A producer in any language inserts into outbox_events; the other tables
--- belong to the relay. Times are microseconds since 1970. docs/sqlite-schema.md describes each
--- column. Each statement makes only what is missing, so the script may run again.
+-- The outbox on SQLite. A producer in any language inserts into outbox_events. The other tables belong to
+-- the relay. Times are microseconds since 1970. docs/sqlite-schema.md describes each column. Each statement
+-- creates only what is missing, so the script may run again.
 
--- seq is given by the table and grows with each commit: SQLite has one writer at a time, so the
--- order of rows is the order of commits. AUTOINCREMENT, so that a number never comes again.
--- payload is the last column: SQLite then reads the others without it, however large it is.
+-- The table gives seq, which grows with each commit: SQLite has one writer at a time, so the order of the
+-- rows is the order of the commits. With AUTOINCREMENT no number is used twice. payload is the last column,
+-- so SQLite reads the other columns without it.
 CREATE TABLE IF NOT EXISTS outbox_events (
     seq               INTEGER PRIMARY KEY AUTOINCREMENT
         CONSTRAINT "seq is given by the table" CHECK (seq > 0),
@@ -53,9 +53,9 @@ CREATE TABLE IF NOT EXISTS outbox_tokens (
 
 CREATE INDEX IF NOT EXISTS outbox_tokens_by_age ON outbox_tokens (created_at);
 
--- One row. Each event with seq <= position was taken up once: it is claimed, waits behind its
--- key, or has left. turn alternates whether retries or fresh events come first. Without its row a
--- claim begins again at 0, which is safe: outbox_keys says which events are claimed or wait.
+-- One row. A claim has read each event with seq <= position: the event is claimed, waits with its key, or
+-- has left. turn alternates whether retries or fresh events come first. If the row is missing, the next
+-- claim starts again at 0. That is safe, because outbox_keys says which events are claimed or wait.
 CREATE TABLE IF NOT EXISTS outbox_cursor (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     position INTEGER NOT NULL,
@@ -65,10 +65,10 @@ CREATE TABLE IF NOT EXISTS outbox_cursor (
 INSERT INTO outbox_cursor (one, position, turn)
 SELECT 1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM outbox_cursor);
 
--- A row for each key that is claimed (token set) or waits (token NULL): until due_at, which was
--- delay ahead when it was set, or, if held is 1, until a dead letter of the key is gone. key is an
--- ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost belong
--- to the key's first event. suspect_seq: events up to it were in a claim whose worker was lost.
+-- One row for each key that is claimed (token is set) or waits (token is NULL). It waits until due_at,
+-- which was delay from now when it was set, or, if held is 1, until a dead letter of the key is gone. key is
+-- an ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost belong to the
+-- first event of the key. Events up to suspect_seq were in a claim whose worker was lost.
 CREATE TABLE IF NOT EXISTS outbox_keys (
     key         ANY     PRIMARY KEY
         CHECK (typeof(key) = 'text' OR (typeof(key) = 'blob' AND length(key) = 16)),
@@ -88,9 +88,9 @@ CREATE INDEX IF NOT EXISTS outbox_keys_suspect ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
 
--- A row for each claim: when its lease ends, which was lease ahead when it was made, and its events
--- (24 bytes for each: id, and seq with the highest byte first). A settlement needs them to know the
--- rows that somebody removed or replaced since.
+-- One row for each claim: when its lease ends, the length of the lease, and the events (24 bytes for each:
+-- id, and seq with the highest byte first). With them a settlement finds the events that were deleted or
+-- replaced by hand.
 CREATE TABLE IF NOT EXISTS outbox_claims (
     token        BLOB    PRIMARY KEY CHECK (length(token) = 16),
     leased_until INTEGER NOT NULL,
@@ -122,13 +122,13 @@ CREATE TABLE IF NOT EXISTS outbox_dead_letters (
     payload           ANY     NOT NULL CHECK (typeof(payload) IN ('blob', 'text'))
 ) STRICT;
 
--- The dead letters that hold their key: events of it with a larger seq wait until they are gone.
+-- The dead letters that block their key: its events with a larger seq wait until they are gone.
 CREATE INDEX IF NOT EXISTS outbox_dead_letters_holding ON outbox_dead_letters (ordering_key, seq)
     WHERE holds = 1;
 
--- Numbers that the table did not give break the order of commits, and one far ahead would use up
--- all numbers. Before an insert that leaves seq out, NEW.seq is -1. A replay of a dead letter that
--- holds its key puts the event back to its old place.
+-- A number that the table did not give breaks the order of the commits, and a very large one would use up
+-- all numbers. In a BEFORE INSERT trigger, NEW.seq is -1 if the insert leaves seq out. The replay of a dead
+-- letter that blocks its key gives the event its old number.
 CREATE TRIGGER IF NOT EXISTS outbox_events_seq_given BEFORE INSERT ON outbox_events
 WHEN NEW.seq > 0
 BEGIN
@@ -155,8 +155,8 @@ BEGIN
     SELECT RAISE(ABORT, 'outbox: position is given by the table; do not change it');
 END;
 
--- The table gives numbers from 1 again after its rows and those of sqlite_sequence were deleted.
--- The cursor steps back then, as it would never come to a row behind it.
+-- The table gives numbers from 1 again if its rows and those of sqlite_sequence were deleted. The cursor
+-- then moves back, because claims read only the rows beyond it.
 CREATE TRIGGER IF NOT EXISTS outbox_events_behind_cursor AFTER INSERT ON outbox_events
 WHEN NEW.seq <= (SELECT position FROM outbox_cursor)
     AND NOT EXISTS (SELECT 1 FROM outbox_dead_letters
@@ -165,7 +165,7 @@ BEGIN
     UPDATE outbox_cursor SET position = NEW.seq - 1;
 END;
 
--- Up to 1 MiB of JSON is surely within the limit; of more the names and values are counted.
+-- JSON of up to 1 MiB cannot exceed the limit. Of longer JSON, the names and values are counted.
 CREATE TRIGGER IF NOT EXISTS outbox_events_headers AFTER INSERT ON outbox_events
 WHEN length(CAST(NEW.headers AS BLOB)) > 1048576
 BEGIN
@@ -174,7 +174,7 @@ BEGIN
            FROM json_each(NEW.headers)) > 1048576;
 END;
 
--- The same event may keep its token (a replay); another event is refused.
+-- A replayed event may keep its token. Another event with the token is refused.
 CREATE TRIGGER IF NOT EXISTS outbox_events_token AFTER INSERT ON outbox_events
 WHEN NEW.idempotency_token IS NOT NULL
 BEGIN
@@ -187,8 +187,8 @@ BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM outbox_tokens WHERE token = NEW.idempotency_token);
 END;
 
--- Somebody gave an event behind the cursor another key: that key leads to it from now on. If a dead
--- dead letter holds that key, the next claim looks whether it holds this event.
+-- An event that the cursor has passed was given another key by hand: that key gets a row, so that a claim
+-- finds the event. If a dead letter blocks that key, the next claim checks whether it blocks this event.
 CREATE TRIGGER IF NOT EXISTS outbox_events_rekeyed AFTER UPDATE ON outbox_events
 WHEN coalesce(NEW.ordering_key, NEW.id) IS NOT coalesce(OLD.ordering_key, OLD.id)
     AND NEW.seq <= (SELECT position FROM outbox_cursor)
@@ -201,7 +201,7 @@ BEGIN
     WHERE key = coalesce(NEW.ordering_key, NEW.id) AND held = 1;
 END;
 
--- Somebody changed the time of a delayed event: its key is looked at again.
+-- The time of a delayed event was changed by hand: its key is due now, and the next claim reads the time.
 CREATE TRIGGER IF NOT EXISTS outbox_events_rescheduled AFTER UPDATE ON outbox_events
 WHEN NEW.available_at IS NOT OLD.available_at
 BEGIN
@@ -210,8 +210,8 @@ BEGIN
       AND due_at = OLD.available_at;
 END;
 
--- A dead letter that is gone, or changed by somebody, holds its key no longer. The next claim looks
--- whether another one does.
+-- A dead letter that was deleted, or changed by hand, no longer blocks its key. The next claim checks
+-- whether another dead letter does.
 CREATE TRIGGER IF NOT EXISTS outbox_dead_letters_deleted AFTER DELETE ON outbox_dead_letters
 WHEN OLD.holds = 1
 BEGIN

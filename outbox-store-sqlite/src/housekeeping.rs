@@ -1,23 +1,23 @@
-//! Whether "no work" can be true, and repairs where it cannot (S13): somebody deleted or changed
-//! rows, or the clock was wrong for a moment.
+//! Checks and repairs (S13): events that no claim would find, because rows were deleted or changed by
+//! hand or because the clock was wrong.
 
-use crate::keys::{Result, cursor, run};
-use rusqlite::{Connection, OptionalExtension};
+use crate::steps::{cursor, run};
+use rusqlite::{Connection, OptionalExtension, Result};
 
-/// How many events one call looks at, so that it stays short.
+/// How many events one call checks, so that it is short.
 const PAGE: i64 = 50_000;
 
 /// How far a clock may be ahead of another, in microseconds.
 const TOLERANCE: i64 = 60_000_000;
 
-/// Whether a claim that finds nothing must look closer. Reads only.
+/// Whether a claim that finds nothing may be wrong. Reads only.
 pub(crate) fn is_stuck(connection: &Connection) -> Result<bool> {
     connection
         .prepare_cached(include_str!("sql/is_stuck.sql"))?
         .query_row([], |row| row.get(0))
 }
 
-/// Repairs what [`is_stuck`] finds; whether there was anything.
+/// Repairs what [`is_stuck`] finds, and returns whether there was anything.
 pub(crate) fn rescue(connection: &Connection, now: i64) -> Result<bool> {
     if !is_stuck(connection)? {
         return Ok(false);
@@ -26,14 +26,14 @@ pub(crate) fn rescue(connection: &Connection, now: i64) -> Result<bool> {
     let keys = run(connection, include_str!("sql/free_lost_keys.sql"), [now])?;
     warn(
         keys,
-        "keys belonged to claims that do not exist; they are due again",
+        "keys belonged to claims that do not exist; they are due now",
     );
-    lead_to_events(connection, 0, i64::MAX, now)?;
+    add_missing_keys(connection, 0, i64::MAX, now)?;
     Ok(true)
 }
 
-/// A page of events that the cursor has passed: those behind `after`, up to the returned one, or
-/// beyond the last one if that is `None`.
+/// The end of a page of events that the cursor has passed and that begins behind `after`. `None` if it is
+/// the last page.
 pub(crate) fn page_end(connection: &Connection, after: i64) -> Result<Option<i64>> {
     connection
         .prepare_cached(include_str!("sql/last_passed.sql"))?
@@ -41,56 +41,56 @@ pub(crate) fn page_end(connection: &Connection, after: i64) -> Result<Option<i64
         .optional()
 }
 
-/// Whether any event of a page belongs to no key. Reads only.
-pub(crate) fn any_unled(connection: &Connection, after: i64, end: i64) -> Result<bool> {
+/// Whether an event of a page has no row for its key. Reads only.
+pub(crate) fn any_missing_key(connection: &Connection, after: i64, end: i64) -> Result<bool> {
     connection
-        .prepare_cached(include_str!("sql/any_unled.sql"))?
+        .prepare_cached(include_str!("sql/any_missing_key.sql"))?
         .query_row((after, end), |row| row.get(0))
 }
 
-/// Makes the events of a page that belong to no key due.
-pub(crate) fn lead_to_events(
+/// Adds the missing keys of a page of events. They are due now.
+pub(crate) fn add_missing_keys(
     connection: &Connection,
     after: i64,
     end: i64,
     now: i64,
 ) -> Result<()> {
-    let sql = include_str!("sql/lead_to_unled.sql");
+    let sql = include_str!("sql/add_missing_keys.sql");
     let keys = run(connection, sql, (after, end, now))?;
     warn(
         keys,
-        "keys of events that no claim would have found are due now",
+        "keys of events that no claim would have found were added; they are due now",
     );
     Ok(())
 }
 
-/// Repairs leases and waits that are longer than they were made, keys that wait for a dead letter
-/// that is gone, and what [`rescue`] repairs.
+/// Repairs leases and waits that end too late, keys that are blocked by no dead letter, and what
+/// [`rescue`] repairs.
 pub(crate) fn repair(connection: &Connection, now: i64) -> Result<()> {
     rescue(connection, now)?;
     let leases = include_str!("sql/shorten_leases.sql");
     let leases = run(connection, leases, (now, TOLERANCE))?;
-    warn(
-        leases,
-        "leases ended later than their length from now; they are shortened",
-    );
+    warn(leases, "leases that ended too late were shortened");
     let waits = include_str!("sql/shorten_waits.sql");
     let waits = run(connection, waits, (now, TOLERANCE))?;
-    warn(
-        waits,
-        "keys waited for longer than they were asked to; their waits are shortened",
-    );
-    let keys = run(connection, include_str!("sql/lead_to_holding.sql"), [now])?;
+    warn(waits, "waits that ended too late were shortened");
+    let keys = run(connection, include_str!("sql/add_blocked_keys.sql"), [now])?;
     warn(
         keys,
-        "keys that a dead letter holds had no row; they wait for it again",
+        "keys that a dead letter blocks had no row; they are blocked again",
     );
-    let keys = run(connection, include_str!("sql/free_held_keys.sql"), [])?;
+    let keys = run(connection, include_str!("sql/unblock_keys.sql"), [])?;
     warn(
         keys,
-        "keys waited for dead letters that are gone; they go on",
+        "keys were blocked by dead letters that are gone; they are due now",
     );
     Ok(())
+}
+
+/// Removes old idempotency tokens.
+pub(crate) fn clean_up_tokens(connection: &Connection, before: i64, limit: i64) -> Result<usize> {
+    let sql = include_str!("sql/clean_up_tokens.sql");
+    run(connection, sql, (before, limit))
 }
 
 fn warn(count: usize, what: &str) {

@@ -1,7 +1,7 @@
 //! Rows to events and back.
 //!
-//! A claim takes an event exactly as it was written or not at all; the operator's list shows what
-//! can be shown of any row.
+//! A claim takes an event exactly as it was written, or not at all. For the operator, an event is shown as
+//! far as it can be read.
 
 use outbox_core::{DeadLetter, ErrorKind, ErrorText, Event, EventId, Headers, OutboxError};
 use outbox_driver_sqlite::from_micros;
@@ -12,19 +12,19 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 use uuid::Uuid;
 
-/// What orders events: an ordering key, or the id of an event without one.
+/// The events with one key are published in order: an ordering key, or the id of an event without one.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Key {
-    /// As bytes, because the text of another program need not be UTF-8.
-    Ordered(Vec<u8>),
-    Lone(Uuid),
+    /// As bytes, because another program may store text that is not UTF-8.
+    Ordering(Vec<u8>),
+    Event(Uuid),
 }
 
 impl ToSql for Key {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         match self {
-            Self::Ordered(key) => Ok(ToSqlOutput::Borrowed(ValueRef::Text(key))),
-            Self::Lone(id) => Ok(ToSqlOutput::from(&id.as_bytes()[..])),
+            Self::Ordering(key) => Ok(ToSqlOutput::Borrowed(ValueRef::Text(key))),
+            Self::Event(id) => Ok(ToSqlOutput::from(&id.as_bytes()[..])),
         }
     }
 }
@@ -34,13 +34,13 @@ impl FromSql for Key {
         match value {
             ValueRef::Blob(_) => <[u8; 16]>::column_result(value)
                 .map(Uuid::from_bytes)
-                .map(Self::Lone),
-            _ => value.as_bytes().map(|key| Self::Ordered(key.to_vec())),
+                .map(Self::Event),
+            _ => value.as_bytes().map(|key| Self::Ordering(key.to_vec())),
         }
     }
 }
 
-/// Headers as the object of strings that the column holds.
+/// Headers as a JSON object of strings, for the column.
 pub(crate) fn headers_to_json(
     headers: &Headers,
     operation: &'static str,
@@ -50,20 +50,20 @@ pub(crate) fn headers_to_json(
     })
 }
 
-/// The event of a row that begins with `seq` and the event's columns, or why it cannot be read.
+/// The event of a row of `event.sql`, or why it cannot be read.
 pub(crate) fn event(row: &Row<'_>) -> Result<Event, String> {
     read(row, text, headers)
 }
 
-/// The event of a row as far as it can be shown: bytes that are not UTF-8 are replaced, headers
-/// that are not understood are left out.
+/// The event of a row of `dead_letter_event.sql`, as far as it can be read: bytes that are not UTF-8 are
+/// replaced, and headers that cannot be parsed are left out.
 pub(crate) fn event_to_show(row: &Row<'_>) -> Event {
     let shown = |row: &Row<'_>, index| Ok(lossy(row, index));
     let kept = |json: &str| Ok(headers(json).unwrap_or_default());
     read(row, shown, kept).unwrap_or_else(|reason: String| Event::new(reason, Vec::new()))
 }
 
-/// What describes a dead letter: the columns of `LETTER` in `dead_letters.rs`.
+/// The dead letter of a row of `list_dead_letters.sql` or `find_dead_letter.sql`.
 pub(crate) fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     let shown = |index| lossy(row, index).unwrap_or_default();
     let event = Event::new(shown(2), Vec::new())
@@ -82,7 +82,7 @@ pub(crate) fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(dead_letter)
 }
 
-/// A count as callers know it; the column is wider.
+/// A count of a column, which has more bits.
 pub(crate) fn count(value: i64) -> u32 {
     u32::try_from(value.max(0)).unwrap_or(u32::MAX)
 }
@@ -136,7 +136,8 @@ pub(crate) fn lossy(row: &Row<'_>, index: usize) -> Option<String> {
     }
 }
 
-/// A value that is not a string arrives as its JSON text: other languages insert numbers too.
+/// A value that is not a string becomes its JSON text, because programs in other languages also insert
+/// numbers.
 fn headers(json: &str) -> Result<Headers, String> {
     let raw: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;

@@ -1,36 +1,36 @@
 //! The outcome of each event of a claim, in one write transaction.
 
-use crate::keys::{
-    Claimed, Failures, Head, Result as Step, State, Wait, claimed, cursor, move_to_dead_letters,
-    park_or_free, state,
-};
 use crate::row::{Key, count};
+use crate::steps::{
+    Claimed, Failures, History, KeyState, Wait, claimed, cursor, key_state, move_to_dead_letters,
+    remove_event, wait_or_remove,
+};
 use outbox_core::{ClaimToken, ErrorKind, OutboxError, Outcome, Settlement};
-use outbox_driver_sqlite::sqlite_error;
+use outbox_driver_sqlite::{interval, sqlite_error};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SETTLE: &str = "settle";
 
-/// The claim's events of one key, by their place in the log.
+/// The events of the claim that have one key, by their row numbers.
 #[derive(Default)]
-struct Run<'a> {
-    head: Head,
-    /// The key belongs to the claim. Somebody may have given an event another key since.
+struct KeyOutcomes<'a> {
+    history: History,
+    /// The key belongs to the claim. It does not if a claimed event was given another key by hand.
     claimed: bool,
     outcomes: BTreeMap<i64, &'a Outcome>,
-    /// Rows in the place of events of the claim, which have another id.
+    /// Row numbers of the claim that belong to other events now.
     replaced: Vec<i64>,
 }
 
-/// Applies `settlements`. The caller undoes what was written if this is an error.
+/// Applies `settlements`. After an error the caller undoes what was written.
 pub(crate) fn settle(
     connection: &Connection,
     token: ClaimToken,
     settlements: &[Settlement],
     now: i64,
-    holds: bool,
+    blocks: bool,
 ) -> Result<(), OutboxError> {
     let keys = claimed_keys(connection, token).map_err(sqlite_error(SETTLE))?;
     let outcomes = match close(connection, token).map_err(sqlite_error(SETTLE))? {
@@ -42,10 +42,10 @@ pub(crate) fn settle(
             outcomes_without_claim(connection, token, settlements).map_err(sqlite_error(SETTLE))?
         }
     };
-    settle_all(connection, keys, outcomes, now, holds).map_err(sqlite_error(SETTLE))
+    settle_all(connection, keys, outcomes, now, blocks).map_err(sqlite_error(SETTLE))
 }
 
-fn close(connection: &Connection, token: ClaimToken) -> Step<Option<Claimed>> {
+fn close(connection: &Connection, token: ClaimToken) -> rusqlite::Result<Option<Claimed>> {
     connection
         .prepare_cached(include_str!("sql/close_claim.sql"))?
         .query_row([token.as_uuid().as_bytes()], |row| {
@@ -54,7 +54,7 @@ fn close(connection: &Connection, token: ClaimToken) -> Step<Option<Claimed>> {
         .optional()
 }
 
-/// The settlements with the places of their events; each must be an event of the claim, once.
+/// The settlements with the row numbers of their events. They must name each event of the claim once.
 fn outcomes(
     mut claim: Claimed,
     settlements: &[Settlement],
@@ -75,14 +75,16 @@ fn outcomes(
     Ok(outcomes)
 }
 
-/// Somebody deleted the row of the claim. Nobody took it over, as keys belong to it still; their
-/// events are settled.
+/// S13: the row of the claim was deleted by hand. No worker has taken the claim over, as it still has
+/// keys. The events of these keys are settled.
 fn outcomes_without_claim<'a>(
     connection: &Connection,
     token: ClaimToken,
     settlements: &'a [Settlement],
-) -> Step<Vec<(i64, &'a Settlement)>> {
-    tracing::warn!("the row of a claim was removed while it was open; what is there is settled");
+) -> rusqlite::Result<Vec<(i64, &'a Settlement)>> {
+    tracing::warn!(
+        "the row of an open claim was deleted by hand; the events that are left are settled"
+    );
     let token = token.as_uuid().as_bytes();
     let mut statement = connection.prepare_cached(include_str!("sql/claimed_event.sql"))?;
     let mut outcomes = Vec::new();
@@ -96,87 +98,90 @@ fn outcomes_without_claim<'a>(
 
 fn settle_all<'a>(
     connection: &Connection,
-    mut keys: BTreeMap<Key, Run<'a>>,
+    mut keys: BTreeMap<Key, KeyOutcomes<'a>>,
     outcomes: Vec<(i64, &'a Settlement)>,
     now: i64,
-    holds: bool,
-) -> Step<()> {
+    blocks: bool,
+) -> rusqlite::Result<()> {
     for (seq, settlement) in outcomes {
-        let found = key_now(connection, seq, settlement)?;
+        let found = current_key(connection, seq, settlement)?;
         if let Some((key, true)) = found {
-            let run = keys.entry(key).or_default();
-            run.outcomes.insert(seq, &settlement.outcome);
+            let of_key = keys.entry(key).or_default();
+            of_key.outcomes.insert(seq, &settlement.outcome);
             continue;
         }
         let (id, outcome) = (settlement.id, name(&settlement.outcome));
         tracing::warn!(
             %id, outcome,
-            "an event was removed or replaced while it was claimed; its outcome is dropped"
+            "a claimed event was deleted or replaced by hand; its outcome is ignored"
         );
         if let Some((key, false)) = found {
             keys.entry(key).or_default().replaced.push(seq);
         }
     }
     let position = cursor(connection)?.position;
-    for (key, run) in keys {
-        let wait = settle_run(connection, &run, now, holds)?;
-        if run.claimed {
-            park_or_free(connection, &key, position, now, wait)?;
+    for (key, of_key) in keys {
+        let wait = settle_key(connection, &of_key, now, blocks)?;
+        if of_key.claimed {
+            wait_or_remove(connection, &key, position, now, wait)?;
         } else {
-            lead_to(connection, &key, &run, wait, now)?;
+            add_to_key(connection, &key, &of_key, wait, now)?;
         }
     }
     Ok(())
 }
 
-/// The keys that belong to the claim, none of whose events is settled yet.
-fn claimed_keys<'a>(connection: &Connection, token: ClaimToken) -> Step<BTreeMap<Key, Run<'a>>> {
+/// The keys that belong to the claim, before any of their events is settled.
+fn claimed_keys<'a>(
+    connection: &Connection,
+    token: ClaimToken,
+) -> rusqlite::Result<BTreeMap<Key, KeyOutcomes<'a>>> {
     connection
         .prepare_cached(include_str!("sql/claimed_keys.sql"))?
         .query_map([token.as_uuid().as_bytes()], |row| {
-            let head = Head {
+            let history = History {
                 attempts: count(row.get(1)?),
                 worker_lost: row.get(2)?,
             };
-            let run = Run {
-                head,
+            let outcomes = KeyOutcomes {
+                history,
                 claimed: true,
-                ..Run::default()
+                ..KeyOutcomes::default()
             };
-            Ok((row.get(0)?, run))
+            Ok((row.get(0)?, outcomes))
         })?
         .collect()
 }
 
-/// The key of the row in the place of an event, and whether it is that event.
-fn key_now(
+/// The key of the row that has the number now, and whether it is the event that was claimed.
+fn current_key(
     connection: &Connection,
     seq: i64,
     settlement: &Settlement,
-) -> Step<Option<(Key, bool)>> {
+) -> rusqlite::Result<Option<(Key, bool)>> {
     connection
-        .prepare_cached(include_str!("sql/key_now.sql"))?
+        .prepare_cached(include_str!("sql/current_key.sql"))?
         .query_row((seq, settlement.id.as_uuid().as_bytes()), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
         .optional()
 }
 
-/// Somebody gave events the key `key` while they were claimed: it leads to what remains of them. If
-/// it is claimed itself, its own settlement does.
-fn lead_to(
+/// S13: claimed events were given the key `key` by hand. It waits for those that remain. If the key is
+/// claimed itself, its settlement makes it wait.
+fn add_to_key(
     connection: &Connection,
     key: &Key,
-    moved: &Run<'_>,
+    moved: &KeyOutcomes<'_>,
     wait: Option<Wait>,
     now: i64,
-) -> Step<()> {
-    let own = match state(connection, key)? {
-        Some(State::Claimed) => return Ok(()),
-        Some(State::Waits(own)) => Some(own),
+) -> rusqlite::Result<()> {
+    let own = match key_state(connection, key)? {
+        Some(KeyState::Claimed) => return Ok(()),
+        Some(KeyState::Waits(own)) => Some(own),
         None => None,
     };
-    // It may have waited for the moved event until now.
+    // The key may have waited for one of these events.
     let own = own.filter(|own| {
         !moved.outcomes.contains_key(&own.first) && !moved.replaced.contains(&own.first)
     });
@@ -185,22 +190,27 @@ fn lead_to(
         .flatten()
         .min_by_key(|wait| wait.first);
     let position = cursor(connection)?.position;
-    park_or_free(connection, key, position, now, first)
+    wait_or_remove(connection, key, position, now, first)
 }
 
-/// Applies the outcomes of a key in its order. Returns how its first remaining event waits. Once an
-/// event has left, the next begins with no attempts.
-fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> Step<Option<Wait>> {
-    let mut head = run.head;
+/// Applies the outcomes of a key in the order of its events, and returns how its first remaining event
+/// waits. Once an event has left, the next one has no attempts.
+fn settle_key(
+    connection: &Connection,
+    of_key: &KeyOutcomes<'_>,
+    now: i64,
+    blocks: bool,
+) -> rusqlite::Result<Option<Wait>> {
+    let mut history = of_key.history;
     let mut remaining = None;
-    for (&seq, outcome) in &run.outcomes {
+    for (&seq, outcome) in &of_key.outcomes {
         match outcome {
             Outcome::Published => {
-                crate::keys::run(connection, include_str!("sql/remove_event.sql"), [seq])?;
+                remove_event(connection, seq)?;
             }
             Outcome::Dead { reason } => {
                 let attempts = if remaining.is_none() {
-                    head.attempts
+                    history.attempts
                 } else {
                     0
                 };
@@ -209,7 +219,7 @@ fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> 
                     error: Some(reason),
                     first_at: now,
                     last_at: now,
-                    holds,
+                    blocks,
                 };
                 move_to_dead_letters(connection, seq, &failures, now)?;
             }
@@ -217,12 +227,12 @@ fn settle_run(connection: &Connection, run: &Run<'_>, now: i64, holds: bool) -> 
                 remaining.get_or_insert(Wait {
                     first: seq,
                     due_at: waits_until(outcome, now),
-                    head: after(outcome, head),
+                    history: after(outcome, history),
                 });
             }
         }
         if remaining.is_none() {
-            head = Head::default();
+            history = History::default();
         }
     }
     Ok(remaining)
@@ -235,14 +245,14 @@ fn waits_until(outcome: &Outcome, now: i64) -> i64 {
     }
 }
 
-/// A failed attempt is charged, and so settles the loss of a worker too. A release changes nothing.
-fn after(outcome: &Outcome, head: Head) -> Head {
+/// A retry counts as an attempt, and clears the mark of a lost worker. A release changes nothing.
+fn after(outcome: &Outcome, history: History) -> History {
     match outcome {
-        Outcome::Retry { .. } => Head {
-            attempts: head.attempts.saturating_add(1),
+        Outcome::Retry { .. } => History {
+            attempts: history.attempts.saturating_add(1),
             worker_lost: false,
         },
-        _ => head,
+        _ => history,
     }
 }
 
@@ -256,14 +266,8 @@ fn name(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// `delay` after `now`; saturates.
 fn later(now: i64, delay: Duration) -> i64 {
-    now.saturating_add(micros_of(delay))
-}
-
-/// A length in microseconds; saturates.
-pub(crate) fn micros_of(length: Duration) -> i64 {
-    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+    now.saturating_add(interval(delay))
 }
 
 fn invalid(

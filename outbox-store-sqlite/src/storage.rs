@@ -1,25 +1,24 @@
-//! The worker's side: each call of [`OutboxStorage`] as one transaction of the connection thread.
+//! The worker's side: each call of [`OutboxStorage`] is one transaction of the connection thread.
 
 use crate::SqliteStore;
-use crate::claim::{self, Order, Step};
-use crate::keys::during;
-use crate::settle::micros_of;
-use crate::status::{self, Outlook};
+use crate::builder::ClaimOrder;
+use crate::claim::{self, Progress};
+use crate::status::{self, NextWork};
 use crate::{housekeeping, quarantine, settle};
 use async_trait::async_trait;
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
     QuarantineOutcome, Settlement,
 };
-use outbox_driver_sqlite::micros;
+use outbox_driver_sqlite::{interval, micros};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often an idle worker looks for new commits: soon after work, then ever less often.
-const SHORTEST_LOOK: Duration = Duration::from_millis(2);
-const LONGEST_LOOK: Duration = Duration::from_millis(25);
+/// An idle worker polls for new events. The pause is short after work, and doubles.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 
-/// For how long one claim passes over events that must wait.
+/// For how long one claim skips events that must wait.
 const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 
 #[async_trait]
@@ -30,31 +29,31 @@ impl OutboxStorage for SqliteStore {
             let problem = "limit of events is 0, but must be at least 1";
             return Err(OutboxError::invalid("sqlite", CLAIM, problem));
         }
-        let (holds, lease) = (self.holds_keys, micros_of(lease));
+        let (blocks, lease) = (self.blocks_keys, interval(lease));
         let start = Instant::now();
         loop {
             let clock = self.clock.clone();
-            let look = move |connection: &_| {
-                during(CLAIM, status::may_claim(connection, micros(clock.now())))
-            };
-            if !self.driver.read(CLAIM, look).await? {
+            let check = move |connection: &_| status::may_claim(connection, micros(clock.now()));
+            if !self.driver.fetch(CLAIM, check).await? {
                 return Ok(Claim::empty());
             }
             let clock = self.clock.clone();
             let take = move |connection: &_| {
-                let order = Order {
+                let order = ClaimOrder {
                     limit,
                     now: micros(clock.now()),
                     lease,
-                    holds,
+                    blocks,
                 };
-                during(CLAIM, claim::claim(connection, order))
+                claim::claim(connection, order)
             };
-            match self.driver.write(CLAIM, take).await? {
-                Step::Done(claim) => return Ok(claim),
-                // There is work all the same, as `wait_for_work` says.
-                Step::GoOn if start.elapsed() > LONGEST_SEARCH => return Ok(Claim::empty()),
-                Step::GoOn => {}
+            match self.driver.execute(CLAIM, take).await? {
+                Progress::Done(claim) => return Ok(claim),
+                // An empty claim is correct here: `wait_for_work` returns at once.
+                Progress::Unfinished if start.elapsed() > LONGEST_SEARCH => {
+                    return Ok(Claim::empty());
+                }
+                Progress::Unfinished => {}
             }
         }
     }
@@ -65,10 +64,10 @@ impl OutboxStorage for SqliteStore {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
         let settlements = settlements.to_vec();
-        let (clock, holds) = (self.clock.clone(), self.holds_keys);
+        let (clock, blocks) = (self.clock.clone(), self.blocks_keys);
         self.driver
             .write("settle", move |connection| {
-                settle::settle(connection, token, &settlements, micros(clock.now()), holds)
+                settle::settle(connection, token, &settlements, micros(clock.now()), blocks)
             })
             .await
     }
@@ -77,36 +76,30 @@ impl OutboxStorage for SqliteStore {
         &self,
         entries: &[DlqEntry],
     ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
-        const QUARANTINE: &str = "quarantine_events";
         if entries.is_empty() {
             return Ok(Vec::new());
         }
         let entries = entries.to_vec();
-        let (clock, holds) = (self.clock.clone(), self.holds_keys);
-        self.driver
-            .write(QUARANTINE, move |connection| {
-                let now = micros(clock.now());
-                during(
-                    QUARANTINE,
-                    quarantine::quarantine(connection, &entries, now, holds),
-                )
-            })
-            .await
+        let (clock, blocks) = (self.clock.clone(), self.blocks_keys);
+        let work = move |connection: &_| {
+            quarantine::quarantine(connection, &entries, micros(clock.now()), blocks)
+        };
+        self.driver.execute("quarantine_events", work).await
     }
 
     fn blocks_key_on_dead_letter(&self) -> bool {
-        self.holds_keys
+        self.blocks_keys
     }
 
-    /// Looks again after 2 to 25 milliseconds: a commit of another process wakes nobody.
+    /// Polls every 2 to 25 milliseconds, because a commit of another process notifies no worker.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
-        const WAIT: &str = "wait_for_work";
         let start = tokio::time::Instant::now();
-        let mut pause = SHORTEST_LOOK;
+        let mut pause = SHORTEST_PAUSE;
         loop {
             let now = micros(self.clock.now());
-            let look = move |connection: &_| during(WAIT, status::outlook(connection, now));
-            let Outlook::Until(due) = self.driver.read(WAIT, look).await? else {
+            let next = move |connection: &_| status::next_work(connection, now);
+            let next = self.driver.fetch("wait_for_work", next).await?;
+            let NextWork::At(due) = next else {
                 return Ok(());
             };
             let rest = at_most.saturating_sub(start.elapsed());
@@ -118,65 +111,50 @@ impl OutboxStorage for SqliteStore {
                 Duration::from_micros(wait.max(1))
             });
             tokio::time::sleep(pause.min(rest).min(until_due)).await;
-            pause = (pause * 2).min(LONGEST_LOOK);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// `pending` is exact up to 100,000 events; beyond that a quarantine of fresh events may make
-    /// it a little too high. `oldest_pending` is the time of the first event in the log.
+    /// All counts are exact. `oldest_pending` is the time of the first event in the log.
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        const BACKLOG: &str = "backlog";
         let now = micros(self.clock.now());
-        self.driver
-            .read(BACKLOG, move |connection| {
-                during(BACKLOG, status::backlog(connection, now))
-            })
-            .await
+        let backlog = move |connection: &_| status::backlog(connection, now);
+        self.driver.fetch("backlog", backlog).await
     }
 
-    /// Also asks whether "no work" can be true: it repairs, with a warning through `tracing`, what
-    /// rows that somebody deleted or changed, or a clock that was wrong for a moment, would have held
-    /// up.
+    /// Also repairs the log, with a warning through `tracing`: events that no claim would find because
+    /// rows were deleted or changed by hand or because the clock was wrong.
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {
-        const CLEAN_UP: &str = "clean_up";
-        self.repair(CLEAN_UP).await?;
-        let before = micros(self.clock.now()).saturating_sub(micros_of(self.token_retention));
+        self.repair().await?;
+        let before = micros(self.clock.now()).saturating_sub(interval(self.token_retention));
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.driver
-            .write(CLEAN_UP, move |connection| {
-                during(CLEAN_UP, status::clean_up(connection, before, limit))
-            })
-            .await
+        let clean_up =
+            move |connection: &_| housekeeping::clean_up_tokens(connection, before, limit);
+        self.driver.execute(CLEAN_UP, clean_up).await
     }
 }
 
+const CLEAN_UP: &str = "clean_up";
+
 impl SqliteStore {
-    async fn repair(&self, operation: &'static str) -> Result<(), OutboxError> {
+    async fn repair(&self) -> Result<(), OutboxError> {
         let now = micros(self.clock.now());
-        self.driver
-            .write(operation, move |connection| {
-                during(operation, housekeeping::repair(connection, now))
-            })
-            .await?;
-        // The next page of the events that were taken up, in turns.
-        let after = self.looked_at.load(Ordering::Relaxed);
-        let look = move |connection: &_| {
+        let repair = move |connection: &_| housekeeping::repair(connection, now);
+        self.driver.execute(CLEAN_UP, repair).await?;
+        // Each call checks the next page of the events that the cursor has passed.
+        let after = self.checked.load(Ordering::Relaxed);
+        let check = move |connection: &_| {
             let end = housekeeping::page_end(connection, after)?;
-            let found = housekeeping::any_unled(connection, after, end.unwrap_or(i64::MAX))?;
-            Ok((end, found))
+            let any = housekeeping::any_missing_key(connection, after, end.unwrap_or(i64::MAX))?;
+            Ok((end, any))
         };
-        let look = move |connection: &_| during(operation, look(connection));
-        let (end, found) = self.driver.read(operation, look).await?;
-        self.looked_at.store(end.unwrap_or(0), Ordering::Relaxed);
-        if !found {
+        let (end, any) = self.driver.fetch(CLEAN_UP, check).await?;
+        self.checked.store(end.unwrap_or(0), Ordering::Relaxed);
+        if !any {
             return Ok(());
         }
         let end = end.unwrap_or(i64::MAX);
-        self.driver
-            .write(operation, move |connection| {
-                let led = housekeeping::lead_to_events(connection, after, end, now);
-                during(operation, led)
-            })
-            .await
+        let add = move |connection: &_| housekeeping::add_missing_keys(connection, after, end, now);
+        self.driver.execute(CLEAN_UP, add).await
     }
 }

@@ -8,7 +8,7 @@ use outbox_conformance::store::{
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{ErrorKind, Event, EventId, OutboxError};
 use outbox_store_sqlite::rusqlite::{Connection, DropBehavior, Transaction, TransactionBehavior};
-use outbox_store_sqlite::{SqliteStore, append, memory_uri};
+use outbox_store_sqlite::{SqliteConfig, SqliteStore, append, memory_uri};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ struct Sqlite {
 
 impl Sqlite {
     fn new(folder: Option<Folder>, name: String) -> Self {
-        let mut connection = connect(folder.as_ref(), &name);
-        SqliteStore::migrate_on(&mut connection).expect("migrated");
+        let connection = connect(folder.as_ref(), &name);
+        let migrated = connection.execute_batch(&SqliteStore::script());
+        migrated.expect("migrated");
         Self {
             clock: ManualClock::new(),
             folder,
@@ -50,10 +51,11 @@ impl Sqlite {
     }
 
     async fn open(&self) -> SqliteStore {
-        let opened = match &self.folder {
-            Some(folder) => SqliteStore::open(folder.path().join(self.name())).await,
-            None => SqliteStore::open_in_memory(&self.name()).await,
+        let config = match &self.folder {
+            Some(folder) => SqliteConfig::new(folder.path().join(self.name())),
+            None => SqliteConfig::in_memory(self.name()),
         };
+        let opened = SqliteStore::open(config).await;
         opened.expect("opened").with_clock(self.clock.clock())
     }
 }

@@ -6,7 +6,7 @@ use outbox_core::{
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
 };
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
-use outbox_store_sqlite::{DriverOptions, SqliteStore, append};
+use outbox_store_sqlite::{SqliteConfig, SqliteStore, append};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
@@ -36,8 +36,8 @@ fn unavailable<T>(result: Result<T, OutboxError>) {
 }
 
 async fn impatient(path: &Path) -> SqliteStore {
-    let options = DriverOptions::default().busy_timeout(Duration::from_millis(1));
-    let store = SqliteStore::migrate_with(path, options).await;
+    let config = SqliteConfig::new(path).busy_timeout(Duration::from_millis(1));
+    let store = SqliteStore::migrate(config).await;
     store
         .expect("migrated")
         .with_clock(ManualClock::new().clock())
@@ -195,7 +195,9 @@ fn add_batch(connection: &mut Connection, first: u128) -> Result<(), OutboxError
 #[ignore = "run by the next test, in a process whose files cannot grow"]
 async fn a_child_works_until_the_disk_is_full() {
     let path = file_on_a_full_disk().expect("a file");
-    let store = SqliteStore::open(&path).await.expect("opened");
+    let store = SqliteStore::open(SqliteConfig::new(&path))
+        .await
+        .expect("opened");
     let store = store.with_clock(ManualClock::new().clock());
     let mut producer = connect(Path::new(&path), LEASE);
     let (mut appended, mut settled, mut refused, mut settlements_refused) = (0, 0, 0, 0);

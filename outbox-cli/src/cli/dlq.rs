@@ -21,7 +21,7 @@ pub(crate) enum DlqCommand {
     Export(ExportOptions),
     /// Moves dead letters back into the outbox, with a new budget of attempts.
     Replay(ReplayOptions),
-    /// Deletes dead letters for good.
+    /// Deletes dead letters permanently.
     Purge(PurgeOptions),
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct ChangeOptions {
     /// All dead letters.
     #[arg(long, conflicts_with_all = ["ids", "event_type", "key", "error", "before"])]
     pub(crate) all: bool,
-    /// Only dead letters up to this position: goes on with an interrupted run.
+    /// Only dead letters up to this position: continues an interrupted run.
     #[arg(long, value_name = "POSITION")]
     pub(crate) through: Option<u64>,
     /// Only say what would be done.
@@ -130,8 +130,9 @@ pub(crate) struct FilterOptions {
     /// Only dead letters with this text in their last error.
     #[arg(long)]
     pub(crate) error: Option<String>,
-    /// Only dead letters quarantined before this time, such as 2026-01-31T12:00:00Z.
-    #[arg(long, value_parser = humantime::parse_rfc3339_weak)]
+    /// Only dead letters quarantined before this time: RFC 3339 with any offset, such as
+    /// 2026-01-31T12:00:00+02:00, a date (its beginning in UTC), or an age such as 2h or 7days.
+    #[arg(long, value_name = "TIME", value_parser = crate::time::parse)]
     pub(crate) before: Option<SystemTime>,
 }
 
@@ -142,7 +143,7 @@ fn event_id(text: &str) -> Result<EventId, String> {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| "allowed: a whole number from 1".to_owned())
+    number.ok_or_else(|| "must be a whole number from 1".to_owned())
 }
 
 impl FilterOptions {

@@ -69,6 +69,10 @@ pub(crate) struct MigrateOptions {
     pub(crate) action: MigrateAction,
     #[command(flatten)]
     pub(crate) urls: UrlOptions,
+    /// The inbox of consumers at this URL, which is one as of --store, instead of the store and the
+    /// heap.
+    #[arg(long, value_name = "URL")]
+    pub(crate) inbox: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

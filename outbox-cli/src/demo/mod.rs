@@ -35,7 +35,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
         Some(url) => postgres::afresh(url).await?,
     };
     let urls = Urls::of_store(&place.url);
-    wiring::migrate(&urls).await?;
+    wiring::migrate(&wiring::store_and_heap(&urls)?).await?;
     let backend = wiring::open_store(&urls.store, false).await?;
     let heap = wiring::open_heap(&urls.heap).await?;
     note(format_args!(

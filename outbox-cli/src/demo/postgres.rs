@@ -33,11 +33,14 @@ struct PostgresShop {
 
 /// Makes the shop in its schema; drops the one of an earlier run.
 pub(super) async fn afresh(url: &str) -> Result<Place, Failure> {
-    let url = wiring::with_schema(url, SCHEMA);
-    let wiring::Place::Postgres(database) = STORE.place(&url)? else {
-        let message = "the demo's store is postgres://USER@HOST/DATABASE; on SQLite pass --dir";
+    if !Database::is_url(url) {
+        wiring::backend(STORE, url)?;
+        let message =
+            "the demo's store must be postgres://USER@HOST/DATABASE; for SQLite pass --dir";
         return Err(Failure::Input(message.to_owned()));
-    };
+    }
+    let url = wiring::with_schema(url, SCHEMA);
+    let database = Database::parse(STORE, &url)?;
     if database.is_through_pgbouncer() {
         let message = "the demo's store has pgbouncer=true; the demo needs the server itself";
         return Err(Failure::Input(message.to_owned()));

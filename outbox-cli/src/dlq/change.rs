@@ -6,35 +6,51 @@ use super::report::Report;
 use crate::cli::{ChangeOptions, PurgeOptions, ReplayOptions};
 use crate::failure::Failure;
 use crate::log::note;
+use crate::signals::Signals;
+use crate::terminal::counted;
 use crate::wiring;
 use outbox_core::{DeadLetterFilter, DeadLetters, DlqHeap, ErrorKind, EventId};
 use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 pub(super) async fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     let filter = filter(&options.change)?;
     let urls = options.urls.urls()?;
     let store = wiring::open_store(&urls.store, false).await?;
     let change = Change::Replay(wiring::open_heap(&urls.heap).await?);
-    let run = Run::survey(&*store.dead_letters, &filter, &change, &options.change).await?;
+    let stop = Stop::listen()?;
+    let run = Run::survey(
+        &*store.dead_letters,
+        &filter,
+        &change,
+        &options.change,
+        &stop,
+    )
+    .await?;
     run.go().await
 }
 
 pub(super) async fn purge(options: &PurgeOptions) -> Result<(), Failure> {
     let filter = filter(&options.change)?;
     let store = wiring::open_store(&options.store.url()?, false).await?;
+    // A signal ends the question as usual.
+    let stop = Stop::never();
+    let change = &Change::Purge;
     let run = Run::survey(
         &*store.dead_letters,
         &filter,
-        &Change::Purge,
+        change,
         &options.change,
+        &stop,
     )
     .await?;
     if !options.yes && !options.change.dry_run {
         confirm(run.count)?;
     }
-    run.go().await
+    let stop = Stop::listen()?;
+    Run { stop: &stop, ..run }.go().await
 }
 
 fn filter(options: &ChangeOptions) -> Result<DeadLetterFilter, Failure> {
@@ -102,6 +118,7 @@ struct Run<'a> {
     filter: &'a DeadLetterFilter,
     change: &'a Change,
     options: &'a ChangeOptions,
+    stop: &'a Stop,
     count: usize,
     /// The last of them. A dead letter that is replayed and dies again comes behind it, so it is not
     /// replayed twice.
@@ -114,6 +131,7 @@ impl<'a> Run<'a> {
         filter: &'a DeadLetterFilter,
         change: &'a Change,
         options: &'a ChangeOptions,
+        stop: &'a Stop,
     ) -> Result<Self, Failure> {
         for ids in options.ids.chunks(PAGE) {
             let filter = DeadLetterFilter::all().ids(ids.iter().copied());
@@ -128,11 +146,13 @@ impl<'a> Run<'a> {
             filter,
             change,
             options,
+            stop,
             count: 0,
             through: 0,
         };
         let mut pages = Pages::new(dead_letters, filter).through(options.through);
         while let Some(last) = pages.next().await?.last().map(|last| last.position) {
+            stop.check()?;
             run.count = pages.read();
             run.through = last;
         }
@@ -165,6 +185,7 @@ impl<'a> Run<'a> {
             if page.is_empty() {
                 return Ok(());
             }
+            self.stop.check()?;
             let ids: Vec<EventId> = page.iter().map(|dead_letter| dead_letter.id).collect();
             let several = self.count > PAGE;
             let mut add = |ids: &[EventId]| {
@@ -183,17 +204,47 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How to go on without those that died again meanwhile.
+    /// The failure, with the position that continues the run without those that died again since.
     fn interrupted(&self, failure: Failure, changed: usize) -> Failure {
         if changed == 0 || self.options.dry_run {
             return failure;
         }
         Failure::Failed(format!(
-            "{failure}; {changed} of {} dead letters were {}: to go on, run it again with --through {}",
+            "{failure}; {changed} of {} dead letters were {}: to continue, run it again with --through {}",
             self.count,
             self.change.done(),
             self.through
         ))
+    }
+}
+
+/// Whether SIGINT or SIGTERM came. The page that is being changed is finished, so that each change is
+/// reported; a second signal ends the process at once.
+struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn never() -> Self {
+        Self(Arc::default())
+    }
+
+    fn listen() -> Result<Self, Failure> {
+        let mut signals = Signals::listen()?;
+        let stop = Self::never();
+        let stopped = Arc::clone(&stop.0);
+        tokio::spawn(async move {
+            signals.stop().await;
+            stopped.store(true, SeqCst);
+            signals.stop().await;
+            std::process::exit(1);
+        });
+        Ok(stop)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.0.load(SeqCst) {
+            return Err(Failure::Failed("interrupted by a signal".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -202,9 +253,14 @@ fn confirm(count: usize) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Input(refused.to_owned()));
     }
-    // Nobody can answer a question that cannot be written.
+    // A question that cannot be written gets no answer.
     let mut out = std::io::stderr();
-    write!(out, "purge {count} dead letters for good? [y/N] ").and_then(|()| out.flush())?;
+    write!(
+        out,
+        "delete {} permanently? [y/N] ",
+        counted(count as u64, "dead letter")
+    )
+    .and_then(|()| out.flush())?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

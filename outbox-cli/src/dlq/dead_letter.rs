@@ -1,7 +1,7 @@
 //! A dead letter as JSON.
 
 use crate::ndjson::event_json;
-use crate::time::{micros, seconds};
+use crate::time::micros;
 use outbox_core::{DeadLetter, Event};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -61,9 +61,9 @@ pub(super) fn summary_json(dead_letter: &DeadLetter) -> io::Result<String> {
         event,
         failure_count: dead_letter.failure_count,
         last_error: dead_letter.last_error.as_deref(),
-        first_failed_at: seconds(dead_letter.first_failed_at),
-        last_failed_at: seconds(dead_letter.last_failed_at),
-        quarantined_at: seconds(dead_letter.quarantined_at),
+        first_failed_at: micros(dead_letter.first_failed_at),
+        last_failed_at: micros(dead_letter.last_failed_at),
+        quarantined_at: micros(dead_letter.quarantined_at),
         replays: dead_letter.replays,
     };
     Ok(serde_json::to_string(&summary)?)
@@ -78,9 +78,9 @@ pub(super) fn json(dead_letter: &DeadLetter, event: &Event) -> io::Result<String
         available_at: event.available_at.map(micros),
         failure_count: dead_letter.failure_count,
         last_error: dead_letter.last_error.as_deref(),
-        first_failed_at: seconds(dead_letter.first_failed_at),
-        last_failed_at: seconds(dead_letter.last_failed_at),
-        quarantined_at: seconds(dead_letter.quarantined_at),
+        first_failed_at: micros(dead_letter.first_failed_at),
+        last_failed_at: micros(dead_letter.last_failed_at),
+        quarantined_at: micros(dead_letter.quarantined_at),
         replays: dead_letter.replays,
     };
     Ok(serde_json::to_string(&line)?)

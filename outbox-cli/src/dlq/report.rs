@@ -3,7 +3,7 @@
 use crate::cli::ChangeOptions;
 use crate::failure::Failure;
 use crate::log::note;
-use crate::terminal::{print, write};
+use crate::terminal::{counted, print, write};
 use outbox_core::EventId;
 
 /// A line for each id, or one JSON object: `{"replayed":["…"],"dry_run":false}`.
@@ -53,7 +53,8 @@ impl Report {
             return print(format_args!("],\"dry_run\":{}}}", self.dry_run));
         }
         let would = if self.dry_run { "would be " } else { "" };
-        note(format_args!("{would}{}: {}", self.done, self.count));
+        let count = counted(self.count as u64, "dead letter");
+        note(format_args!("{count} {would}{}", self.done));
         Ok(())
     }
 }

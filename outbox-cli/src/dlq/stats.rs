@@ -3,33 +3,37 @@
 use crate::cli::StatsOptions;
 use crate::failure::Failure;
 use crate::log::note;
-use crate::terminal::{line, print};
-use crate::time::seconds;
+use crate::terminal::{counted, line, print};
+use crate::time::{micros, seconds};
 use crate::wiring;
 use serde_json::json;
 
 pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     let store = wiring::open_store(&options.store.url()?, false).await?;
     let filter = options.filter.filter();
-    let groups = store
-        .dead_letters
-        .statistics(&filter, options.limit)
-        .await?;
+    // One more tells whether there are more.
+    let limit = options.limit.saturating_add(1);
+    let mut groups = store.dead_letters.statistics(&filter, limit).await?;
+    let has_more = groups.len() > options.limit;
+    groups.truncate(options.limit);
+    if !options.json {
+        print(HEADINGS)?;
+    }
     for group in &groups {
-        let oldest = seconds(group.oldest);
-        let newest = seconds(group.newest);
         if options.json {
             print(json!({
                 "type": group.event_type,
                 "last_error": group.last_error.as_deref(),
                 "count": group.count,
-                "oldest": oldest,
-                "newest": newest,
+                "oldest": micros(group.oldest),
+                "newest": micros(group.newest),
             }))?;
         } else {
             print(format_args!(
-                "{:>7}  {oldest}  {newest}  {:<14} {}",
+                "{:>8}  {}  {}  {:<20}  {}",
                 group.count,
+                seconds(group.oldest),
+                seconds(group.newest),
                 line(&group.event_type),
                 line(group.last_error.as_deref().unwrap_or("-")),
             ))?;
@@ -37,10 +41,18 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     }
     if !options.json {
         let dead_letters: u64 = groups.iter().map(|group| group.count).sum();
-        note(format_args!(
-            "{dead_letters} dead letters in {} groups",
-            groups.len()
-        ));
+        let shown = counted(dead_letters, "dead letter");
+        let groups = counted(groups.len() as u64, "group");
+        if has_more {
+            note(format_args!(
+                "{shown} in the largest {groups}; for more groups pass a larger --limit"
+            ));
+        } else {
+            note(format_args!("{shown} in {groups}"));
+        }
     }
     Ok(())
 }
+
+const HEADINGS: &str =
+    "   COUNT  OLDEST                NEWEST                TYPE                  LAST ERROR";

@@ -1,14 +1,22 @@
 //! A schema of a PostgreSQL database.
 
-use super::place::Role;
+use super::backend::{Backend, Store};
+use super::role::{HEAP, Role, STORE};
 use crate::failure::Failure;
-use outbox_core::ErrorKind;
+use async_trait::async_trait;
+use outbox_core::{DlqHeap, ErrorKind};
+use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{self, ConnectOptions, Connection, PgConnection, PgPool};
 use outbox_driver_postgres::{PostgresConfig, Schema, postgres_error};
+use outbox_inbox_postgres::PostgresInbox;
+use outbox_store_postgres::PostgresStore;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use url::Url;
+
+pub(super) const SCHEMES: &[&str] = &["postgres", "postgresql"];
 
 /// The parameters that are ours; PostgreSQL has none of these names.
 const SCHEMA: &str = "schema";
@@ -61,8 +69,16 @@ struct Ours {
 }
 
 impl Database {
+    /// Whether the URL has a scheme of PostgreSQL, in any case.
+    pub(crate) fn is_url(text: &str) -> bool {
+        let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+        SCHEMES
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(scheme))
+    }
+
     /// Reads a URL whose scheme is known.
-    pub(super) fn parse(role: Role, text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(role: Role, text: &str) -> Result<Self, Failure> {
         let refused = |why: &str| role.refused(format_args!("{why}"));
         role.whole_login(text)?;
         let mut url =
@@ -82,7 +98,10 @@ impl Database {
             .unwrap_or("outbox")
             .to_owned();
         let through_pgbouncer = ours.through_pgbouncer.unwrap_or(false);
-        let mut options = options.application_name(&application);
+        // A slow statement would be logged with its whole text.
+        let mut options = options
+            .application_name(&application)
+            .disable_statement_logging();
         if through_pgbouncer {
             // PgBouncer refuses this parameter, which sqlx sends by default.
             options = options.extra_float_digits(None);
@@ -117,13 +136,8 @@ impl Database {
         self.through_pgbouncer
     }
 
-    /// Whether the store listens for new events, or only looks for them.
-    pub(super) fn listens(&self) -> bool {
-        self.listens
-    }
-
     /// What the adapters are opened with.
-    pub(super) async fn config(&self) -> Result<PostgresConfig, Failure> {
+    async fn config(&self) -> Result<PostgresConfig, Failure> {
         let config = PostgresConfig::new(self.pool().await?).schema(self.schema.clone());
         Ok(if self.through_pgbouncer {
             config.through_pgbouncer()
@@ -171,6 +185,80 @@ impl Database {
         format!("{}: cannot connect to {server}: {why}", self.role.name())
     }
 }
+
+#[async_trait]
+impl Backend for Database {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn package(&self) -> &'static str {
+        match self.role {
+            STORE => "outbox-store-postgres",
+            HEAP => "outbox-dlq-postgres",
+            _ => "outbox-inbox-postgres",
+        }
+    }
+
+    async fn store(&self, block_keys: bool) -> Result<Store, Failure> {
+        let mut store = PostgresStore::open(self.config().await?).await?;
+        if !self.listens {
+            store = store.without_listening();
+        }
+        Ok(Store::new(if block_keys {
+            store.block_key_on_dead_letter()
+        } else {
+            store
+        }))
+    }
+
+    async fn heap(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
+        Ok(Arc::new(PostgresDlqHeap::open(self.config().await?).await?))
+    }
+
+    async fn inbox(&self) -> Result<(), Failure> {
+        PostgresInbox::open(self.config().await?, CONSUMER).await?;
+        Ok(())
+    }
+
+    async fn migrate(&self) -> Result<(), Failure> {
+        let config = self.config().await?;
+        match self.role {
+            STORE => drop(PostgresStore::migrate(config).await?),
+            HEAP => drop(PostgresDlqHeap::migrate(config).await?),
+            _ => drop(PostgresInbox::migrate(config, CONSUMER).await?),
+        }
+        Ok(())
+    }
+
+    async fn applied(&self) -> Result<Option<usize>, Failure> {
+        let config = self.config().await?;
+        Ok(Some(match self.role {
+            STORE => PostgresStore::applied_migrations(config).await?,
+            HEAP => PostgresDlqHeap::applied_migrations(config).await?,
+            _ => PostgresInbox::applied_migrations(config).await?,
+        }))
+    }
+
+    fn known(&self) -> usize {
+        match self.role {
+            STORE => outbox_store_postgres::MIGRATIONS.len(),
+            HEAP => outbox_dlq_postgres::MIGRATIONS.len(),
+            _ => outbox_inbox_postgres::MIGRATIONS.len(),
+        }
+    }
+
+    fn script(&self) -> String {
+        match self.role {
+            STORE => PostgresStore::script(&self.schema),
+            HEAP => PostgresDlqHeap::script(&self.schema),
+            _ => PostgresInbox::script(&self.schema),
+        }
+    }
+}
+
+/// An inbox is opened for its tables, which all consumers share.
+const CONSUMER: &str = "outbox";
 
 /// The URL with this schema, if it names none.
 pub(crate) fn with_schema(text: &str, schema: &str) -> String {
@@ -221,7 +309,7 @@ fn is_on(role: Role, name: &str, value: &str) -> Result<bool, Failure> {
 }
 
 fn named(role: Role, name: &str) -> Result<Schema, Failure> {
-    // What stands in place of bytes that are not UTF-8.
+    // It replaces bytes that are not UTF-8.
     if name.contains(char::REPLACEMENT_CHARACTER) {
         return Err(role.refused(format_args!("has a schema {name:?} that is not UTF-8")));
     }

@@ -1,12 +1,15 @@
 //! A namespace of a Redis server, of the master that sentinels name, or of a cluster.
 
-use super::place::HEAP;
+use super::backend::{Backend, Store};
+use super::role::{HEAP, Role};
 use crate::failure::Failure;
-use outbox_core::{ErrorKind, OutboxError};
+use async_trait::async_trait;
+use outbox_core::{DlqHeap, ErrorKind, OutboxError};
 use outbox_dlq_redis::{RedisDlqHeap, Server};
+use std::sync::Arc;
 use url::form_urlencoded;
 
-const SCHEMES: &[&str] = &[
+pub(super) const SCHEMES: &[&str] = &[
     "redis",
     "rediss",
     "valkey",
@@ -33,13 +36,17 @@ pub(crate) struct Namespace {
     shown: String,
 }
 
-pub(super) fn is_scheme(scheme: &str) -> bool {
-    SCHEMES.contains(&scheme)
-}
-
 impl Namespace {
     /// Reads a URL whose scheme is known, and asks no server.
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(role: Role, text: &str) -> Result<Self, Failure> {
+        let (scheme, rest) = text.split_once(':').unwrap_or_default();
+        let scheme = scheme.to_ascii_lowercase();
+        if role != HEAP {
+            return Err(role.refused(format_args!(
+                "has the scheme {scheme:?} of Redis, where only a heap can be"
+            )));
+        }
+        let text = &*format!("{scheme}:{rest}");
         HEAP.whole_login(text)?;
         let (address, query) = text.split_once('?').unwrap_or((text, ""));
         let socket = address.starts_with("redis+unix:");
@@ -55,39 +62,71 @@ impl Namespace {
         })
     }
 
-    /// The heap, after its server has answered.
-    pub(super) async fn open(self) -> Result<RedisDlqHeap, Failure> {
-        match self.heap.check().await {
-            Ok(()) => Ok(self.heap),
-            Err(error) => Err(self.failed(&error)),
-        }
-    }
-
-    /// The heap for a relay, whose delivery waits for no heap: a server that cannot be reached is
-    /// tried again by each call.
-    pub(super) async fn open_or_wait(self) -> Result<RedisDlqHeap, Failure> {
-        match self.heap.check().await {
-            Err(error) if error.kind() != ErrorKind::Unavailable => Err(self.failed(&error)),
-            Err(error) => {
-                let (server, error) = (self.shown, error.to_string());
-                tracing::warn!(
-                    server,
-                    error,
-                    "the heap cannot be reached: events are delivered, and failures are counted \
-                     when it is back"
-                );
-                Ok(self.heap)
-            }
-            Ok(()) => Ok(self.heap),
-        }
-    }
-
     fn failed(&self, error: &OutboxError) -> Failure {
         let text = format!("heap: cannot use {}: {}", self.shown, error);
         match error.kind() {
             ErrorKind::Invalid => Failure::Input(text),
             _ => Failure::Failed(text),
         }
+    }
+}
+
+#[async_trait]
+impl Backend for Namespace {
+    fn role(&self) -> Role {
+        HEAP
+    }
+
+    fn package(&self) -> &'static str {
+        "outbox-dlq-redis"
+    }
+
+    async fn store(&self, _: bool) -> Result<Store, Failure> {
+        Err(HEAP.refused(format_args!("in Redis is not a store")))
+    }
+
+    /// The heap, after its server has answered.
+    async fn heap(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
+        let checked = self.heap.check().await;
+        checked.map_err(|error| self.failed(&error))?;
+        Ok(Arc::new(self.heap.clone()))
+    }
+
+    /// Each call tries a server again that cannot be reached.
+    async fn heap_for_relay(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
+        match self.heap.check().await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable => tracing::warn!(
+                server = self.shown,
+                %error,
+                "the heap cannot be reached: events are delivered, and failures are counted when it is \
+                 back"
+            ),
+            Err(error) => return Err(self.failed(&error)),
+        }
+        Ok(Arc::new(self.heap.clone()))
+    }
+
+    async fn inbox(&self) -> Result<(), Failure> {
+        Err(HEAP.refused(format_args!("in Redis is not an inbox")))
+    }
+
+    /// Checks that the server can be used: there are no tables.
+    async fn migrate(&self) -> Result<(), Failure> {
+        self.heap().await.map(drop)
+    }
+
+    async fn applied(&self) -> Result<Option<usize>, Failure> {
+        self.heap().await?;
+        Ok(Some(0))
+    }
+
+    fn known(&self) -> usize {
+        0
+    }
+
+    fn script(&self) -> String {
+        "-- The heap is in Redis, and needs no tables.".to_owned()
     }
 }
 

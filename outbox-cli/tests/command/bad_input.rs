@@ -61,6 +61,93 @@ fn a_missing_file_is_made_by_a_migration_alone() {
 }
 
 #[test]
+fn a_sqlite_url_means_what_it_means_to_sqlx_and_sqlite() {
+    for (url, file) in [
+        ("sqlite:shop.db?mode=rwc", "shop.db"),
+        ("sqlite://shop.db", "shop.db"),
+        ("SQLite:shop.db", "shop.db"),
+        ("sqlite:my%20shop.db", "my shop.db"),
+        ("sqlite:my shop.db", "my shop.db"),
+        ("sqlite:50%25.db", "50%.db"),
+        ("sqlite:what%3F.db", "what?.db"),
+        ("sqlite:%20shop.db%20", " shop.db "),
+    ] {
+        let folder = TempDir::new().unwrap();
+        done(folder.path(), &["migrate", "--store", url]);
+        assert!(folder.path().join(file).exists(), "{url}");
+        done(folder.path(), &["migrate", "check", "--store", url]);
+        let other = contents(folder.path());
+        assert_eq!(other.len(), 1, "{url}: {:?}", other.keys());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_not_utf_8_is_written_with_percent_signs() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = TempDir::new().unwrap();
+    let url = "sqlite:caf%E9.db";
+    done(folder.path(), &["migrate", "--store", url]);
+    let path = folder.path().join(OsStr::from_bytes(b"caf\xe9.db"));
+    assert!(path.exists());
+    done(folder.path(), &["status", "--store", url]);
+    let mut raw = crate::support::command(folder.path(), &["status", "--store"]);
+    let ended = raw
+        .arg(OsStr::from_bytes(b"sqlite:caf\xe9.db"))
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        errors.contains("%E9") && errors.lines().count() == 1,
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_sqlite_url_that_means_no_file_is_refused_and_creates_none() {
+    let folder = TempDir::new().unwrap();
+    for (url, reasons) in [
+        ("sqlite::memory:", &["in memory"][..]),
+        ("sqlite://:memory:", &["in memory"]),
+        ("sqlite:", &["names no file"]),
+        ("sqlite:?mode=rwc", &["names no file"]),
+        ("sqlite:file:shop.db", &["'file:'"]),
+        ("sqlite:shop.db ", &["blank", "%20"]),
+        ("sqlite:shop.db%00", &["path that no file can have"]),
+        (
+            "sqlite:shop.db?mode=ro",
+            &["mode=ro, but mode must be rw or rwc"],
+        ),
+        (
+            "sqlite:shop.db?mode=memory",
+            &["mode=memory, but mode must be"],
+        ),
+        (
+            "sqlite:shop.db?cache=shared",
+            &["parameter \"cache\"", "%3F"],
+        ),
+        ("sqlite:shop.db?mode=rw", &["shop.db", "mode=rwc"]),
+    ] {
+        for role in [
+            &["--store", url][..],
+            &["--store", "sqlite:x/y.db", "--heap", url],
+        ] {
+            let arguments = [&["migrate"], role].concat();
+            // A store in a folder that does not exist creates nothing either.
+            if role.len() == 2 {
+                refused(folder.path(), &arguments, 2, reasons);
+            } else {
+                refused(folder.path(), &arguments, 2, &[]);
+            }
+        }
+    }
+    assert!(contents(folder.path()).is_empty());
+}
+
+#[test]
 fn a_file_that_is_read_only_is_refused() {
     let folder = TempDir::new().unwrap();
     done(folder.path(), &["migrate", "--store", SHOP]);
@@ -121,7 +208,7 @@ fn a_file_of_a_newer_version_is_refused() {
     let folder = TempDir::new().unwrap();
     quarantined(folder.path(), &events("order.placed", 1), "refused");
     open(folder.path())
-        .execute("UPDATE outbox_schema SET version = 99", [])
+        .execute("UPDATE outbox_migrations SET version = 99", [])
         .unwrap();
     all_refuse(
         folder.path(),

@@ -1,7 +1,7 @@
 //! Replay and purge of many dead letters.
 
 use crate::support::{
-    SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, status,
+    SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, refused, status,
 };
 use outbox_core::EventId;
 use std::collections::HashSet;
@@ -155,4 +155,81 @@ fn a_dead_letter_that_cannot_be_replayed_stays_and_the_others_go() {
         "{errors}"
     );
     assert_eq!(status(folder, "dead_letters"), 101);
+}
+
+#[test]
+fn dead_letters_are_chosen_by_a_time_with_an_offset_a_date_or_an_age() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    quarantined(folder, &events("order.placed", 3), "refused");
+    let listed = |before: &str| {
+        let arguments = ["dlq", "list", "--json", "--before", before, "--store", SHOP];
+        lines(&done(folder, &arguments)).len()
+    };
+    for all in ["9999-12-31", "9999-12-31T23:00:00+09:00", "0s"] {
+        assert_eq!(listed(all), 3, "{all}");
+    }
+    for none in ["2020-01-01", "2020-01-01T00:00:00-05:30", "2h"] {
+        assert_eq!(listed(none), 0, "{none}");
+    }
+    let wrong = ["dlq", "list", "--before", "noon", "--store", SHOP];
+    refused(folder, &wrong, 2, &["noon", "such as 2h"]);
+}
+
+/// The reader of stdout takes the first ids only, so the command waits for it when the signal comes.
+#[cfg(unix)]
+#[test]
+fn a_replay_that_is_interrupted_says_how_to_continue() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+
+    // Their ids fill the pipe several times.
+    const MANY: usize = 10_000;
+    for signal in ["INT", "TERM"] {
+        let folder = TempDir::new().unwrap();
+        let folder = folder.path();
+        quarantined(folder, &events("order.placed", MANY), "refused");
+        let mut replay = command(folder, &["dlq", "replay", "--all", "--store", SHOP]);
+        let mut replay = replay
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(replay.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let id = replay.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        let ended = replay.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        let printed = 1 + rest.lines().count();
+        let expected =
+            format!("interrupted by a signal; {printed} of {MANY} dead letters were replayed");
+        assert!(errors.contains(&expected), "{errors}");
+        let (_, through) = errors
+            .trim_end()
+            .rsplit_once("--through ")
+            .expect("a position");
+        assert_eq!(status(folder, "dead_letters"), MANY - printed);
+        let rest = [
+            "dlq",
+            "replay",
+            "--all",
+            "--through",
+            through,
+            "--store",
+            SHOP,
+        ];
+        assert_eq!(ids(&done(folder, &rest)).len(), MANY - printed);
+        assert_eq!(status(folder, "dead_letters"), 0);
+    }
 }

@@ -1,7 +1,7 @@
 //! What is shown of dead letters, and what is written of them.
 
 use crate::support::{
-    SHOP, described, done, events, ids, json, lines, quarantined, refused, status,
+    SHOP, described, done, events, ids, json, lines, outbox, quarantined, refused, status,
 };
 use outbox_core::Event;
 use serde_json::Value;
@@ -34,7 +34,8 @@ fn control_characters_of_a_dead_letter_do_not_reach_the_terminal() {
             assert!(text.contains("{\n  \"text\": \"evil\\u{1b}[2J\\u{9b}8m\\r\nforged\"\n}"));
             assert_eq!(text.matches("\nforged").count(), 1, "{text}");
         } else {
-            assert_eq!(text.lines().count(), 1, "{text}");
+            // The headings and the row.
+            assert_eq!(text.lines().count(), 2, "{text}");
         }
     }
     let dead_letter = json(&done(
@@ -79,12 +80,33 @@ fn stats_group_by_event_type_and_error_with_the_largest_group_first() {
     assert_eq!(stats(&["--error", "large"]), all[1..2]);
     assert_eq!(stats(&["--type", "order.paid"]), all[2..]);
     let text = done(folder, &["dlq", "stats", "--store", SHOP]);
+    let rows: Vec<&str> = text.lines().collect();
     assert!(
-        text.lines()
-            .next()
-            .unwrap()
-            .ends_with("order.placed   no route"),
+        rows[0].ends_with("TYPE                  LAST ERROR"),
         "{text}"
+    );
+    assert!(
+        rows[1].ends_with("order.placed          no route"),
+        "{text}"
+    );
+    assert_eq!(rows.len(), 4, "{text}");
+    for (limit, expected) in [
+        (
+            "2",
+            "5 dead letters in the largest 2 groups; for more groups pass a larger --limit\n",
+        ),
+        ("3", "6 dead letters in 3 groups\n"),
+    ] {
+        let ended = outbox(folder, &["dlq", "stats", "--limit", limit, "--store", SHOP]);
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), expected);
+    }
+    let one = outbox(
+        folder,
+        &["dlq", "stats", "--type", "order.paid", "--store", SHOP],
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&one.stderr),
+        "1 dead letter in 1 group\n"
     );
 }
 
@@ -173,7 +195,7 @@ fn large_dead_letters_are_replayed_purged_and_exported_in_several_calls() {
     };
     let run = |arguments: &[&str]| done(folder, &[arguments, &["--store", SHOP]].concat());
     let all = quarantined(folder, &large(), "refused");
-    assert_eq!(run(&["dlq", "list"]).lines().count(), 10);
+    assert_eq!(run(&["dlq", "list"]).lines().count(), 11);
     assert_eq!(run(&["dlq", "export"]).lines().count(), 10);
     assert_eq!(ids(&run(&["dlq", "replay", "--all"])), all);
     assert_eq!(status(folder, "dead_letters"), 0);

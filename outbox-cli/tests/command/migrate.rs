@@ -11,7 +11,7 @@ fn status_tells_per_crate_what_is_applied_and_what_is_missing() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     // The application made the tables of the store itself, and none of the heap.
-    SqliteStore::migrate_on(&mut open(folder)).unwrap();
+    open(folder).execute_batch(&SqliteStore::script()).unwrap();
     let before = fs::read(folder.join("shop.db")).unwrap();
     let status = ["migrate", "status", "--store", SHOP];
     let value = json(&done(folder, &[&status[..], &["--json"]].concat()));
@@ -76,4 +76,35 @@ fn a_heap_that_is_refused_leaves_no_store_behind() {
         &["outbox_dlq_heap"],
     );
     assert_eq!(fs::read(folder.join("shop.db")).unwrap(), before);
+}
+
+#[test]
+fn the_tables_of_an_inbox_are_migrated_alone() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let inbox = |action: &str| {
+        ["migrate", action, "--json", "--inbox", "sqlite:billing.db"].map(str::to_owned)
+    };
+    let run = |action: &str| {
+        let arguments = inbox(action);
+        done(folder, &arguments.each_ref().map(String::as_str))
+    };
+    let missing = inbox("check");
+    refused(
+        folder,
+        &missing.each_ref().map(String::as_str),
+        2,
+        &["billing.db", "does not exist"],
+    );
+    let migrated = json(&run("up"));
+    assert_eq!(migrated["up_to_date"], true);
+    assert_eq!(migrated["components"].as_array().unwrap().len(), 1);
+    assert_eq!(migrated["components"][0]["crate"], "outbox-inbox-sqlite");
+    run("check");
+    assert!(run("print").contains("outbox_inbox"));
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'outbox_events%'";
+    let billing =
+        outbox_store_sqlite::rusqlite::Connection::open(folder.join("billing.db")).unwrap();
+    let stores: i64 = billing.query_row(tables, [], |row| row.get(0)).unwrap();
+    assert_eq!(stores, 0);
 }

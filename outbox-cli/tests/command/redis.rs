@@ -240,11 +240,11 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
         ("redis://h/#hush", &["'#'", "%23"]),
         (
             "redis://h/?namespace=",
-            &["namespace \"\"", "1 to 255 bytes"],
+            &["namespace is \"\"", "1 to 255 bytes"],
         ),
         (
             "redis://h/?namespace=%7B",
-            &["namespace \"{\"", "without { and }"],
+            &["namespace is \"{\"", "without { and }"],
         ),
         (&long, &["1 to 255 bytes"]),
         ("redis://h/?namespace=%FF", &["not UTF-8"]),

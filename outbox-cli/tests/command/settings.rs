@@ -107,7 +107,7 @@ fn what_is_wrong_in_a_file_is_named_with_what_is_allowed() {
         ),
         (
             "[relay]\nbatch-size = 0",
-            &["batch size", "\"0\"", "1 to 10000"],
+            &["batch size is 0, but must be 1 to 10000"],
         ),
         (
             "[relay]\nlease = \"soon\"",
@@ -152,4 +152,41 @@ fn what_is_wrong_in_a_file_is_named_with_what_is_allowed() {
         errors.contains("batch size") && !errors.contains("good.toml"),
         "{errors}"
     );
+}
+
+#[test]
+fn an_environment_variable_that_is_empty_counts_as_unset() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("shop.toml"), "store = \"sqlite:shop.db\"\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = command(folder, arguments);
+        for name in [
+            "DATABASE_URL",
+            "OUTBOX_HEAP",
+            "OUTBOX_BATCH_SIZE",
+            "OUTBOX_LEASE",
+            "OUTBOX_HOLD_KEYS",
+            "OUTBOX_TO",
+        ] {
+            command.env(name, "");
+        }
+        let ended = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success(), "{arguments:?}: {errors}");
+    };
+    run(&["migrate", "--config", "shop.toml"]);
+    run(&["relay", "--drain", "--config", "shop.toml"]);
+    run(&["relay", "--drain", "--store", "sqlite:shop.db"]);
+    run(&["completions", "bash"]);
+    // The flag with an empty value is a mistake still.
+    refused(folder, &["status", "--store", ""], 2, &["not a URL"]);
+    let mut no_store = command(folder, &["status"]);
+    let ended = no_store
+        .env("DATABASE_URL", "")
+        .env("OUTBOX_CONFIG", "")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(errors.contains("no store: pass --store"), "{errors}");
 }

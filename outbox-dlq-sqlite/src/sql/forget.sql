@@ -1,2 +1,3 @@
--- H4: no count of ?1, and no lease. Atomic: one statement, in the transaction of its batch.
+-- H4, H7: removes the count and the lease of ?1.
+-- Atomic: one statement, in the transaction of its batch.
 DELETE FROM outbox_dlq_heap WHERE event_id = ?1

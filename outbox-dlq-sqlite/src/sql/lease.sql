@@ -1,7 +1,7 @@
--- H8, H9: hides the next ?3 entries that reached ?1 and are free at ?2 until ?4, which is ?5 from
--- now, and puts them
--- behind all others, in their order.
--- Atomic: what is hidden is what is returned. A row whose id or count cannot be one stays.
+-- H8, H9: hides up to ?3 entries with ?1 failures or more that are not leased at ?2. They are hidden
+-- until ?4, which is ?5 from now. Those with the smallest turn come first; each gets a turn behind all
+-- others, in their order.
+-- Atomic: one statement returns the rows that it hides. A row with an invalid id or count stays.
 UPDATE outbox_dlq_heap
 SET leased_until = ?4, lease = ?5, turn = next.behind
 FROM (

@@ -1,2 +1,2 @@
--- How much is tracked, and since when.
+-- How many entries there are, and the first failure of the oldest.
 SELECT count(*), min(first_failed_at) FROM outbox_dlq_heap

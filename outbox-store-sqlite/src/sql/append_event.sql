@@ -1,4 +1,4 @@
--- S1: one event, in the producer's own transaction: it is there exactly if that commits.
+-- S1: one event, in the transaction of the producer: the event exists if and only if that commits.
 INSERT INTO outbox_events (
     id, event_type, payload, content_type, headers,
     ordering_key, idempotency_token, created_at, available_at

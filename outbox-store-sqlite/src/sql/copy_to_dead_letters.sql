@@ -1,6 +1,6 @@
--- S8: the event with seq ?1 as it stands becomes a dead letter. Runs in one transaction with
--- remove_event.sql, so a reader sees it in one place. A dead letter of an earlier life gives way.
--- S9: it holds its key if ?7 is 1.
+-- S8: copies the event with the row number ?1 into the quarantine, unchanged. Runs in one transaction with
+-- remove_event.sql, so a reader sees the event in one place. An older dead letter of the event is replaced.
+-- S9: the dead letter blocks its key if ?7 is 1.
 INSERT OR REPLACE INTO outbox_dead_letters (
     seq, id, event_type, payload, content_type, headers,
     ordering_key, idempotency_token, created_at, available_at, replays,

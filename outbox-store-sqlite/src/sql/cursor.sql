@@ -1,2 +1,2 @@
--- How far the log was taken up, and whose turn it is.
+-- The row number up to which the log was read, and the turn.
 SELECT position, turn FROM outbox_cursor;

@@ -1,4 +1,4 @@
--- S5, S6: the key that is due the longest at ?1, suspects apart.
+-- S5, S6: the key that is due for the longest time at ?1, without suspects.
 SELECT key, due_at, attempts, worker_lost,
        CASE WHEN suspect_seq IS NULL OR worker_lost = 1 THEN last_seq END
 FROM outbox_keys

@@ -1,4 +1,4 @@
--- S7: the suspect key that is due the longest at ?1.
+-- S7: the suspect key that is due for the longest time at ?1.
 SELECT key, due_at, attempts, worker_lost,
        CASE WHEN suspect_seq IS NULL OR worker_lost = 1 THEN last_seq END
 FROM outbox_keys

@@ -1,4 +1,4 @@
--- Whether a claim may find something at ?1: a fresh event, a key that is due, a lost claim.
+-- Whether a claim may find something at ?1: a fresh event, a due key, or a claim whose lease has ended.
 -- Reads only, so an idle worker never takes the write lock.
 SELECT EXISTS (SELECT 1 FROM outbox_events
                WHERE seq > coalesce((SELECT position FROM outbox_cursor), 0))

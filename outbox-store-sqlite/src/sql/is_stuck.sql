@@ -1,5 +1,5 @@
--- S13: whether "no work" may be wrong: the cursor has no row, a key belongs to a claim that does not
--- exist, or events that were taken up wait although no key does. Somebody deleted rows.
+-- S13: whether "no work" may be wrong, because rows were deleted by hand: the cursor has no row, a key
+-- belongs to a claim that does not exist, or the cursor has passed events although no key has a row.
 SELECT NOT EXISTS (SELECT 1 FROM outbox_cursor)
     OR EXISTS (SELECT 1 FROM outbox_keys WHERE token IS NOT NULL
                  AND token NOT IN (SELECT token FROM outbox_claims))

@@ -1,2 +1,2 @@
--- The log is taken up to ?1, and the turn changes if ?2 is 1.
+-- The log was read up to ?1. The turn changes if ?2 is 1.
 UPDATE outbox_cursor SET position = ?1, turn = (turn + ?2) % 2;

@@ -1,4 +1,4 @@
--- When time alone will bring work: the next due key or the next lease to run out, else NULL.
+-- When the next key is due or the next lease ends; NULL if there is neither.
 SELECT min(at) FROM (
     SELECT min(due_at) AS at FROM outbox_keys
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL

@@ -1,2 +1,2 @@
--- The claims that are open, for what must not be claimed twice (S3) although its key was changed.
+-- The open claims. Their events must not be claimed twice (S3), also if a key was changed by hand.
 SELECT leased_until, events FROM outbox_claims;

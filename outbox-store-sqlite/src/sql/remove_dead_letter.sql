@@ -1,2 +1,2 @@
--- D4: the dead letter at position ?1 leaves the quarantine.
+-- D4: removes the dead letter at the position ?1.
 DELETE FROM outbox_dead_letters WHERE position = ?1;

@@ -1,2 +1,2 @@
--- The event with seq ?1 leaves the outbox.
-DELETE FROM outbox_events WHERE seq = ?1;
+-- Removes the event with the row number ?1 from the log.
+DELETE FROM outbox_events WHERE seq = ?1 RETURNING id;

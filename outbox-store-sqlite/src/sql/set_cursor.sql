@@ -1,3 +1,3 @@
--- S13: the cursor begins again at 0 if somebody deleted its row. That is safe: what is claimed or
--- waits has a row in outbox_keys, and all else is there to be taken up.
+-- S13: the cursor starts again at 0 if its row was deleted by hand. That is safe: every event that is
+-- claimed or waits has a row in outbox_keys, and a claim skips it.
 INSERT INTO outbox_cursor (one, position, turn) VALUES (1, 0, 0) ON CONFLICT (one) DO NOTHING;

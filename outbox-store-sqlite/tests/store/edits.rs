@@ -198,7 +198,7 @@ async fn tables_that_are_all_emptied_work_on_and_a_migration_finds_them() {
         }
         empty.push_str("DELETE FROM sqlite_sequence;");
         if with_schema {
-            empty.push_str("DELETE FROM outbox_schema;");
+            empty.push_str("DELETE FROM outbox_migrations;");
         }
         place.execute(&empty);
         assert_eq!(place.store.backlog().await.unwrap().pending, 0);

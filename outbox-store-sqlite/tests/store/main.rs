@@ -10,6 +10,7 @@ mod edits;
 mod files;
 mod housekeeping;
 mod producer;
+mod refusals;
 mod worker;
 mod writers;
 

@@ -125,7 +125,7 @@ fn large_dead_letters_are_replayed_purged_and_exported_in_several_calls() {
             .collect()
     };
     let all = shop.quarantined(&large(), "refused");
-    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 10);
+    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 11);
     assert_eq!(shop.done(&["dlq", "export"]).lines().count(), 10);
     let replayed = shop.done(&["dlq", "replay", "--all"]);
     assert_eq!(sorted(ids(&replayed)), all);

@@ -35,8 +35,8 @@ fn every_command_works_through_pgbouncer() {
     }
     let dead = shop.quarantined(&events("order.placed", 3), "refused");
     assert_eq!(shop.status("dead_letters"), 3);
-    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 3);
-    assert_eq!(shop.done(&["dlq", "stats"]).lines().count(), 1);
+    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 4);
+    assert_eq!(shop.done(&["dlq", "stats"]).lines().count(), 2);
     assert_eq!(shop.done(&["dlq", "export"]).lines().count(), 3);
     shop.done(&["dlq", "show", &dead[0].to_string()]);
     shop.done(&["dlq", "replay", &dead[0].to_string()]);

@@ -10,8 +10,8 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
     let folder = folder.path();
     let long = format!("?schema={}", "x".repeat(64));
     let cases: &[(&str, &[&str])] = &[
-        (&long, &["schema \"xxx", "1 to 63 bytes"]),
-        ("?schema=", &["schema \"\"", "1 to 63 bytes"]),
+        (&long, &["schema is \"xxx", "1 to 63 bytes"]),
+        ("?schema=", &["schema is \"\"", "1 to 63 bytes"]),
         ("?schema=a%00", &["1 to 63 bytes without NUL"]),
         ("?schema=%FF", &["not UTF-8"]),
         ("?schema=a&schema=b", &["more than one schema"]),

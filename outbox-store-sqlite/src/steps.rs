@@ -1,63 +1,61 @@
-//! Small steps that claim, settle and quarantine share. Each runs in its caller's transaction.
+//! Steps that claim, settle and quarantine share. Each runs in the transaction of its caller, which adds
+//! the operation to its errors.
 
-use crate::row::{Key, count};
-use outbox_core::{ErrorText, OutboxError};
-use outbox_driver_sqlite::sqlite_error;
-use rusqlite::{Connection, OptionalExtension, Params};
+use crate::refusal::delete;
+use crate::row::{Key, count, event_id};
+use outbox_core::{ErrorText, EventId};
+use rusqlite::{Connection, OptionalExtension, Params, Result};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// The outcome of the steps: the callers add the operation.
-pub(crate) type Result<T> = rusqlite::Result<T>;
-
-/// How far the log was taken up, and whose turn it is.
+/// The row number up to which the log was read, and whether due keys or fresh events come first.
 pub(crate) struct Cursor {
     pub(crate) position: i64,
     pub(crate) turn: i64,
 }
 
-/// What an event's dead letter says of its failures.
+/// The failures of an event, for its dead letter.
 pub(crate) struct Failures<'a> {
     pub(crate) count: u32,
     pub(crate) error: Option<&'a ErrorText>,
     pub(crate) first_at: i64,
     pub(crate) last_at: i64,
-    /// S9: the dead letter holds its key, if the event has one.
-    pub(crate) holds: bool,
+    /// S9: the dead letter blocks the ordering key of the event.
+    pub(crate) blocks: bool,
 }
 
-/// Where a key stands in the log.
-pub(crate) struct Front {
+/// The row numbers of a key in the log.
+pub(crate) struct KeyEvents {
     /// Its first event that the cursor has passed.
     pub(crate) first: Option<i64>,
-    /// S9: the dead letter behind which none of its events may be claimed.
-    pub(crate) hold: Option<i64>,
+    /// S9: its first dead letter that blocks it. No event behind that may be claimed.
+    pub(crate) blocked_from: Option<i64>,
 }
 
-/// What a waiting key knows of its first event.
+/// The history of the first event of a key.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Head {
+pub(crate) struct History {
     pub(crate) attempts: u32,
     pub(crate) worker_lost: bool,
 }
 
-/// For how long a key waits, and for which of its events. If another event is the first by now, that
-/// one is due at once.
+/// Until when a key waits, and for which of its events. If that is no longer the first event, the key is
+/// due at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     pub(crate) first: i64,
     pub(crate) due_at: i64,
-    pub(crate) head: Head,
+    pub(crate) history: History,
 }
 
-/// The events of a claim, as they were claimed: the place in the log of each id.
+/// The events of a claim: the id and the row number of each.
 pub(crate) type Claimed = HashMap<Uuid, i64>;
 
 pub(crate) fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     connection.prepare_cached(sql)?.execute(params)
 }
 
-/// Where the cursor is. It begins again if somebody deleted its row.
+/// Reads the cursor. If its row was deleted by hand, the cursor starts again at 0.
 pub(crate) fn cursor(connection: &Connection) -> Result<Cursor> {
     let read = || {
         connection
@@ -78,7 +76,7 @@ pub(crate) fn cursor(connection: &Connection) -> Result<Cursor> {
     read()?.ok_or(rusqlite::Error::QueryReturnedNoRows)
 }
 
-/// Takes back the claims whose lease ran out. Whoever looks at claims does this first.
+/// S7: ends the claims whose lease has ended. Everything that reads claims does this first.
 pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
     let any: bool = connection
         .prepare_cached(include_str!("sql/any_expired.sql"))?
@@ -87,24 +85,22 @@ pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
         return Ok(());
     }
     run(connection, include_str!("sql/expire_keys.sql"), [now])?;
-    let expired: Vec<Vec<u8>> = connection
+    let expired: Vec<Claimed> = connection
         .prepare_cached(include_str!("sql/expire_claims.sql"))?
-        .query_map([now], |row| row.get(0))?
+        .query_map([now], |row| Ok(claimed(row.get_ref(0)?.as_blob()?)))?
         .collect::<Result<_>>()?;
-    for seq in expired
-        .iter()
-        .flat_map(|events| claimed(events).into_values())
-    {
-        run(
-            connection,
-            include_str!("sql/lead_to_event.sql"),
-            (seq, now),
-        )?;
+    for claim in expired {
+        let events = claim.len();
+        tracing::info!(events, "took over a claim whose lease had ended");
+        for seq in claim.into_values() {
+            let sql = include_str!("sql/add_key_of_event.sql");
+            run(connection, sql, (seq, now))?;
+        }
     }
     Ok(())
 }
 
-/// The bytes of a claim's events, as `outbox_claims` keeps them.
+/// The events of a claim as the column `events` of `outbox_claims` stores them.
 pub(crate) fn claimed_bytes(events: impl Iterator<Item = (Uuid, i64)>) -> Vec<u8> {
     events
         .flat_map(|(id, seq)| {
@@ -130,7 +126,7 @@ pub(crate) fn claimed(bytes: &[u8]) -> Claimed {
         .collect()
 }
 
-/// The events of all open claims by their place in the log, and when the lease of each ends.
+/// The row numbers of the events of all open claims, and when the lease of each ends.
 pub(crate) fn in_flight(connection: &Connection) -> Result<HashMap<i64, i64>> {
     let mut statement = connection.prepare_cached(include_str!("sql/open_claims.sql"))?;
     let mut rows = statement.query([])?;
@@ -143,13 +139,13 @@ pub(crate) fn in_flight(connection: &Connection) -> Result<HashMap<i64, i64>> {
     Ok(events)
 }
 
-/// Moves one event into the quarantine as it is, without reading it.
+/// Moves one event into the quarantine without reading it, and returns its id.
 pub(crate) fn move_to_dead_letters(
     connection: &Connection,
     seq: i64,
     failures: &Failures<'_>,
     now: i64,
-) -> Result<()> {
+) -> Result<EventId> {
     run(
         connection,
         include_str!("sql/copy_to_dead_letters.sql"),
@@ -160,69 +156,76 @@ pub(crate) fn move_to_dead_letters(
             failures.first_at,
             failures.last_at,
             now,
-            failures.holds,
+            failures.blocks,
         ),
     )?;
-    run(connection, include_str!("sql/remove_event.sql"), [seq])?;
-    Ok(())
+    remove_event(connection, seq)
 }
 
-pub(crate) fn front(connection: &Connection, key: &Key, position: i64) -> Result<Front> {
+/// Deletes an event and returns its id.
+pub(crate) fn remove_event(connection: &Connection, seq: i64) -> Result<EventId> {
+    delete(connection, "outbox_events", || {
+        connection
+            .prepare_cached(include_str!("sql/remove_event.sql"))?
+            .query_row([seq], |row| event_id(row, 0))
+    })
+}
+
+pub(crate) fn key_events(connection: &Connection, key: &Key, position: i64) -> Result<KeyEvents> {
     let sql = match key {
-        Key::Ordered(_) => include_str!("sql/key_head.sql"),
-        Key::Lone(_) => include_str!("sql/lone_head.sql"),
+        Key::Ordering(_) => include_str!("sql/key_head.sql"),
+        Key::Event(_) => include_str!("sql/unkeyed_head.sql"),
     };
     connection
         .prepare_cached(sql)?
         .query_row((key, position), |row| {
-            Ok(Front {
+            Ok(KeyEvents {
                 first: row.get(0)?,
-                hold: row.get(1)?,
+                blocked_from: row.get(1)?,
             })
         })
 }
 
-/// Lets a key wait as its first event asks, or for as long as a dead letter holds it, or forgets it
-/// if the cursor has passed no event of it that is still here: the next one is then found as a fresh
-/// one.
-pub(crate) fn park_or_free(
+/// Lets a key wait for its first event, or until a dead letter that blocks it is gone. Removes the row of
+/// the key if the cursor has passed none of its events: a later claim finds the next one as a fresh event.
+pub(crate) fn wait_or_remove(
     connection: &Connection,
     key: &Key,
     position: i64,
     now: i64,
     wait: Option<Wait>,
 ) -> Result<()> {
-    let front = front(connection, key, position)?;
-    let Some(first) = front.first.or(front.hold) else {
+    let events = key_events(connection, key, position)?;
+    let Some(first) = events.first.or(events.blocked_from) else {
         run(connection, include_str!("sql/free_key.sql"), [key])?;
         return Ok(());
     };
-    let held = front.hold.is_some_and(|hold| hold <= first);
+    let blocked = events.blocked_from.is_some_and(|from| from <= first);
     let wait = wait.filter(|wait| wait.first == first).unwrap_or(Wait {
         first,
         due_at: now,
-        head: Head::default(),
+        history: History::default(),
     });
-    park(connection, key, &wait, held, now)
+    set_waiting(connection, key, &wait, blocked, now)
 }
 
-/// What a key's row says of it.
-pub(crate) enum State {
+/// The row of a key.
+pub(crate) enum KeyState {
     Claimed,
     Waits(Wait),
 }
 
-pub(crate) fn state(connection: &Connection, key: &Key) -> Result<Option<State>> {
+pub(crate) fn key_state(connection: &Connection, key: &Key) -> Result<Option<KeyState>> {
     connection
         .prepare_cached(include_str!("sql/key_state.sql"))?
         .query_row([key], |row| {
             if row.get(0)? {
-                return Ok(State::Claimed);
+                return Ok(KeyState::Claimed);
             }
-            Ok(State::Waits(Wait {
+            Ok(KeyState::Waits(Wait {
                 first: row.get(1)?,
                 due_at: row.get(2)?,
-                head: Head {
+                history: History {
                     attempts: count(row.get(3)?),
                     worker_lost: row.get(4)?,
                 },
@@ -231,51 +234,43 @@ pub(crate) fn state(connection: &Connection, key: &Key) -> Result<Option<State>>
         .optional()
 }
 
-/// Lets a held key go on if no other dead letter holds it. One that is claimed is left as it is:
-/// whoever parks it next finds what has changed.
-pub(crate) fn look_again(connection: &Connection, key: &Key, now: i64) -> Result<()> {
-    let wait = match state(connection, key)? {
-        Some(State::Claimed) => return Ok(()),
-        Some(State::Waits(wait)) => Some(wait),
+/// Unblocks a key that no other dead letter blocks. A claimed key is not changed: its settlement checks
+/// what blocks it.
+pub(crate) fn unblock(connection: &Connection, key: &Key, now: i64) -> Result<()> {
+    let wait = match key_state(connection, key)? {
+        Some(KeyState::Claimed) => return Ok(()),
+        Some(KeyState::Waits(wait)) => Some(wait),
         None => None,
     };
     let position = cursor(connection)?.position;
-    park_or_free(connection, key, position, now, wait)
+    wait_or_remove(connection, key, position, now, wait)
 }
 
-/// Lets a key wait; `held`: for a dead letter.
-pub(crate) fn park(
+/// Lets a key wait; if `blocked`, until a dead letter is gone.
+pub(crate) fn set_waiting(
     connection: &Connection,
     key: &Key,
     wait: &Wait,
-    held: bool,
+    blocked: bool,
     now: i64,
 ) -> Result<()> {
     let delay = wait.due_at.saturating_sub(now).max(0);
-    let Head {
+    let History {
         attempts,
         worker_lost,
-    } = wait.head;
+    } = wait.history;
     run(
         connection,
-        include_str!("sql/park_key.sql"),
+        include_str!("sql/key_waits.sql"),
         (
             key,
             wait.due_at,
             delay,
-            held,
+            blocked,
             wait.first,
             attempts,
             worker_lost,
         ),
     )?;
     Ok(())
-}
-
-/// Adds the operation to the errors of the steps.
-pub(crate) fn during<T>(
-    operation: &'static str,
-    result: Result<T>,
-) -> std::result::Result<T, OutboxError> {
-    result.map_err(sqlite_error(operation))
 }

@@ -1,5 +1,5 @@
--- The rows that a drain or a lease at the threshold ?1 passes over, as their id or count cannot be
--- one: how many (counted up to 1,000), and the turn of the first.
+-- The rows that a drain or a lease at the threshold ?1 skips, as their id or count is invalid: how many
+-- (up to 1,000), and the turn of the first.
 SELECT count(*), min(turn) FROM (
     SELECT turn FROM outbox_dlq_heap
     WHERE failure_count < 1 OR failure_count > 4294967295

@@ -1,5 +1,5 @@
--- S13: whether any event behind ?1 and up to ?2 that the cursor has passed belongs to no key, so
--- that no claim would find it.
+-- S13: whether the key of an event behind ?1 and up to ?2 that the cursor has passed has no row. No claim
+-- would find that event.
 SELECT EXISTS (
     SELECT 1 FROM outbox_events e
     WHERE e.seq > ?1 AND e.seq <= ?2 AND e.seq <= (SELECT position FROM outbox_cursor)

@@ -1,0 +1,168 @@
+//! A SQLite file.
+
+use super::backend::{Backend, Store};
+use super::open_files::OpenFile;
+use super::role::{HEAP, Role, STORE};
+use crate::failure::Failure;
+use async_trait::async_trait;
+use outbox_core::DlqHeap;
+use outbox_dlq_sqlite::SqliteDlqHeap;
+use outbox_inbox_sqlite::SqliteInbox;
+use outbox_store_sqlite::SqliteStore;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub(super) const SCHEMES: &[&str] = &["sqlite"];
+
+pub(super) struct SqliteFile {
+    role: Role,
+    path: PathBuf,
+    /// Whether a migration creates a missing file.
+    is_created: bool,
+}
+
+impl SqliteFile {
+    /// Reads a URL whose scheme is known as sqlx and SQLite do: `%XX` is a byte of the path, and what
+    /// follows a `?` are parameters.
+    pub(super) fn parse(role: Role, url: &str) -> Result<Self, Failure> {
+        let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
+        if path.is_empty() {
+            return Err(role.refused(format_args!("{url:?} names no file")));
+        }
+        if path == ":memory:" {
+            return Err(role.refused(format_args!(
+                "{url:?} is a database in memory, which ends with the command"
+            )));
+        }
+        if path.starts_with("file:") {
+            return Err(role.refused(format_args!("{url:?} has 'file:' in front of its path")));
+        }
+        if path.trim() != path {
+            return Err(role.refused(format_args!(
+                "{url:?} has a blank at an end of its path; write it as %20 if it is a part of the name"
+            )));
+        }
+        let path = percent_decoded(path).ok_or_else(|| {
+            role.refused(format_args!("{url:?} has a path that no file can have"))
+        })?;
+        let mut is_created = true;
+        for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
+            match (&*name, &*value) {
+                ("mode", "rwc") => is_created = true,
+                ("mode", "rw") => is_created = false,
+                ("mode", mode) => {
+                    return Err(
+                        role.refused(format_args!("has mode={mode}, but mode must be rw or rwc"))
+                    );
+                }
+                (name, _) => {
+                    return Err(role.refused(format_args!(
+                        "has the parameter {name:?}, but a sqlite URL may have mode only; write '?' in a \
+                         path as %3F"
+                    )));
+                }
+            }
+        }
+        Ok(Self {
+            role,
+            path,
+            is_created,
+        })
+    }
+}
+
+#[async_trait]
+impl Backend for SqliteFile {
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn package(&self) -> &'static str {
+        match self.role {
+            STORE => "outbox-store-sqlite",
+            HEAP => "outbox-dlq-sqlite",
+            _ => "outbox-inbox-sqlite",
+        }
+    }
+
+    async fn store(&self, block_keys: bool) -> Result<Store, Failure> {
+        let store = SqliteStore::open(&self.path).await?;
+        OpenFile::Store(store.clone()).register();
+        Ok(Store::new(if block_keys {
+            store.block_key_on_dead_letter()
+        } else {
+            store
+        }))
+    }
+
+    async fn heap(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
+        let heap = SqliteDlqHeap::open(&self.path).await?;
+        OpenFile::Heap(heap.clone()).register();
+        Ok(Arc::new(heap))
+    }
+
+    async fn inbox(&self) -> Result<(), Failure> {
+        SqliteInbox::open(&self.path, CONSUMER).await?;
+        Ok(())
+    }
+
+    async fn migrate(&self) -> Result<(), Failure> {
+        if !self.is_created && !self.path.exists() {
+            return Err(Failure::Input(format!(
+                "{} {:?} does not exist, and mode=rw does not create it; use mode=rwc",
+                self.role.name(),
+                self.path
+            )));
+        }
+        match self.role {
+            STORE => OpenFile::Store(SqliteStore::migrate(&self.path).await?).register(),
+            HEAP => OpenFile::Heap(SqliteDlqHeap::migrate(&self.path).await?).register(),
+            _ => drop(SqliteInbox::migrate(&self.path, CONSUMER).await?),
+        }
+        Ok(())
+    }
+
+    async fn applied(&self) -> Result<Option<usize>, Failure> {
+        Ok(match self.role {
+            STORE => SqliteStore::applied_migrations(&self.path).await?,
+            HEAP => SqliteDlqHeap::applied_migrations(&self.path).await?,
+            _ => SqliteInbox::applied_migrations(&self.path).await?,
+        })
+    }
+
+    fn known(&self) -> usize {
+        match self.role {
+            STORE => outbox_store_sqlite::MIGRATIONS.len(),
+            HEAP => outbox_dlq_sqlite::MIGRATIONS.len(),
+            _ => outbox_inbox_sqlite::MIGRATIONS.len(),
+        }
+    }
+
+    fn script(&self) -> String {
+        match self.role {
+            STORE => SqliteStore::script(),
+            HEAP => SqliteDlqHeap::script(),
+            _ => SqliteInbox::script(),
+        }
+    }
+}
+
+/// An inbox is opened for its tables, which all consumers share.
+const CONSUMER: &str = "outbox";
+
+/// The path with its `%XX` as bytes; `None` if it has a NUL, or on this system no path has the bytes.
+fn percent_decoded(path: &str) -> Option<PathBuf> {
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
+    if bytes.contains(&0) {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        Some(std::ffi::OsString::from_vec(bytes).into())
+    }
+    #[cfg(not(unix))]
+    String::from_utf8(bytes).ok().map(PathBuf::from)
+}

@@ -1,0 +1,80 @@
+//! The tables of one adapter, and their versions.
+
+use crate::config::SqliteConfig;
+use crate::driver::Driver;
+use crate::migrate;
+use crate::open::inspect;
+use outbox_core::OutboxError;
+use rusqlite::Connection;
+
+/// The tables of one adapter: a store, a heap or an inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// The name in the table `outbox_migrations`.
+    pub name: &'static str,
+    /// The tables that the migrations create.
+    pub tables: &'static [&'static str],
+    /// The migrations, oldest first.
+    pub migrations: &'static [&'static str],
+}
+
+impl Component {
+    /// Opens a database that has all tables in exactly this version. A file that is refused is not
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Driver::open`]. Also [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are
+    /// missing or have another version; the message says what to do.
+    pub async fn open(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
+        let component = *self;
+        let check = move |connection: &Connection| migrate::require_newest(connection, &component);
+        Driver::open(config, check).await
+    }
+
+    /// Creates the file if it is missing, and applies the missing migrations. A file that is refused
+    /// is not changed.
+    ///
+    /// All migrations are one transaction that takes the write lock first, so several processes may
+    /// call it at the same time: one applies them, the others find nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Driver::create`]. Also [`Invalid`](outbox_core::ErrorKind::Invalid) if one of the
+    /// tables exists although the component was never migrated, or if a newer program migrated the
+    /// file.
+    pub async fn migrate(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
+        let component = *self;
+        let check = move |connection: &Connection| {
+            migrate::applied_migrations(connection, &component).map(drop)
+        };
+        let driver = Driver::create(config, check).await?;
+        let apply = move |connection: &Connection| migrate::apply_missing(connection, &component);
+        driver.write(migrate::MIGRATE, apply).await?;
+        Ok(driver)
+    }
+
+    /// How many of the migrations the database has; `None` if its file does not exist, but the folder
+    /// does. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`migrate`](Self::migrate): a database that is accepted here can be migrated.
+    pub async fn applied(
+        &self,
+        config: impl Into<SqliteConfig>,
+    ) -> Result<Option<usize>, OutboxError> {
+        let component = *self;
+        let applied =
+            move |connection: &Connection| migrate::applied_migrations(connection, &component);
+        let applied = inspect(config.into(), applied).await?;
+        Ok(applied.map(|applied| applied as usize))
+    }
+
+    /// The statements that [`migrate`](Self::migrate) runs in an empty database, as a script for the
+    /// `sqlite3` shell or for `Connection::execute_batch`.
+    #[must_use]
+    pub fn script(&self) -> String {
+        migrate::script(self)
+    }
+}
