@@ -12,7 +12,7 @@ async fn fail(heap: &dyn DlqHeap, id: EventId, times: u32) {
     }
 }
 
-/// A new heap gives up nothing, however often it is asked.
+/// H2: A new heap gives up nothing, however often it is asked.
 pub async fn a_new_heap_is_empty<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     for threshold in [0, 1, u32::MAX] {
@@ -144,7 +144,7 @@ pub async fn a_drained_event_starts_again<F: HeapFixture>(fixture: F) {
     assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
 }
 
-/// Any UUID is an id.
+/// H1: Any UUID is an id.
 pub async fn odd_ids_come_back_exactly<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let mut ids: Vec<EventId> = [Uuid::nil(), Uuid::max(), Uuid::new_v4(), Uuid::now_v7()]

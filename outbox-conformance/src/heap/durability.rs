@@ -3,7 +3,7 @@
 use super::{HeapFixture, counts, ok};
 use outbox_core::EventId;
 
-/// Counts are there for a handle that is opened after all others were dropped.
+/// H15: Counts are there for a handle that is opened after all others were dropped.
 pub async fn counts_survive_their_handle<F: HeapFixture>(fixture: F) {
     let id = EventId::new();
     for _ in 0..3 {

@@ -116,7 +116,7 @@ pub async fn leases_are_fair<F: HeapFixture>(fixture: F) {
     assert!(waiting.is_empty(), "{} entries starved", waiting.len());
 }
 
-/// Conservation: each failure is in a drain or still in the heap, while leases begin as well.
+/// H16: Conservation: each failure is in a drain or still in the heap, while leases begin as well.
 pub async fn nothing_is_lost_between_failures_drains_and_leases<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
     for _ in 0..ROUNDS {
@@ -189,7 +189,7 @@ pub async fn the_latest_error_wins<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// How many are tracked, leased ones too, and since when.
+/// H17: How many are tracked, leased ones too, and since when.
 pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
@@ -211,7 +211,7 @@ pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
     assert_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
 }
 
-/// Entries without a new failure for longer than the age go, in bounded steps; leased ones stay.
+/// H18: Entries without a new failure for longer than the age go, in bounded steps; leased ones stay.
 pub async fn old_entries_are_pruned<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     failed(&*heap, 2_505).await;

@@ -97,7 +97,7 @@ pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture
     }
 }
 
-/// Conservation: each failure is in a drain or still in the heap, while both go on.
+/// H16: Conservation: each failure is in a drain or still in the heap, while both go on.
 pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
     for _ in 0..ROUNDS {
@@ -210,7 +210,7 @@ pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// A call whose future is dropped at any of its waits is applied or not, and later calls work.
+/// H19: A call whose future is dropped at any of its waits is applied or not, and later calls work.
 pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
     let record = |ids: &[EventId]| Call::RecordFailure(ids[0]);
     dropped_anywhere(&fixture, "record_failure", record).await;

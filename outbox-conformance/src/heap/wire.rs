@@ -131,7 +131,7 @@ pub async fn a_cut_lease_loses_nothing<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// A prune takes what it may, and a look at the size takes nothing.
+/// H18, H20: A prune takes what it may, and a look at the size takes nothing.
 pub async fn a_cut_prune_takes_only_what_is_old<F: WireFixture>(fixture: F) {
     let (heap, ids, fresh) = (fixture.wired().await, some_ids(), EventId::new());
     let age = Duration::from_secs(8);
@@ -158,7 +158,7 @@ pub async fn a_cut_prune_takes_only_what_is_old<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// A connection that is cut while nobody uses it, and again at each place while it is made anew.
+/// H20: A connection that is cut while nobody uses it, and again at each place while it is made anew.
 pub async fn a_connection_is_made_again_however_it_ends<F: WireFixture>(fixture: F) {
     let (heap, id) = (fixture.wired().await, EventId::new());
     at_each_place(fixture.wire(), async |cut| {

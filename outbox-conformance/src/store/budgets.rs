@@ -100,7 +100,7 @@ pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fix
     }
 }
 
-/// Each page of an export is within its bytes or has one dead letter, and all of them come, with their
+/// D7: Each page of an export is within its bytes or has one dead letter, and all of them come, with their
 /// events. A list describes them and their sizes.
 pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Nothing is due, so nothing is claimed.
+/// S3: Nothing is due, so nothing is claimed.
 pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     assert!(claim(&store, 10).await.events.is_empty());
@@ -89,7 +89,7 @@ fn refuse<F: StoreFixture>(fixture: &F, events: &[Event]) {
     );
 }
 
-/// A used id or token is refused, in one transaction and after a commit; nothing of the refused
+/// S14: A used id or token is refused, in one transaction and after a commit; nothing of the refused
 /// append remains.
 pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     let first = Event::new("conformance", "1").idempotency_token("once");
@@ -103,7 +103,7 @@ pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     assert_eq!(ids(&claim(&store, 10).await.events), [first.id]);
 }
 
-/// At most as many as asked, and none twice, however many a claim takes of what is due.
+/// S3: At most as many as asked, and none twice, however many a claim takes of what is due.
 pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     let events: Vec<Event> = (0..5).map(|_| Event::new("conformance", "x")).collect();
     append(&fixture, &events);
@@ -190,7 +190,7 @@ pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F
     assert_eq!(attempts, [1, 0]);
 }
 
-/// A released event is due at once or after its delay, and no attempt is charged.
+/// S15: A released event is due at once or after its delay, and no attempt is charged.
 pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
     let (events, store) = (keyed("k", 2), fixture.handle().await);
     append(&fixture, &events);
@@ -205,7 +205,7 @@ pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
     assert_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
-/// An event that is not due yet waits, its successors behind it; others do not.
+/// S5: An event that is not due yet waits, its successors behind it; others do not.
 pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     // The store tells its time through a dead letter, as its clock need not be this machine's.
@@ -294,7 +294,7 @@ pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
     );
 }
 
-/// A late settlement spares a second delivery as long as nobody has begun one.
+/// S16: A late settlement spares a second delivery as long as nobody has begun one.
 pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     append(&fixture, &keyed("k", 2));
@@ -304,7 +304,7 @@ pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixt
     assert_eq!(ok(store.backlog().await).pending, 0);
 }
 
-/// One settlement for each event, no other; else nothing is changed.
+/// S16: One settlement for each event, no other; else nothing is changed.
 pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     append(&fixture, &keyed("k", 2));
@@ -357,7 +357,7 @@ pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F)
     );
 }
 
-/// Returns for fresh work at once, and otherwise not before there is some.
+/// S17: Returns for fresh work at once, and otherwise not before there is some.
 pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let forever = Duration::from_secs(600);
@@ -376,7 +376,7 @@ pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     ok(store.wait_for_work(Duration::from_millis(1)).await);
 }
 
-/// What waits, what is claimed, and since when.
+/// S18: What waits, what is claimed, and since when.
 pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     assert_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
@@ -418,7 +418,7 @@ async fn clean_up(store: &Arc<dyn Store>) {
     }
 }
 
-/// A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
+/// S19: A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
 /// where it was, and no token is free again.
 pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;

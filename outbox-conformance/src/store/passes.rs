@@ -129,7 +129,7 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     }
 }
 
-/// A worker that is lost at any await point of a pass costs a second delivery at most: another one
+/// S20: A worker that is lost at any await point of a pass costs a second delivery at most: another one
 /// publishes or quarantines every event, in order, with no false dead letter and no lost count.
 pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) {
     let [lost, store] = [fixture.handle().await, fixture.handle().await];
@@ -203,7 +203,7 @@ fn assert_delivered(received: &[Event], healthy: &[Event], successor: &Event) {
     assert!(healthy.is_sorted_by_key(first), "order: {received:?}");
 }
 
-/// A dead-letter processor that is lost at any await point of a tick: another one quarantines each
+/// S20: A dead-letter processor that is lost at any await point of a tick: another one quarantines each
 /// event once, with all its failures.
 pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: F) {
     let handles = [fixture.handle().await, fixture.handle().await];
@@ -222,7 +222,7 @@ pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: 
     .await;
 }
 
-/// Two replicas of the dead-letter processor, in every order of their calls, with leases that hold
+/// S20: Two replicas of the dead-letter processor, in every order of their calls, with leases that hold
 /// and with leases that run out at every step: each event is moved once.
 pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
@@ -249,7 +249,7 @@ pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture:
     }
 }
 
-/// Two workers, in every order of their calls. With leases that hold each event is delivered once;
+/// S20: Two workers, in every order of their calls. With leases that hold each event is delivered once;
 /// with leases that run out at every step each is delivered. The order of a key is kept in both.
 pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
@@ -289,7 +289,7 @@ pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// A worker beside a dead-letter processor, in every order of their calls, on an event that has
+/// S20: A worker beside a dead-letter processor, in every order of their calls, on an event that has
 /// failed too often and succeeds now: it is published or quarantined, never both while leases hold,
 /// and never lost.
 pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixture: F) {

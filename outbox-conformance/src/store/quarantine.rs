@@ -101,7 +101,7 @@ pub async fn successors_go_on_after_a_quarantine<F: StoreFixture>(fixture: F) {
     assert!(next.events.iter().all(|claimed| claimed.attempts == 0));
 }
 
-/// A permanent failure counts the attempt that found it, and keeps the reason.
+/// S15: A permanent failure counts the attempt that found it, and keeps the reason.
 pub async fn a_dead_event_is_quarantined_with_its_reason<F: StoreFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 2));
     append(&fixture, &events);

@@ -119,7 +119,7 @@ async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<E
     }
 }
 
-/// Of transactions that append one token at once, one commits; the others are duplicates, whether
+/// S14: Of transactions that append one token at once, one commits; the others are duplicates, whether
 /// they are told at the append or at the commit.
 pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixture: F) {
     const WRITERS: usize = 4;
@@ -199,7 +199,7 @@ async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Out
     tokio::join!(biased; looking, calling).1
 }
 
-/// A worker that waits on one handle learns of a commit, and of a replay on another handle.
+/// S17: A worker that waits on one handle learns of a commit, and of a replay on another handle.
 pub async fn a_wait_ends_when_another_handle_brings_work<F: StoreFixture>(fixture: F) {
     let (waiter, other) = (fixture.handle().await, fixture.handle().await);
     for round in 0..ROUNDS {

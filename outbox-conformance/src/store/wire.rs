@@ -192,7 +192,7 @@ pub async fn a_cut_replay_or_purge_loses_no_dead_letter<F: WireFixture>(fixture:
     }
 }
 
-/// A look that is cut changes nothing, and the next one works.
+/// S21: A look that is cut changes nothing, and the next one works.
 pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     let dead_letters = two_dead_letters(&fixture, &store).await;
@@ -232,7 +232,7 @@ async fn looked(store: &Arc<dyn Store>, id: EventId, look: usize) -> Result<bool
     })
 }
 
-/// A connection that is cut while nobody uses it, and again at each place while it is made anew.
+/// S21: A connection that is cut while nobody uses it, and again at each place while it is made anew.
 pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {

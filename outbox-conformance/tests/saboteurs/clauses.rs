@@ -1,13 +1,20 @@
-//! What the traits of `outbox-core` promise, read from their docs: each clause, its text, and the
-//! cases that it names.
+//! The clauses in the docs of the traits of `outbox-core`, and the cases that cite them.
+//!
+//! A clause is an item `- **H1** sentence` of a trait's docs. A case cites its clauses at the start
+//! of its own doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
 
 use crate::harness::Trial;
 use crate::{heap, store, transport};
-use std::collections::HashSet;
-use std::fmt::{self, Debug, Display};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
 
-/// A trait, and the source that it stands in.
+/// A trait, and its source.
 pub(crate) type Contract = (&'static str, &'static str);
+
+/// The ids that each case cites, by its name.
+pub(crate) type Citations = BTreeMap<String, Vec<String>>;
 
 pub(crate) const HEAP: &[Contract] = &[(
     "DlqHeap",
@@ -28,175 +35,140 @@ pub(crate) const TRANSPORT: &[Contract] = &[(
     include_str!("../../../outbox-core/src/transport.rs"),
 )];
 
-/// What the docs say up to the cases that they name for it.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Promise {
-    pub(crate) place: Place,
+pub(crate) struct Clause {
+    /// Such as `H1`.
+    pub(crate) id: String,
     pub(crate) text: String,
-    pub(crate) cases: Vec<String>,
-}
-
-/// Where a promise stands.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Place {
-    /// In a clause, such as `H1`.
-    Clause(String),
-    /// In the docs of a method.
-    Method(String),
-    /// Beside the clauses.
-    Trait,
-}
-
-impl Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clause(number) => write!(f, "**{number}**"),
-            Self::Method(name) => write!(f, "`{name}`"),
-            Self::Trait => f.write_str("–"),
-        }
-    }
 }
 
 #[test]
-fn each_clause_of_a_trait_names_a_case_and_each_case_is_named() {
-    let mut complaints = judge(HEAP, &heap::TRIAL);
-    complaints.extend(judge(STORE, &store::TRIAL));
-    complaints.extend(judge(TRANSPORT, &transport::TRIAL));
+fn each_clause_of_a_trait_has_a_case_and_each_case_cites_a_clause() {
+    let mut complaints = judge(HEAP, "heap", &heap::TRIAL);
+    complaints.extend(judge(STORE, "store", &store::TRIAL));
+    complaints.extend(judge(TRANSPORT, "transport", &transport::TRIAL));
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-fn judge<F: Copy + Debug + Send + Sync>(contracts: &[Contract], trial: &Trial<F>) -> Vec<String> {
+fn judge<F: Copy + Debug + Send + Sync>(
+    contracts: &[Contract],
+    suite: &str,
+    trial: &Trial<F>,
+) -> Vec<String> {
     let cases: Vec<&str> = trial.cases.iter().map(|(_, case)| *case).collect();
     let refuses = |case: &str| !trial.refused_by(case).is_empty();
-    complaints(contracts, &cases, refuses)
+    complaints(contracts, &cases, &citations(suite), refuses)
 }
 
-/// What is wrong with the docs of the traits that `cases` check.
+/// What is wrong with the docs of the traits or of the cases that check them.
 fn complaints(
     contracts: &[Contract],
     cases: &[&str],
+    citations: &Citations,
     refuses: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let (mut complaints, mut named) = (Vec::new(), HashSet::new());
+    let (mut complaints, mut ids) = (Vec::new(), Vec::new());
     for contract in contracts {
-        let promises = promises(contract);
-        complaints.extend(misnumbered(contract, &promises));
-        for Promise { place, text, cases } in &promises {
-            if cases.is_empty() {
-                complaints.push(format!("{place} names no case for: {text}"));
-            } else if !cases.iter().any(|case| refuses(case)) {
-                complaints.push(format!("{place} has no case that refuses a fault: {text}"));
+        let clauses = clauses(contract);
+        complaints.extend(misnumbered(contract, &clauses));
+        complaints.extend(cases_in_docs(contract, cases));
+        for Clause { id, text } in clauses {
+            if text.matches(". ").count() > 1 {
+                complaints.push(format!("{id} has more than two sentences"));
             }
-            if let Some((sentence, _)) = text.split_once(". ") {
-                complaints.push(format!("{place} names no case for: {sentence}"));
+            let citing: Vec<&str> = citing(&id, cases, citations).collect();
+            if citing.is_empty() {
+                complaints.push(format!("no case cites {id}: {text}"));
+            } else if !citing.into_iter().any(&refuses) {
+                complaints.push(format!("no case of {id} refuses a fault: {text}"));
             }
+            ids.push(id);
         }
-        named.extend(promises.into_iter().flat_map(|promise| promise.cases));
     }
     for case in cases {
-        if !named.remove(*case) {
-            complaints.push(format!("no clause or sentence names {case}"));
+        match citations.get(*case).map(Vec::as_slice) {
+            None | Some([]) => complaints.push(format!("{case} cites no clause")),
+            Some(cited) => {
+                let unknown = cited.iter().filter(|id| !ids.contains(id));
+                complaints
+                    .extend(unknown.map(|id| format!("{case} cites {id}, which is no clause")));
+            }
         }
     }
-    complaints.extend(named.into_iter().map(|case| format!("no case is {case}")));
     complaints
 }
 
-/// Unless the clauses are 1, 2, …, each of them where a mark is.
-fn misnumbered((name, source): &Contract, promises: &[Promise]) -> Option<String> {
-    let mut found: Vec<&str> = Vec::new();
-    for promise in promises {
-        if let Place::Clause(number) = &promise.place
-            && found.last() != Some(&number.as_str())
-        {
-            found.push(number);
-        }
-    }
-    let dead_letter = found.first().and_then(|first| first.chars().next());
-    let dead_letter = dead_letter.unwrap_or('?');
-    let marks = source.split("**").filter(|text| is_number(text)).count();
-    let expected: Vec<String> = (1..=marks.max(1))
-        .map(|number| format!("{dead_letter}{number}"))
-        .collect();
-    (found != expected).then(|| format!("{name} has {marks} marks, and clauses {found:?}"))
+/// The cases that cite a clause, in the order of the suite.
+pub(crate) fn citing<'c>(
+    id: &str,
+    cases: &[&'c str],
+    citations: &Citations,
+) -> impl Iterator<Item = &'c str> {
+    cases.iter().copied().filter(move |case| {
+        let cited = citations.get(*case);
+        cited.is_some_and(|cited| cited.iter().any(|cited| cited == id))
+    })
+}
+
+/// Clauses are numbered 1, 2, …, and nothing else in the source looks like the start of one.
+fn misnumbered((name, source): &Contract, clauses: &[Clause]) -> Option<String> {
+    let found: Vec<&str> = clauses.iter().map(|clause| clause.id.as_str()).collect();
+    let prefix = found.first().and_then(|id| id.chars().next());
+    let prefix = prefix.unwrap_or('?');
+    let marks = source.split("**").filter(|text| is_id(text)).count();
+    let expected: Vec<String> = (1..=marks.max(1)).map(|n| format!("{prefix}{n}")).collect();
+    (found != expected).then(|| format!("{name} has {marks} marks, but the clauses {found:?}"))
+}
+
+/// The generated page maps clauses to cases; names in rustdoc would be a second list.
+fn cases_in_docs(&(name, source): &Contract, cases: &[&str]) -> Vec<String> {
+    let named = |case: &&&str| source.contains(&format!("`{case}`"));
+    let complaint = |case| format!("the docs of {name} name the case {case}");
+    cases.iter().filter(named).map(complaint).collect()
 }
 
 /// Such as `H1`.
-fn is_number(text: &str) -> bool {
-    let mut dead_letters = text.chars();
-    dead_letters
-        .next()
-        .is_some_and(|first| first.is_ascii_uppercase())
+fn is_id(text: &str) -> bool {
+    let mut characters = text.chars();
+    let first = characters.next();
+    first.is_some_and(|first| first.is_ascii_uppercase())
         && text.len() > 1
-        && dead_letters.all(|digit| digit.is_ascii_digit())
+        && characters.all(|digit| digit.is_ascii_digit())
 }
 
-/// All that the clauses of a trait say, and what else in its docs names a case.
-pub(crate) fn promises((name, source): &Contract) -> Vec<Promise> {
-    let mut promises = Vec::new();
-    for (method, docs) in documented(name, source) {
-        for paragraph in paragraphs(&docs) {
-            let place = method.map_or(Place::Trait, |name| Place::Method(name.to_owned()));
-            let (place, text) = match clause(&paragraph) {
-                Some((number, text)) => (Place::Clause(number.to_owned()), text),
-                None => (place, paragraph.as_str()),
-            };
-            let is_clause = matches!(place, Place::Clause(_));
-            for (text, cases) in pieces(text) {
-                if is_clause || !cases.is_empty() {
-                    let last = text.rsplit(". ").next().unwrap_or_default();
-                    let text = if is_clause { &text } else { last }.to_owned();
-                    let place = place.clone();
-                    promises.push(Promise { place, text, cases });
-                }
-            }
-        }
-    }
-    promises
-}
-
-/// The docs of a trait, and of each of its methods by name.
-fn documented<'s>(name: &str, source: &'s str) -> Vec<(Option<&'s str>, Vec<&'s str>)> {
-    let begin = format!("pub trait {name}:");
-    let (mut found, mut docs) = (Vec::new(), Vec::new());
+/// The clauses of a trait, in their order.
+pub(crate) fn clauses((name, source): &Contract) -> Vec<Clause> {
+    let declaration = format!("pub trait {name}:");
+    let (mut docs, mut clauses) = (Vec::new(), Vec::new());
     for line in source.lines() {
-        let code = line.trim_start();
-        if let Some(text) = code.strip_prefix("///") {
-            docs.push(text.strip_prefix(' ').unwrap_or(text));
-        } else if line.starts_with(&begin) {
-            found.push((None, std::mem::take(&mut docs)));
-        } else if !found.is_empty() && line == "}" {
-            break;
-        } else if let Some(method) = method(code) {
-            let docs = std::mem::take(&mut docs);
-            if !found.is_empty() {
-                found.push((Some(method), docs));
-            }
-        } else if !code.starts_with("#[") {
+        if let Some(text) = line.strip_prefix("///") {
+            docs.push(text.trim());
+        } else if line.starts_with(&declaration) {
+            clauses = items(&docs)
+                .iter()
+                .filter_map(|item| clause(item))
+                .collect();
+        } else if !line.starts_with("#[") {
             docs.clear();
         }
     }
-    found
+    clauses
 }
 
-fn method(code: &str) -> Option<&str> {
-    let named = code.strip_prefix("async ").unwrap_or(code);
-    named.strip_prefix("fn ")?.split(['(', '<']).next()
-}
-
-/// Each paragraph and each item of a list in one line, links as their text.
-fn paragraphs(docs: &[&str]) -> Vec<String> {
-    let mut paragraphs = vec![String::new()];
+/// Each paragraph and each item of a list in one line.
+fn items(docs: &[&str]) -> Vec<String> {
+    let mut items = vec![String::new()];
     for line in docs {
         if line.is_empty() || line.starts_with("- ") {
-            paragraphs.push(String::new());
+            items.push(String::new());
         }
-        if let Some(paragraph) = paragraphs.last_mut() {
-            paragraph.push_str(line.trim());
-            paragraph.push(' ');
+        if let Some(item) = items.last_mut() {
+            let space = if item.is_empty() { "" } else { " " };
+            item.push_str(space);
+            item.push_str(line);
         }
     }
-    paragraphs.iter().map(|text| without_links(text)).collect()
+    items.iter().map(|text| without_links(text)).collect()
 }
 
 /// `[text](target)` and `[text]` as `text`.
@@ -217,152 +189,223 @@ fn without_links(text: &str) -> String {
     plain + rest
 }
 
-/// The number and the text of `- **H1** text`.
-fn clause(paragraph: &str) -> Option<(&str, &str)> {
-    let (number, text) = paragraph.strip_prefix("- **")?.split_once("**")?;
-    is_number(number).then_some((number, text))
+/// The id and the text of `- **H1** text`.
+fn clause(item: &str) -> Option<Clause> {
+    let (id, text) = item.strip_prefix("- **")?.split_once("** ")?;
+    is_id(id).then(|| Clause {
+        id: id.to_owned(),
+        text: text.to_owned(),
+    })
 }
 
-/// A text cut after each list of cases, `(`one`, `two`)`, and what follows the last of them. A piece
-/// that goes on in the sentence of the one before begins with `…`.
-fn pieces(text: &str) -> Vec<(String, Vec<String>)> {
-    let (mut pieces, mut begin) = (Vec::new(), 0);
-    for (open, _) in text.match_indices('(') {
-        let inner = text[open + 1..].split(')').next().unwrap_or_default();
-        if let Some(cases) = named(inner) {
-            pieces.push((tidy(&text[begin..open], begin > 0), cases));
-            begin = open + inner.len() + 2;
+/// The citations of the functions in the sources of a suite.
+pub(crate) fn citations(suite: &str) -> Citations {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.join(suite)];
+    let mut citations = Citations::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of the suite") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                citations.extend(cited(&fs::read_to_string(path).expect("a source")));
+            }
         }
     }
-    let rest = tidy(&text[begin..], begin > 0);
-    if rest.contains(char::is_alphanumeric) {
-        pieces.push((rest, Vec::new()));
+    citations
+}
+
+/// The public asynchronous functions of a source, with the ids at the start of their docs.
+fn cited(source: &str) -> Citations {
+    let (mut first, mut found) = (None, Citations::new());
+    for line in source.lines() {
+        if let Some(text) = line.strip_prefix("/// ") {
+            first.get_or_insert(text);
+        } else if let Some(function) = line.strip_prefix("pub async fn ") {
+            let name = function.split(['(', '<']).next().unwrap_or_default();
+            let ids = first.take().map(ids).unwrap_or_default();
+            found.insert(name.to_owned(), ids);
+        } else if !line.starts_with("#[") && !line.starts_with("///") {
+            first = None;
+        }
     }
-    pieces
+    found
 }
 
-/// The names if there is nothing else.
-fn named(inner: &str) -> Option<Vec<String>> {
-    let is_part =
-        |dead_letter: char| dead_letter.is_ascii_lowercase() || dead_letter.is_ascii_digit();
-    let names = inner.split(", ").map(|name| {
-        let name = name.strip_prefix('`')?.strip_suffix('`')?;
-        let is_case = name.contains('_') && name.split('_').all(|part| part.chars().all(is_part));
-        is_case.then(|| name.to_owned())
-    });
-    names.collect()
-}
-
-/// Without what joins a piece to the one before, if there is one.
-fn tidy(text: &str, is_later: bool) -> String {
-    let goes_on = is_later && !text.starts_with('.');
-    let text = text.trim_matches([' ', '.', ',', ';', ':']);
-    let text = text.strip_prefix("and ").unwrap_or(text);
-    let mark = if goes_on { "… " } else { "" };
-    format!("{mark}{text}")
+/// `H1, H4: …` and `H1 to H3: …` as ids.
+fn ids(docs: &str) -> Vec<String> {
+    let Some((list, _)) = docs.split_once(": ") else {
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    for part in list.split(", ") {
+        let (first, last) = part.split_once(" to ").unwrap_or((part, part));
+        let same_prefix = first.chars().next() == last.chars().next();
+        if !is_id(first) || !is_id(last) || !same_prefix {
+            return Vec::new();
+        }
+        let (prefix, first) = first.split_at(1);
+        let number = |digits: &str| digits.parse::<u32>().unwrap_or_default();
+        ids.extend((number(first)..=number(&last[1..])).map(|n| format!("{prefix}{n}")));
+    }
+    ids
 }
 
 mod tests {
     use super::*;
 
     const SOURCE: &str = "
-/// Of another.
-fn other() {}
+/// - **X9** A clause of another trait.
+pub struct Other;
 
 /// Does things.
 ///
 /// - **X1** One [`Thing`](crate::Thing) (of many)
-///   (`a_case`), and a second
-///   (`b_case`, `c_2_case`).
-/// - **X2** A third (`d_case`).
+///   is done. It is done once.
+/// - **X2** Another is done.
+/// - **X3** A third is done.
 ///
-/// Not for all. Yet so (`e_case`): this is not kept.
+/// This is no clause.
 #[async_trait]
 pub trait Sample: Send {
     /// Does it.
-    ///
-    /// # Errors
-    ///
-    /// It fails. It says so (`f_case`).
     async fn call(&self);
 }
-
-/// - **X3** of another (`g_case`).
-pub struct Other;
 ";
-    const CASES: [&str; 6] = ["a_case", "b_case", "c_2_case", "d_case", "e_case", "f_case"];
+    const CASES: &str = "
+/// X1: done.
+/// Y9: this line cites nothing.
+pub async fn a_case<F: Fixture>(fixture: F) {
+    // …
+}
 
-    /// What is replaced by what, and what is told then.
-    const BROKEN: [(&str, &str, &str); 10] = [
-        ("d_case", "d_cases", "no case is d_cases"),
-        ("(`d_case`)", "", "**X2** names no case for: A third"),
-        (
-            "third (",
-            "third. More (",
-            "**X2** names no case for: A third",
-        ),
-        (
-            "(`d_case`).",
-            "(`d_case`). More.",
-            "**X2** names no case for: More",
-        ),
-        ("`d_case`", "d_case", "no clause or sentence names d_case"),
-        (" (`e_case`)", "", "no clause or sentence names e_case"),
+/// X1 to X2, X3: done.
+#[allow(unused)]
+pub async fn b_case<F: Fixture>(fixture: F) {}
+
+/// X9: no case.
+fn helper() {}
+";
+
+    /// What is replaced by what in the trait's source, and the complaint about it.
+    const BROKEN_CLAUSES: [(&str, &str, &str); 6] = [
         (
             "**X2**",
+            "**X4**",
+            r#"Sample has 3 marks, but the clauses ["X1", "X4", "X3"]"#,
+        ),
+        (
+            "- **X3**",
             "**X3**",
-            r#"Sample has 2 marks, and clauses ["X1", "X3"]"#,
-        ),
-        (
-            "- **X2**",
-            "**X2**",
-            r#"Sample has 2 marks, and clauses ["X1"]"#,
-        ),
-        (
-            "X3 of",
-            "**X3** of",
-            r#"Sample has 3 marks, and clauses ["X1", "X2"]"#,
+            r#"Sample has 3 marks, but the clauses ["X1", "X2"]"#,
         ),
         (
             "trait Sample",
             "trait Simple",
-            "Sample has 2 marks, and clauses []",
+            "Sample has 3 marks, but the clauses []",
+        ),
+        (
+            "A third is done.",
+            "A third. Is. Done.",
+            "X3 has more than two sentences",
+        ),
+        (
+            "is no clause",
+            "is `a_case`",
+            "the docs of Sample name the case a_case",
+        ),
+        (
+            "A third is done.",
+            "A third is done.\n/// - **X4** A fourth is done.",
+            "no case cites X4: A fourth is done.",
         ),
     ];
 
-    fn found(source: &str) -> Vec<String> {
-        let source: &'static str = source.to_owned().leak();
-        complaints(&[("Sample", source)], &CASES, |case| case != "d_case")
+    /// The same for the source of the cases.
+    const BROKEN_CASES: [(&str, &str, &str); 5] = [
+        ("X1: done", "Done", "a_case cites no clause"),
+        ("X1: done", "X1 to Y2: done", "a_case cites no clause"),
+        (
+            "X1: done",
+            "X7: done",
+            "a_case cites X7, which is no clause",
+        ),
+        (", X3", "", "no case cites X3: A third is done."),
+        ("fn a_case", "fn an_other", "a_case cites no clause"),
+    ];
+
+    fn sound() -> String {
+        SOURCE.replace("**X9**", "X9")
+    }
+
+    fn found(source: String, cases: &str) -> Vec<String> {
+        let source: &'static str = source.leak();
+        let names = ["a_case", "b_case"];
+        complaints(&[("Sample", source)], &names, &cited(cases), |_| true)
     }
 
     #[test]
-    fn the_docs_of_a_trait_are_read_with_those_of_its_methods() {
-        let read = promises(&("Sample", SOURCE));
+    fn the_clauses_of_a_trait_are_read_without_links() {
+        let read = clauses(&("Sample", SOURCE));
         let lines: Vec<String> = read
             .iter()
-            .map(|promise| format!("{} {} {:?}", promise.place, promise.text, promise.cases))
+            .map(|it| format!("{} {}", it.id, it.text))
             .collect();
         assert_eq!(
             lines,
             [
-                r#"**X1** One `Thing` (of many) ["a_case"]"#,
-                r#"**X1** … a second ["b_case", "c_2_case"]"#,
-                r#"**X2** A third ["d_case"]"#,
-                r#"– Yet so ["e_case"]"#,
-                r#"`call` It says so ["f_case"]"#,
+                "X1 One `Thing` (of many) is done. It is done once.",
+                "X2 Another is done.",
+                "X3 A third is done.",
             ]
         );
     }
 
     #[test]
-    fn whatever_is_missing_is_told() {
-        let sound = SOURCE.replace("**X3**", "X3");
-        let unrefused = "**X2** has no case that refuses a fault: A third";
-        assert_eq!(found(&sound), [unrefused]);
-        for (from, to, complaint) in BROKEN {
-            assert!(sound.contains(from), "{from}");
-            let told = found(&sound.replace(from, to));
-            assert!(told.iter().any(|told| told == complaint), "{to}: {told:#?}");
+    fn the_citations_of_cases_are_read_from_their_first_line() {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let expected = [
+            ("a_case".to_owned(), ids(&["X1"])),
+            ("b_case".to_owned(), ids(&["X1", "X2", "X3"])),
+        ];
+        assert_eq!(cited(CASES), Citations::from(expected));
+    }
+
+    #[test]
+    fn a_missing_clause_or_case_is_a_complaint() {
+        assert!(found(sound(), CASES).is_empty());
+        for (from, to, complaint) in BROKEN_CLAUSES {
+            assert!(sound().contains(from), "{from}");
+            let complaints = found(sound().replacen(from, to, 1), CASES);
+            assert!(
+                complaints.iter().any(|it| it == complaint),
+                "{to}: {complaints:#?}"
+            );
         }
+        for (from, to, complaint) in BROKEN_CASES {
+            assert!(CASES.contains(from), "{from}");
+            let complaints = found(sound(), &CASES.replacen(from, to, 1));
+            assert!(
+                complaints.iter().any(|it| it == complaint),
+                "{to}: {complaints:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_clause_whose_cases_refuse_no_fault_is_a_complaint() {
+        let source: &'static str = sound().leak();
+        let cases = ["a_case", "b_case"];
+        let complaints = complaints(&[("Sample", source)], &cases, &cited(CASES), |case| {
+            case == "a_case"
+        });
+        assert_eq!(
+            complaints,
+            [
+                "no case of X2 refuses a fault: Another is done.",
+                "no case of X3 refuses a fault: A third is done.",
+            ]
+        );
     }
 }

@@ -2,7 +2,7 @@
 //! It is made from the docs of the traits, the lists of cases, the saboteurs, and the invocations of
 //! the suites in the workspace.
 
-use crate::clauses::{Contract, HEAP, Place, Promise, STORE, TRANSPORT, promises};
+use crate::clauses::{Clause, Contract, HEAP, STORE, TRANSPORT, citations, citing};
 use crate::harness::Trial;
 use crate::{heap, store, transport};
 use std::fmt::{Debug, Write};
@@ -14,19 +14,20 @@ const WRITE: &str = "OUTBOX_WRITE_DOCS";
 
 const HEAD: &str = "# Conformance
 
-Which backend runs which case of the published suites (`outbox-conformance`), and which broken \
-backends each case refuses, in each of 200 runs. Those are on one thread, whose tasks take turns at \
-each await, by a clock that moves on when all wait; the seeds differ, which matters to scripts and \
-histories only. The cases of concurrent calls refuse theirs also in each of 100 runs on the runtime \
-that backends meet, with two worker threads, except for those that wait in vain, as locks that wait \
-for one another and a worker whom nobody wakes do: a case refuses them there by a limit, a minute \
-each time. A column is one fixture of a crate; a dash is a group that the fixture does not invoke, as \
-its store has nothing of the kind.
+For each trait of `outbox-core`, the first table maps its clauses to the cases of \
+`outbox-conformance` that check them, and each case to the broken backends that it refuses. A test \
+fails when a clause has no case, when a case cites no clause, and when a case refuses nothing.
 
-Before that, for each trait: what its docs promise, in their clauses (H1, S1, D1, T1, …), in the docs of a method, or beside \
-the clauses (–), with the cases that check it. A test fails when a sentence of a clause names no case, when its cases refuse nothing, or when a case is named nowhere.
+Each broken backend is run 200 times, with different seeds, on a single-threaded runtime with a paused \
+clock. The cases with concurrent calls are also run 100 times on two threads, except with faults that \
+hang, such as a deadlock or a lost wake-up: these are refused by a timeout, which would take a minute \
+each time.
 
-Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance table`; a test fails when it is stale.
+The second table has the backends that run each case. A column is one fixture of a crate. A dash is a \
+group of cases that the fixture does not run, because its store has no such ability.
+
+Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance --test saboteurs table`; a test fails \
+when it is out of date.
 ";
 
 /// Sources that invoke a suite on what is no backend.
@@ -50,11 +51,11 @@ fn the_table_in_the_docs_is_up_to_date() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut text = HEAD.to_owned();
     let sources = sources(&root);
-    clauses(&mut text, HEAP, &heap::TRIAL);
+    clauses(&mut text, HEAP, "heap", &heap::TRIAL);
     backends(&mut text, "dlq_heap", heap::TRIAL.cases, &sources);
-    clauses(&mut text, STORE, &store::TRIAL);
+    clauses(&mut text, STORE, "store", &store::TRIAL);
     backends(&mut text, "store", store::TRIAL.cases, &sources);
-    clauses(&mut text, TRANSPORT, &transport::TRIAL);
+    clauses(&mut text, TRANSPORT, "transport", &transport::TRIAL);
     backends(&mut text, "transport", transport::TRIAL.cases, &sources);
     let path = root.join("docs/conformance.md");
     if std::env::var_os(WRITE).is_some() {
@@ -63,32 +64,30 @@ fn the_table_in_the_docs_is_up_to_date() {
     let found = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == text,
-        "docs/conformance.md is stale: run `{WRITE}=1 cargo test -p outbox-conformance table`"
+        "docs/conformance.md is out of date: run \
+         `{WRITE}=1 cargo test -p outbox-conformance --test saboteurs table`"
     );
 }
 
-/// What each trait promises, the cases that check it, and what they refuse.
+/// The clauses of each trait, the cases that cite them, and the faults that these refuse.
 fn clauses<F: Copy + Debug + Send + Sync>(
     table: &mut String,
     contracts: &[Contract],
+    suite: &str,
     trial: &Trial<F>,
 ) {
+    let citations = citations(suite);
+    let cases: Vec<&str> = trial.cases.iter().map(|(_, case)| *case).collect();
     for contract in contracts {
         writeln!(table, "\n## {}\n", contract.0).expect("text");
-        table.push_str("| clause | promise | case | refuses |\n|---|---|---|---|\n");
-        let mut last = None;
-        for Promise { place, text, cases } in promises(contract) {
-            let begins =
-                last.as_ref() != Some(&place) || (place == Place::Trait && !text.starts_with('…'));
-            let mark = begins.then(|| place.to_string());
-            let mark = mark.unwrap_or_default();
-            let mut says = Some(format!("{mark} | {text}"));
-            for case in cases {
-                let says = says.take().unwrap_or_else(|| " | ".to_owned());
-                let refuses = trial.refused_by(&case).join("; ");
-                writeln!(table, "| {says} | `{case}` | {refuses} |").expect("text");
+        table.push_str("| clause | text | case | refuses |\n|---|---|---|---|\n");
+        for Clause { id, text } in crate::clauses::clauses(contract) {
+            let mut begin = format!("**{id}** | {text}");
+            for case in citing(&id, &cases, &citations) {
+                let refuses = trial.refused_by(case).join("; ");
+                writeln!(table, "| {begin} | `{case}` | {refuses} |").expect("text");
+                begin = " | ".to_owned();
             }
-            last = Some(place);
         }
     }
 }

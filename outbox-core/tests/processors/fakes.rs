@@ -100,8 +100,8 @@ pub(crate) struct FakeHeap {
     pub(crate) calls: AtomicU32,
     /// No call is answered.
     pub(crate) is_silent: bool,
-    /// What each lease returns.
-    pub(crate) exceeded: Vec<DlqEntry>,
+    /// What the first lease returns, the second one, and so on.
+    pub(crate) leases: Mutex<VecDeque<Vec<DlqEntry>>>,
 }
 
 impl FakeHeap {
@@ -112,11 +112,13 @@ impl FakeHeap {
         }
     }
 
-    pub(crate) fn with_exceeded(events: usize) -> Self {
+    /// A heap that returns `entries` for each of its first `leases`, which have no entry in common.
+    pub(crate) fn draining(entries: usize, leases: usize) -> Self {
         let now = SystemTime::now();
         let entry = |_| DlqEntry::new(EventId::new(), 3, now, now).with_error(Some("full".into()));
+        let lease = |_| (0..entries).map(entry).collect();
         Self {
-            exceeded: (0..events).map(entry).collect(),
+            leases: Mutex::new((0..leases).map(lease).collect()),
             ..Self::default()
         }
     }
@@ -148,7 +150,12 @@ impl DlqHeap for FakeHeap {
     }
 
     async fn drain_exceeded(&self, _: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        Ok(self.exceeded.clone())
+        let next = self
+            .leases
+            .lock()
+            .expect("no panic while locked")
+            .pop_front();
+        Ok(next.unwrap_or_default())
     }
 
     async fn record_failures(&self, _: &[FailedAttempt]) -> Result<(), OutboxError> {

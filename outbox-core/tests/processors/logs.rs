@@ -34,8 +34,8 @@ async fn a_permanent_failure_is_one_warning_with_the_command_that_shows_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quarantine_at_the_threshold_is_one_warning_with_the_command_that_shows_it() {
-    let heap = FakeHeap::with_exceeded(1);
-    let id = heap.exceeded[0].id;
+    let mut heap = FakeHeap::draining(1, 1);
+    let id = heap.leases.get_mut().expect("no panic while locked")[0][0].id;
     let mut processor = DlqProcessor::new(heap, FakeStore::default());
     let (report, lines) = logged(processor.tick()).await;
     assert_eq!(report.expect("a tick").moved, 1);
@@ -127,15 +127,11 @@ async fn an_event_of_a_lost_worker_is_a_warning() {
 #[tokio::test(start_paused = true)]
 async fn a_heap_that_drains_instead_of_leasing_is_warned_of_once() {
     let config = OutboxConfig::builder().heap_page(2).build();
-    let heap = FakeHeap::with_exceeded(3);
-    let processor = DlqProcessor::new(heap, FakeStore::default())
+    let heap = FakeHeap::draining(3, 2);
+    let mut processor = DlqProcessor::new(heap, FakeStore::default())
         .config(config.expect("a valid configuration"));
-    let ticks = async {
-        let mut processor = processor;
-        // This heap returns the same entries forever, so a tick does not end.
-        let _ = tokio::time::timeout(MS, processor.tick()).await;
-    };
-    let ((), lines) = logged(ticks).await;
+    let (report, lines) = logged(processor.tick()).await;
+    assert_eq!(report.expect("a tick").moved, 6);
     let line = "WARN the heap drains instead of leasing: if this process dies before it has \
                 quarantined these events, their counts are lost entries=3 limit=2";
     assert_eq!(only(&lines, "drains"), line);
