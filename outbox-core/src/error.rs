@@ -185,11 +185,7 @@ mod tests {
             error.to_string(),
             "x: open: invalid: the table is missing: run `outbox migrate`"
         );
-        assert!(
-            error
-                .source()
-                .is_some_and(|source| source.is::<fmt::Error>())
-        );
+        assert!(error.source().is_some_and(<dyn Error>::is::<fmt::Error>));
     }
 
     #[test]
