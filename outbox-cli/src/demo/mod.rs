@@ -78,6 +78,8 @@ fn config() -> Result<OutboxConfig, OutboxError> {
         .retry_max(ms(200))
         .breaker_initial(ms(50))
         .breaker_max(ms(200))
+        .store_retry_max(ms(200))
+        .heap_retry_max(ms(200))
         .heap_interval(ms(200))
         .poll_interval(ms(50))
         .build()

@@ -59,6 +59,9 @@ pub(crate) struct RelaySettings {
     /// The longest pause between two probes of a destination [default: 30s]
     #[arg(long, env = "OUTBOX_BREAKER_MAX", value_name = "TIME")]
     breaker_max: Option<Period>,
+    /// The longest pause after a failed call of the store [default: 30s]
+    #[arg(long, env = "OUTBOX_STORE_RETRY_MAX", value_name = "TIME")]
+    store_retry_max: Option<Period>,
     /// How long an idle relay waits at most before it looks again [default: 1s]
     #[arg(long, env = "OUTBOX_POLL_INTERVAL", value_name = "TIME")]
     poll_interval: Option<Period>,
@@ -68,6 +71,9 @@ pub(crate) struct RelaySettings {
     /// How long the relay waits for the heap [default: 5s]
     #[arg(long, env = "OUTBOX_HEAP_TIMEOUT", value_name = "TIME")]
     heap_timeout: Option<Period>,
+    /// The longest pause after a failed call of the heap [default: 30s]
+    #[arg(long, env = "OUTBOX_HEAP_RETRY_MAX", value_name = "TIME")]
+    heap_retry_max: Option<Period>,
     /// The age at which a count without a new failure is forgotten [default: 7days]
     #[arg(long, env = "OUTBOX_HEAP_RETENTION", value_name = "TIME")]
     heap_retention: Option<Period>,
@@ -93,9 +99,11 @@ impl RelaySettings {
             retry_max: self.retry_max.or(other.retry_max),
             breaker_initial: self.breaker_initial.or(other.breaker_initial),
             breaker_max: self.breaker_max.or(other.breaker_max),
+            store_retry_max: self.store_retry_max.or(other.store_retry_max),
             poll_interval: self.poll_interval.or(other.poll_interval),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             heap_timeout: self.heap_timeout.or(other.heap_timeout),
+            heap_retry_max: self.heap_retry_max.or(other.heap_retry_max),
             heap_retention: self.heap_retention.or(other.heap_retention),
             dlq_interval: self.dlq_interval.or(other.dlq_interval),
         }
@@ -125,9 +133,11 @@ impl RelaySettings {
             .set(self.retry_max, Builder::retry_max)
             .set(self.breaker_initial, Builder::breaker_initial)
             .set(self.breaker_max, Builder::breaker_max)
+            .set(self.store_retry_max, Builder::store_retry_max)
             .set(self.poll_interval, Builder::poll_interval)
             .set(self.shutdown_grace, Builder::shutdown_grace)
             .set(self.heap_timeout, Builder::heap_timeout)
+            .set(self.heap_retry_max, Builder::heap_retry_max)
             .set(self.heap_retention, Builder::heap_retention)
             .set(self.dlq_interval, Builder::heap_interval)
             .0

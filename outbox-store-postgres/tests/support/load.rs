@@ -88,6 +88,7 @@ impl Workers {
             .retry_max(millis(50))
             .breaker_initial(millis(20))
             .breaker_max(millis(100))
+            .store_retry_max(millis(100))
             .build()
             .expect("a config");
         let mut workers = Vec::new();
