@@ -27,10 +27,13 @@ mod linear;
 mod model;
 mod reference;
 mod script;
+mod small;
 
 pub use call::{Answer, Call};
 pub use history::{History, Recording, Violation};
 pub use script::{Script, Step};
+
+pub(crate) use small::SmallHeap;
 
 use crate::Wire;
 use crate::crash::STUCK;

@@ -5,13 +5,13 @@ use super::orders::{Orders, Walk};
 use super::steps::{SteppedBroker, Steps};
 use super::{LEASE, Store, StoreFixture, append, keyed, ok};
 use crate::crash::at_each_point;
+use crate::heap::SmallHeap;
 use crate::transport::MemoryBroker;
 use crate::{Decorated, ManualClock};
 use outbox_core::{
     DeadLetterFilter, DlqEntry, DlqHeap, DlqProcessor, ErrorKind, Event, EventId, OutboxConfig,
     OutboxConfigBuilder, OutboxProcessor, OutboxStorage, PublishErrorKind,
 };
-use outbox_dlq_memory::MemoryDlqHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::SystemTime;
@@ -35,17 +35,17 @@ fn builder() -> OutboxConfigBuilder {
         .heap_page(2)
 }
 
-/// A store and a heap between which a processor stands.
+/// A store and a heap that a processor works on.
 struct Desk<'f, F> {
     fixture: &'f F,
-    heap: Arc<MemoryDlqHeap>,
+    heap: Arc<SmallHeap>,
     clock: ManualClock,
 }
 
 impl<'f, F: StoreFixture> Desk<'f, F> {
     fn new(fixture: &'f F) -> Self {
         let clock = ManualClock::new();
-        let heap = Arc::new(MemoryDlqHeap::new().with_clock(clock.clock()));
+        let heap = Arc::new(SmallHeap::new(clock.clock()));
         Self {
             fixture,
             heap,
