@@ -3,7 +3,7 @@
 
 use crate::{Failure, median};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
-use outbox_dlq_redis::{RedisDlqHeap, Server as Place};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server as Place};
 use peer_core::prelude::{DlqHeap as PeerHeap, EventId as PeerId};
 use peer_redis::{RedisProvider, config::RedisTokenConfig};
 use std::time::Instant;
@@ -40,7 +40,9 @@ struct Contestants {
 
 pub(crate) async fn run() -> Result<(), Failure> {
     let redis = Server::start(Kind::Redis, &search_path())?;
-    let own = async |name| RedisDlqHeap::open(Place::from_url(redis.url())?, name).await;
+    let own = async |name| {
+        RedisDlqHeap::open(RedisConfig::new(Place::from_url(redis.url())?).namespace(name)).await
+    };
     let contestants = Contestants {
         peer: RedisProvider::new(redis.url(), RedisTokenConfig::default()).await?,
         single: own("single").await?,

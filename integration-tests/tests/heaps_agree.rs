@@ -6,7 +6,7 @@ use outbox_conformance::{Folder, ManualClock, seeds};
 use outbox_core::{DlqEntry, DlqHeap, EventId};
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_dlq_postgres::PostgresDlqHeap;
-use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server, redis};
+use outbox_dlq_redis::{ClockShift, RedisConfig, RedisDlqHeap, Server, redis};
 use outbox_dlq_sqlite::SqliteDlqHeap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl HeapFixture for Heap {
                 shift,
             } => {
                 let server = Server::from_url(url).expect("a URL");
-                let heap = RedisDlqHeap::open(server, namespace).await;
+                let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace(namespace)).await;
                 Arc::new(heap.expect("opened").with_clock_shift(shift.clone()))
             }
         }

@@ -6,7 +6,7 @@ use outbox_core::{
     DeadLetterFilter, DeadLetters, DlqHeap, Event, EventId, OutboxConfig, OutboxStorage,
     PublishErrorKind, Relay,
 };
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use outbox_store_postgres::PostgresStore;
 use outbox_store_sqlite::SqliteStore;
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
@@ -69,7 +69,9 @@ where
     });
     let mut redis = Started::start_redis(&search_path(), None, &[]).expect("started");
     let server = Server::from_url(redis.url()).expect("a URL");
-    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
+        .await
+        .expect("opened");
     let relay = Relay::new(Arc::clone(&as_storage), Arc::new(broker.clone()))
         .dlq_heap(Arc::new(heap.clone()))
         .config(config());

@@ -1,4 +1,4 @@
-//! What the suite cannot test of every heap.
+//! What the suite cannot test with every heap.
 
 use outbox_conformance::ManualClock;
 use outbox_core::{DlqHeap, EventId};
@@ -17,7 +17,7 @@ async fn heap() -> (MemoryDlqHeap, ManualClock) {
 }
 
 #[tokio::test]
-async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
+async fn only_an_entry_older_than_the_age_is_pruned() {
     let (heap, clock) = heap().await;
     clock.advance(AGE);
     assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 0);
@@ -26,7 +26,7 @@ async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
 }
 
 #[tokio::test]
-async fn the_longest_times_are_taken() {
+async fn the_longest_times_are_accepted() {
     let (heap, clock) = heap().await;
     assert_eq!(heap.prune(Duration::MAX, 10).await.expect("pruned"), 0);
     let leased = heap.lease_exceeded(1, 10, Duration::MAX).await;

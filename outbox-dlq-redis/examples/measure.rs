@@ -3,7 +3,7 @@
 
 use outbox_core::{DlqHeap, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_redis::redis::{Client, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args()
         .nth(1)
         .unwrap_or("redis://127.0.0.1/".to_owned());
-    let heap = RedisDlqHeap::open(Server::from_url(&url)?, "measure").await?;
+    let heap =
+        RedisDlqHeap::open(RedisConfig::new(Server::from_url(&url)?).namespace("measure")).await?;
     heap.drain_exceeded(1).await?;
     batches(&heap).await?;
     pings(&url, "nothing", &heap, |_| Box::pin(pause())).await?;

@@ -2,7 +2,7 @@
 
 use crate::error::{BACKEND, is_temporary, redis_error};
 use crate::login;
-use crate::server::{Kind, RedisOptions, Server};
+use crate::server::{Kind, Server};
 use outbox_core::{ErrorKind, OutboxError};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{
@@ -28,7 +28,7 @@ pub(crate) enum Call<'s> {
 
 /// A server, and the connection to it that all calls share.
 pub(crate) struct Link {
-    options: RedisOptions,
+    call_timeout: Duration,
     state: Mutex<State>,
     /// The turn of the latest connection that no call may begin with any more.
     gone: AtomicU64,
@@ -45,13 +45,13 @@ struct State {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("options", &self.options)
+            .field("call_timeout", &self.call_timeout)
             .finish_non_exhaustive()
     }
 }
 
 impl Link {
-    pub(crate) fn new(server: Server, options: RedisOptions) -> Self {
+    pub(crate) fn new(server: Server, call_timeout: Duration) -> Self {
         let state = Mutex::new(State {
             server,
             connection: None,
@@ -59,7 +59,7 @@ impl Link {
             used: Instant::now(),
         });
         Self {
-            options,
+            call_timeout,
             state,
             gone: AtomicU64::new(0),
         }
@@ -71,7 +71,7 @@ impl Link {
         operation: &'static str,
         work: impl Future<Output = Result<T, OutboxError>>,
     ) -> Result<T, OutboxError> {
-        let limit = self.options.call_timeout;
+        let limit = self.call_timeout;
         match timeout(limit, work).await {
             Ok(result) => result,
             Err(elapsed) => {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod config;
 mod connection;
 mod error;
 mod keys;
@@ -23,8 +24,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
+pub use config::RedisConfig;
 pub use redis;
-pub use server::{ClockShift, RedisOptions, Server};
+pub use server::{ClockShift, Server};
 
 /// The most entries that one script gives up, so that other clients of the server do not wait for
 /// long. Measured in the README.
@@ -53,62 +55,37 @@ pub struct RedisDlqHeap {
 }
 
 impl RedisDlqHeap {
-    /// Opens the heap that is called `namespace`: 1 to 255 bytes without `{` and `}`. Programs
-    /// share a heap by its name; two applications need two.
-    ///
-    /// Warns through `tracing` if the server may evict the heap's keys.
+    /// Opens the heap of a namespace. There are no tables, so nothing is migrated before. Warns through
+    /// `tracing` if the server may evict the heap's keys.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace, a login or a server that
-    /// cannot do; [`Unavailable`](outbox_core::ErrorKind::Unavailable) if it cannot be reached.
-    pub async fn open(server: impl Into<Server>, namespace: &str) -> Result<Self, OutboxError> {
-        Self::open_with(server, namespace, RedisOptions::default()).await
-    }
-
-    /// As [`open`](Self::open), with other timeouts.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub async fn open_with(
-        server: impl Into<Server>,
-        namespace: &str,
-        options: RedisOptions,
-    ) -> Result<Self, OutboxError> {
-        let heap = Self::lazy_with(server, namespace, options)?;
-        heap.check().await?;
-        Ok(heap)
-    }
-
-    /// As [`open`](Self::open), but asks no server yet: for a program that must start while Redis
-    /// is away. The first call asks, and warns, what `open` would have.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace.
-    pub fn lazy(server: impl Into<Server>, namespace: &str) -> Result<Self, OutboxError> {
-        Self::lazy_with(server, namespace, RedisOptions::default())
-    }
-
-    /// As [`lazy`](Self::lazy), with other timeouts.
-    ///
-    /// # Errors
-    ///
-    /// As [`lazy`](Self::lazy).
-    pub fn lazy_with(
-        server: impl Into<Server>,
-        namespace: &str,
-        options: RedisOptions,
-    ) -> Result<Self, OutboxError> {
-        Ok(Self {
-            keys: Keys::new(namespace)?,
-            link: Arc::new(Link::new(server.into(), options)),
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace, a login or a server that cannot be
+    /// used. [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
+    /// If the config is [lazy](RedisConfig::lazy), only the namespace is checked.
+    pub async fn open(config: impl Into<RedisConfig>) -> Result<Self, OutboxError> {
+        let config = config.into();
+        let heap = Self {
+            keys: Keys::new(&config.namespace)?,
+            link: Arc::new(Link::new(config.server, config.call_timeout)),
             scripts: Arc::default(),
             shift: ClockShift::default(),
             aside: Arc::default(),
             checked: Arc::default(),
-        })
+        };
+        if !config.is_lazy {
+            heap.check().await?;
+        }
+        Ok(heap)
+    }
+
+    /// Does what [`open`](Self::open) does, so that a program can swap its heap in one line.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub async fn migrate(config: impl Into<RedisConfig>) -> Result<Self, OutboxError> {
+        Self::open(config).await
     }
 
     /// What [`open`](Self::open) asks the server: that it answers, that it is no replica, and, with a

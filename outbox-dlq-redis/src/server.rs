@@ -134,31 +134,6 @@ impl From<redis::cluster::ClusterClient> for Server {
     }
 }
 
-/// How long a heap waits.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RedisOptions {
-    pub(crate) call_timeout: Duration,
-}
-
-impl Default for RedisOptions {
-    fn default() -> Self {
-        Self {
-            call_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-impl RedisOptions {
-    /// How long a script's answer may take, the time for a new connection included. A call that
-    /// needs several pages waits so long for each. Default: 10 seconds.
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = timeout;
-        self
-    }
-}
-
 /// How far a heap's clock is ahead of the server's: not at all, until a test moves it. Clones move
 /// together.
 #[derive(Clone, Debug, Default)]

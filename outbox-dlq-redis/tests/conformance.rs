@@ -12,7 +12,7 @@ use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 use outbox_dlq_redis::redis::TlsCertificates;
 use outbox_dlq_redis::redis::cluster::ClusterClient;
 use outbox_dlq_redis::redis::{Client, ConnectionLike, cmd};
-use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
+use outbox_dlq_redis::{ClockShift, RedisConfig, RedisDlqHeap, Server};
 use std::collections::BTreeSet;
 #[cfg(feature = "tls-rustls-ring-native-roots")]
 use std::sync::LazyLock;
@@ -114,7 +114,7 @@ impl Fixture {
 
     async fn open_on(&self, server: Server, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError> {
         let namespace = format!("{}{name}", self.case);
-        let heap = RedisDlqHeap::open(server, &namespace).await?;
+        let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace(&namespace)).await?;
         self.opened.lock().expect("no panic").insert(namespace);
         Ok(Arc::new(heap.with_clock_shift(self.shift.clone())))
     }

@@ -3,7 +3,7 @@
 use outbox_conformance::at_each_point;
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, Connection, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::future::ready;
 use std::time::Duration;
 use test_servers::{Kind, Server as Started, Wire, search_path};
@@ -22,7 +22,9 @@ async fn wired(redis: &Started) -> (Wire, RedisDlqHeap) {
     let wire = Wire::to(address.trim_end_matches('/')).expect("a wire");
     let url = format!("redis://127.0.0.1:{}/", wire.port());
     let server = Server::from_url(&url).expect("a URL");
-    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
+        .await
+        .expect("opened");
     (wire, heap)
 }
 
@@ -64,7 +66,9 @@ async fn a_dropped_check_is_done_again_by_the_next_call() {
     let redis = redis();
     at_each_point("check", async |point| {
         let server = Server::from_url(redis.url()).expect("a URL");
-        let heap = RedisDlqHeap::lazy(server, "shop").expect("a name");
+        let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop").lazy())
+            .await
+            .expect("a name");
         let ended = point.reach(heap.check()).await.map(Result::unwrap);
         let id = EventId::new();
         heap.record_failure(id).await.expect("recorded");
@@ -83,8 +87,10 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("redis://{}/", silent.local_addr().expect("an address"));
     let server = Server::from_url(&url).expect("a URL");
-    let options = RedisOptions::default().call_timeout(Duration::from_secs(2));
-    let heap = RedisDlqHeap::lazy_with(server, "shop", options).expect("a namespace");
+    let config = RedisConfig::new(server).call_timeout(Duration::from_secs(2));
+    let heap = RedisDlqHeap::open(config.lazy())
+        .await
+        .expect("a namespace");
     let begun = Instant::now();
     let id = EventId::new();
     let calls = tokio::join!(heap.size(), heap.record_failure(id), heap.check());
@@ -115,7 +121,9 @@ async fn idle() {
 async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
     let redis = redis();
     let server = Server::from_url(redis.url()).expect("a URL");
-    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
+        .await
+        .expect("opened");
     let mut admin = Client::open(redis.url())
         .and_then(|client| client.get_connection())
         .expect("connected");
@@ -155,7 +163,9 @@ async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
         }
     });
     let server = Server::from_url(&url).expect("a URL");
-    let heap = RedisDlqHeap::open(server, "shop").await.expect("opened");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
+        .await
+        .expect("opened");
     for _ in 0..2 {
         let error = heap.size().await.expect_err("no size");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
@@ -170,7 +180,8 @@ async fn a_node_of_a_cluster_is_no_single_server() {
     let mut refused = 0;
     for namespace in ["one", "two", "three", "four", "five", "six"] {
         let server = Server::from_url(cluster.url()).expect("a URL");
-        let Err(error) = RedisDlqHeap::open(server, namespace).await else {
+        let Err(error) = RedisDlqHeap::open(RedisConfig::new(server).namespace(namespace)).await
+        else {
             continue;
         };
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

@@ -2,7 +2,7 @@
 
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, FromRedisValue, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -171,10 +171,8 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
         .map(|port| format!("127.0.0.1:{port}"))
         .collect();
     let server = Server::from_url(&format!("redis+cluster://{}", hosts.join(","))).expect("a URL");
-    let options = RedisOptions::default().call_timeout(Duration::from_secs(1));
-    let heap = RedisDlqHeap::open_with(server, "shop", options)
-        .await
-        .expect("opened");
+    let config = RedisConfig::new(server).call_timeout(Duration::from_secs(1));
+    let heap = RedisDlqHeap::open(config).await.expect("opened");
     let [kept, forgotten, late] = [(); 3].map(|()| EventId::new());
     for id in [kept, kept, kept, forgotten] {
         heap.record_failure(id).await.expect("recorded");

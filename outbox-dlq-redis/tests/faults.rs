@@ -3,7 +3,7 @@
 use outbox_conformance::warnings;
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, RedisOptions, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::net::TcpListener;
 use std::time::Duration;
 use test_servers::{Server as Started, search_path};
@@ -60,7 +60,7 @@ impl Redis {
 }
 
 async fn open(url: &str) -> Result<RedisDlqHeap, OutboxError> {
-    RedisDlqHeap::open(Server::from_url(url)?, "shop").await
+    RedisDlqHeap::open(RedisConfig::new(Server::from_url(url)?).namespace("shop")).await
 }
 
 #[track_caller]
@@ -270,17 +270,18 @@ async fn a_full_memory_refuses_failures_and_lets_entries_leave() {
 #[tokio::test]
 async fn a_server_that_is_silent_is_unavailable_within_the_timeout() {
     let redis = Redis::start(&[]);
-    let options = RedisOptions::default().call_timeout(Duration::from_millis(300));
-    let server = || Server::from_url(&redis.url()).expect("a URL");
-    let heap = RedisDlqHeap::open_with(server(), "shop", options.clone()).await;
+    let config = |url: &str| {
+        let server = Server::from_url(url).expect("a URL");
+        RedisConfig::new(server).call_timeout(Duration::from_millis(300))
+    };
+    let heap = RedisDlqHeap::open(config(&redis.url())).await;
     let heap = heap.expect("opened");
     redis.tell(&["CLIENT", "PAUSE", "3600000", "WRITE"]);
     let text = refused(heap.size().await, ErrorKind::Unavailable);
     assert!(text.contains("300ms"), "{text}");
     let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
     let silent = format!("redis://{}/", silent.local_addr().expect("an address"));
-    let server = Server::from_url(&silent).expect("a URL");
-    let opened = RedisDlqHeap::open_with(server, "shop", options).await;
+    let opened = RedisDlqHeap::open(config(&silent)).await;
     refused(opened, ErrorKind::Unavailable);
     redis.tell(&["CLIENT", "UNPAUSE"]);
     assert_eq!(every_method(&heap).await, ALL_WELL);
@@ -319,7 +320,9 @@ async fn a_heap_that_was_opened_without_its_server_warns_of_the_policy_when_it_i
     let mut redis = Redis::start(&settings);
     redis.stop();
     let server = Server::from_url(&redis.url()).expect("a URL");
-    let heap = RedisDlqHeap::lazy(server, "shop").expect("a namespace");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop").lazy())
+        .await
+        .expect("a namespace");
     let told = async || warnings(heap.record_failure(EventId::new())).await;
     let (away, none) = told().await;
     refused(away, ErrorKind::Unavailable);

@@ -3,7 +3,7 @@
 use outbox_conformance::warnings;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize};
 use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
-use outbox_dlq_redis::{ClockShift, RedisDlqHeap, Server};
+use outbox_dlq_redis::{ClockShift, RedisConfig, RedisDlqHeap, Server};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,7 @@ impl Fixture {
     async fn open_at(url: &str) -> Self {
         let (shift, namespace) = (ClockShift::default(), EventId::new().to_string());
         let server = Server::from_url(url).expect("a URL");
-        let heap = RedisDlqHeap::open(server, &namespace)
+        let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace(&namespace))
             .await
             .expect("opened");
         Self {
@@ -190,7 +190,7 @@ async fn times_are_the_servers() {
 async fn a_clock_that_went_back_does_not_move_the_last_failure() {
     let heap = Fixture::open().await;
     let server = Server::from_url(&server()).expect("a URL");
-    let behind = RedisDlqHeap::open(server, &heap.namespace).await;
+    let behind = RedisDlqHeap::open(RedisConfig::new(server).namespace(&heap.namespace)).await;
     let (behind, id) = (behind.expect("opened"), EventId::new());
     behind.record_failure(id).await.expect("recorded");
     heap.shift.advance(LEASE);

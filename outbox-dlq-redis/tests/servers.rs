@@ -2,7 +2,7 @@
 
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use test_servers::{Kind, Server as Started, search_path};
@@ -84,7 +84,10 @@ async fn the_master_is_asked_of_the_sentinels_again_when_it_is_gone() {
         "redis+sentinel://127.0.0.1:1,127.0.0.1:{}/shop/3",
         sentinel.port
     );
-    let heap = RedisDlqHeap::open(Server::from_url(&url).expect("a URL"), "shop").await;
+    let heap = RedisDlqHeap::open(
+        RedisConfig::new(Server::from_url(&url).expect("a URL")).namespace("shop"),
+    )
+    .await;
     let (heap, id) = (heap.expect("opened"), EventId::new());
     heap.record_failure(id).await.expect("recorded");
     let third = Client::open(format!("redis://127.0.0.1:{first_port}/3")).expect("a URL");
@@ -106,7 +109,10 @@ async fn the_master_is_asked_of_the_sentinels_again_when_it_is_gone() {
         .await
         .expect("recorded by the next master");
     let other = format!("redis+sentinel://127.0.0.1:{}/other", sentinel.port);
-    let opened = RedisDlqHeap::open(Server::from_url(&other).expect("a URL"), "shop").await;
+    let opened = RedisDlqHeap::open(
+        RedisConfig::new(Server::from_url(&other).expect("a URL")).namespace("shop"),
+    )
+    .await;
     assert_eq!(
         opened.expect_err("no such master").kind(),
         ErrorKind::Unavailable
@@ -120,7 +126,9 @@ async fn a_cluster_that_is_gone_is_unavailable_and_a_client_of_it_will_do() {
         .retries(1)
         .build()
         .expect("a URL");
-    let heap = RedisDlqHeap::open(client, "shop").await.expect("opened");
+    let heap = RedisDlqHeap::open(RedisConfig::new(client).namespace("shop"))
+        .await
+        .expect("opened");
     heap.record_failure(EventId::new()).await.expect("recorded");
     drop(started);
     let error = heap
@@ -166,7 +174,7 @@ fn a_url_that_cannot_do_is_refused_without_its_password() {
 async fn a_certificate_of_an_unknown_authority_is_refused_and_said_to_be() {
     let redis = test_servers::tls::Redis::start().expect("started");
     let server = Server::from_url(redis.url()).expect("a URL");
-    let error = RedisDlqHeap::open(server, "shop").await;
+    let error = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop")).await;
     let error = error.expect_err("nobody knows the authority");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     let told = error.to_string();

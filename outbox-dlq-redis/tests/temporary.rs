@@ -2,7 +2,7 @@
 
 use outbox_core::{DlqHeap, ErrorKind, EventId, OutboxError};
 use outbox_dlq_redis::redis::{Client, Connection, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use test_servers::{Server as Started, search_path};
@@ -65,7 +65,10 @@ impl Scripted {
 
     async fn open(&self, scheme: &str, parameters: &str) -> Result<RedisDlqHeap, OutboxError> {
         let url = format!("{scheme}://me:secret@127.0.0.1:{}/{parameters}", self.port);
-        RedisDlqHeap::open(Server::from_url(&url).expect("a URL"), "shop").await
+        RedisDlqHeap::open(
+            RedisConfig::new(Server::from_url(&url).expect("a URL")).namespace("shop"),
+        )
+        .await
     }
 }
 
@@ -180,14 +183,20 @@ impl Real {
     }
 
     /// With the database 3, and a user if the server knows one.
-    fn heap(&self, user: &str) -> RedisDlqHeap {
+    async fn heap(&self, user: &str) -> RedisDlqHeap {
         let address = self
             .started
             .url()
             .trim_start_matches("redis://")
             .trim_end_matches('/');
         let url = format!("redis://{user}{address}/3");
-        RedisDlqHeap::lazy(Server::from_url(&url).expect("a URL"), "shop").expect("a name")
+        RedisDlqHeap::open(
+            RedisConfig::new(Server::from_url(&url).expect("a URL"))
+                .namespace("shop")
+                .lazy(),
+        )
+        .await
+        .expect("a name")
     }
 }
 
@@ -203,7 +212,7 @@ async fn assert_unavailable(heap: &RedisDlqHeap, words: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_runs_a_long_script_is_unavailable_and_then_usable() {
     let mut redis = Real::start(&["--busy-reply-threshold", "1"]);
-    let heap = redis.heap("");
+    let heap = redis.heap("").await;
     let mut other = Client::open(redis.started.url())
         .and_then(|client| client.get_connection())
         .expect("connected");
@@ -222,7 +231,7 @@ async fn a_server_that_runs_a_long_script_is_unavailable_and_then_usable() {
 async fn a_server_with_as_many_clients_as_it_takes_is_unavailable_and_then_usable() {
     let mut redis = Real::start(&[]);
     redis.tell(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]);
-    for heap in [redis.heap(""), redis.heap("me:secret@")] {
+    for heap in [redis.heap("").await, redis.heap("me:secret@").await] {
         redis.tell(&["CONFIG", "SET", "maxclients", "1"]);
         for error in [heap.check().await.err(), heap.size().await.err()] {
             let error = error.expect("there is no room");
@@ -244,7 +253,7 @@ async fn a_server_that_loads_its_data_is_unavailable() {
         "loading-process-events-interval-bytes",
         "1024",
     ]);
-    let heaps = [redis.heap(""), redis.heap("me:secret@")];
+    let heaps = [redis.heap("").await, redis.heap("me:secret@").await];
     let mut other = Client::open(redis.started.url())
         .and_then(|client| client.get_connection())
         .expect("connected");
@@ -302,7 +311,9 @@ async fn a_name_that_led_to_a_replica_for_a_while_leads_to_the_master_again() {
     replica.tell(&["REPLICAOF", "127.0.0.1", &master_port.to_string()]);
     let name = Name::of(port(&replica.started)).await;
     let server = Server::from_url(&format!("redis://127.0.0.1:{}/", name.port)).expect("a URL");
-    let heap = RedisDlqHeap::lazy(server, "shop").expect("a name");
+    let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop").lazy())
+        .await
+        .expect("a name");
     let id = EventId::new();
     for _ in 0..2 {
         let error = heap.record_failure(id).await.expect_err("a replica");

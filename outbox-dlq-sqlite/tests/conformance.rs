@@ -18,7 +18,7 @@ struct Sqlite {
 
 enum Place {
     Files(Folder),
-    /// Names begin with this; the connections keep the heaps of the case that have no handle.
+    /// The prefix of all names, and connections that keep the databases while no handle is open.
     Memory(String, Mutex<Vec<Connection>>),
 }
 

@@ -1,4 +1,4 @@
-//! Callers that go away at each await point of a migration and of an opening.
+//! A migration and an opening are cancelled at each await point.
 
 use outbox_conformance::{Folder, at_each_point};
 use outbox_core::{DlqHeap, EventId};
@@ -13,7 +13,7 @@ async fn works(heap: SqliteDlqHeap) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_migration_or_opening_is_done_again() {
+async fn a_cancelled_migration_or_opening_can_be_repeated() {
     let folder = Folder::new();
     let mut files = 0..;
     at_each_point("migrate", async |point| {

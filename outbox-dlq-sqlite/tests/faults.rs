@@ -1,4 +1,4 @@
-//! A disk that is full, and locks that others hold over and over.
+//! A full disk, and locks of other connections, held repeatedly.
 
 use outbox_conformance::{Folder, file_on_a_full_disk, on_a_full_disk};
 use outbox_core::{DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, OutboxError};
@@ -31,7 +31,7 @@ async fn a_child_records_until_the_disk_is_full() {
         .await
         .expect("opened");
     let (mut batches, mut refused) = (0, 0);
-    // After the first refusal the handle is tried again: it must be as sound as before.
+    // The handle must still work after the first refusal.
     while refused < 3 {
         let ids: Vec<EventId> = (0..50).map(|_| EventId::new()).collect();
         match heap.record_failures(&batch(&ids)).await {
@@ -42,7 +42,7 @@ async fn a_child_records_until_the_disk_is_full() {
             }
         }
     }
-    let size = heap.size().await.expect("read").expect("told");
+    let size = heap.size().await.expect("read").expect("read");
     assert_eq!(size.entries, batches * 50);
     println!("recorded {batches}.");
 }
@@ -52,14 +52,14 @@ async fn a_full_disk_refuses_whole_batches_and_loses_none() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");
-    let told = on_a_full_disk("a_child_records_until_the_disk_is_full", &path, 300);
-    let batches = told.split("recorded ").nth(1);
+    let output = on_a_full_disk("a_child_records_until_the_disk_is_full", &path, 300);
+    let batches = output.split("recorded ").nth(1);
     let batches: u64 = batches
         .and_then(|rest| rest.split('.').next())
         .and_then(|count| count.parse().ok())
         .expect("a count");
     assert!(batches > 0, "the disk was full from the start");
-    // With room again the heap goes on, and has each batch that was answered whole, and no other.
+    // With free space the heap works again. It has exactly the batches that were confirmed.
     heap.record_failures(&batch(&[EventId::new()]))
         .await
         .expect("recorded");
@@ -73,7 +73,7 @@ fn impatient(path: &Path) -> SqliteConfig {
 }
 
 #[tokio::test]
-async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
+async fn while_another_connection_has_the_lock_each_write_fails_whole() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let heap = SqliteDlqHeap::migrate(impatient(&path));
@@ -103,7 +103,7 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_storm_of_locks_a_failure_counts_if_and_only_if_it_was_answered() {
+async fn under_many_locks_a_failure_counts_if_and_only_if_it_was_confirmed() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let heap = SqliteDlqHeap::migrate(impatient(&path));

@@ -1,4 +1,4 @@
-//! What the suite cannot test of every heap: migrations of a file, and times to the microsecond.
+//! What the suite cannot test with every heap: migrations of a file, and times in microseconds.
 
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
@@ -9,7 +9,7 @@ use std::time::Duration;
 const AGE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
+async fn applied_migrations_are_counted_before_and_after_a_migration() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let applied = async || {
@@ -30,7 +30,7 @@ async fn a_file_tells_what_it_lacks_until_it_is_migrated() {
 }
 
 #[tokio::test]
-async fn a_call_that_finds_nothing_to_do_waits_for_no_lock() {
+async fn a_call_without_work_takes_no_lock() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let config = SqliteConfig::new(&path).busy_timeout(Duration::ZERO);
@@ -56,7 +56,7 @@ async fn heap(name: &str) -> (SqliteDlqHeap, ManualClock) {
 }
 
 #[tokio::test]
-async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
+async fn only_an_entry_older_than_the_age_is_pruned() {
     let (heap, clock) = heap("pruned").await;
     clock.advance(AGE);
     assert_eq!(heap.prune(AGE, 10).await.expect("pruned"), 0);
@@ -65,7 +65,7 @@ async fn an_entry_is_pruned_when_it_is_older_than_the_age_and_not_before() {
 }
 
 #[tokio::test]
-async fn the_longest_times_are_taken() {
+async fn the_longest_times_are_accepted() {
     let (heap, clock) = heap("longest").await;
     assert_eq!(heap.prune(Duration::MAX, 10).await.expect("pruned"), 0);
     let leased = heap.lease_exceeded(1, 10, Duration::MAX).await;
@@ -75,7 +75,7 @@ async fn the_longest_times_are_taken() {
 }
 
 #[tokio::test]
-async fn a_lease_that_a_clock_made_too_long_ends_in_its_time() {
+async fn a_lease_taken_by_a_fast_clock_is_shortened() {
     let (heap, clock) = heap("ahead").await;
     let year = Duration::from_secs(365 * 24 * 3600);
     let now = clock.clock().now();
@@ -90,7 +90,7 @@ async fn a_lease_that_a_clock_made_too_long_ends_in_its_time() {
 }
 
 #[test]
-fn values_that_no_statement_could_use_are_refused() {
+fn invalid_values_are_refused_by_the_table() {
     let connection = Connection::open_in_memory().expect("opened");
     let migrated = connection.execute_batch(&SqliteDlqHeap::script());
     migrated.expect("migrated");
@@ -111,7 +111,7 @@ fn values_that_no_statement_could_use_are_refused() {
 }
 
 #[tokio::test]
-async fn a_closed_heap_leaves_all_in_its_file_and_refuses_further_calls() {
+async fn closing_moves_all_data_into_the_file_and_refuses_further_calls() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let heap = SqliteDlqHeap::migrate(&path).await.expect("migrated");

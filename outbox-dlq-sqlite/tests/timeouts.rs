@@ -7,7 +7,7 @@ use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_call_waits_for_a_lock_as_long_as_its_heap_was_told() {
+async fn a_call_waits_for_a_lock_until_its_timeout() {
     let folder = Folder::new();
     let path = folder.path().join("heap.db");
     let config = SqliteConfig::new(&path)
@@ -18,7 +18,7 @@ async fn a_call_waits_for_a_lock_as_long_as_its_heap_was_told() {
     let opened = SqliteDlqHeap::open(config).await.unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // The clock of the calls runs on while the lock is waited for.
+    // The paused clock advances while the calls wait for the lock.
     tokio::time::pause();
     for heap in [&migrated, &opened] {
         let error = heap.record_failure(EventId::new()).await.unwrap_err();

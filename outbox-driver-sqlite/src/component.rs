@@ -1,22 +1,11 @@
-//! The tables of one adapter, and their versions.
+//! What each adapter does with its tables: open, migrate, count the migrations, print them.
 
 use crate::config::SqliteConfig;
 use crate::driver::Driver;
-use crate::migrate;
+use crate::migrate::{Component, MIGRATE};
 use crate::open::inspect;
 use outbox_core::OutboxError;
 use rusqlite::Connection;
-
-/// The tables of one adapter: a store, a heap or an inbox.
-#[derive(Clone, Copy, Debug)]
-pub struct Component {
-    /// The name in the table `outbox_migrations`.
-    pub name: &'static str,
-    /// The tables that the migrations create.
-    pub tables: &'static [&'static str],
-    /// The migrations, oldest first.
-    pub migrations: &'static [&'static str],
-}
 
 impl Component {
     /// Opens a database that has all tables in exactly this version. A file that is refused is not
@@ -28,7 +17,7 @@ impl Component {
     /// missing or have another version; the message says what to do.
     pub async fn open(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
         let component = *self;
-        let check = move |connection: &Connection| migrate::require_newest(connection, &component);
+        let check = move |connection: &Connection| component.require_newest(connection);
         Driver::open(config, check).await
     }
 
@@ -45,12 +34,10 @@ impl Component {
     /// file.
     pub async fn migrate(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
         let component = *self;
-        let check = move |connection: &Connection| {
-            migrate::applied_migrations(connection, &component).map(drop)
-        };
+        let check = move |connection: &Connection| component.applied_here(connection).map(drop);
         let driver = Driver::create(config, check).await?;
-        let apply = move |connection: &Connection| migrate::apply_missing(connection, &component);
-        driver.write(migrate::MIGRATE, apply).await?;
+        let apply = move |connection: &Connection| component.apply_missing(connection);
+        driver.write(MIGRATE, apply).await?;
         Ok(driver)
     }
 
@@ -65,8 +52,7 @@ impl Component {
         config: impl Into<SqliteConfig>,
     ) -> Result<Option<usize>, OutboxError> {
         let component = *self;
-        let applied =
-            move |connection: &Connection| migrate::applied_migrations(connection, &component);
+        let applied = move |connection: &Connection| component.applied_here(connection);
         let applied = inspect(config.into(), applied).await?;
         Ok(applied.map(|applied| applied as usize))
     }
@@ -75,6 +61,6 @@ impl Component {
     /// `sqlite3` shell or for `Connection::execute_batch`.
     #[must_use]
     pub fn script(&self) -> String {
-        migrate::script(self)
+        self.statements()
     }
 }

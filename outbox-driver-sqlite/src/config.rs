@@ -32,8 +32,8 @@ impl SqliteConfig {
     /// [`memory_uri`].
     ///
     /// A reader and a writer wait for each other there, and SQLite limits it to 1 GB. Opening it is
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if `name` is not 1 to 100 ASCII letters, digits,
-    /// `-`, `_` and `.`.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if `name` is not 1 to 100 of the characters `a-z`,
+    /// `A-Z`, `0-9`, `-`, `_` and `.`.
     pub fn in_memory(name: impl Into<String>) -> Self {
         Self::of(Database::Memory(name.into()))
     }
@@ -100,16 +100,16 @@ impl From<&String> for SqliteConfig {
 ///
 /// # Errors
 ///
-/// [`Invalid`](outbox_core::ErrorKind::Invalid) if `name` is not 1 to 100 ASCII letters, digits, `-`,
-/// `_` and `.`.
+/// [`Invalid`](outbox_core::ErrorKind::Invalid) if `name` is not 1 to 100 of the characters `a-z`, `A-Z`,
+/// `0-9`, `-`, `_` and `.`.
 pub fn memory_uri(name: &str) -> Result<String, OutboxError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if !(1..=100).contains(&name.len()) || !name.bytes().all(plain) {
-        let allowed = "1 to 100 ASCII letters, digits, '-', '_' and '.'";
+        let allowed = "1 to 100 of the characters a-z, A-Z, 0-9, '-', '_' and '.'";
         let problem = format!("name of a database in memory is {name:?}, but must be {allowed}");
         return Err(OutboxError::invalid(BACKEND, "open", problem));
     }
-    // With this VFS each connection has a cache of its own and waits for the locks of the others, as
+    // With this VFS each connection has its own cache and waits for the locks of the others, as
     // with a file. The better known `cache=shared` fails at once where a connection would have to wait.
     Ok(format!("file:/{name}?vfs=memdb"))
 }

@@ -30,18 +30,15 @@ fn not_migrated(error: &Error) -> Option<String> {
     // Triggers name the schema, too.
     let table = msg.strip_prefix("no such table: ")?;
     let table = table.strip_prefix("main.").unwrap_or(table);
-    let adapter = match table {
-        "outbox_dlq_heap" => "SqliteDlqHeap",
-        "outbox_inbox" => "SqliteInbox",
-        _ if table.starts_with("outbox_") => "SqliteStore",
+    let (option, adapter) = match table {
+        "outbox_dlq_heap" => ("", "SqliteDlqHeap"),
+        "outbox_inbox" => (" --inbox", "SqliteInbox"),
+        _ if table.starts_with("outbox_") => ("", "SqliteStore"),
         _ => return None,
     };
-    let run = if adapter == "SqliteInbox" {
-        "call `SqliteInbox::migrate`".to_owned()
-    } else {
-        format!("run `outbox migrate` or call `{adapter}::migrate`")
-    };
-    Some(format!("the table {table} does not exist; {run}"))
+    Some(format!(
+        "the table {table} does not exist; run `outbox migrate{option}` or call `{adapter}::migrate`"
+    ))
 }
 
 pub(crate) fn kind(error: &Error) -> ErrorKind {

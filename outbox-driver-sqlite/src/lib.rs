@@ -1,4 +1,4 @@
-//! What the SQLite adapters share: a thread with one connection, group commit, migrations, errors.
+#![doc = include_str!("../README.md")]
 
 mod component;
 mod config;
@@ -11,9 +11,9 @@ mod thread;
 mod time;
 mod watch;
 
-pub use component::Component;
 pub use config::{SqliteConfig, memory_uri};
 pub use driver::Driver;
 pub use error::sqlite_error;
+pub use migrate::Component;
 pub use rusqlite;
 pub use time::{from_micros, interval, micros};

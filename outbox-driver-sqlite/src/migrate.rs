@@ -1,6 +1,6 @@
-//! Migrations. The table `outbox_migrations` records which of them each component has.
+//! The tables of one adapter, and their migrations on a connection. The table `outbox_migrations` records
+//! which migrations each component has.
 
-use crate::component::Component;
 use crate::error::{refusal, sqlite_error};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::{Connection, OptionalExtension};
@@ -9,79 +9,81 @@ pub(crate) const MIGRATE: &str = "migrate";
 
 const MIGRATIONS: &str = include_str!("sql/migrations.sql");
 
-/// Applies the migrations that are missing, in the write transaction of the caller, which rolls back
-/// after an error.
-pub(crate) fn apply_missing(
-    connection: &Connection,
-    component: &Component,
-) -> Result<(), OutboxError> {
-    let error = sqlite_error(MIGRATE);
-    let applied = applied_migrations(connection, component)?;
-    connection.execute_batch(MIGRATIONS).map_err(&error)?;
-    let recorded = recorded_version(connection, component)?.unwrap_or(0);
-    for (version, migration) in (1_u32..).zip(component.migrations) {
-        if version > applied {
-            connection.execute_batch(migration).map_err(&error)?;
+/// The tables of one adapter: a store, a heap or an inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// The name in the table `outbox_migrations`.
+    pub name: &'static str,
+    /// The tables that the migrations create.
+    pub tables: &'static [&'static str],
+    /// The migrations, oldest first.
+    pub migrations: &'static [&'static str],
+}
+
+impl Component {
+    /// Applies the migrations that are missing, in the write transaction of the caller, which rolls back
+    /// after an error.
+    pub(crate) fn apply_missing(&self, connection: &Connection) -> Result<(), OutboxError> {
+        let error = sqlite_error(MIGRATE);
+        let applied = self.applied_here(connection)?;
+        connection.execute_batch(MIGRATIONS).map_err(&error)?;
+        let recorded = recorded_version(connection, self)?.unwrap_or(0);
+        for (version, migration) in (1_u32..).zip(self.migrations) {
+            if version > applied {
+                connection.execute_batch(migration).map_err(&error)?;
+            }
+            if version > recorded {
+                connection
+                    .execute(include_str!("sql/set_version.sql"), (self.name, version))
+                    .map_err(&error)?;
+            }
         }
-        if version > recorded {
-            connection
-                .execute(
-                    include_str!("sql/set_version.sql"),
-                    (component.name, version),
-                )
-                .map_err(&error)?;
+        Ok(())
+    }
+
+    /// How many of the migrations the database has. Changes nothing. Tables without a record of their
+    /// version count as migrated if they are exactly as the migrations create them.
+    pub(crate) fn applied_here(&self, connection: &Connection) -> Result<u32, OutboxError> {
+        let newest = newest(self);
+        match recorded_version(connection, self)? {
+            Some(found) if found > newest => Err(newer(self, found, MIGRATE)),
+            Some(found) => Ok(found),
+            None if are_migrated(connection, self)? => Ok(newest),
+            None => refuse_foreign_tables(connection, self).map(|()| 0),
         }
     }
-    Ok(())
-}
 
-/// How many of the migrations the database has. Changes nothing. Tables without a record of their
-/// version count as migrated if they are exactly as the migrations create them.
-pub(crate) fn applied_migrations(
-    connection: &Connection,
-    component: &Component,
-) -> Result<u32, OutboxError> {
-    let newest = newest(component);
-    match recorded_version(connection, component)? {
-        Some(found) if found > newest => Err(newer(component, found, MIGRATE)),
-        Some(found) => Ok(found),
-        None if are_migrated(connection, component)? => Ok(newest),
-        None => refuse_foreign_tables(connection, component).map(|()| 0),
+    /// Refuses a database that does not have exactly all migrations.
+    pub(crate) fn require_newest(&self, connection: &Connection) -> Result<(), OutboxError> {
+        const OPEN: &str = "open";
+        let (name, newest) = (self.name, newest(self));
+        let text = match recorded_version(connection, self)? {
+            None => format!(
+                "no outbox tables in the database ({name}); run `outbox migrate`, or `migrate` of this \
+                 adapter"
+            ),
+            Some(found) if found < newest => format!(
+                "the tables of {name} are of version {found}, this program needs {newest}; \
+                 run `outbox migrate`, or `migrate` of this adapter"
+            ),
+            Some(found) if found > newest => return Err(newer(self, found, OPEN)),
+            Some(_) => return Ok(()),
+        };
+        Err(refusal(ErrorKind::Invalid, OPEN, text))
     }
-}
 
-/// Refuses a database that does not have exactly all migrations.
-pub(crate) fn require_newest(
-    connection: &Connection,
-    component: &Component,
-) -> Result<(), OutboxError> {
-    const OPEN: &str = "open";
-    let (name, newest) = (component.name, newest(component));
-    let text = match recorded_version(connection, component)? {
-        None => format!(
-            "no outbox tables in the database ({name}); run `outbox migrate`, or `migrate` of this adapter"
-        ),
-        Some(found) if found < newest => format!(
-            "the tables of {name} are of version {found}, this program needs {newest}; \
-             run `outbox migrate`, or `migrate` of this adapter"
-        ),
-        Some(found) if found > newest => return Err(newer(component, found, OPEN)),
-        Some(_) => return Ok(()),
-    };
-    Err(refusal(ErrorKind::Invalid, OPEN, text))
-}
-
-/// The statements of all migrations, with their records, as one transaction.
-pub(crate) fn script(component: &Component) -> String {
-    let name = component.name.replace('\'', "''");
-    let mut script = format!("BEGIN IMMEDIATE;\n{MIGRATIONS}");
-    for (version, migration) in (1..).zip(component.migrations) {
-        script.push_str(migration);
-        let row = include_str!("sql/set_version.sql")
-            .replace("(?1, ?2)", &format!("('{name}', {version})"));
-        script.push_str(&row);
+    /// The statements of all migrations, with their records, as one transaction.
+    pub(crate) fn statements(&self) -> String {
+        let name = self.name.replace('\'', "''");
+        let mut script = format!("BEGIN IMMEDIATE;\n{MIGRATIONS}");
+        for (version, migration) in (1..).zip(self.migrations) {
+            script.push_str(migration);
+            let row = include_str!("sql/set_version.sql")
+                .replace("(?1, ?2)", &format!("('{name}', {version})"));
+            script.push_str(&row);
+        }
+        script + "COMMIT;\n"
     }
-    script + "COMMIT;\n"
 }
 
 /// The newest migration that is recorded, or `None` if none is.

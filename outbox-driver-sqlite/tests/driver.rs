@@ -56,10 +56,10 @@ async fn with_table(config: SqliteConfig) -> Driver {
 }
 
 #[tokio::test]
-async fn a_failing_write_undoes_nothing_of_its_neighbours() {
+async fn a_failing_write_in_a_shared_transaction_undoes_only_itself() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(config(&folder)).await;
-    // The first job holds the thread until all others wait behind it, so that they form a group.
+    // The first job blocks the thread until all others are queued, so that they form a group.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let holder = driver.clone();
     let first = tokio::spawn(async move {
@@ -95,7 +95,7 @@ async fn a_failing_write_undoes_nothing_of_its_neighbours() {
 }
 
 #[tokio::test]
-async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_and_they_are_told() {
+async fn a_write_that_ends_the_shared_transaction_fails_all_its_writes() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(config(&folder)).await;
     driver.write("insert", insert(1)).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_a
     for x in 3..10 {
         let driver = driver.clone();
         writes.push(tokio::spawn(async move {
-            // The fifth violates the constraint and rolls all of the transaction back.
+            // The fifth violates the constraint and rolls back the whole transaction.
             let sql = "INSERT OR ROLLBACK INTO t VALUES (?1)";
             let write = move |connection: &Connection| {
                 let x = if x == 5 { 1 } else { x };
@@ -140,12 +140,12 @@ async fn a_write_that_ends_the_shared_transaction_takes_its_neighbours_with_it_a
     assert_eq!(
         count(&driver).await,
         answered,
-        "stored, but not what was answered"
+        "the stored rows differ from the confirmed ones"
     );
 }
 
 #[tokio::test]
-async fn writes_that_wait_for_a_lock_wait_together() {
+async fn writes_waiting_for_a_lock_fail_together() {
     let folder = TempDir::new().unwrap();
     let config = config(&folder).busy_timeout(Duration::from_millis(200));
     let driver = with_table(config).await;
@@ -158,9 +158,9 @@ async fn writes_that_wait_for_a_lock_wait_together() {
     let mut writes: Vec<_> = writes.collect();
     assert!(
         writes.remove(0).await.unwrap().is_err(),
-        "written under another's lock"
+        "written while another connection had the lock"
     );
-    // The lock is free again, but those that waited beside the first have failed with it.
+    // The lock is free again, but the writes that shared the transaction have failed with the first.
     other.execute_batch("COMMIT").unwrap();
     for write in writes {
         let error = write.await.unwrap().unwrap_err();
@@ -170,7 +170,7 @@ async fn writes_that_wait_for_a_lock_wait_together() {
 }
 
 #[tokio::test]
-async fn a_write_whose_caller_is_gone_before_its_turn_is_not_done() {
+async fn a_write_cancelled_before_it_starts_is_skipped() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(config(&folder)).await;
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -207,7 +207,7 @@ async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
 }
 
 #[tokio::test]
-async fn a_lock_held_too_long_is_unavailable_and_passes() {
+async fn a_write_is_unavailable_after_the_busy_timeout_and_works_later() {
     let folder = TempDir::new().unwrap();
     let config = config(&folder).busy_timeout(Duration::from_millis(20));
     let driver = with_table(config).await;
@@ -248,7 +248,7 @@ async fn two_connections_that_write_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn each_bad_file_is_named_with_its_reason() {
+async fn each_invalid_file_is_named_with_its_reason() {
     let folder = TempDir::new().unwrap();
     let text = folder.path().join("notes.txt");
     fs::write(
@@ -274,7 +274,7 @@ async fn each_bad_file_is_named_with_its_reason() {
 }
 
 #[tokio::test]
-async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
+async fn only_handles_of_one_name_share_a_database_in_memory() {
     let open = |name: &str| Driver::open(SqliteConfig::in_memory(name), any);
     let (one, two) = (open("shared").await.unwrap(), open("shared").await.unwrap());
     let table = |connection: &Connection| {
@@ -293,7 +293,7 @@ async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
         let error = open(name).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(
-            error.to_string().contains("ASCII letters"),
+            error.to_string().contains("characters a-z, A-Z, 0-9"),
             "{}",
             error.to_string()
         );
@@ -301,7 +301,7 @@ async fn handles_of_one_name_share_a_database_in_memory_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_refused_or_inspected_is_not_changed() {
+async fn a_refused_or_inspected_file_is_not_changed() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("theirs.db");
     let connection = Connection::open(&path).unwrap();

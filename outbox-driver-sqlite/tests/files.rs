@@ -47,7 +47,7 @@ fn rows(path: &Path) -> i64 {
         .unwrap()
 }
 
-/// A file with one row that is in its write-ahead log only.
+/// A file with one row, which is only in its write-ahead log.
 async fn with_a_row(path: &Path) -> Driver {
     let driver = opened(path).await;
     run(&driver, "CREATE TABLE t (x); INSERT INTO t VALUES (1)")
@@ -65,7 +65,7 @@ fn refused<T: std::fmt::Debug>(result: Result<T, OutboxError>, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_closed_connection_leaves_all_in_the_file_alone_and_refuses_further_calls() {
+async fn closing_moves_all_data_into_the_file_and_refuses_further_calls() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.db");
     let driver = with_a_row(&path).await;
@@ -83,7 +83,7 @@ async fn a_closed_connection_leaves_all_in_the_file_alone_and_refuses_further_ca
 }
 
 #[tokio::test]
-async fn a_connection_that_closes_beside_another_leaves_all_in_the_file_alone() {
+async fn closing_moves_all_data_into_the_file_while_another_connection_is_open() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.db");
     let (driver, _other) = (with_a_row(&path).await, opened(&path).await);
@@ -106,7 +106,7 @@ async fn the_last_handle_that_is_dropped_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn a_handle_that_its_own_thread_drops_last_holds_nothing_up() {
+async fn the_connection_thread_can_drop_the_last_handle() {
     let folder = TempDir::new().unwrap();
     let driver = with_a_row(&folder.path().join("t.db")).await;
     let own = driver.clone();
@@ -117,7 +117,7 @@ async fn a_handle_that_its_own_thread_drops_last_holds_nothing_up() {
         Ok(())
     });
     let mut write = Box::pin(write);
-    // The job is queued at the first poll; the caller goes away then.
+    // The first poll queues the job. Then the caller is dropped.
     let first = std::future::poll_fn(|context| {
         std::task::Poll::Ready(write.as_mut().poll(context).is_pending())
     });
@@ -131,7 +131,7 @@ async fn a_handle_that_its_own_thread_drops_last_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_took_the_place_of_is_refused_and_the_other_is_left_alone() {
+async fn a_replaced_file_is_refused_and_the_new_one_is_not_changed() {
     let folder = TempDir::new().unwrap();
     let (path, backup) = (folder.path().join("t.db"), folder.path().join("backup.db"));
     drop(with_a_row(&backup).await);
@@ -154,7 +154,7 @@ async fn a_file_that_another_took_the_place_of_is_refused_and_the_other_is_left_
 }
 
 #[tokio::test]
-async fn a_file_that_is_removed_or_renamed_is_refused() {
+async fn a_removed_or_renamed_file_is_refused() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.db");
     let driver = with_a_row(&path).await;
@@ -170,7 +170,7 @@ async fn a_file_that_is_removed_or_renamed_is_refused() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_symbolic_link_that_leads_elsewhere_now_is_refused() {
+async fn a_symbolic_link_to_another_file_is_refused() {
     let folder = TempDir::new().unwrap();
     let (one, two) = (folder.path().join("one.db"), folder.path().join("two.db"));
     drop((with_a_row(&one).await, with_a_row(&two).await));
@@ -186,7 +186,7 @@ async fn a_symbolic_link_that_leads_elsewhere_now_is_refused() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_removed_is_refused_and_loses_nothing_once_all_are_closed() {
+async fn a_removed_write_ahead_log_is_refused_and_loses_nothing() {
     for gone in [&["-wal", "-shm"][..], &["-wal"], &["-shm"]] {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("t.db");
@@ -200,9 +200,9 @@ async fn a_log_that_is_removed_is_refused_and_loses_nothing_once_all_are_closed(
     }
 }
 
-/// A connection that closes removes the log by its name, whosever it is.
+/// A connection that closes removes the log by its name, also if it belongs to another program.
 #[tokio::test]
-async fn a_log_that_another_program_made_again_is_refused_and_kept() {
+async fn a_write_ahead_log_of_another_program_is_refused_and_kept() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.db");
     let driver = with_a_row(&path).await;
@@ -215,7 +215,7 @@ async fn a_log_that_another_program_made_again_is_refused_and_kept() {
 }
 
 #[tokio::test]
-async fn a_log_that_grew_under_a_long_reader_shrinks_once_it_ends() {
+async fn a_write_ahead_log_that_grew_under_a_long_reader_shrinks_afterwards() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("t.db");
     let driver = with_a_row(&path).await;
@@ -237,7 +237,7 @@ async fn a_log_that_grew_under_a_long_reader_shrinks_once_it_ends() {
 }
 
 #[tokio::test]
-async fn a_read_that_takes_too_long_ends_and_the_next_call_is_served() {
+async fn a_read_ends_at_its_timeout_and_the_next_call_is_served() {
     let folder = TempDir::new().unwrap();
     let config = SqliteConfig::new(folder.path().join("t.db"));
     let config = config.call_timeout(Duration::from_millis(300));

@@ -1,11 +1,11 @@
-//! A consumer on which each event has effect once, however often it comes.
+//! A consumer that handles each event once, also if it is delivered repeatedly.
 //!
 //! ```console
 //! $ outbox relay --store sqlite:shop.db --to stdout:// | consumer billing.db
 //! ```
 //!
 //! It counts the events of each type. An event and its count are one transaction, so a consumer that
-//! is killed goes on where it was when the events come again.
+//! is killed continues when the events are delivered again.
 
 use outbox_core::EventId;
 use outbox_inbox_sqlite::SqliteInbox;

@@ -1,4 +1,4 @@
--- Which events a consumer has handled. Times are microseconds since 1970.
+-- One row for each event that a consumer has handled. Times are microseconds since 1970.
 CREATE TABLE outbox_inbox (
     consumer    TEXT    NOT NULL,
     event_id    BLOB    NOT NULL CHECK (length(event_id) = 16),

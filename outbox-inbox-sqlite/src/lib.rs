@@ -1,4 +1,4 @@
-//! The consumer's side on SQLite: which events were handled, in the transaction that handles them.
+#![doc = include_str!("../README.md")]
 
 use outbox_core::{EventId, OutboxError};
 use outbox_driver_sqlite::rusqlite::{Connection, Transaction};
@@ -6,10 +6,6 @@ use outbox_driver_sqlite::{Component, Driver, interval, micros, sqlite_error};
 use std::time::{Duration, SystemTime};
 
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -20,10 +16,10 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// The events that one consumer has handled.
+/// The events that one consumer has handled. Clones share the connection.
 ///
-/// An outbox delivers at least once. A consumer that asks its inbox in the transaction of its own
-/// work does that work once for each event: the idempotent receiver of *Enterprise Integration
+/// An outbox delivers at least once. If a consumer calls [`accept`](Self::accept) in the transaction of
+/// its work, it does the work once for each event: the idempotent receiver of *Enterprise Integration
 /// Patterns*.
 #[derive(Clone, Debug)]
 pub struct SqliteInbox {
@@ -85,14 +81,16 @@ impl SqliteInbox {
         COMPONENT.script()
     }
 
-    /// Whether the event comes for the first time: then handle it in this transaction. If the
+    /// Whether this consumer sees the event for the first time. Then handle it in this transaction. If the
     /// transaction rolls back, the next delivery is the first again.
     ///
-    /// Begin with `TransactionBehavior::Immediate`, so that two deliveries take turns.
+    /// Start the transaction with `TransactionBehavior::Immediate`, so that concurrent deliveries wait for
+    /// each other. The connection needs a busy timeout (`Connection::busy_timeout`).
     ///
     /// # Errors
     ///
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the file is locked or the disk fails.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the file of the transaction was not migrated.
     pub fn accept(&self, transaction: &Transaction<'_>, id: EventId) -> Result<bool, OutboxError> {
         const ACCEPT: &str = "accept";
         let now = micros(SystemTime::now());
@@ -103,9 +101,9 @@ impl SqliteInbox {
         Ok(rows > 0)
     }
 
-    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns how
-    /// many. One that is delivered again after that is handled again, so keep them for longer than
-    /// a relay may be down with an event that it published: 7 days is plenty.
+    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns their number.
+    /// If such an event is delivered again, it is handled again. So keep the events for longer than a relay
+    /// may be down; 7 days are plenty.
     ///
     /// # Errors
     ///

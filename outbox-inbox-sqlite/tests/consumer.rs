@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// The example stands beside the folder of the tests.
+/// The example is next to the folder of the tests.
 fn consume(file: &Path, events: &[String]) -> String {
     let tests = std::env::current_exe().expect("this program");
     let built = tests.parent().and_then(Path::parent).expect("its folders");
@@ -27,7 +27,7 @@ fn consume(file: &Path, events: &[String]) -> String {
 }
 
 #[test]
-fn each_event_has_effect_once_also_in_another_process() {
+fn each_event_has_its_effect_once_across_processes() {
     let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("billing.db");
     let event = |_| format!(r#"{{"id":"{}","type":"order.placed"}}"#, EventId::new());

@@ -1,4 +1,4 @@
-//! Deliveries that repeat, roll back, race and grow old.
+//! Repeated, concurrent, old and rolled back deliveries.
 
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_sqlite::SqliteInbox;
@@ -169,7 +169,7 @@ async fn each_call_says_to_migrate_if_the_table_is_missing() {
     for (call, result) in [("accept", accepted), ("clean_up", cleaned)] {
         let error = result.expect_err(call);
         assert_eq!(error.kind(), ErrorKind::Invalid, "{call}: {error}");
-        let advice = "call `SqliteInbox::migrate`";
+        let advice = "run `outbox migrate --inbox` or call `SqliteInbox::migrate`";
         assert!(error.to_string().contains(advice), "{call}: {error}");
     }
 }

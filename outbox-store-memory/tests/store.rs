@@ -1,11 +1,11 @@
-//! What the suite cannot test of every store.
+//! What the suite cannot test with every store.
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
 use outbox_store_memory::MemoryStore;
 use std::time::Duration;
 
 #[tokio::test]
-async fn the_longest_times_are_taken() {
+async fn the_longest_times_are_accepted() {
     let store = MemoryStore::new();
     let events = [Event::new("a", "1"), Event::new("b", "2")];
     store.append(&events).expect("appended");

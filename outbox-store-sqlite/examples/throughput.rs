@@ -1,4 +1,4 @@
-//! How many events a second are appended and drained: `cargo run --release -p outbox-store-sqlite
+//! Measures how many events are appended and drained in a second: `cargo run --release -p outbox-store-sqlite
 //! --example throughput`.
 
 use outbox_core::{ClaimLimit, Event, OutboxError, OutboxStorage, Outcome, Settlement};

@@ -127,8 +127,8 @@ CREATE INDEX IF NOT EXISTS outbox_dead_letters_holding ON outbox_dead_letters (o
     WHERE holds = 1;
 
 -- A number that the table did not give breaks the order of the commits, and a very large one would use up
--- all numbers. In a BEFORE INSERT trigger, NEW.seq is -1 if the insert leaves seq out. The replay of a dead
--- letter that blocks its key gives the event its old number.
+-- all numbers. In a BEFORE INSERT trigger, NEW.seq is -1 if the insert leaves seq out. If a dead letter
+-- blocks its key, its replay gives the event its old number.
 CREATE TRIGGER IF NOT EXISTS outbox_events_seq_given BEFORE INSERT ON outbox_events
 WHEN NEW.seq > 0
 BEGIN

@@ -1,4 +1,4 @@
-//! The producer's side: events into the application's own transaction.
+//! The producer's side: events in the transaction of the application.
 
 use crate::row::headers_to_json;
 use outbox_core::{ErrorKind, Event, OutboxError};
@@ -7,20 +7,21 @@ use rusqlite::{Connection, Error, Transaction, ffi};
 
 const APPEND: &str = "append";
 
-/// Appends `events` to the outbox inside the caller's transaction, all or none.
+/// Appends `events` to the outbox in the transaction of the caller, all or none.
 ///
-/// They are published once the transaction commits, and never if it rolls back. An error leaves
-/// the transaction usable and without any of `events`.
+/// They are published after the transaction commits, and never if it rolls back. After an error the
+/// transaction is usable and contains none of `events`.
 ///
-/// Begin with `transaction_with_behavior(TransactionBehavior::Immediate)`: a transaction that
-/// reads first and then writes is refused at once when another process wrote in between. Each
-/// connection needs a busy timeout of its own (`Connection::busy_timeout`).
+/// Start the transaction with `transaction_with_behavior(TransactionBehavior::Immediate)`: a transaction
+/// that reads first and then writes fails if another process has written in between. Set a busy timeout on
+/// the connection (`Connection::busy_timeout`), so that it waits for other writers.
 ///
 /// # Errors
 ///
-/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken,
-/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`] or a
-/// payload is larger than `SQLite` allows (1 GB), [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
+/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken.
+/// [`Invalid`](ErrorKind::Invalid) if a field exceeds the limits of [`Event::validate`], if a payload is
+/// larger than SQLite allows (1 GB), or if the file was not migrated.
+/// [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
 pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), OutboxError> {
     transaction
         .execute_batch("SAVEPOINT outbox_append")
@@ -29,7 +30,7 @@ pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), Out
         .iter()
         .try_for_each(|event| insert(transaction, event));
     if result.is_err() {
-        // A full disk may have ended the whole transaction; then there is nothing to undo.
+        // A full disk may have ended the transaction. Then there is nothing to undo.
         let _ = transaction.execute_batch("ROLLBACK TO outbox_append");
     }
     let released = transaction.execute_batch("RELEASE outbox_append");
@@ -62,7 +63,7 @@ fn insert(connection: &Connection, event: &Event) -> Result<(), OutboxError> {
     })
 }
 
-/// Whether an id is taken, or the trigger found the token taken.
+/// Whether an id or a token is taken.
 pub(crate) fn is_duplicate(error: &Error) -> bool {
     match error {
         Error::SqliteFailure(failure, message) => match failure.extended_code {

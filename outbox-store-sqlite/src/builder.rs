@@ -174,7 +174,7 @@ impl<'c> ClaimBuilder<'c> {
         Ok(candidates)
     }
 
-    /// Reads a row that begins with `seq, size, available_at`.
+    /// Reads a row whose first columns are `seq, size, available_at`.
     pub(crate) fn candidate(&self, row: &Row<'_>) -> Result<Candidate> {
         let available_at: Option<i64> = row.get(2)?;
         Ok(Candidate {

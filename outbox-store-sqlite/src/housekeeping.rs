@@ -32,8 +32,8 @@ pub(crate) fn rescue(connection: &Connection, now: i64) -> Result<bool> {
     Ok(true)
 }
 
-/// The end of a page of events that the cursor has passed and that begins behind `after`. `None` if it is
-/// the last page.
+/// The last event of the page behind `after`, among those that the cursor has passed. `None` if it is the
+/// last page.
 pub(crate) fn page_end(connection: &Connection, after: i64) -> Result<Option<i64>> {
     connection
         .prepare_cached(include_str!("sql/last_passed.sql"))?

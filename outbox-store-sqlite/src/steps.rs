@@ -39,7 +39,7 @@ pub(crate) struct History {
     pub(crate) worker_lost: bool,
 }
 
-/// Until when a key waits, and for which of its events. If that is no longer the first event, the key is
+/// Until when a key waits, and for which of its events. If another event is the first, the key is
 /// due at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {

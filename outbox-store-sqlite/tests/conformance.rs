@@ -12,7 +12,7 @@ use outbox_store_sqlite::{SqliteConfig, SqliteStore, append, memory_uri};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A database in a file, or in memory if there is no folder.
+/// A database in a file, or in memory without a folder.
 struct Sqlite {
     clock: ManualClock,
     folder: Option<Folder>,

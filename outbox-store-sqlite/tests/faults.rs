@@ -1,4 +1,4 @@
-//! A disk that is full, and locks that others hold, once and over and over.
+//! A full disk, and locks of other connections, held once or repeatedly.
 
 use outbox_conformance::{Folder, ManualClock, file_on_a_full_disk, on_a_full_disk};
 use outbox_core::{
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Events of an append.
+/// How many events one append has.
 const BATCH: u128 = 50;
 
 fn events(count: usize) -> Vec<Event> {
@@ -61,8 +61,8 @@ fn entry(id: EventId) -> [DlqEntry; 1] {
     [DlqEntry::new(id, 3, now, now)]
 }
 
-/// While another connection holds the lock. Of the events the first is in the quarantine.
-async fn assert_only_looks_work(store: &SqliteStore, claim: &Claim, events: &[Event]) {
+/// Another connection holds the lock. The first of the events is in the quarantine.
+async fn assert_only_reads_work(store: &SqliteStore, claim: &Claim, events: &[Event]) {
     let all = DeadLetterFilter::all();
     unavailable(store.claim(ClaimLimit::events(1), LEASE).await);
     unavailable(store.settle(claim.token, &published(claim)).await);
@@ -71,11 +71,11 @@ async fn assert_only_looks_work(store: &SqliteStore, claim: &Claim, events: &[Ev
     unavailable(store.purge(&all, 10).await);
     assert_eq!(store.list(&all, None, 10).await.expect("listed").len(), 1);
     assert!(store.find(events[0].id).await.expect("found").is_some());
-    assert_eq!(store.statistics(&all, 10).await.expect("told").len(), 1);
+    assert_eq!(store.statistics(&all, 10).await.expect("read").len(), 1);
 }
 
 #[tokio::test]
-async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
+async fn while_another_connection_has_the_lock_each_write_fails_whole() {
     let folder = Folder::new();
     let path = folder.path().join("shop.db");
     let store = impatient(&path).await;
@@ -101,11 +101,11 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
         let tx = producer.transaction().expect("begun");
         unavailable(append(&tx, &events(2)));
         tx.rollback().expect("rolled back");
-        assert_only_looks_work(&store, &claim, &three).await;
-        assert_eq!(store.backlog().await.expect("told"), before);
+        assert_only_reads_work(&store, &claim, &three).await;
+        assert_eq!(store.backlog().await.expect("read"), before);
         other.execute_batch("ROLLBACK").expect("unlocked");
 
-        assert_eq!(store.backlog().await.expect("told"), before);
+        assert_eq!(store.backlog().await.expect("read"), before);
         let settled = store.settle(claim.token, &published(&claim)).await;
         settled.expect("settled");
         let moved = store.quarantine_events(&entry(three[2].id)).await;
@@ -115,7 +115,7 @@ async fn a_held_lock_refuses_each_write_and_nothing_is_half_done() {
     }
 }
 
-/// A transaction for each call that it meets.
+/// Runs one transaction for each call that it meets.
 fn rage(other: &Connection, met: &Receiver<()>) {
     while met.recv().is_ok() {
         let held = "BEGIN IMMEDIATE; INSERT INTO storm WITH RECURSIVE n(x) AS
@@ -125,7 +125,7 @@ fn rage(other: &Connection, met: &Receiver<()>) {
     }
 }
 
-/// Makes a call that meets a transaction of the other, and makes it again until it is not refused.
+/// Makes a call that meets a transaction of the other connection, and repeats it until it succeeds.
 async fn through<T>(
     meet: &SyncSender<()>,
     refused: &mut usize,
@@ -143,7 +143,7 @@ async fn through<T>(
 
 /// Each call meets one transaction of another thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_a_storm_of_locks_each_event_is_settled_once() {
+async fn under_many_locks_each_event_is_settled_once() {
     let folder = Folder::new();
     let path = folder.path().join("shop.db");
     let store = impatient(&path).await;
@@ -173,7 +173,7 @@ async fn in_a_storm_of_locks_each_event_is_settled_once() {
     appended.sort_unstable();
     settled.sort_unstable();
     assert_eq!(settled, appended);
-    assert_eq!(store.backlog().await.expect("told").pending, 0);
+    assert_eq!(store.backlog().await.expect("read").pending, 0);
 }
 
 fn numbered(number: u128) -> EventId {
@@ -202,7 +202,7 @@ async fn a_child_works_until_the_disk_is_full() {
     let mut producer = connect(Path::new(&path), LEASE);
     let (mut appended, mut settled, mut refused, mut settlements_refused) = (0, 0, 0, 0);
     let mut held: Option<Claim> = None;
-    // What was refused is tried again: the same ids are no duplicates, the same claim is settled.
+    // Refused calls are repeated with the same ids and the same claim.
     while refused < 6 {
         let mut note = |result: Result<(), OutboxError>| {
             let done = result.is_ok();
@@ -228,20 +228,20 @@ async fn a_child_works_until_the_disk_is_full() {
             }
         }
     }
-    // Where the disk is full at claims only, another limit is needed.
+    // If this fails because only claims met the full disk, change the limit of the disk.
     assert!(settlements_refused > 0, "no settlement was refused");
     println!("appended {appended}. settled {settled}.");
 }
 
-/// How many events a process appended and settled whose files cannot grow.
+/// How many events a process with a limit on its files appended and settled.
 fn work_until_the_disk_is_full(path: &Path) -> (u128, u128) {
-    let told = on_a_full_disk("a_child_works_until_the_disk_is_full", path, 300);
+    let output = on_a_full_disk("a_child_works_until_the_disk_is_full", path, 300);
     let count = |name: &str| -> Option<u128> {
-        let rest = told.split(name).nth(1)?;
+        let rest = output.split(name).nth(1)?;
         rest.split('.').next()?.parse().ok()
     };
     let (appended, settled) = (count("appended "), count(" settled "));
-    (appended.expect("told"), settled.expect("told"))
+    (appended.expect("read"), settled.expect("read"))
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn a_full_disk_refuses_whole_calls_and_loses_no_event() {
         done.expect("settled");
         left.extend(ids(&claim));
     }
-    // They are settled in the order of their numbers, so these are all that the child left.
+    // The child settles in the order of the numbers, so these events remain.
     left.sort_unstable();
     let expected: Vec<EventId> = (settled..appended).map(numbered).collect();
     assert_eq!(left, expected);

@@ -71,7 +71,7 @@ async fn a_lost_claim_and_an_unreadable_row_are_logged_once() {
     let lost = store.claim(limit, LEASE).await.expect("claimed");
     assert_eq!(lost.events.len(), 2);
     clock.advance(LEASE);
-    // A suspect comes alone, so two claims take the two events over.
+    // A suspect is claimed alone, so two claims take over the two events.
     for _ in 0..2 {
         let claim = store.claim(limit, LEASE).await.expect("claimed");
         let done = claim.events.iter();

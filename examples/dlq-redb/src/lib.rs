@@ -1,8 +1,7 @@
 //! An example: a dead-letter heap in a file of [redb].
 //!
-//! `docs/adding-a-backend.md` builds it step by step. Each method is one write transaction, so it is
-//! applied as a whole or not at all, and redb runs write transactions one after another, so no two
-//! calls meet half-way.
+//! `docs/adding-a-backend.md` builds it step by step. Each method is one write transaction, which is applied
+//! whole or not at all. redb runs write transactions one after another, so concurrent calls cannot mix.
 //!
 //! [redb]: https://www.redb.org
 
@@ -22,10 +21,10 @@ use uuid::Uuid;
 type Row = (u32, u64, u64, u64, u64, Option<String>);
 
 const ENTRIES: TableDefinition<'_, u128, Row> = TableDefinition::new("entries");
-/// Who is next: a number given at the first failure, and a new one at each lease.
+/// Orders the leases: an entry gets a number at its first failure, and a new one at each lease.
 const TURNS: TableDefinition<'_, u64, u128> = TableDefinition::new("turns");
 
-/// A dead-letter heap in a file. Clones share it; another process cannot open it meanwhile.
+/// A dead-letter heap in a file. Clones share the file; no other process can open it at the same time.
 #[derive(Clone, Debug)]
 pub struct RedbDlqHeap {
     database: Arc<Database>,
@@ -33,12 +32,12 @@ pub struct RedbDlqHeap {
 }
 
 impl RedbDlqHeap {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](ErrorKind::Unavailable) if it cannot be opened, also because it is open
-    /// already; [`Corrupt`](ErrorKind::Corrupt) if it is no file of redb.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the file cannot be opened, for example because it is
+    /// open already. [`Corrupt`](ErrorKind::Corrupt) if it is not a file of redb.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OutboxError> {
         let database = Database::create(path).map_err(|error| failed("open", error.into()))?;
         Ok(Self {
@@ -54,7 +53,7 @@ impl RedbDlqHeap {
         self
     }
 
-    /// Puts an entry in, as another heap or a test had it. Replaces that of the same id.
+    /// Adds an entry from another heap or from a test. Replaces the entry with the same id.
     ///
     /// # Errors
     ///
@@ -80,8 +79,8 @@ impl RedbDlqHeap {
         .await
     }
 
-    /// Runs `work` in one write transaction, off the async threads as it waits for the disk. If the
-    /// caller's future is dropped the transaction still ends: applied as a whole, or not at all.
+    /// Runs `work` in one write transaction, on a blocking thread because it waits for the disk. If the
+    /// future of the caller is dropped, the transaction still ends: it is applied whole or not at all.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -208,7 +207,7 @@ impl Tables<'_> {
         Ok(self.entries.get(id)?.map(|row| row.value()))
     }
 
-    /// Gives `id` the last turn of all.
+    /// Gives `id` a turn behind all others.
     fn turn(&mut self, id: u128) -> Result<u64, redb::Error> {
         let last = self.turns.last()?.map(|(turn, _)| turn.value());
         let turn = last.map_or(0, |turn| turn + 1);
@@ -222,14 +221,14 @@ impl Tables<'_> {
             Some(row) => row,
             None => (0, now, now, 0, self.turn(id)?, None),
         };
-        let told = failure.error.as_ref().map(|text| text.as_str().to_owned());
+        let latest = failure.error.as_ref().map(|text| text.as_str().to_owned());
         let row = (
             count.saturating_add(1),
             first,
             last.max(now),
             leased,
             turn,
-            told.or(error),
+            latest.or(error),
         );
         self.entries.insert(id, row)?;
         Ok(())
@@ -243,7 +242,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Who may leave, in their turn: over the threshold, and not leased.
+    /// The ids of entries that have the threshold and are not leased, by their turn.
     fn exceeded(&self, threshold: u32, limit: usize, now: u64) -> Result<Vec<u128>, redb::Error> {
         let mut ids = Vec::new();
         for turn in self.turns.iter()? {
@@ -295,14 +294,14 @@ fn micros(time: SystemTime) -> u64 {
     u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A time that the machine cannot tell is 1970.
+/// 1970 if the system cannot represent the time.
 fn time(micros: u64) -> SystemTime {
     let since = Duration::from_micros(micros);
     let time = SystemTime::UNIX_EPOCH.checked_add(since);
     time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The kind tells the caller what to do; the cause is kept.
+/// The kind says what the caller may do. The source is kept.
 fn failed(operation: &'static str, error: redb::Error) -> OutboxError {
     let kind = match &error {
         redb::Error::Corrupted(_)

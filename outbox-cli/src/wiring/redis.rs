@@ -5,7 +5,7 @@ use super::role::{HEAP, Role};
 use crate::failure::Failure;
 use async_trait::async_trait;
 use outbox_core::{DlqHeap, ErrorKind, OutboxError};
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::sync::Arc;
 use url::form_urlencoded;
 
@@ -32,7 +32,8 @@ const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
 
 #[derive(Debug)]
 pub(crate) struct Namespace {
-    heap: RedisDlqHeap,
+    url: String,
+    name: String,
     shown: String,
 }
 
@@ -52,14 +53,18 @@ impl Namespace {
         let socket = address.starts_with("redis+unix:");
         let (name, parameters) = take_namespace(query, if socket { OF_A_SOCKET } else { &[] })?;
         let url = format!("{address}{parameters}");
-        let server = Server::from_url(&url)
-            .map_err(|error| HEAP.refused(format_args!("cannot be used: {error}")))?;
+        server(&url)?;
         let (scheme, behind) = address.split_once("://").unwrap_or(("redis", address));
         let place = behind.rsplit('@').next().unwrap_or_default();
         Ok(Self {
-            heap: RedisDlqHeap::lazy(server, &name)?,
+            url,
+            name,
             shown: format!("{scheme}://{place}"),
         })
+    }
+
+    fn config(&self) -> Result<RedisConfig, Failure> {
+        Ok(RedisConfig::new(server(&self.url)?).namespace(&self.name))
     }
 
     fn failed(&self, error: &OutboxError) -> Failure {
@@ -87,14 +92,14 @@ impl Backend for Namespace {
 
     /// The heap, after its server has answered.
     async fn heap(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
-        let checked = self.heap.check().await;
-        checked.map_err(|error| self.failed(&error))?;
-        Ok(Arc::new(self.heap.clone()))
+        let opened = RedisDlqHeap::open(self.config()?).await;
+        Ok(Arc::new(opened.map_err(|error| self.failed(&error))?))
     }
 
     /// Each call tries a server again that cannot be reached.
     async fn heap_for_relay(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
-        match self.heap.check().await {
+        let heap = RedisDlqHeap::open(self.config()?.lazy()).await?;
+        match heap.check().await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Unavailable => tracing::warn!(
                 server = self.shown,
@@ -104,7 +109,7 @@ impl Backend for Namespace {
             ),
             Err(error) => return Err(self.failed(&error)),
         }
-        Ok(Arc::new(self.heap.clone()))
+        Ok(Arc::new(heap))
     }
 
     async fn inbox(&self) -> Result<(), Failure> {
@@ -128,6 +133,10 @@ impl Backend for Namespace {
     fn script(&self) -> String {
         "-- The heap is in Redis, and needs no tables.".to_owned()
     }
+}
+
+fn server(url: &str) -> Result<Server, Failure> {
+    Server::from_url(url).map_err(|error| HEAP.refused(format_args!("cannot be used: {error}")))
 }
 
 /// The namespace, and the parameters that are the driver's as they stand in a URL.

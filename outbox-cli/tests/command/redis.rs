@@ -6,7 +6,7 @@ use crate::support::{
 };
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use outbox_dlq_redis::redis::{Client, cmd};
-use outbox_dlq_redis::{RedisDlqHeap, Server};
+use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -43,7 +43,9 @@ impl Shared {
     pub(crate) async fn open(&self) -> RedisDlqHeap {
         let server = Server::from_url(&self.server).unwrap();
         let namespace = format!("{}{ODD}", self.case);
-        RedisDlqHeap::open(server, &namespace).await.unwrap()
+        RedisDlqHeap::open(RedisConfig::new(server).namespace(&namespace))
+            .await
+            .unwrap()
     }
 }
 

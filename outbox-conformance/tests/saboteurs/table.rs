@@ -86,7 +86,7 @@ fn clauses<F: Copy + Debug + Send + Sync>(
             for case in citing(&id, &cases, &citations) {
                 let refuses = trial.refused_by(case).join("; ");
                 writeln!(table, "| {begin} | `{case}` | {refuses} |").expect("text");
-                begin = " | ".to_owned();
+                " | ".clone_into(&mut begin);
             }
         }
     }

@@ -27,7 +27,7 @@ async fn a_lease_takes_each_entry_once_however_short_it_is() {
 /// Records as fast as it can, in batches of 1,000, until `work` is done.
 async fn beside_a_recorder<T>(heap: &Fixture, work: impl Future<Output = T>) -> T {
     let server = Server::from_url(&server()).expect("a URL");
-    let other = RedisDlqHeap::open(server, &heap.namespace).await;
+    let other = RedisDlqHeap::open(RedisConfig::new(server).namespace(&heap.namespace)).await;
     let other = other.expect("opened").with_clock_shift(heap.shift.clone());
     let done = Arc::new(AtomicBool::new(false));
     let (ends, began) = (Arc::clone(&done), Arc::new(tokio::sync::Barrier::new(2)));
@@ -91,7 +91,7 @@ async fn first_failures_ahead_of_a_clock_that_went_back_are_leased_and_drained()
         let mut all = heap.fail(count, 1).await;
         let hidden = heap.lease(1, 20).await;
         let server = Server::from_url(&server()).expect("a URL");
-        let behind = RedisDlqHeap::open(server, &heap.namespace).await;
+        let behind = RedisDlqHeap::open(RedisConfig::new(server).namespace(&heap.namespace)).await;
         let behind = behind.expect("opened");
         all.retain(|id| !hidden.contains(id));
         let some = behind.lease_exceeded(1, 40, LEASE).await.expect("leased");

@@ -1,4 +1,4 @@
--- ?1 consumer, ?2 the time before which events are forgotten, ?3 limit.
+-- Forgets up to ?3 events of the consumer ?1 that were accepted before ?2, oldest first.
 DELETE FROM outbox_inbox
 WHERE (consumer, event_id) IN (SELECT consumer, event_id FROM outbox_inbox
                                WHERE consumer = ?1 AND accepted_at < ?2

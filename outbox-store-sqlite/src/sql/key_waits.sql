@@ -1,5 +1,5 @@
 -- S5: the key ?1 waits until ?2, which is ?3 from now, and S9: until a dead letter is gone if ?4 is 1. Its
--- first event is ?5. It is no longer a suspect if that is behind the lost claim.
+-- first event is ?5. It stops being a suspect if that is behind the lost claim.
 INSERT INTO outbox_keys (key, token, due_at, delay, held, last_seq, attempts, worker_lost)
 VALUES (?1, NULL, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (key) DO UPDATE SET

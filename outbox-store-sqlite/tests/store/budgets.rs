@@ -45,7 +45,7 @@ async fn a_quarantine_a_replay_and_a_purge_take_bounded_bytes_and_make_progress(
 }
 
 #[tokio::test]
-async fn a_deep_key_leaves_room_to_the_others_from_the_first_claim_on() {
+async fn a_key_with_many_events_leaves_room_for_others_in_each_claim() {
     let place = Place::new().await;
     place.execute(
         "INSERT INTO outbox_events (event_type, payload, ordering_key)
@@ -77,7 +77,7 @@ async fn a_deep_key_leaves_room_to_the_others_from_the_first_claim_on() {
 }
 
 #[tokio::test]
-async fn a_long_run_that_must_wait_hides_nothing_and_is_passed_over_once() {
+async fn many_waiting_events_hide_no_event_behind_them_and_are_read_once() {
     let place = Place::new().await;
     let due = place.clock.clock().now() + Duration::from_secs(60);
     place.append(&[keyed("deep").available_at(due)]);
@@ -101,7 +101,7 @@ async fn a_long_run_that_must_wait_hides_nothing_and_is_passed_over_once() {
 }
 
 #[tokio::test]
-async fn an_event_without_bytes_leaves_no_room_for_one_that_is_too_large() {
+async fn an_empty_event_leaves_no_room_for_an_oversized_one() {
     let place = Place::new().await;
     let sizes = [0, 0, 2000, 0];
     place.append(&sizes.map(|size| Event::new("t", vec![b'x'; size])));

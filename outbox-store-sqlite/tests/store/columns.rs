@@ -1,10 +1,10 @@
-//! What the log refuses, with which words, and that all it accepts is delivered.
+//! The log refuses invalid values with a clear message, and delivers every value that it accepts.
 
 use crate::{Place, ids, truncated};
 use outbox_core::{Event, Outcome};
 use std::time::{Duration, SystemTime};
 
-/// Columns and values of a plain insert, and what the refusal says.
+/// Columns and values of a plain insert, and the message of the refusal.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("seq", "7", "seq is given by the table; leave it out"),
     (
@@ -107,7 +107,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn each_value_out_of_its_limits_is_refused_by_its_name() {
+async fn each_value_outside_its_limits_is_refused_with_its_column() {
     let place = Place::new().await;
     let connection = place.connect();
     let refused = |insert: &str, reason: &str| {
@@ -170,7 +170,7 @@ async fn the_largest_fields_are_accepted_and_delivered_exactly() {
 }
 
 #[tokio::test]
-async fn rows_that_an_insert_leaves_out_and_many_rows_at_once_get_their_numbers() {
+async fn the_table_gives_numbers_to_single_and_multiple_rows() {
     let place = Place::new().await;
     place.execute(
         "INSERT INTO outbox_events (id, event_type, payload) VALUES (zeroblob(16), 't', 'x');
@@ -188,7 +188,7 @@ async fn rows_that_an_insert_leaves_out_and_many_rows_at_once_get_their_numbers(
 }
 
 #[tokio::test]
-async fn a_number_is_not_changed_afterwards() {
+async fn a_row_number_cannot_be_changed() {
     let place = Place::new().await;
     place.append(&[Event::new("t", "x"), Event::new("t", "x")]);
     for update in ["seq = 9", "seq = seq + 100", "rowid = 9"] {

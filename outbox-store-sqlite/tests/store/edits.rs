@@ -1,4 +1,4 @@
-//! Rows that somebody changes by hand, and tables that somebody empties.
+//! Rows that are changed by hand, and tables that are emptied.
 
 use crate::{LEASE, Place, all, ids, keyed, retry};
 use outbox_core::{
@@ -30,7 +30,7 @@ fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
     ids
 }
 
-/// Nothing hangs: events of all keys are delivered, and no key is left.
+/// Events of all keys are delivered, and no key is left.
 async fn assert_works(place: &Place) {
     let more = [keyed("a"), keyed("b"), keyed("c"), Event::new("t", "x")];
     place.append(&more);
@@ -43,7 +43,7 @@ async fn assert_works(place: &Place) {
 }
 
 #[tokio::test]
-async fn a_row_that_is_replaced_in_flight_is_delivered_again_and_no_other_is() {
+async fn only_a_row_replaced_while_claimed_is_delivered_again() {
     for outcome in [Outcome::Published, retry(Duration::from_secs(9))] {
         for replaced in 0..4 {
             let place = Place::new().await;
@@ -66,7 +66,7 @@ async fn a_row_that_is_replaced_in_flight_is_delivered_again_and_no_other_is() {
 }
 
 #[tokio::test]
-async fn columns_that_change_in_flight_cost_no_other_event_and_hold_nothing_up() {
+async fn changing_columns_of_claimed_events_affects_no_other_event() {
     let changes = [
         ("ordering_key = 'b' WHERE seq = 1", 0),
         ("ordering_key = 'c' WHERE seq <= 3", 0),
@@ -150,7 +150,7 @@ async fn a_lost_claim_whose_rows_were_changed_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_emptied_in_flight_stops_nothing() {
+async fn emptying_a_table_while_events_are_claimed_stops_nothing() {
     for table in TABLES {
         for outcome in [Outcome::Published, retry(Duration::from_secs(9))] {
             let place = Place::new().await;
@@ -167,7 +167,7 @@ async fn a_table_that_is_emptied_in_flight_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_emptied_while_keys_wait_loses_nothing_else() {
+async fn emptying_a_table_while_keys_wait_loses_no_other_data() {
     for table in TABLES {
         let place = Place::new().await;
         let (events, claim) = claimed(&place).await;
@@ -187,7 +187,7 @@ async fn a_table_that_is_emptied_while_keys_wait_loses_nothing_else() {
 }
 
 #[tokio::test]
-async fn tables_that_are_all_emptied_work_on_and_a_migration_finds_them() {
+async fn emptied_tables_work_and_are_recognised_by_a_migration() {
     for with_schema in [false, true] {
         let place = Place::new().await;
         let (_, claim) = claimed(&place).await;
@@ -221,7 +221,7 @@ async fn tables_that_are_all_emptied_work_on_and_a_migration_finds_them() {
 }
 
 #[tokio::test]
-async fn numbers_that_begin_again_behind_the_cursor_are_found() {
+async fn events_with_numbers_behind_the_cursor_are_found() {
     let place = Place::new().await;
     place.append(&[keyed("a"), keyed("a"), keyed("b")]);
     let claim = place.claim(1).await;
@@ -236,7 +236,7 @@ async fn numbers_that_begin_again_behind_the_cursor_are_found() {
 }
 
 #[tokio::test]
-async fn an_event_in_the_place_of_a_claimed_one_is_not_settled_with_it() {
+async fn a_settlement_ignores_an_event_that_replaced_a_claimed_one() {
     let place = Place::new().await;
     let (_, claim) = claimed(&place).await;
     place.execute("DELETE FROM outbox_events; DELETE FROM sqlite_sequence");
@@ -248,7 +248,7 @@ async fn an_event_in_the_place_of_a_claimed_one_is_not_settled_with_it() {
 }
 
 #[tokio::test]
-async fn what_a_migration_made_and_somebody_dropped_is_made_again() {
+async fn a_migration_creates_dropped_tables_and_triggers_again() {
     for drop in [
         "DROP TABLE outbox_cursor",
         "DROP TABLE outbox_claims",
@@ -267,7 +267,7 @@ async fn what_a_migration_made_and_somebody_dropped_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_delayed_event_whose_time_is_corrected_is_delivered_then() {
+async fn a_delayed_event_follows_a_change_of_its_time() {
     let place = Place::new().await;
     let due = place.clock.clock().now() + Duration::from_secs(1_000_000);
     let event = keyed("a").available_at(due);
@@ -281,7 +281,7 @@ async fn a_delayed_event_whose_time_is_corrected_is_delivered_then() {
 }
 
 #[tokio::test]
-async fn a_hold_ends_when_somebody_deletes_or_releases_its_dead_letter() {
+async fn a_key_is_unblocked_when_its_dead_letter_is_deleted_or_changed() {
     for change in [
         "DELETE FROM outbox_dead_letters",
         "UPDATE outbox_dead_letters SET holds = 0",
@@ -306,7 +306,7 @@ async fn a_hold_ends_when_somebody_deletes_or_releases_its_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_the_log_refuses_costs_no_other() {
+async fn a_dead_letter_that_cannot_be_replayed_affects_no_other() {
     let place = Place::new().await;
     let (_, claim) = claimed(&place).await;
     let reason: outbox_core::ErrorText = "x".into();

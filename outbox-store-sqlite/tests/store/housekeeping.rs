@@ -1,4 +1,4 @@
-//! "No work" that cannot be true is found by the housekeeping.
+//! The housekeeping repairs rows that no claim would find.
 
 use crate::{LEASE, Place, ids, keyed, retry};
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
@@ -7,7 +7,7 @@ use std::time::Duration;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[tokio::test]
-async fn what_a_clock_that_was_ahead_has_leased_or_delayed_comes_back_in_its_time() {
+async fn leases_and_delays_of_a_fast_clock_are_shortened() {
     let place = Place::new().await;
     let now = place.clock.clock().now();
     let ahead = place.store.clone();
@@ -42,7 +42,7 @@ async fn what_a_clock_that_was_ahead_has_leased_or_delayed_comes_back_in_its_tim
 }
 
 #[tokio::test]
-async fn leases_and_waits_that_somebody_made_longer_are_shortened() {
+async fn leases_and_waits_lengthened_by_hand_are_shortened() {
     let place = Place::new().await;
     let (leased, waits) = (keyed("a"), keyed("b"));
     place.append(std::slice::from_ref(&waits));
@@ -60,7 +60,7 @@ async fn leases_and_waits_that_somebody_made_longer_are_shortened() {
 }
 
 #[tokio::test]
-async fn leases_and_waits_that_are_right_are_left_alone() {
+async fn valid_leases_and_waits_are_not_changed() {
     let place = Place::new().await;
     let due = place.clock.clock().now() + YEAR * 10;
     let (retried, delayed, long) = (keyed("a"), keyed("b").available_at(due), keyed("c"));
@@ -83,7 +83,7 @@ async fn leases_and_waits_that_are_right_are_left_alone() {
 }
 
 #[tokio::test]
-async fn events_that_no_key_leads_to_are_found() {
+async fn events_whose_key_has_no_row_are_found() {
     for damage in [
         "DELETE FROM outbox_keys WHERE key = 'a'",
         "DELETE FROM outbox_keys WHERE typeof(key) = 'blob'",
@@ -116,7 +116,7 @@ async fn events_that_no_key_leads_to_are_found() {
 }
 
 #[tokio::test]
-async fn a_held_key_whose_row_was_deleted_is_held_again() {
+async fn a_blocked_key_whose_row_was_deleted_is_blocked_again() {
     let place = Place::new().await.block_key_on_dead_letter();
     place.append(&[keyed("a")]);
     let claim = place.claim(1).await;

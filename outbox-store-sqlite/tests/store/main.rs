@@ -1,4 +1,4 @@
-//! What is particular to this store; the contract itself is checked by `outbox-conformance`.
+//! Tests of this store alone. `outbox-conformance` checks the contract.
 #![allow(
     clippy::unwrap_used,
     reason = "a helper of a test may panic as the test itself"

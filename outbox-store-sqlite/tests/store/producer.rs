@@ -1,4 +1,4 @@
-//! What a producer may rely on.
+//! The guarantees for a producer.
 
 use crate::{Place, ids, keyed, truncated};
 use outbox_core::{ErrorKind, Event, OutboxStorage, Outcome};
@@ -47,7 +47,7 @@ async fn a_plain_insert_is_an_append() {
 }
 
 #[tokio::test]
-async fn a_row_that_breaks_the_table_s_rules_is_refused() {
+async fn a_row_that_violates_a_constraint_is_refused() {
     let place = Place::new().await;
     let connection = place.connect();
     for values in [
@@ -104,7 +104,7 @@ async fn a_token_stays_taken_after_its_event_was_published_until_it_is_cleaned_u
 }
 
 #[tokio::test]
-async fn sixteen_megabytes_and_odd_headers_come_back_exactly() {
+async fn a_large_payload_and_unusual_headers_come_back_unchanged() {
     let place = Place::new().await;
     let payload: Vec<u8> = (0..16 << 20)
         .map(|n: u32| n.to_le_bytes()[1] ^ n.to_le_bytes()[0])

@@ -1,4 +1,4 @@
-//! What a worker and an operator may rely on.
+//! The guarantees for a worker and an operator.
 
 use crate::{LEASE, Place, all, entry, ids, keyed, retry, truncated};
 use outbox_core::{
@@ -8,7 +8,7 @@ use outbox_core::{
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_quarantined_and_its_neighbours_go_on() {
+async fn an_unreadable_row_is_quarantined_and_blocks_no_other() {
     let place = Place::new().await;
     place.execute(
         "INSERT INTO outbox_events (event_type, payload, ordering_key) VALUES ('a', '1', 'k');
@@ -47,7 +47,7 @@ async fn a_row_that_cannot_be_read_is_quarantined_and_its_neighbours_go_on() {
 }
 
 #[tokio::test]
-async fn an_unreadable_head_of_a_waiting_key_gives_way_to_the_next_event() {
+async fn an_unreadable_first_event_of_a_waiting_key_is_skipped() {
     let place = Place::new().await;
     let (first, second) = (keyed("k"), keyed("k"));
     place.append(&[first, second.clone()]);
@@ -64,7 +64,7 @@ async fn an_unreadable_head_of_a_waiting_key_gives_way_to_the_next_event() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
+async fn an_unreadable_row_blocks_its_key_until_it_is_purged() {
     let unreadable = "UPDATE outbox_events SET headers = '{\"x\":\"\\ud800\"}' WHERE seq =";
     let place = Place::new().await.block_key_on_dead_letter();
     let events: Vec<_> = ["fresh", "waiting"]
@@ -75,7 +75,7 @@ async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
     let claim = place.claim(1).await;
     place.settle_all(&claim, &retry(Duration::ZERO)).await;
     place.append(&events[..3]);
-    // The second of each key: one is taken up already, one is beyond the cursor.
+    // The second event of each key: a claim has read one, the other is beyond the cursor.
     place.execute(&format!("{unreadable} 2; {unreadable} 5;"));
     let mut claimed = ids(&place.claim(10).await);
     claimed.sort_unstable();
@@ -87,7 +87,10 @@ async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
         let alone = place.claim(10).await;
         place.settle_all(&alone, &Outcome::Published).await;
     }
-    assert!(place.claim(10).await.events.is_empty(), "a key goes on");
+    assert!(
+        place.claim(10).await.events.is_empty(),
+        "a blocked key continues"
+    );
     let purged = place.store.purge(&DeadLetterFilter::all(), 10).await;
     assert_eq!(purged.unwrap().len(), 2);
     let mut rest = ids(&place.claim(10).await);
@@ -98,7 +101,7 @@ async fn a_row_that_cannot_be_read_holds_its_key_until_it_is_purged() {
 }
 
 #[tokio::test]
-async fn a_long_run_of_held_keys_hides_no_event_behind_it() {
+async fn many_blocked_keys_hide_no_event_behind_them() {
     let place = Place::new().await;
     let run: Vec<_> = (0..2_500).map(|_| keyed("held")).collect();
     let other = keyed("other");
@@ -146,7 +149,7 @@ async fn a_lost_claim_is_taken_over_one_event_at_a_time() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_alone_in_a_lost_claim_is_flagged_until_it_is_charged() {
+async fn an_event_alone_in_a_lost_claim_is_marked_until_an_attempt_is_counted() {
     let place = Place::new().await;
     place.append(&[keyed("a"), keyed("a")]);
     place.claim(1).await;
@@ -198,7 +201,7 @@ async fn a_settlement_must_name_exactly_the_events_of_the_claim() {
 }
 
 #[tokio::test]
-async fn a_quarantine_answers_for_each_entry_and_lets_the_successor_go_on() {
+async fn a_quarantine_answers_for_each_entry_and_the_next_event_is_due() {
     use QuarantineOutcome::{Busy, Missing, Moved};
     let place = Place::new().await;
     let (poison, next, busy) = (keyed("a"), keyed("a"), keyed("b"));
@@ -225,7 +228,7 @@ async fn a_quarantine_answers_for_each_entry_and_lets_the_successor_go_on() {
 }
 
 #[tokio::test]
-async fn a_replay_ignores_entries_of_the_earlier_life_and_names_what_it_cannot_move() {
+async fn a_replay_ignores_older_heap_entries_and_names_what_it_cannot_move() {
     let place = Place::new().await;
     let event = keyed("a").idempotency_token("once");
     place.append(std::slice::from_ref(&event));
@@ -270,7 +273,7 @@ async fn a_replay_ignores_entries_of_the_earlier_life_and_names_what_it_cannot_m
 }
 
 #[tokio::test]
-async fn a_delayed_event_and_its_successors_wait_for_its_time() {
+async fn a_delayed_event_and_the_later_ones_of_its_key_wait() {
     let place = Place::new().await;
     let due = place.clock.clock().now() + Duration::from_secs(60);
     let (delayed, next) = (keyed("a").available_at(due), keyed("a"));
@@ -300,7 +303,7 @@ async fn waiting_ends_when_another_connection_commits() {
     assert!(waiter.await.unwrap() < Duration::from_secs(60));
     let claim = place.claim(10).await;
     assert_eq!(claim.events.len(), 1);
-    // With nothing to do it ends by itself.
+    // Without work it returns at its timeout.
     place
         .store
         .wait_for_work(Duration::from_millis(1))

@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-/// Eight producers with connections of their own roll a third back; two workers drain meanwhile.
+/// Eight producers with one connection each roll back a third; two workers drain at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_many_writers_commit_is_claimed_once_and_in_the_order_of_each_key() {
+async fn events_of_many_writers_are_claimed_once_in_the_order_of_each_key() {
     const WRITERS: usize = 8;
     let place = Place::new().await;
     place.execute("CREATE TABLE counter (key TEXT PRIMARY KEY, n INTEGER)");
