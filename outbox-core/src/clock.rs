@@ -4,9 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Where a store that lives in this process (memory, SQLite) takes the time from.
+/// The source of time of a store that runs in this process (memory, SQLite).
 ///
-/// A server's store asks the server instead. A test passes a clock that it moves by hand.
+/// A store on a server uses the server's clock. A test passes a clock that it controls:
+///
+/// ```
+/// # use outbox_core::Clock;
+/// # use std::time::{Duration, SystemTime};
+/// let clock = Clock::new(|| SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+/// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH + Duration::from_secs(60));
+/// ```
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
@@ -22,8 +29,8 @@ impl Clock {
         Self::new(SystemTime::now)
     }
 
-    /// The machine's clock at the first call, carried on by tokio's: it stands still and jumps
-    /// with `tokio::time::pause`.
+    /// The machine's clock at this call plus the time that tokio's clock measures since, so a test
+    /// that pauses tokio's clock controls it.
     #[must_use]
     pub fn tokio() -> Self {
         let wall = SystemTime::now();
@@ -55,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_clock_tells_the_time() {
+    fn the_default_clock_is_after_1970() {
         assert!(Clock::default().now() > SystemTime::UNIX_EPOCH);
     }
 }

@@ -9,17 +9,17 @@ use std::fmt;
 pub enum ErrorKind {
     /// The backend cannot be reached, is busy or took too long. Try again later.
     ///
-    /// A call whose reply was lost may have been applied; each method says what may be assumed.
+    /// If the reply was lost, the call may have been applied; each method documents this.
     Unavailable,
-    /// The call collided with a concurrent one and was not applied. Try again.
+    /// The call conflicted with a concurrent call and was not applied. Try again.
     Conflict,
     /// The event id or the idempotency token is already taken.
     Duplicate,
-    /// The caller's mistake. The source names the value and what is allowed.
+    /// A mistake of the caller. The source states the wrong value and what it must be.
     Invalid,
-    /// Stored data cannot be understood. A person must look.
+    /// Stored data cannot be read. An operator must look at it.
     Corrupt,
-    /// The claim is no longer this caller's; nothing was changed.
+    /// Another worker took the claim over, or it is settled. Nothing was changed.
     LeaseLost,
 }
 
@@ -41,6 +41,16 @@ impl fmt::Display for ErrorKind {
 /// It names the backend that failed and the operation, which is the name of the trait's method. Its
 /// text has all its causes, so `to_string()` is enough for a log. The cause is also kept as the
 /// [`source`](Error::source), for programs that look for a driver's own error.
+///
+/// ```
+/// # use outbox_core::{ErrorKind, OutboxConfig};
+/// let error = OutboxConfig::builder().batch_size(0).build().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// assert_eq!(
+///     error.to_string(),
+///     "config: build: invalid: batch size is 0, but must be 1 to 10000"
+/// );
+/// ```
 #[derive(Debug)]
 pub struct OutboxError {
     kind: ErrorKind,
@@ -82,7 +92,7 @@ impl OutboxError {
         }
     }
 
-    /// Keeps the cause.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -107,7 +117,7 @@ impl OutboxError {
         Self::new(ErrorKind::Invalid, backend, operation).with_source(problem.into())
     }
 
-    /// What the caller may do.
+    /// What a caller may do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -185,7 +195,8 @@ mod tests {
             error.to_string(),
             "x: open: invalid: the table is missing: run `outbox migrate`"
         );
-        assert!(error.source().is_some_and(<dyn Error>::is::<fmt::Error>));
+        let source = error.source().expect("the cause");
+        assert!(source.is::<fmt::Error>());
     }
 
     #[test]

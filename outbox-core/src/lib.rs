@@ -1,5 +1,15 @@
-//! The traits and the processors of a transactional outbox with a dead-letter queue.
-#![cfg_attr(not(feature = "dlq"), allow(rustdoc::broken_intra_doc_links))]
+#![cfg_attr(feature = "dlq", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "dlq"),
+    doc = "A transactional outbox, without its dead-letter queue."
+)]
+#![cfg_attr(
+    not(feature = "dlq"),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "docs link to items of the feature `dlq`"
+    )
+)]
 
 mod clock;
 mod config;

@@ -1,4 +1,4 @@
-//! What an application appends and a relay carries.
+//! Events, which a producer appends and a relay publishes.
 
 use crate::error::OutboxError;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
-/// Identifies an event for its whole life: outbox, broker, heap and quarantine.
+/// Identifies an event in the outbox, at the broker, in the heap and in the quarantine.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct EventId(Uuid);
 
@@ -60,39 +60,50 @@ impl FromStr for EventId {
     }
 }
 
-/// Names and values that travel beside a payload. `traceparent` and `tracestate` live here.
+/// Names and values that are published with a payload, such as `traceparent` and `tracestate`.
 pub type Headers = BTreeMap<String, String>;
 
-/// One event: bytes to publish, and what a broker needs to route and order them.
+/// One event: the bytes to publish, and the data that a broker needs to route and order them.
 ///
-/// The outbox never decodes a payload. A typed payload is made at the producer's edge, with
-/// [`Event::json`] or an encoding of your own. [`validate`](Self::validate) has the limits of each
-/// field.
+/// The outbox never decodes a payload. The producer encodes it, with [`Event::json`] or in another
+/// way. [`validate`](Self::validate) documents the limits of each field.
+///
+/// ```
+/// # use outbox_core::Event;
+/// let event = Event::new("order.placed", r#"{"order":7}"#)
+///     .content_type("application/json")
+///     .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+///     .ordering_key("order-7")
+///     .idempotency_token("order-7-placed");
+/// event.validate()?;
+/// # Ok::<(), outbox_core::OutboxError>(())
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Stays the same through retries, quarantine and replay; consumers deduplicate by it.
+    /// It stays the same through retries, quarantine and replay, so consumers can deduplicate by it.
     pub id: EventId,
-    /// What happened, such as `order.placed`. 1 to 1,024 bytes.
+    /// The kind of event, such as `order.placed`. 1 to 1,024 bytes.
     pub event_type: String,
     /// The bytes to publish, unchanged.
     pub payload: Bytes,
     /// The media type of the payload.
     pub content_type: String,
-    /// Names and values that travel beside the payload.
+    /// Names and values that are published with the payload.
     pub headers: Headers,
-    /// Events of one key are published one after another, in the order of their commits.
+    /// Events of one key are published one after another, in commit order.
     pub ordering_key: Option<String>,
     /// A second append with the same token is refused as a duplicate.
     pub idempotency_token: Option<String>,
-    /// When the producer made the event, by the producer's clock.
+    /// When the producer created the event, by the producer's clock.
     pub created_at: SystemTime,
-    /// Not published before this time, by the store's clock. Successors of its key wait with it.
+    /// The event is not published before this time, by the store's clock. Later events of its key wait
+    /// for it.
     pub available_at: Option<SystemTime>,
 }
 
 impl Event {
-    /// An event of raw bytes (`application/octet-stream`), with a new id, made now.
+    /// An event of raw bytes (`application/octet-stream`) with a new id, created now.
     #[must_use]
     pub fn new(event_type: impl Into<String>, payload: impl Into<Bytes>) -> Self {
         Self {
@@ -145,21 +156,21 @@ impl Event {
         self
     }
 
-    /// Orders this event among others of the same key.
+    /// Publishes this event in commit order with the others of the same key.
     #[must_use]
     pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
         self.ordering_key = Some(key.into());
         self
     }
 
-    /// Makes a second append with the same token a duplicate.
+    /// Makes a later append with the same token a [`Duplicate`](crate::ErrorKind::Duplicate).
     #[must_use]
     pub fn idempotency_token(mut self, token: impl Into<String>) -> Self {
         self.idempotency_token = Some(token.into());
         self
     }
 
-    /// Replaces the time at which the event was made.
+    /// Replaces the time at which the event was created.
     #[must_use]
     pub fn created_at(mut self, time: SystemTime) -> Self {
         self.created_at = time;
@@ -173,26 +184,26 @@ impl Event {
         self
     }
 
-    /// The bytes of the payload and of the names and values of the headers: what a claim's budget
-    /// ([`ClaimLimit::bytes`](crate::ClaimLimit::bytes)) counts.
+    /// The bytes of the payload and of the names and values of the headers, which
+    /// [`ClaimLimit::bytes`](crate::ClaimLimit::bytes) limits.
     #[must_use]
     pub fn size(&self) -> usize {
         self.payload.len() + self.headers_size()
     }
 
-    /// Checks the limits of each field, which are the same for every store. An append does so.
+    /// Checks the limits of each field, which are the same for every store. Every append calls it.
     ///
     /// - `event_type` and `content_type` have 1 to 1,024 bytes, `ordering_key` at most 8,192,
     ///   `idempotency_token` at most 1,024, and the names and values of `headers` at most 1 MiB
     ///   together. None has a NUL character, which PostgreSQL cannot hold. The payload is limited
     ///   by the store and the broker only.
-    /// - `created_at` and `available_at` are in the years 1980 to 9999. A value outside is mostly
-    ///   one of another unit.
+    /// - `created_at` and `available_at` are in the years 1980 to 9999. A value outside usually has
+    ///   the wrong unit.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first field that is outside its
-    /// limits, its value and what is allowed.
+    /// limits, its value and its limits.
     pub fn validate(&self) -> Result<(), OutboxError> {
         text("event type", &self.event_type, 1, 1024)?;
         text("content type", &self.content_type, 1, 1024)?;
@@ -271,8 +282,8 @@ fn refused(
 
 /// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].
 ///
-/// A NUL would make PostgreSQL refuse the row, and an endless text would fill any store, so both
-/// are settled here, once, before a backend sees the text.
+/// PostgreSQL refuses a row with a NUL, and a very long text would fill a store. Both are removed
+/// here, once, before a backend gets the text.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct ErrorText(String);
 
@@ -331,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_text_loses_nul_and_is_cut_at_a_character() {
+    fn an_error_text_has_no_nul_and_is_cut_at_a_character() {
         assert_eq!(ErrorText::new("a\0b").as_str(), "ab");
         assert_eq!(ErrorText::from("a\0b").to_string(), "ab");
         let long = "é".repeat(ErrorText::MAX_BYTES);

@@ -25,14 +25,14 @@ const CLEAN_UP_LIMIT: usize = 1000;
 /// `Arc` of each is accepted as well, also an `Arc<dyn …>`.
 ///
 /// ```
-/// # use outbox_core::{DlqHeap, OutboxError, OutboxStorage, Relay, Transport};
+/// # use outbox_core::{OutboxConfig, OutboxError, OutboxStorage, Relay, Transport};
 /// async fn relay(
 ///     store: impl OutboxStorage + 'static,
 ///     broker: impl Transport + 'static,
-///     heap: impl DlqHeap + 'static,
 ///     shutdown: impl Future<Output = ()> + Send,
 /// ) -> Result<(), OutboxError> {
-///     Relay::new(store, broker).dlq_heap(heap).run(shutdown).await
+///     let config = OutboxConfig::builder().batch_size(500).build()?;
+///     Relay::new(store, broker).config(config).run(shutdown).await
 /// }
 /// ```
 pub struct Relay {
@@ -57,6 +57,17 @@ impl Relay {
     }
 
     /// Counts failures in `heap`, and quarantines events that reach the threshold.
+    ///
+    /// ```
+    /// # use outbox_core::{DlqHeap, OutboxStorage, Relay, Transport};
+    /// # fn relay(
+    /// #     store: impl OutboxStorage + 'static,
+    /// #     broker: impl Transport + 'static,
+    /// #     heap: impl DlqHeap + 'static,
+    /// # ) -> Relay {
+    /// Relay::new(store, broker).dlq_heap(heap)
+    /// # }
+    /// ```
     #[cfg(feature = "dlq")]
     #[must_use]
     pub fn dlq_heap(mut self, heap: impl DlqHeap + 'static) -> Self {

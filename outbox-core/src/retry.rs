@@ -1,4 +1,4 @@
-//! When a failed event is tried again.
+//! Delays between attempts.
 
 use std::time::Duration;
 

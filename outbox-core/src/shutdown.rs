@@ -1,4 +1,4 @@
-//! How a run loop learns that it shall end.
+//! Shutdown of the run loops, with a grace time.
 
 use std::future::pending;
 use tokio::sync::watch;
@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 #[derive(Debug)]
 pub(crate) struct Stopper(watch::Sender<Option<Instant>>);
 
-/// Tells a loop to end, and since when its grace time is over.
+/// Signals a loop to end, and the end of its grace time.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(watch::Receiver<Option<Instant>>);
 
@@ -18,7 +18,7 @@ pub(crate) fn channel() -> (Stopper, Stop) {
 }
 
 impl Stopper {
-    /// Asks the loops to end; work under way may go on for `grace`. The first call counts.
+    /// Asks the loops to end. Running work may continue for `grace`. Only the first call has an effect.
     pub(crate) fn stop(&self, grace: Duration) {
         self.0.send_if_modified(|deadline| {
             let first = deadline.is_none();
@@ -29,7 +29,7 @@ impl Stopper {
 }
 
 impl Stop {
-    /// A loop that nobody stops.
+    /// A signal that never comes.
     pub(crate) fn never() -> Self {
         channel().1
     }
@@ -38,12 +38,12 @@ impl Stop {
         self.0.borrow().is_some()
     }
 
-    /// Returns when the loop shall end.
+    /// Returns when the loop must end.
     pub(crate) async fn wait(&mut self) {
         self.deadline().await;
     }
 
-    /// Returns when work under way must be given up.
+    /// Returns when running work must be cancelled.
     pub(crate) async fn grace_over(&mut self) {
         let deadline = self.deadline().await;
         sleep_until(deadline).await;
@@ -57,7 +57,7 @@ impl Stop {
             .map(|deadline| *deadline)
         {
             Ok(Some(deadline)) => deadline,
-            // The stopper is gone: nobody will ask any more.
+            // The stopper was dropped, so no shutdown will come.
             Ok(None) | Err(_) => pending().await,
         }
     }

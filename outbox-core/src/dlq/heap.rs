@@ -31,7 +31,7 @@ use std::time::Duration;
 ///   ones arrive. Other calls are answered while entries are leased.
 /// - **H10** An entry has the latest error text that was given for it.
 /// - **H11** Times are measured by the heap's clock, and the first failure is never after the last.
-/// - **H12** Two namespaces never share an entry, whatever their names are.
+/// - **H12** Two namespaces never share an entry, also with unusual names.
 /// - **H13** Stored data that is not a valid entry is skipped with a warning through `tracing`, and
 ///   costs no valid entry.
 /// - **H14** Concurrent calls on one event are linearizable. A drain or a lease is atomic for each
@@ -80,8 +80,8 @@ pub trait DlqHeap: Send + Sync {
 
     /// Removes and returns every entry that is not leased and whose count is at least `threshold`.
     ///
-    /// No two calls return the same entry. The result has no duplicates and no order. The heap no
-    /// longer stores what it returned; a caller that must not lose it uses
+    /// No two calls return the same entry. The result has no duplicates and no order. The returned
+    /// entries are no longer stored: a caller that must not lose them uses
     /// [`lease_exceeded`](Self::lease_exceeded). A drain that finds nothing is Ok and changes nothing.
     ///
     /// # Errors

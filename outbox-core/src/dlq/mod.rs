@@ -1,4 +1,4 @@
-//! Dead-letter bookkeeping: who failed how often, and what waits in the quarantine.
+//! Failure counts of events (the heap), and events in quarantine (dead letters).
 
 #[cfg(feature = "dlq")]
 mod dead_letters;

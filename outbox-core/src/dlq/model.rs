@@ -1,4 +1,4 @@
-//! What a heap knows about an event that failed.
+//! The data of a heap: its entries, its size, and the failures that it counts.
 
 use crate::object::{ErrorText, EventId};
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ pub struct DlqEntry {
     pub id: EventId,
     /// Failed attempts, at least 1. Saturates at `u32::MAX`.
     pub failure_count: u32,
-    /// The latest error text that was given, if any was.
+    /// The latest error text that was given.
     pub last_error: Option<ErrorText>,
     /// The first of these failures, by the heap's clock.
     pub first_failed_at: SystemTime,
@@ -37,7 +37,7 @@ impl DlqEntry {
         }
     }
 
-    /// Keeps the latest error text.
+    /// Sets the latest error text.
     #[must_use]
     pub fn with_error(mut self, error: Option<ErrorText>) -> Self {
         self.last_error = error;
@@ -51,7 +51,7 @@ impl DlqEntry {
 pub struct FailedAttempt {
     /// The event.
     pub id: EventId,
-    /// What went wrong, if it is known.
+    /// The error text, if it is known.
     pub error: Option<ErrorText>,
 }
 
@@ -62,7 +62,7 @@ impl FailedAttempt {
         Self { id, error: None }
     }
 
-    /// Keeps what went wrong.
+    /// Sets the error text.
     #[must_use]
     pub fn with_error(mut self, error: ErrorText) -> Self {
         self.error = Some(error);
@@ -70,11 +70,11 @@ impl FailedAttempt {
     }
 }
 
-/// How much a heap tracks.
+/// The number of entries of a heap.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct HeapSize {
-    /// Events that have a count, leased ones included.
+    /// Entries, also leased ones.
     pub entries: u64,
     /// The oldest first failure among them.
     pub oldest: Option<SystemTime>,

@@ -3,11 +3,11 @@
 use crate::retry::RetrySchedule;
 use tokio::time::{Duration, Instant};
 
-/// Says when and how much a worker may publish.
+/// Decides when and how many events a worker may claim.
 ///
-/// An unavailable broker opens it: nothing is claimed for a while, then one event is claimed as a
-/// probe. After a success the batch doubles pass by pass, so an event that takes the broker down
-/// with it ends up alone in a probe instead of in every batch.
+/// While the broker is unavailable, the breaker is open: nothing is claimed during a pause, then one
+/// event is claimed as a probe. After a success the batch doubles with each pass. So an event that
+/// makes the broker unavailable ends up alone in a probe instead of in every batch.
 #[derive(Debug)]
 pub(crate) struct CircuitBreaker {
     pauses: RetrySchedule,
@@ -46,8 +46,8 @@ impl CircuitBreaker {
         })
     }
 
-    /// A claim could not be made in time: the next one asks for half as many events. Successful
-    /// passes double that again.
+    /// A claim failed, perhaps because it was too large: the next one asks for half the events.
+    /// Successful passes double the number again.
     pub(crate) fn claim_failed(&mut self) {
         self.limit = (self.limit / 2).max(1);
     }
@@ -61,7 +61,7 @@ impl CircuitBreaker {
 
     /// The broker could not be reached: the next pass probes with one event.
     ///
-    /// Half of the pause is random, so that a fleet does not probe in step.
+    /// Half of the pause is random, so that many workers do not probe at the same time.
     pub(crate) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
         self.limit = 1;
@@ -69,7 +69,7 @@ impl CircuitBreaker {
         self.wait(ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 
-    /// The broker asked for patience.
+    /// The broker asked the worker to wait.
     pub(crate) fn throttled(&mut self, after: Duration) {
         self.wait(after);
     }
@@ -133,7 +133,10 @@ mod tests {
         let (shortest, longest) = (*shortest.unwrap(), *longest.unwrap());
         assert!(shortest >= Duration::from_secs(15), "{shortest:?}");
         assert!(longest <= Duration::from_secs(30), "{longest:?}");
-        assert!(longest > shortest + Duration::from_secs(1), "no luck in it");
+        assert!(
+            longest > shortest + Duration::from_secs(1),
+            "pauses are random"
+        );
     }
 
     #[tokio::test(start_paused = true)]

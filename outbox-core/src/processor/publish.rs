@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use tokio::time::{Duration, Instant, sleep};
 
-/// What publishing did to one event.
+/// The result of publishing one event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
     Published,
@@ -25,7 +25,7 @@ pub(super) enum Verdict {
     Throttled(Duration),
     /// Not sent: a worker was lost while it held this event alone.
     Lost(ErrorText),
-    /// Not sent, or given up at shutdown.
+    /// Not sent, or cancelled at shutdown.
     Untried,
 }
 
@@ -38,8 +38,8 @@ pub(super) struct Slot {
     key: usize,
 }
 
-/// Events that go out together: the nth of all keys, which have nothing to do with each other, or all
-/// of the claim.
+/// Events of one call: the nth event of each key, or all events of the claim if the transport keeps
+/// order.
 #[derive(Debug, Default)]
 struct Round {
     events: Vec<Event>,
@@ -109,7 +109,8 @@ impl Plan {
         });
     }
 
-    /// Publishes round by round until all is done, or the broker is away, or time is up.
+    /// Publishes round by round until all events are done, the broker is unavailable, or the time is
+    /// over.
     pub(super) async fn publish(&mut self, publisher: &mut Publisher<'_>) {
         for round in std::mem::take(&mut self.rounds) {
             let round = self.open_part(round);
@@ -132,7 +133,7 @@ impl Plan {
         }
     }
 
-    /// The events of a round whose keys are not held up.
+    /// The events of a round whose keys are not closed.
     fn open_part(&self, round: Round) -> Round {
         let mut open = Round::default();
         for (event, slot) in round.events.into_iter().zip(round.slots) {
@@ -145,7 +146,7 @@ impl Plan {
     }
 }
 
-/// Calls a transport, and survives it.
+/// Calls a transport, with a timeout and with its panics caught.
 #[derive(Debug)]
 pub(super) struct Publisher<'a> {
     pub(super) transport: &'a dyn Transport,
@@ -161,7 +162,7 @@ pub(super) struct Publisher<'a> {
 
 enum Answer {
     Results(Vec<Result<(), PublishError>>),
-    /// The call failed as a whole: it panicked, or answered for other events than it was given.
+    /// The call failed as a whole: it panicked, or its answers do not fit its events.
     Broken(ErrorText),
     TimedOut,
     Stopped,
@@ -221,8 +222,8 @@ impl Publisher<'_> {
 
     async fn call(&mut self, events: &[Event]) -> Answer {
         let transport = self.transport;
-        // The transport is shared and may be left in an odd state by its own panic; that is its
-        // author's to handle, and no state of the worker is touched in between.
+        // A panic may leave the transport in an inconsistent state, which its author must handle. The
+        // worker changes no state during the call.
         let publish = AssertUnwindSafe(async { transport.publish(events).await }).catch_unwind();
         tokio::select! {
             biased;
@@ -238,7 +239,8 @@ impl Publisher<'_> {
         }
     }
 
-    /// What an answer means. Behind an event of its key that was not taken, an error says nothing.
+    /// The verdict of an answer. An error after an event of the same key that was not accepted is
+    /// ignored.
     fn judge<'e>(
         &mut self,
         event: &'e Event,
@@ -276,7 +278,7 @@ fn is_closed(closed: &HashSet<&str>, event: &Event) -> bool {
     key.is_some_and(|key| closed.contains(key))
 }
 
-/// Both halves, the second one first, as the parts are a stack.
+/// Both halves, the second one first, because the parts are a stack.
 fn halves(part: &[Event]) -> [&[Event]; 2] {
     let (first, second) = part.split_at(part.len() / 2);
     [second, first]

@@ -1,4 +1,4 @@
-//! How a model is explored. Shared with `outbox-store-postgres`.
+//! Runs a model. Shared with `outbox-store-postgres`.
 
 use stateright::{Checker, HasDiscoveries, Model};
 use std::hash::Hash;
@@ -12,7 +12,7 @@ pub(crate) fn soak<T>(quick: T, soak: T) -> T {
     }
 }
 
-/// Every state that the model can come to keeps its properties.
+/// Asserts that every reachable state of the model has its properties.
 pub(crate) fn holds<M>(name: &str, model: M)
 where
     M: Model + Send + Sync + 'static,
@@ -24,11 +24,11 @@ where
     let checker = checker.spawn_bfs().join();
     println!("{name}: {} states", checker.unique_state_count());
     if let Some((property, path)) = checker.discoveries().into_iter().next() {
-        panic!("\"{property}\" is broken by {:#?}", path.into_vec());
+        panic!("\"{property}\" is violated by {:#?}", path.into_vec());
     }
 }
 
-/// A run of the broken model is found that does not keep `property`.
+/// Asserts that some run of the broken model violates `property`.
 pub(crate) fn breaks<M>(model: M, property: &'static str)
 where
     M: Model + Send + Sync + 'static,
@@ -38,7 +38,7 @@ where
     let found = HasDiscoveries::AnyOf([property].into());
     let checker = model.checker().finish_when(found).spawn_bfs().join();
     let Some(path) = checker.discovery(property) else {
-        panic!("no run was found that breaks \"{property}\"");
+        panic!("no run violates \"{property}\"");
     };
-    println!("\"{property}\" is broken by {:?}", path.into_actions());
+    println!("\"{property}\" is violated by {:?}", path.into_actions());
 }

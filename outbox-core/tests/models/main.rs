@@ -1,4 +1,4 @@
-//! The protocols of the processors as models, of which every run is explored (`docs/testing.md`).
+//! Models of the processors' protocols. Every possible run is checked (`docs/testing.md`).
 
 mod check;
 mod quarantine;

@@ -1,14 +1,14 @@
-//! Quarantine: `DlqProcessor::tick` (lease, quarantine, forget) in several replicas, while
-//! `OutboxProcessor` (claim, publish, settle, tell the heap) publishes the same event.
+//! The quarantine protocol: `DlqProcessor::tick` (lease, quarantine, forget) in several replicas, while
+//! `OutboxProcessor` (claim, publish, settle, report to the heap) publishes the same event.
 //!
-//! Each call of a store or a heap is one step, as their contracts have it. Leases of both run out by
-//! a step of its own, at any moment. A call whose reply is lost is a step that is taken, and a
-//! caller that does not know it.
+//! Each call of a store or a heap is one step, because their contracts make it atomic. A lease may run
+//! out at any moment, as a separate step. A lost reply is a step that is applied while its caller does
+//! not learn so.
 
 use crate::check::{breaks, holds, soak};
 use stateright::{Model, Property};
 
-/// What the protocol leaves out, to see that the model finds it.
+/// A mistake in the protocol, which the model must find.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
@@ -16,15 +16,15 @@ enum Fault {
     Drains,
     /// A replica forgets before it quarantines.
     ForgetsFirst,
-    /// The store moves an event that a worker has.
+    /// The store moves an event that is in a claim.
     MovesWhatIsBusy,
-    /// The store moves an event that is gone, as if it had kept a copy.
+    /// The store moves an event that already left the outbox, as if it had kept a copy.
     MovesWhatIsGone,
-    /// A settlement does not look at the token.
+    /// A settlement does not check the token.
     NoFence,
     /// A lease of the heap never runs out.
     LeasesForGood,
-    /// A replayed event is moved without a failed attempt of its own.
+    /// A replayed event is moved although it has not failed since the replay.
     OldEntryCounts,
 }
 
@@ -33,7 +33,7 @@ struct Quarantine {
     workers: usize,
     replicas: usize,
     threshold: u8,
-    /// Crashes, lost replies, and leases that run out under a holder that lives.
+    /// Crashes, lost replies, and leases that run out while their holder is alive.
     faults: u8,
     refusals: u8,
     replays: u8,
@@ -41,7 +41,7 @@ struct Quarantine {
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Place {
+enum Location {
     Waits,
     Claimed { token: u8, lapsed: bool },
     Published,
@@ -53,8 +53,8 @@ enum Worker {
     Idle,
     Publishes(u8),
     Settles(u8, bool),
-    /// Tells the heap whether it was published.
-    Tells(bool),
+    /// Reports to the heap whether it was published.
+    Reports(bool),
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -66,7 +66,7 @@ enum Replica {
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct State {
-    place: Place,
+    location: Location,
     /// Failed attempts since the last replay, by the store.
     attempts: u8,
     replayed: bool,
@@ -79,14 +79,14 @@ struct State {
     faults: u8,
     refusals: u8,
     replays: u8,
-    // What nobody knows but the properties:
-    /// Failures that the heap has acknowledged, since the event began.
-    told: u8,
+    // Known to the properties only:
+    /// Failures that the heap acknowledged since the event was appended or replayed.
+    acknowledged: u8,
     moved: u8,
-    /// What a move should not have done.
+    /// The property that a move broke.
     wrong: Option<&'static str>,
     /// Where it went when it left the outbox.
-    left: Option<Place>,
+    left: Option<Location>,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -94,7 +94,7 @@ enum Action {
     Claim { worker: usize, answered: bool },
     Publish { worker: usize, taken: bool },
     Settle(usize),
-    Tell { worker: usize, answered: bool },
+    Report { worker: usize, answered: bool },
     Lease { replica: usize, answered: bool },
     Move { replica: usize, answered: bool },
     Forget(usize),
@@ -108,7 +108,7 @@ enum Action {
 const COUNTED: &str = "no count is lost while the event waits";
 const UNTOUCHED: &str = "an event of a live claim is not moved";
 const ONCE: &str = "an event is quarantined at most once, and once more for each replay";
-const FAIR: &str = "an event is quarantined only after a failed attempt of its own";
+const FAIR: &str = "an event is quarantined only if it failed since its append or replay";
 const GONE: &str = "what left the outbox stays out of it until it is replayed";
 const COMPLETE: &str = "no run ends before all is published or quarantined, and forgotten";
 
@@ -133,7 +133,7 @@ impl Quarantine {
     }
 
     fn is_complete(&self, state: &State) -> bool {
-        matches!(state.place, Place::Published | Place::Quarantined)
+        matches!(state.location, Location::Published | Location::Quarantined)
             && state.count < self.threshold
             && state.workers.iter().all(|it| *it == Worker::Idle)
             && state.replicas.iter().all(|it| *it == Replica::Idle)
@@ -145,8 +145,8 @@ impl Quarantine {
         match &state.workers[worker] {
             Worker::Idle => {
                 if matches!(
-                    state.place,
-                    Place::Waits | Place::Claimed { lapsed: true, .. }
+                    state.location,
+                    Location::Waits | Location::Claimed { lapsed: true, .. }
                 ) {
                     actions.extend(answers.map(|answered| Action::Claim { worker, answered }));
                 }
@@ -161,8 +161,8 @@ impl Quarantine {
                 }
             }
             Worker::Settles(..) => actions.push(Action::Settle(worker)),
-            Worker::Tells(_) => {
-                actions.extend(answers.map(|answered| Action::Tell { worker, answered }));
+            Worker::Reports(_) => {
+                actions.extend(answers.map(|answered| Action::Report { worker, answered }));
             }
         }
         if state.faults > 0 {
@@ -180,7 +180,7 @@ impl Quarantine {
                 }
                 return;
             }
-            // A busy event changes nothing: it is tried again.
+            // The store answers `Busy` and changes nothing; the replica tries again.
             Replica::Quarantines => {
                 if !self.is_busy(state) {
                     actions.extend(answers.map(|answered| Action::Move { replica, answered }));
@@ -194,7 +194,7 @@ impl Quarantine {
     }
 
     fn is_busy(&self, state: &State) -> bool {
-        matches!(state.place, Place::Claimed { lapsed: false, .. })
+        matches!(state.location, Location::Claimed { lapsed: false, .. })
             && self.fault != Fault::MovesWhatIsBusy
     }
 
@@ -206,7 +206,7 @@ impl Quarantine {
         for replica in 0..self.replicas {
             self.replica_steps(state, replica, &mut actions);
         }
-        if let Place::Claimed { token, lapsed } = state.place
+        if let Location::Claimed { token, lapsed } = state.location
             && !lapsed
             && (state.faults > 0 || !has_worker(state, token))
         {
@@ -216,7 +216,7 @@ impl Quarantine {
         if state.leased && may_lapse && self.fault != Fault::LeasesForGood {
             actions.push(Action::LeaseLapses);
         }
-        if state.place == Place::Quarantined && state.replays > 0 {
+        if state.location == Location::Quarantined && state.replays > 0 {
             actions.push(Action::Replay);
         }
         actions
@@ -227,27 +227,27 @@ impl Quarantine {
             return;
         };
         state.workers[worker] = Worker::Idle;
-        let owned = matches!(state.place, Place::Claimed { token: own, .. } if own == token);
+        let owned = matches!(state.location, Location::Claimed { token: own, .. } if own == token);
         if !owned && self.fault != Fault::NoFence {
             return;
         }
-        state.workers[worker] = Worker::Tells(taken);
+        state.workers[worker] = Worker::Reports(taken);
         if taken {
-            state.place = Place::Published;
-            state.left.get_or_insert(Place::Published);
+            state.location = Location::Published;
+            state.left.get_or_insert(Location::Published);
         } else {
-            state.place = Place::Waits;
+            state.location = Location::Waits;
             state.attempts += 1;
         }
     }
 
-    fn tell(state: &mut State, worker: usize, answered: bool) {
-        if state.workers[worker] == Worker::Tells(true) {
+    fn report(state: &mut State, worker: usize, answered: bool) {
+        if state.workers[worker] == Worker::Reports(true) {
             forget(state);
         } else {
             state.count += 1;
-            if answered && matches!(state.place, Place::Waits | Place::Claimed { .. }) {
-                state.told += 1;
+            if answered && matches!(state.location, Location::Waits | Location::Claimed { .. }) {
+                state.acknowledged += 1;
             }
         }
         if answered {
@@ -266,22 +266,22 @@ impl Quarantine {
         }
     }
 
-    /// One transaction of the store: it moves the event, or it is missing.
+    /// One transaction of the store: it moves the event or answers `Missing`.
     fn quarantine(&self, state: &mut State, replica: usize, answered: bool) {
         let begun = !state.replayed || state.attempts > 0;
         let fair = begun || self.fault == Fault::OldEntryCounts;
-        let waits = matches!(state.place, Place::Waits | Place::Claimed { .. });
+        let waits = matches!(state.location, Location::Waits | Location::Claimed { .. });
         if fair && (waits || self.fault == Fault::MovesWhatIsGone) {
-            if matches!(state.place, Place::Claimed { lapsed: false, .. }) {
+            if matches!(state.location, Location::Claimed { lapsed: false, .. }) {
                 state.wrong = Some(UNTOUCHED);
             }
             if state.attempts == 0 {
                 state.wrong = Some(FAIR);
             }
-            state.place = Place::Quarantined;
-            state.left.get_or_insert(Place::Quarantined);
+            state.location = Location::Quarantined;
+            state.left.get_or_insert(Location::Quarantined);
             state.moved += 1;
-            state.told = 0;
+            state.acknowledged = 0;
         }
         if answered {
             state.replicas[replica] = Replica::Forgets;
@@ -298,7 +298,7 @@ fn has_worker(state: &State, token: u8) -> bool {
     let mut workers = state.workers.iter();
     workers.any(|worker| match worker {
         Worker::Publishes(own) | Worker::Settles(own, _) => *own == token,
-        Worker::Idle | Worker::Tells(_) => false,
+        Worker::Idle | Worker::Reports(_) => false,
     })
 }
 
@@ -312,7 +312,7 @@ impl Model for Quarantine {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            place: Place::Waits,
+            location: Location::Waits,
             attempts: 0,
             replayed: false,
             count: 0,
@@ -323,7 +323,7 @@ impl Model for Quarantine {
             faults: self.faults,
             refusals: self.refusals,
             replays: self.replays,
-            told: 0,
+            acknowledged: 0,
             moved: 0,
             wrong: None,
             left: None,
@@ -340,7 +340,7 @@ impl Model for Quarantine {
             Action::Claim { worker, answered } => {
                 let token = state.tokens;
                 let lapsed = false;
-                state.place = Place::Claimed { token, lapsed };
+                state.location = Location::Claimed { token, lapsed };
                 state.tokens += 1;
                 if answered {
                     state.workers[worker] = Worker::Publishes(token);
@@ -354,8 +354,8 @@ impl Model for Quarantine {
                 state.refusals -= u8::from(!taken);
             }
             Action::Settle(worker) => self.settle(&mut state, worker),
-            Action::Tell { worker, answered } => {
-                Self::tell(&mut state, worker, answered);
+            Action::Report { worker, answered } => {
+                Self::report(&mut state, worker, answered);
                 state.faults -= u8::from(!answered);
             }
             Action::Lease { replica, answered } => {
@@ -379,7 +379,7 @@ impl Model for Quarantine {
                 state.faults -= 1;
             }
             Action::ClaimLapses => {
-                if let Place::Claimed { token, lapsed } = &mut state.place {
+                if let Location::Claimed { token, lapsed } = &mut state.location {
                     *lapsed = true;
                     state.faults -= u8::from(has_worker(last, *token));
                 }
@@ -389,7 +389,7 @@ impl Model for Quarantine {
                 state.faults -= u8::from(has_replica(&state));
             }
             Action::Replay => {
-                state.place = Place::Waits;
+                state.location = Location::Waits;
                 state.left = None;
                 state.attempts = 0;
                 state.replayed = true;
@@ -402,10 +402,10 @@ impl Model for Quarantine {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(COUNTED, |model: &Self, state: &State| {
-                let waits = matches!(state.place, Place::Waits | Place::Claimed { .. });
+                let waits = matches!(state.location, Location::Waits | Location::Claimed { .. });
                 let kept = state.replicas.contains(&Replica::Quarantines);
-                // Forgetting is by id: a count after a replay may go with the entry before it.
-                !waits || kept || model.replays > 0 || state.count >= state.told
+                // A late `forget` from before a replay also clears the count after it.
+                !waits || kept || model.replays > 0 || state.count >= state.acknowledged
             }),
             Property::always(UNTOUCHED, |_, state: &State| state.wrong != Some(UNTOUCHED)),
             Property::always(ONCE, |model: &Self, state: &State| {
@@ -413,7 +413,10 @@ impl Model for Quarantine {
             }),
             Property::always(FAIR, |_, state: &State| state.wrong != Some(FAIR)),
             Property::always(GONE, |_, state: &State| {
-                state.left.as_ref().is_none_or(|left| *left == state.place)
+                state
+                    .left
+                    .as_ref()
+                    .is_none_or(|left| *left == state.location)
             }),
             Property::always(COMPLETE, |model: &Self, state: &State| {
                 model.is_complete(state) || !model.steps(state).is_empty()
@@ -428,7 +431,7 @@ fn quarantine_loses_nothing_and_every_run_ends() {
 }
 
 #[test]
-fn a_replayed_event_begins_anew() {
+fn a_replayed_event_starts_with_no_failures() {
     holds(
         "quarantine with a replay",
         Quarantine::with_replays(Fault::None),
@@ -436,37 +439,37 @@ fn a_replayed_event_begins_anew() {
 }
 
 #[test]
-fn a_drain_instead_of_a_lease_is_found() {
+fn the_model_rejects_a_drain_instead_of_a_lease() {
     breaks(Quarantine::small(Fault::Drains), COUNTED);
 }
 
 #[test]
-fn forgetting_before_the_quarantine_is_found() {
+fn the_model_rejects_forgetting_before_the_quarantine() {
     breaks(Quarantine::small(Fault::ForgetsFirst), COUNTED);
 }
 
 #[test]
-fn a_quarantine_of_a_busy_event_is_found() {
+fn the_model_rejects_a_quarantine_of_a_claimed_event() {
     breaks(Quarantine::small(Fault::MovesWhatIsBusy), UNTOUCHED);
 }
 
 #[test]
-fn a_quarantine_of_what_is_gone_is_found() {
+fn the_model_rejects_a_quarantine_of_an_event_that_left() {
     breaks(Quarantine::small(Fault::MovesWhatIsGone), ONCE);
     breaks(Quarantine::small(Fault::MovesWhatIsGone), GONE);
 }
 
 #[test]
-fn a_settlement_without_a_fence_is_found() {
+fn the_model_rejects_a_settlement_without_a_token_check() {
     breaks(Quarantine::small(Fault::NoFence), GONE);
 }
 
 #[test]
-fn a_lease_that_never_ends_is_found() {
+fn the_model_rejects_a_lease_that_never_ends() {
     breaks(Quarantine::small(Fault::LeasesForGood), COMPLETE);
 }
 
 #[test]
-fn an_entry_of_an_earlier_life_is_found() {
+fn the_model_rejects_an_entry_from_before_a_replay() {
     breaks(Quarantine::with_replays(Fault::OldEntryCounts), FAIR);
 }

@@ -15,8 +15,16 @@ struct Recorder(Mutex<Vec<&'static str>>);
 
 impl Recorder {
     fn called<T: Default>(&self, name: &'static str) -> T {
+        self.answer(name).unwrap_or_default()
+    }
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the traits' methods return results"
+    )]
+    fn answer<T: Default>(&self, name: &'static str) -> Result<T, OutboxError> {
         self.0.lock().expect("no panic while locked").push(name);
-        T::default()
+        Ok(T::default())
     }
 
     fn calls(&self) -> Vec<&'static str> {
@@ -27,20 +35,19 @@ impl Recorder {
 #[async_trait]
 impl OutboxStorage for Recorder {
     async fn claim(&self, _: ClaimLimit, _: Duration) -> Result<Claim, OutboxError> {
-        self.called::<()>("claim");
+        self.answer::<()>("claim")?;
         Ok(Claim::empty())
     }
 
     async fn settle(&self, _: ClaimToken, _: &[Settlement]) -> Result<(), OutboxError> {
-        self.called::<()>("settle");
-        Ok(())
+        self.answer("settle")
     }
 
     async fn quarantine_events(
         &self,
         _: &[DlqEntry],
     ) -> Result<Vec<QuarantineOutcome>, OutboxError> {
-        Ok(self.called("quarantine_events"))
+        self.answer("quarantine_events")
     }
 
     fn blocks_key_on_dead_letter(&self) -> bool {
@@ -48,16 +55,15 @@ impl OutboxStorage for Recorder {
     }
 
     async fn wait_for_work(&self, _: Duration) -> Result<(), OutboxError> {
-        self.called::<()>("wait_for_work");
-        Ok(())
+        self.answer("wait_for_work")
     }
 
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        Ok(self.called("backlog"))
+        self.answer("backlog")
     }
 
     async fn clean_up(&self, _: usize) -> Result<usize, OutboxError> {
-        Ok(self.called("clean_up"))
+        self.answer("clean_up")
     }
 }
 
@@ -69,11 +75,11 @@ impl DeadLetters for Recorder {
         _: Option<u64>,
         _: usize,
     ) -> Result<Vec<DeadLetter>, OutboxError> {
-        Ok(self.called("list"))
+        self.answer("list")
     }
 
     async fn find(&self, _: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
-        Ok(self.called("find"))
+        self.answer("find")
     }
 
     async fn export(
@@ -83,15 +89,15 @@ impl DeadLetters for Recorder {
         _: usize,
         _: usize,
     ) -> Result<Vec<(DeadLetter, Event)>, OutboxError> {
-        Ok(self.called("export"))
+        self.answer("export")
     }
 
     async fn replay(&self, _: &DeadLetterFilter, _: usize) -> Result<Vec<EventId>, OutboxError> {
-        Ok(self.called("replay"))
+        self.answer("replay")
     }
 
     async fn purge(&self, _: &DeadLetterFilter, _: usize) -> Result<Vec<EventId>, OutboxError> {
-        Ok(self.called("purge"))
+        self.answer("purge")
     }
 
     async fn statistics(
@@ -99,7 +105,7 @@ impl DeadLetters for Recorder {
         _: &DeadLetterFilter,
         _: usize,
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
-        Ok(self.called("statistics"))
+        self.answer("statistics")
     }
 }
 
@@ -117,27 +123,23 @@ impl Transport for Recorder {
 #[async_trait]
 impl DlqHeap for Recorder {
     async fn record_failure(&self, _: EventId) -> Result<(), OutboxError> {
-        self.called::<()>("record_failure");
-        Ok(())
+        self.answer("record_failure")
     }
 
     async fn record_success(&self, _: EventId) -> Result<(), OutboxError> {
-        self.called::<()>("record_success");
-        Ok(())
+        self.answer("record_success")
     }
 
     async fn drain_exceeded(&self, _: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        Ok(self.called("drain_exceeded"))
+        self.answer("drain_exceeded")
     }
 
     async fn record_failures(&self, _: &[FailedAttempt]) -> Result<(), OutboxError> {
-        self.called::<()>("record_failures");
-        Ok(())
+        self.answer("record_failures")
     }
 
     async fn forget(&self, _: &[EventId]) -> Result<(), OutboxError> {
-        self.called::<()>("forget");
-        Ok(())
+        self.answer("forget")
     }
 
     async fn lease_exceeded(
@@ -146,15 +148,15 @@ impl DlqHeap for Recorder {
         _: usize,
         _: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
-        Ok(self.called("lease_exceeded"))
+        self.answer("lease_exceeded")
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
-        Ok(self.called("size"))
+        self.answer("size")
     }
 
     async fn prune(&self, _: Duration, _: usize) -> Result<usize, OutboxError> {
-        Ok(self.called("prune"))
+        self.answer("prune")
     }
 }
 
