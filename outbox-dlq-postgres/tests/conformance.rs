@@ -1,5 +1,5 @@
 //! The PostgreSQL heap passes the suite, in the default schema, in one with an odd name, and over a
-//! wire that brings replies in parts. Each handle has connections of its own, in the odd schema a
+//! wire that brings replies in parts. Each handle has its own connections, in the odd schema a
 //! single one, and each case a database.
 
 use async_trait::async_trait;
@@ -50,7 +50,7 @@ impl Fixture {
         }
     }
 
-    fn on_a_server_of_its_own() -> Self {
+    fn on_a_separate_server() -> Self {
         let server = Server::start(Kind::Postgres, &search_path()).expect("a server");
         let fixture = Self::new(4, "outbox", "outbox 2");
         Self {
@@ -138,7 +138,7 @@ impl WireFixture for Fixture {
 #[async_trait]
 impl CrashFixture for Fixture {
     async fn crash(&self) {
-        let server = self.server.as_ref().expect("one of its own");
+        let server = self.server.as_ref().expect("a separate server");
         let crashed = || server.lock().expect("no panic").crash();
         tokio::task::block_in_place(crashed).expect("back");
     }
@@ -172,4 +172,4 @@ outbox_conformance::dlq_heap_suite!(
     leases,
     durability,
 );
-outbox_conformance::dlq_heap_suite!(own_server, Fixture::on_a_server_of_its_own(), crashes);
+outbox_conformance::dlq_heap_suite!(own_server, Fixture::on_a_separate_server(), crashes);

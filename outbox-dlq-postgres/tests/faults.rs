@@ -166,7 +166,7 @@ async fn the_printed_script_makes_a_heap() {
 }
 
 #[tokio::test]
-async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it() {
+async fn a_silent_connection_is_unavailable_and_the_handle_works_again_after_it() {
     let database = Database::create().await;
     let wire = database.wire();
     open(&database).await;

@@ -46,7 +46,7 @@ async fn a_database_tells_what_it_lacks_until_it_is_migrated() {
 }
 
 #[tokio::test]
-async fn batches_of_a_hundred_thousand_count_each_id_as_often_as_it_stands_in_them() {
+async fn a_batch_of_a_hundred_thousand_counts_each_occurrence_of_an_id() {
     let database = Database::create().await;
     let (heap, ids) = (open(&database).await, ids(50_000));
     let mut twice = failures(&ids);

@@ -35,9 +35,9 @@ const READS: &[&str] = &[
 ///
 /// # Connections
 ///
-/// A connection to the wrong server is not kept. After an answer that says so (a standby that only
-/// reads, a server that shuts down, tables that are not there) it is closed with those that are idle
-/// in the pool, so the next call connects to wherever the name or the proxy leads then.
+/// A connection to the wrong server is not kept. After an error that shows this (a read-only standby, a
+/// server that shuts down, missing tables) it is closed together with the idle connections of the pool.
+/// The next call then connects to the server that the name or the proxy leads to at that time.
 #[derive(Clone, Debug)]
 pub struct Driver {
     config: PostgresConfig,
@@ -82,7 +82,7 @@ impl Driver {
         self.config.schema.sql(text)
     }
 
-    /// Runs one statement, which is a transaction of its own, and returns how many rows it wrote.
+    /// Runs one statement as a separate transaction, and returns how many rows it wrote.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Driver {
         .await
     }
 
-    /// Runs one statement, which is a transaction of its own, and returns its rows.
+    /// Runs one statement as a separate transaction, and returns its rows.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Driver {
         .await
     }
 
-    /// Runs one statement, which is a transaction of its own.
+    /// Runs one statement as a separate transaction.
     async fn single<T>(
         &self,
         operation: &'static str,
@@ -315,7 +315,7 @@ impl Driver {
         }
     }
 
-    /// Closes the connections that nobody uses: they may lead where the last one led.
+    /// Closes idle connections: they may lead to the same server as the last one.
     fn close_idle(&self) {
         while let Some(mut idle) = self.config.pool.try_acquire() {
             idle.close_on_drop();

@@ -5,8 +5,8 @@ use sqlx::{PgConnection, Postgres};
 
 /// A connection on loan from a pool.
 ///
-/// Dropped before [`give_back`](Self::give_back) it is closed instead: nobody knows then whether
-/// a transaction is open on it or an answer is still to come. sqlx would give such a connection
+/// If it is dropped before [`give_back`](Self::give_back), it is closed: a transaction may be open on
+/// it, or an answer may still arrive. sqlx would give such a connection
 /// to the next caller when a `begin` was dropped half-way (its issues 4385 and 4393), and would
 /// wait for the answer of a silent server for ever.
 pub(crate) struct Lent {

@@ -1,5 +1,5 @@
-//! What the PostgreSQL adapters share: calls with a time limit, transactions that survive their
-//! caller, schemas, migrations, errors.
+//! Shared code of the PostgreSQL adapters: calls with a timeout, transactions that are safe to cancel,
+//! schemas, migrations and errors.
 
 mod component;
 mod config;

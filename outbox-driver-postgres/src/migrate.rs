@@ -99,7 +99,7 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), OutboxError> 
         .map_or(Ok(()), |text| Err(refusal(ErrorKind::Invalid, OPEN, text)))
 }
 
-/// What is wrong with the server.
+/// Why the adapters cannot use the server.
 fn explain_server(number: i32, version: &str, encoding: &str, isolation: &str) -> Option<String> {
     if number < OLDEST {
         return Some(format!(
@@ -200,8 +200,8 @@ async fn note(
         .map_err(postgres_error(MIGRATE))
 }
 
-/// Whether all tables of a component have the columns that its migrations make. Makes them in a
-/// schema beside, and takes that back.
+/// Whether all tables of a component have the columns that its migrations make. Applies them in a
+/// temporary schema and rolls that back.
 async fn is_ours(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -401,7 +401,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_server_is_named_with_what_would_do() {
+    fn a_server_that_cannot_be_used_is_named_with_what_is_needed() {
         let explain = |number, encoding, isolation| {
             explain_server(number, "12.22", encoding, isolation).unwrap_or_default()
         };

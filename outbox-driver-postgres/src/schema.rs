@@ -50,7 +50,7 @@ impl Schema {
     /// The file writes each table as `outbox.outbox_…`, and never within a string.
     #[must_use]
     pub fn sql(&self, text: &str) -> SqlStr {
-        // What is replaced is a constant, and the name that replaces it is quoted.
+        // A constant is replaced by a quoted name.
         AssertSqlSafe(Arc::<str>::from(self.text(text))).into_sql_str()
     }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
     database.execute("CREATE TABLE t (x bigint UNIQUE)").await;
-    // One connection: whatever a call leaves on it, the next one finds.
+    // One connection: the next call finds everything that a call leaves on it.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .connect_with(database.options())
@@ -87,7 +87,7 @@ async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
         };
         let transaction = driver.transaction("cut", work);
         let done = given_up_after(usize::try_from(polls).unwrap(), transaction).await;
-        // On the only connection of the pool: in a transaction left open, nobody would see it.
+        // On the only connection of the pool: in an open transaction no other connection would see it.
         let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - polls);
         driver.execute("insert", insert).await.expect("inserted");
         let rows = rows(&database).await;
@@ -201,7 +201,7 @@ async fn a_read_that_takes_too_long_was_not_applied() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unavailable_and_no_password_is_told() {
+async fn a_missing_server_is_unavailable_and_no_password_is_shown() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = listener.local_addr().expect("an address").port();
     drop(listener);

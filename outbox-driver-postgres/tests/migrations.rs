@@ -158,7 +158,7 @@ async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_newer_is_said_with_what_to_do() {
+async fn missing_or_newer_tables_are_named_with_what_to_do() {
     let database = Database::create().await;
     let config = config(database.pool(), "a \"place\"");
     refused(open(&config, 2).await, "outbox migrate");
@@ -174,7 +174,7 @@ async fn what_is_missing_or_newer_is_said_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_user_without_rights_is_told_and_needs_none_when_all_is_done() {
+async fn a_missing_privilege_is_named_and_none_is_needed_when_nothing_is_missing() {
     let database = Database::create().await;
     let role = format!("{}_role", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN")).await;

@@ -23,7 +23,7 @@ const COMPONENT: Component = Component {
 
 /// The events that one consumer has handled.
 ///
-/// An outbox delivers at least once. A consumer that asks its inbox in the transaction of its own
+/// An outbox delivers at least once. A consumer that asks its inbox in the transaction of its
 /// work does that work once for each event: the idempotent receiver of *Enterprise Integration
 /// Patterns*.
 #[derive(Clone, Debug)]

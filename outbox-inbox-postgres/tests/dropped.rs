@@ -16,7 +16,7 @@ async fn inbox(pool: &PgPool) -> PostgresInbox {
 /// Asks in a transaction, which commits if it was answered; else it rolls back, as it must.
 #[allow(
     clippy::disallowed_methods,
-    reason = "an application begins so, and is not lost in it"
+    reason = "an application starts its transaction like this; the future is not dropped in it"
 )]
 async fn accept(
     pool: &PgPool,

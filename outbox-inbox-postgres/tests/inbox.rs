@@ -21,7 +21,7 @@ async fn connect(database: &Database) -> PgConnection {
     database.options().connect().await.expect("connected")
 }
 
-/// Asks in a transaction of its own, which ends with `end`.
+/// Asks in a separate transaction, which ends with `end`.
 async fn accept(
     connection: &mut PgConnection,
     inbox: &PostgresInbox,

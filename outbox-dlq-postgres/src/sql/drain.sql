@@ -1,5 +1,5 @@
 -- H2, H5, H6: takes out all that reached $1 and is not leased.
--- Atomic for each entry: what is deleted is what is returned. The rows are locked in the order of
+-- Atomic for each entry: the statement returns exactly the rows that it deletes. The rows are locked in the order of
 -- their ids, so it never deadlocks with a batch; one that another call holds is waited for and
 -- looked at again, so it is taken with its newest count, or left if it was taken or leased.
 WITH exceeded AS (
