@@ -44,8 +44,8 @@ pub(crate) struct RelaySettings {
     #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
     publish_timeout: Option<Period>,
     /// Failed attempts before an event is quarantined [default: 10]
-    #[arg(long, env = "OUTBOX_THRESHOLD", value_name = "ATTEMPTS")]
-    threshold: Option<u32>,
+    #[arg(long, env = "OUTBOX_FAILURE_THRESHOLD", value_name = "ATTEMPTS")]
+    failure_threshold: Option<u32>,
     /// The longest delay after the first failed attempt; it doubles with each further one
     /// [default: 1s]
     #[arg(long, env = "OUTBOX_RETRY_INITIAL", value_name = "TIME")]
@@ -77,9 +77,9 @@ pub(crate) struct RelaySettings {
     /// The age at which a count without a new failure is forgotten [default: 7days]
     #[arg(long, env = "OUTBOX_HEAP_RETENTION", value_name = "TIME")]
     heap_retention: Option<Period>,
-    /// The time between two looks for events to quarantine [default: 5s]
-    #[arg(long, env = "OUTBOX_DLQ_INTERVAL", value_name = "TIME")]
-    dlq_interval: Option<Period>,
+    /// How often the relay checks the heap for events to quarantine [default: 5s]
+    #[arg(long, env = "OUTBOX_HEAP_INTERVAL", value_name = "TIME")]
+    heap_interval: Option<Period>,
 }
 
 impl RelaySettings {
@@ -94,7 +94,7 @@ impl RelaySettings {
             batch_bytes: self.batch_bytes.or(other.batch_bytes),
             lease: self.lease.or(other.lease),
             publish_timeout: self.publish_timeout.or(other.publish_timeout),
-            threshold: self.threshold.or(other.threshold),
+            failure_threshold: self.failure_threshold.or(other.failure_threshold),
             retry_initial: self.retry_initial.or(other.retry_initial),
             retry_max: self.retry_max.or(other.retry_max),
             breaker_initial: self.breaker_initial.or(other.breaker_initial),
@@ -105,7 +105,7 @@ impl RelaySettings {
             heap_timeout: self.heap_timeout.or(other.heap_timeout),
             heap_retry_max: self.heap_retry_max.or(other.heap_retry_max),
             heap_retention: self.heap_retention.or(other.heap_retention),
-            dlq_interval: self.dlq_interval.or(other.dlq_interval),
+            heap_interval: self.heap_interval.or(other.heap_interval),
         }
     }
 
@@ -128,7 +128,7 @@ impl RelaySettings {
             .set(self.batch_bytes, Builder::batch_bytes)
             .set(self.lease, Builder::lease)
             .set(self.publish_timeout, Builder::publish_timeout)
-            .set(self.threshold, Builder::failure_threshold)
+            .set(self.failure_threshold, Builder::failure_threshold)
             .set(self.retry_initial, Builder::retry_initial)
             .set(self.retry_max, Builder::retry_max)
             .set(self.breaker_initial, Builder::breaker_initial)
@@ -139,7 +139,7 @@ impl RelaySettings {
             .set(self.heap_timeout, Builder::heap_timeout)
             .set(self.heap_retry_max, Builder::heap_retry_max)
             .set(self.heap_retention, Builder::heap_retention)
-            .set(self.dlq_interval, Builder::heap_interval)
+            .set(self.heap_interval, Builder::heap_interval)
             .0
             .build()
     }

@@ -50,7 +50,7 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         // Allowed beside the defaults of all others, and none of them.
         let (value, other) = match name {
             "heap-retention" => ("\"2min\"", "\"3min\""),
-            "batch-size" | "threshold" => ("7", "8"),
+            "batch-size" | "failure-threshold" => ("7", "8"),
             "batch-bytes" => ("7000", "8000"),
             _ => ("\"25s\"", "\"26s\""),
         };

@@ -255,7 +255,7 @@ fn each_value_out_of_range_is_named_with_what_is_allowed() {
         ),
         (&["relay", "--lease", "soon"], &["soon", "30s or 5min"]),
         (
-            &["relay", "--threshold", "0"],
+            &["relay", "--failure-threshold", "0"],
             &["failure threshold", "at least 1"],
         ),
         (&["relay", "--hold-keys=perhaps"], &["perhaps", "boolean"]),

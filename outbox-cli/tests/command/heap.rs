@@ -100,7 +100,7 @@ fn the_relay_quarantines_what_the_named_heap_has_counted() {
     let relay = [
         "relay",
         "--drain",
-        "--threshold",
+        "--failure-threshold",
         "3",
         "--store",
         SHOP,

@@ -29,7 +29,7 @@ const RELAY: [&str; 9] = [
     "relay",
     "--store",
     SHOP,
-    "--threshold",
+    "--failure-threshold",
     "1",
     "--retry-initial",
     "1day",

@@ -112,7 +112,7 @@ fn failures_are_counted_quarantined_and_forgotten_in_redis_and_in_a_cluster() {
         let delayed = events("order.placed", 1).remove(0).available_at(late);
         appended(folder, std::slice::from_ref(&delayed));
         fail(delayed.id);
-        assert_eq!(both(&["relay", "--drain", "--threshold", "3"]), "");
+        assert_eq!(both(&["relay", "--drain", "--failure-threshold", "3"]), "");
         let dead_letter = json(&done(folder, &["dlq", "list", "--json", "--store", SHOP]));
         assert_eq!(dead_letter["event"]["id"], delayed.id.to_string());
         assert_eq!(dead_letter["failure_count"], 3);

@@ -56,7 +56,7 @@ fn a_heap_in_another_schema_in_a_file_or_in_redis_counts_and_is_forgotten_there(
         let delayed = events("order.placed", 1).remove(0).available_at(late);
         shop.appended(std::slice::from_ref(&delayed));
         blocking(fail(&shop, &redis, &heap, delayed.id));
-        assert_eq!(both(&["relay", "--drain", "--threshold", "3"]), "");
+        assert_eq!(both(&["relay", "--drain", "--failure-threshold", "3"]), "");
         let dead_letter = json(&shop.done(&["dlq", "list", "--json"]));
         assert_eq!(dead_letter["event"]["id"], delayed.id.to_string());
         assert_eq!(dead_letter["failure_count"], 3);

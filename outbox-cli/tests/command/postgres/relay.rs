@@ -99,7 +99,7 @@ fn successors_wait_for_the_dead_letter_of_their_key_if_it_holds_the_key() {
             "relay",
             "--to",
             "file:out.ndjson",
-            "--threshold",
+            "--failure-threshold",
             "1",
             "--retry-initial",
             "1day",
