@@ -1,6 +1,8 @@
 //! Where a heap is, and how its calls are made.
 
+use crate::keys::Keys;
 use crate::server::Server;
+use outbox_core::OutboxError;
 use redis::Client;
 use std::fmt;
 use std::time::Duration;
@@ -45,6 +47,16 @@ impl RedisConfig {
     pub fn lazy(mut self) -> Self {
         self.is_lazy = true;
         self
+    }
+
+    /// Checks the namespace, as opening does, and asks no server.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the namespace is not 1 to 255 bytes without `{` and
+    /// `}`.
+    pub fn validate(&self) -> Result<(), OutboxError> {
+        Keys::new(&self.namespace).map(drop)
     }
 }
 

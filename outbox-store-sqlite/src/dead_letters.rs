@@ -198,11 +198,17 @@ fn within_bytes(mut selected: Vec<Selected>) -> Vec<Selected> {
 fn remove(connection: &Connection, position: i64) -> rusqlite::Result<()> {
     let sql = include_str!("sql/remove_dead_letter.sql");
     delete(connection, "outbox_dead_letters", || {
-        match run(connection, sql, [position])? {
-            0 => Err(rusqlite::Error::QueryReturnedNoRows),
-            _ => Ok(()),
+        // A row that a trigger of the application replaced is gone too; one that a trigger keeps is not.
+        if run(connection, sql, [position])? == 0 && exists(connection, position)? {
+            return Err(rusqlite::Error::QueryReturnedNoRows);
         }
+        Ok(())
     })
+}
+
+fn exists(connection: &Connection, position: i64) -> rusqlite::Result<bool> {
+    let mut find = connection.prepare_cached(include_str!("sql/has_dead_letter.sql"))?;
+    find.exists([position])
 }
 
 /// S9: the keys that the dead letters blocked continue.

@@ -53,7 +53,9 @@ impl Namespace {
         let socket = address.starts_with("redis+unix:");
         let (name, parameters) = take_namespace(query, if socket { OF_A_SOCKET } else { &[] })?;
         let url = format!("{address}{parameters}");
-        server(&url)?;
+        RedisConfig::new(server(&url)?)
+            .namespace(&name)
+            .validate()?;
         let (scheme, behind) = address.split_once("://").unwrap_or(("redis", address));
         let place = behind.rsplit('@').next().unwrap_or_default();
         Ok(Self {

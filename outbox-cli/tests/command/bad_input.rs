@@ -167,7 +167,7 @@ fn a_folder_and_a_file_of_another_kind_are_refused() {
         folder.path(),
         "folder",
         &[],
-        &["folder", "name a file in it"],
+        &["folder", "is a folder, but must be a file"],
     );
     let folder = TempDir::new().unwrap();
     let notes = "notes, and no database, but long enough to be read ".repeat(100);

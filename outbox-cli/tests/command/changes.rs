@@ -49,7 +49,8 @@ fn a_dead_letter_that_dies_again_meanwhile_is_not_replayed_again() {
         "a dry run changed something"
     );
     let output = outbox(folder, &replay);
-    assert!(output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
     let replayed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(ids(&replayed), all);
     assert_eq!(dry, replayed, "the dry run said something else");
