@@ -1,6 +1,6 @@
 //! Lines on stderr, for a person.
 //!
-//! A thread of its own writes them. A full disk, a pipe whose reader is gone and a reader that does
+//! A separate thread writes them. A full disk, a pipe whose reader is gone and a reader that does
 //! not read cost lines, and never end or stop the work of the command.
 
 use std::fmt::Display;

@@ -86,7 +86,7 @@ fn execute(cli: Cli) -> ExitCode {
                 }
                 result
             });
-            // A write to a pipe that nobody reads would never end, and must not hold the process.
+            // A write to a pipe without a reader never ends, and must not keep the process alive.
             runtime.shutdown_background();
             result
         });

@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long `--drain` waits for a store or a destination that makes no progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Ends without an error at the first signal, whatever the relay does then, and at once at the
+/// Ends without an error at the first signal, in every phase of the relay, and at once at the
 /// second.
 pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
     let (mut first, mut second) = (Signals::listen()?, Signals::listen()?);

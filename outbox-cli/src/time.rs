@@ -46,7 +46,7 @@ pub(crate) fn micros(time: SystemTime) -> String {
 }
 
 /// A row can hold any time, such as the year 1 of a program that set none. humantime panics before
-/// 1970 and fails after 9999, where RFC 3339 ends; what is beyond that is its first or last instant.
+/// 1970 and fails after 9999, where RFC 3339 ends. A time outside is shown as its first or last instant.
 fn written(time: SystemTime, format: fn(SystemTime) -> Rfc3339Timestamp) -> String {
     const EPOCH: SystemTime = SystemTime::UNIX_EPOCH;
     if time >= EPOCH {

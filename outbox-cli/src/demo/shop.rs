@@ -26,7 +26,7 @@ pub(super) struct Place {
     pub(super) name: String,
 }
 
-/// The shop's own tables, beside those of the outbox.
+/// The tables of the shop, next to those of the outbox.
 #[async_trait]
 pub(super) trait Shop: Send {
     /// Writes the rows of an order and its events in one transaction, and commits it or rolls it

@@ -77,7 +77,7 @@ impl Change {
         }
     }
 
-    /// Changes what is still there of these dead letters, which may take several calls, and reports
+    /// Changes those of the dead letters that still exist, which may take several calls, and reports
     /// each of them.
     async fn apply(
         &self,
@@ -85,7 +85,7 @@ impl Change {
         mut ids: Vec<EventId>,
         changed: &mut impl FnMut(&[EventId]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        // The new budget of attempts begins with an empty count, so the heap forgets first.
+        // The new budget of attempts starts from an empty count, so the heap forgets first.
         if let Self::Replay(heap) = self {
             heap.forget(&ids).await?;
         }

@@ -1,9 +1,9 @@
-//! Letters by the page, so that a quarantine of any size fits into memory.
+//! Dead letters by the page, so that a quarantine of any size fits into memory.
 
 use crate::failure::Failure;
 use outbox_core::{DeadLetter, DeadLetterFilter, DeadLetters};
 
-/// Letters per call to the store; each comes with its payload.
+/// Dead letters per call to the store.
 pub(super) const PAGE: usize = 100;
 
 /// Walks through the dead letters that match, oldest first.

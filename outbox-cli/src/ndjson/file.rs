@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// How each line begins, and how a line that a killed relay left unfinished is recognised.
+/// The start of each line. An unfinished line of a killed relay is recognised by it.
 const BEGINNING: &[u8] = br#"{"id":""#;
 
 /// How often lines are written again because the path named another file behind the write. Then the

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use tempfile::TempDir;
 
-/// A file in a folder of its own, with one writer, as the lock demands.
+/// A file in a new folder, with one writer because of its lock.
 struct FileFixture {
     path: PathBuf,
     transport: Arc<Ndjson<LineFile>>,
@@ -124,7 +124,7 @@ fn take(path: &Path, aside: &Path) -> String {
 #[test]
 fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
     const LINES: usize = 100;
-    // Fewer than `MOVES`: no line may be moved so often that its write gives up.
+    // Fewer than `MOVES`: a write fails after `MOVES`.
     const TAKES_OF_A_LINE: usize = 3;
     let folder = TempDir::new().unwrap();
     let (path, aside) = (folder.path().join("events"), folder.path().join("aside"));

@@ -42,7 +42,7 @@ impl<S: Sink> Ndjson<S> {
         }
     }
 
-    /// Notified when the reader is gone for good.
+    /// Notified when the reader has closed its end.
     pub(crate) fn closed(&self) -> Arc<Notify> {
         Arc::clone(&self.closed)
     }
@@ -94,7 +94,7 @@ impl<S: Sink> Reopen for Ndjson<S> {
     }
 }
 
-/// An event as a line. The payload stands as JSON if it is JSON, else in base64.
+/// An event as a line. The payload is written as JSON if it is JSON, else in base64.
 #[derive(Serialize)]
 struct Line<'a> {
     id: String,

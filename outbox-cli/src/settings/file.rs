@@ -6,8 +6,8 @@ use serde::Deserialize;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// What a TOML file sets. Its keys are the names of the flags; those of `outbox relay` alone stand
-/// in the table `[relay]`.
+/// What a TOML file sets. Its keys are the names of the flags. Those of `outbox relay` are in the
+/// table `[relay]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ConfigFile {

@@ -21,12 +21,12 @@ pub(crate) struct RelaySettings {
     /// Unix socket [default: stdout://]
     #[arg(long, env = "OUTBOX_TO")]
     pub(crate) to: Option<String>,
-    /// Let the successors of a dead letter wait until it is replayed before them, or purged
+    /// Let later events of a key wait until its dead letter is replayed or purged
     /// [default: false]
     #[arg(long, env = "OUTBOX_HOLD_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub(crate) hold_keys: Option<bool>,
-    /// With --drain: give up when the store or the destination has failed for so long
+    /// With --drain: fail when the store or the destination has failed for this time
     /// [default: 1min]
     #[arg(long, env = "OUTBOX_DRAIN_TIMEOUT", value_name = "TIME")]
     pub(crate) drain_timeout: Option<Period>,

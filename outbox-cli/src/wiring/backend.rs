@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use outbox_core::{DeadLetters, DlqHeap, OutboxStorage};
 use std::sync::Arc;
 
-/// Where a store, a heap or an inbox is. A new backend implements this in a file of its own and gets a
+/// Where a store, a heap or an inbox is. A new backend implements this in a new file and gets a
 /// row in [`backend`](super::backend).
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
@@ -33,7 +33,7 @@ pub(crate) trait Backend: Send + Sync {
     /// Creates what is missing.
     async fn migrate(&self) -> Result<(), Failure>;
 
-    /// How many migrations are applied; `None` if there is no place for tables yet. Changes nothing.
+    /// How many migrations are applied; `None` if the file for the tables does not exist yet. Changes nothing.
     async fn applied(&self) -> Result<Option<usize>, Failure>;
 
     /// How many migrations this version has.

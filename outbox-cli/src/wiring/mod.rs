@@ -61,7 +61,7 @@ pub(crate) fn store_and_heap(urls: &Urls) -> Result<Vec<Box<dyn Backend>>, Failu
     ])
 }
 
-/// Creates what is missing. What any of the backends refuses is refused before anything is created.
+/// Creates the missing tables. All backends are checked before anything is created.
 pub(crate) async fn migrate(backends: &[Box<dyn Backend>]) -> Result<(), Failure> {
     for backend in backends {
         backend.applied().await?;

@@ -33,8 +33,8 @@ pub(crate) fn destination(url: &str) -> Result<Destination<'_>, Failure> {
         })
 }
 
-/// The names of stdout as a file. To open them anew fails where stdout is a socket, and waits for
-/// ever where it is a pipe whose reader is gone.
+/// The names of stdout as a file. Opening them again fails if stdout is a socket, and
+/// blocks forever if it is a pipe whose reader has closed it.
 const STDOUT: &[&str] = &["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 
 /// A transport, and what the relay asks about its other end.
@@ -64,7 +64,7 @@ impl Outlet {
         }
     }
 
-    /// Returns when its other end is gone for good.
+    /// Returns when its other end is closed.
     pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }

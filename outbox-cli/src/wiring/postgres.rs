@@ -43,7 +43,7 @@ const PARAMETERS: &[&str] = &[
     "statement-cache-capacity",
 ];
 
-/// Connections of a store or a heap, beside the one that listens.
+/// Connections of a store or a heap, not counting the one that listens.
 const CONNECTIONS: u32 = 4;
 
 /// How long a connection may take.
@@ -157,7 +157,7 @@ impl Database {
             .connect_lazy_with(self.options.clone()))
     }
 
-    /// A connection of its own.
+    /// A connection outside of the pool.
     pub(crate) async fn connect(&self) -> Result<PgConnection, Failure> {
         let connecting = timeout(PATIENCE, PgConnection::connect_with(&self.options));
         match connecting.await {

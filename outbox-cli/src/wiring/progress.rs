@@ -11,7 +11,7 @@ pub(crate) struct Progress(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The begin of the first publish that did not succeed.
+    /// When the first publish that did not succeed started.
     since: Option<Instant>,
     error: Option<String>,
 }

@@ -141,13 +141,13 @@ fn server(url: &str) -> Result<Server, Failure> {
     Server::from_url(url).map_err(|error| HEAP.refused(format_args!("cannot be used: {error}")))
 }
 
-/// The namespace, and the parameters that are the driver's as they stand in a URL.
+/// The namespace, and the parameters of the driver as a part of a URL.
 fn take_namespace(query: &str, allowed: &[&str]) -> Result<(String, String), Failure> {
     let mut namespace = None;
     let mut parameters = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if name == NAMESPACE {
-            // What stands in place of bytes that are not UTF-8.
+            // It replaces bytes that are not UTF-8.
             if value.contains(char::REPLACEMENT_CHARACTER) {
                 let why = format_args!("has a namespace {value:?} that is not UTF-8");
                 return Err(HEAP.refused(why));

@@ -63,7 +63,7 @@ fn a_dead_letter_that_dies_again_meanwhile_is_not_replayed_again() {
 }
 
 #[test]
-fn a_run_that_was_interrupted_goes_on_with_the_rest_alone() {
+fn a_run_that_was_interrupted_continues_with_the_rest_only() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     quarantined(folder, &events("order.placed", MANY), "refused");

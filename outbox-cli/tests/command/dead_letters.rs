@@ -1,4 +1,4 @@
-//! What is shown of dead letters, and what is written of them.
+//! How dead letters are shown and exported.
 
 use crate::support::{
     SHOP, described, done, events, ids, json, lines, outbox, quarantined, refused, status,
@@ -30,7 +30,7 @@ fn control_characters_of_a_dead_letter_do_not_reach_the_terminal() {
             "{text}"
         );
         if arguments[0] == "show" {
-            // The payload keeps its lines, and nothing else may begin one.
+            // The payload keeps its line breaks, and no other text may start a line.
             assert!(text.contains("{\n  \"text\": \"evil\\u{1b}[2J\\u{9b}8m\\r\nforged\"\n}"));
             assert_eq!(text.matches("\nforged").count(), 1, "{text}");
         } else {

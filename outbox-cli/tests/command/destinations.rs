@@ -1,4 +1,4 @@
-//! Where a relay writes to: files that are rotated, and what is no regular file.
+//! The destinations of a relay: files that are rotated, and devices, FIFOs and sockets.
 #![cfg(unix)]
 
 use crate::support::{
@@ -204,7 +204,7 @@ fn a_reader_of_a_fifo_may_go_and_another_come() {
 }
 
 #[test]
-fn a_drain_gives_up_on_a_destination_that_takes_nothing() {
+fn a_drain_fails_if_the_destination_accepts_nothing() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     append_one(folder);

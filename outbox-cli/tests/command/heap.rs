@@ -47,7 +47,7 @@ fn a_heap_in_another_file_counts_and_is_forgotten_there() {
     assert_eq!(
         failures(folder, "heap.db"),
         1,
-        "another heap was told to forget"
+        "another heap forgot the events"
     );
     appended(folder, &[]);
     let again = ["dlq", "replay", "--all", "--json"];

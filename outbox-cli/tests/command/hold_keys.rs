@@ -69,7 +69,7 @@ fn a_successor_waits_for_the_dead_letter_of_its_key_and_comes_after_its_replay()
 }
 
 #[test]
-fn without_holding_keys_the_successors_go_on() {
+fn without_the_option_later_events_of_the_key_are_published() {
     for more in [&[][..], &["--hold-keys=false"]] {
         let folder = TempDir::new().unwrap();
         let folder = folder.path();

@@ -7,7 +7,7 @@ use std::fs;
 use tempfile::TempDir;
 
 #[test]
-fn status_tells_per_crate_what_is_applied_and_what_is_missing() {
+fn status_lists_applied_and_missing_migrations_of_each_crate() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     // The application made the tables of the store itself, and none of the heap.

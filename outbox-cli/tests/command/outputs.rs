@@ -76,7 +76,7 @@ fn no_command_fails_because_stderr_cannot_be_written() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_stop_a_relay() {
+fn a_log_without_a_reader_does_not_stop_a_relay() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     appended(folder, &events("order.placed", 500));

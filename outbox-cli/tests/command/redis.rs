@@ -195,7 +195,7 @@ fn a_relay_delivers_while_redis_dies_and_comes_back() {
 }
 
 #[test]
-fn a_server_that_may_evict_the_counts_is_told_of_at_the_start() {
+fn a_server_that_may_evict_the_counts_causes_a_warning_at_the_start() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let settings = ["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"];

@@ -88,7 +88,7 @@ fn database_url_names_the_store_between_the_flag_and_the_file() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_named_with_what_is_allowed() {
+fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     done(folder, &["migrate", "--store", "sqlite:shop.db"]);

@@ -59,7 +59,7 @@ pub(crate) fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The JSON objects of which each stands on a line.
+/// The JSON objects, one per line.
 pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(json).collect()
 }

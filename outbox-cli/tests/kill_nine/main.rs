@@ -1,4 +1,4 @@
-//! `kill -9` of the relay, over and over, while a producer appends.
+//! Repeated `kill -9` of the relay while a producer appends.
 
 mod postgres;
 mod sqlite;
@@ -102,7 +102,7 @@ fn read(path: &Path) -> HashMap<EventId, usize> {
     let mut arrivals: HashMap<EventId, usize> = HashMap::new();
     let mut latest: HashMap<String, u64> = HashMap::new();
     for line in std::fs::read_to_string(path).expect("the file").lines() {
-        // The relay that writes after one that was killed within a line goes on in that line.
+        // A relay that follows one that was killed within a line continues in that line.
         let line = &line[line.rfind("{\"id\":").expect("an event")..];
         let value: Value = serde_json::from_str(line).expect("a whole line");
         let id = value["id"].as_str().expect("an id").parse().expect("an id");

@@ -88,7 +88,7 @@ fn a_foreign_table_of_our_name_is_refused_and_stays_as_it_is() {
         assert_eq!(
             shop.rows(tables).len(),
             1,
-            "something was made beside {table}"
+            "something was created next to {table}"
         );
     }
 }
@@ -108,7 +108,7 @@ fn tables_of_a_newer_version_are_refused() {
 }
 
 #[test]
-fn a_role_without_rights_is_told_so() {
+fn a_missing_privilege_is_named() {
     let shop = Shop::empty();
     let role = Role::new(&shop);
     let store = role.url();

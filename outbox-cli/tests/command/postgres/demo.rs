@@ -52,7 +52,7 @@ fn the_demo_needs_a_schema_alone_and_its_next_steps_work() {
             assert!(!output.stdout.is_empty(), "{arguments:?}");
         }
     }
-    // Both of the application's tables are still there, and nothing was put beside them.
+    // Both tables of the application still exist, and no other table was created.
     let tables = "SELECT FROM pg_class WHERE relkind = 'r'
                   AND relnamespace IN ('outbox'::regnamespace, 'public'::regnamespace)";
     assert_eq!(shop.rows(tables).len(), 2);
