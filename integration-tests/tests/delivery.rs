@@ -282,7 +282,7 @@ async fn a_store_that_holds_keys_lets_no_event_overtake_a_dead_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttled_worker_waits_as_long_as_it_is_asked_and_charges_nobody() {
+async fn a_throttled_worker_waits_as_long_as_asked_and_counts_no_failure() {
     let began = tokio::time::Instant::now();
     let broker = MemoryBroker::with_rule(move |_, _| {
         let patience = Duration::from_secs(90).saturating_sub(began.elapsed());

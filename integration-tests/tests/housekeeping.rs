@@ -1,4 +1,4 @@
-//! What a relay removes beside its work, on memory and tokio's paused clock.
+//! The rows that a relay removes regularly, on memory and tokio's paused clock.
 
 use async_trait::async_trait;
 use outbox_conformance::transport::MemoryBroker;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Rows that nobody needs any more, and the limit of each call that removed some of them.
+/// Rows that are not needed any more, and the limit of each call that removed some of them.
 #[derive(Debug)]
 struct Rows {
     left: usize,
@@ -91,7 +91,7 @@ impl DlqHeap for Heap {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 #[tokio::test(start_paused = true)]
-async fn each_minute_a_relay_removes_all_that_nobody_needs_in_pages() {
+async fn each_minute_a_relay_removes_all_unneeded_rows_in_pages() {
     let store = Arc::new(Store(MemoryStore::new(), Rows::of(2500)));
     let heap = Arc::new(Heap(Rows::of(1500)));
     let config = OutboxConfig::builder().heap_retention(DAY).build();

@@ -57,7 +57,7 @@ async fn a_call_is_within_the_bytes_of_a_batch() {
 /// The third event fails once, as its kind says. What is behind it waits, uncharged, and follows in
 /// order.
 #[tokio::test(start_paused = true)]
-async fn what_is_behind_an_event_that_failed_is_released_and_follows() {
+async fn events_behind_a_failed_event_are_released_and_follow_it() {
     for (kind, retried, dead) in [
         (PublishErrorKind::Rejected, 1, 0),
         (PublishErrorKind::Permanent, 0, 1),
@@ -75,7 +75,7 @@ async fn what_is_behind_an_event_that_failed_is_released_and_follows() {
         let report = worker.process_pending_events().await.expect("a pass");
         assert_eq!((report.published, report.released), (2, 3), "{kind:?}");
         assert_eq!((report.retried, report.dead), (retried, dead), "{kind:?}");
-        // What was answered for those behind is no sign that the broker is away.
+        // The results of the events behind it do not mean that the broker is unavailable.
         let next = worker.process_pending_events().await.expect("a pass");
         assert_eq!(next.published, if dead > 0 { 3 } else { 0 }, "{kind:?}");
         tokio::time::advance(Duration::from_secs(3600)).await;

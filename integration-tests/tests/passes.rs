@@ -125,12 +125,12 @@ async fn a_worker_waits_only_when_nothing_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_only_a_person_can_mend_ends_a_worker() {
+async fn an_error_that_needs_an_operator_ends_a_worker() {
     for kind in [ErrorKind::Invalid, ErrorKind::Corrupt] {
         let (store, broker) = (Arc::new(Watched::default()), MemoryBroker::new());
         *store.fails.lock().expect("not poisoned") = [kind].into();
         let run = worker(&store, &broker, 30 * SECOND).run(pending());
-        // The clock is paused: this limit costs no time, and a worker that goes on reaches it.
+        // The clock is paused: this limit costs no time, and a worker that continues reaches it.
         let ended = tokio::time::timeout(Duration::from_secs(3600), run).await;
         let error = ended.expect("it ends").expect_err("with the error");
         assert_eq!(error.kind(), kind);
@@ -172,7 +172,7 @@ impl Transport for Sizes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_the_transport_is_within_the_bytes_of_a_batch_whatever_the_store_claims() {
+async fn a_publish_call_keeps_the_byte_limit_even_if_the_claim_exceeds_it() {
     for ignores_bytes in [false, true] {
         let events = [3000, 1000, 2000, 5000, 100].map(|size| Event::new("x", vec![0; size]));
         let (store, sizes) = (filled(&events), Sizes::default());
@@ -192,7 +192,7 @@ async fn a_call_of_the_transport_is_within_the_bytes_of_a_batch_whatever_the_sto
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_goes_on_after_an_error_that_passes() {
+async fn a_worker_continues_after_a_temporary_error() {
     for kind in [
         ErrorKind::Unavailable,
         ErrorKind::Conflict,
@@ -277,17 +277,17 @@ impl Transport for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pass_begins_no_call_that_could_outlive_its_lease() {
+async fn a_pass_starts_no_call_that_could_outlive_its_lease() {
     let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
     let mut worker = worker(&store, &Slow(broker.clone()), 30 * SECOND);
     let report = worker.process_pending_events().await.expect("a pass");
-    // A call that begins after 20 s could end, by its timeout of 10 s, with the lease.
+    // A call that starts after 20 s could end, by its timeout of 10 s, with the lease.
     assert_eq!((report.published, report.released), (4, 6));
     assert_eq!(broker.calls(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_is_told_to_stop_ends_its_call_and_begins_no_other() {
+async fn a_worker_that_is_stopped_ends_its_call_and_starts_no_other() {
     let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
     let worker = worker(&store, &Slow(broker.clone()), 3600 * SECOND);
     let start = Instant::now();
@@ -299,7 +299,7 @@ async fn a_worker_that_is_told_to_stop_ends_its_call_and_begins_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pass_that_published_nothing_is_no_sign_of_a_broker() {
+async fn a_pass_that_published_nothing_does_not_close_the_breaker() {
     let (store, broker) = (filled(&keyed_events(20, 1)), MemoryBroker::new());
     let mut worker = worker(&store, &broker, 30 * SECOND);
     let mut pass = async || worker.process_pending_events().await.expect("a pass");
@@ -318,7 +318,7 @@ async fn a_pass_that_published_nothing_is_no_sign_of_a_broker() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_a_lost_worker_is_no_sign_of_a_broker() {
+async fn an_event_of_a_lost_worker_does_not_close_the_breaker() {
     let events = keyed_events(2, 1);
     let (store, broker) = (filled(&events), MemoryBroker::new());
     let lost = store

@@ -114,7 +114,7 @@ where
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_on_sqlite_is_quarantined_and_delivery_goes_on_without_redis() {
+async fn poison_on_sqlite_is_quarantined_and_delivery_continues_without_redis() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("shop.db");
     let store = SqliteStore::migrate(&path).await.expect("migrated");
@@ -129,7 +129,7 @@ async fn poison_on_sqlite_is_quarantined_and_delivery_goes_on_without_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn poison_on_postgres_is_quarantined_and_delivery_goes_on_without_redis() {
+async fn poison_on_postgres_is_quarantined_and_delivery_continues_without_redis() {
     let database = Database::create().await;
     let store = PostgresStore::migrate(database.pool()).await;
     delivers_and_quarantines(store.expect("migrated"), async |events: &[Event]| {

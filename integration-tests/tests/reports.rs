@@ -98,7 +98,7 @@ fn rejecting(once: EventId, always: EventId) -> MemoryBroker {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_were_kept_are_told_but_for_events_that_left() {
+async fn kept_failures_are_reported_except_for_events_that_left() {
     let events = keyed_events(2, 1);
     let (left, stays) = (events[0].id, events[1].id);
     let config = OutboxConfig::builder().retry_initial(MS).retry_max(MS);
@@ -108,7 +108,7 @@ async fn failures_that_were_kept_are_told_but_for_events_that_left() {
     advance(10 * MS).await;
     assert_eq!(shop.pass().await, 1);
 
-    // Of two calls only the first is applied, so what is told of failures shows by itself.
+    // Of two calls only the first is applied, so it shows which failures were reported.
     shop.faults.fail(Fails::After);
     advance(1000 * MS).await;
     shop.pass().await;
@@ -125,7 +125,7 @@ async fn outcomes_beyond_ten_thousand_drop_the_oldest_with_a_warning() {
     let (events, broker) = (keyed_events(10_001, 1), MemoryBroker::new());
     let config = OutboxConfig::builder().batch_size(10_000);
     let mut shop = Shop::new(&events, &broker, config).await;
-    // That the heap does not answer is told once, and then that one outcome is dropped.
+    // One warning says that the heap does not answer, and one that an outcome is dropped.
     assert_eq!(warnings(shop.pass()).await, (10_000, 1));
     assert_eq!(warnings(shop.pass()).await, (1, 1));
     assert_eq!(warnings(shop.pass()).await, (0, 0));

@@ -1,4 +1,4 @@
-//! Workers that hang, die or are told to stop, on memory and tokio's paused clock.
+//! Workers that hang, die or are stopped, on memory and tokio's paused clock.
 
 use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 struct Hanging {
     broker: MemoryBroker,
     poison: EventId,
-    /// Notified when a call begins to hang.
+    /// Notified when a call starts to hang.
     caught: Arc<Notify>,
 }
 
@@ -147,7 +147,7 @@ async fn a_worker_that_stops_releases_what_it_holds_uncharged() {
         stopped = true;
     };
     worker.run(shutdown).await.expect("a clean end");
-    assert!(stopped, "the worker ended before it was told to");
+    assert!(stopped, "the worker ended before it was stopped");
 
     let claim = store
         .claim(ClaimLimit::events(100), Duration::from_secs(30))
@@ -193,7 +193,7 @@ async fn a_pass_takes_what_waits_and_the_next_finds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_processor_runs_until_it_is_told_to_stop() {
+async fn a_dead_letter_processor_runs_until_it_is_stopped() {
     let events = keyed_events(3, 1);
     let (store, heap) = (filled(&events), MemoryDlqHeap::new());
     for _ in 0..10 {

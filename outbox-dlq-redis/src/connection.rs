@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-/// A connection that nobody used for so long is asked first whether it still leads anywhere: servers
+/// A connection that was idle for this time is checked with a `PING` before it is used: servers
 /// and balancers close idle ones, mostly after a minute or more.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -202,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// What an error means here. A single server that tells of another one is of a cluster.
+    /// What an error means here. A single server that names another one is a node of a cluster.
     fn error(&self, operation: &'static str, error: RedisError) -> OutboxError {
         let is_single = matches!(self, Self::Single(_));
         if is_single && error.redirect_node().is_some() {

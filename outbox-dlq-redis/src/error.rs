@@ -22,7 +22,7 @@ fn kind(error: &RedisError) -> ErrorKind {
     match (error.kind(), error.code().unwrap_or_default()) {
         // A key of ours that is not ours.
         (_, "WRONGTYPE") => ErrorKind::Corrupt,
-        // A login, a right, a URL, a server that is too old: the caller's to mend.
+        // The caller must change a login, a privilege, a URL, or a server that is too old.
         (_, "NOAUTH" | "WRONGPASS")
         | (
             Cause::AuthenticationFailed
@@ -91,7 +91,7 @@ const TEMPORARY_TEXTS: &[&str] = &[
     "is busy running a script",
 ];
 
-/// What an error without a code of its own means. Before Redis 7.0 an error in a script has the code
+/// What an error without a specific code means. Before Redis 7.0 an error in a script has the code
 /// behind the place, as in `…: 156: -READONLY …` or `…:156: WRONGTYPE …`.
 fn told(detail: Option<&str>) -> ErrorKind {
     let detail = detail.unwrap_or_default();

@@ -37,7 +37,7 @@ impl Keys {
         &self.all[0]
     }
 
-    /// Where a person finds what is no entry.
+    /// The key of members that are not entries, for an operator.
     pub(crate) fn aside(&self) -> &str {
         &self.all[4]
     }

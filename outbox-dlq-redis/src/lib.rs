@@ -28,7 +28,7 @@ pub use config::RedisConfig;
 pub use redis;
 pub use server::{ClockShift, Server};
 
-/// The most entries that one script gives up, so that other clients of the server do not wait for
+/// The most entries that one script returns, so that other clients of the server do not wait for
 /// long. Measured in the README.
 const PAGE: usize = 100;
 
@@ -48,7 +48,7 @@ pub struct RedisDlqHeap {
     keys: Keys,
     scripts: Arc<Scripts>,
     shift: ClockShift,
-    /// How many members were told of last as set aside, so that they are not told of at each call.
+    /// How many members the last warning reported as set aside, so that not every call repeats it.
     aside: Arc<AtomicU64>,
     /// Set when the server has answered what [`check`](RedisDlqHeap::check) asks.
     checked: Arc<OnceCell<()>>,
@@ -88,7 +88,7 @@ impl RedisDlqHeap {
         Self::open(config).await
     }
 
-    /// What [`open`](Self::open) asks the server: that it answers, that it is no replica, and, with a
+    /// Asks the server what [`open`](Self::open) asks: that it answers, that it is not a replica, and, with a
     /// warning, whether it may evict the heap's keys. Asks nothing if it has been answered before.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub(crate) async fn cause(
     }
 }
 
-/// For a server that only the driver can find: nobody knows whether a refused login can succeed
+/// For a server that only the driver can find: it is unknown whether a refused login can succeed
 /// later, so it counts as one that can.
 #[cfg(feature = "sentinel")]
 pub(crate) fn unknown_cause(error: RedisError) -> RedisError {

@@ -14,7 +14,7 @@ pub(crate) struct Page<T> {
     pub(crate) given: T,
 }
 
-/// Where a page begins: at the begin for the first.
+/// Where a page starts; the first one starts at the lowest score.
 #[derive(Default)]
 pub(crate) struct Place {
     /// When the first page was.
@@ -63,7 +63,7 @@ fn entry((id, count, first, details): Row) -> Result<DlqEntry, ParsingError> {
         Some((last, error)) => (last, Some(ErrorText::new(error))),
         None => (&*details, None),
     };
-    // Where one of the times is missing, the other one is told.
+    // If one of the times is missing, the other one is returned.
     let last = last.parse().ok();
     let first = first.or(last).unwrap_or_default();
     let last = last.unwrap_or(first).max(first);
@@ -96,13 +96,13 @@ fn time(micros: f64) -> SystemTime {
     time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The policy that `INFO` tells of, if it may evict keys that never expire.
+/// The policy in the reply of `INFO`, if it may evict keys that never expire.
 pub(crate) fn evicting(info: &str) -> Option<String> {
     let policy = told(info, "maxmemory_policy").filter(|policy| policy.starts_with("allkeys"))?;
     (told(info, "maxmemory") != Some("0")).then(|| policy.to_owned())
 }
 
-/// Whether `INFO` tells of a replica.
+/// Whether the reply of `INFO` is from a replica.
 pub(crate) fn is_replica(info: &str) -> bool {
     told(info, "role") == Some("slave")
 }

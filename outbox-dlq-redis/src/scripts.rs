@@ -1,5 +1,5 @@
-//! The scripts, each in a file of its own, behind the files with what it shares with others. All
-//! begin with `keys.lua`.
+//! The scripts, each in a separate file that follows the files with shared functions. All start with
+//! `keys.lua`.
 
 use redis::Script;
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often the client of a cluster tries again by itself, each time after 1.3 seconds: so few that
-/// the cause is told before a call has waited too long.
+/// How often the client of a cluster tries again by itself, each time after 1.3 seconds: few enough that
+/// the cause is reported before a call has waited too long.
 #[cfg(feature = "cluster")]
 const CLUSTER_RETRIES: u32 = 3;
 

@@ -64,7 +64,7 @@ impl Server {
         })
     }
 
-    /// Starts a Redis with settings of its own, each a name such as `--requirepass` and its value,
+    /// Starts a Redis with the given settings, each a name such as `--requirepass` and its value,
     /// on a port of the caller's or a free one.
     ///
     /// # Errors
@@ -300,7 +300,7 @@ fn postgres(programs: &Path, folder: &Path, port: u16) -> Result<Plan, Error> {
     run_postgres(programs, folder, port)
 }
 
-/// A copy of the server at `primary` that goes on with what it writes.
+/// A replica of the server at `primary`.
 fn standby(programs: &Path, folder: &Path, port: u16, primary: &str) -> Result<Plan, Error> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut copy = as_postgres(folder)?;

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Why there is no server.
+/// Why no server can be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -74,7 +74,7 @@ pub enum Error {
 /// The URL of a server that answers: the one in the environment, else one from what is installed
 /// (see [`search_path`]), started once in this process and gone with it.
 ///
-/// Its data is shared by all tests: each makes a schema, a database or a prefix of its own.
+/// Its data is shared by all tests: each creates its own schema, database or prefix.
 ///
 /// # Errors
 ///

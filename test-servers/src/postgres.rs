@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-/// A database of its own on the test server. Dropped after a success; after a failure it stays,
+/// A new database on the test server. Dropped after a success; after a failure it stays,
 /// and says its name.
 ///
 /// It panics when the server refuses: it is for tests only.
@@ -72,7 +72,7 @@ impl Database {
         database.to_url_lossy().into()
     }
 
-    /// A pool with connections of its own, as another process would have.
+    /// A separate pool, as another process would have.
     #[must_use]
     pub fn pool(&self) -> PgPool {
         self.pool_of(4)
@@ -89,7 +89,7 @@ impl Database {
     ///
     /// # Panics
     ///
-    /// If there is no port for it.
+    /// If no port is free for it.
     #[must_use]
     pub fn wire(&self) -> Wire {
         let server = (self.server.get_host(), self.server.get_port());
@@ -138,7 +138,7 @@ impl Database {
         run(&self.server, &terminate).await;
     }
 
-    /// Copies it as it stands, its clock included.
+    /// Copies its current state, including its clock.
     pub async fn back_up(&self) {
         self.disconnect_all().await;
         let name = &self.name;
@@ -177,7 +177,7 @@ impl Drop for Database {
             return;
         }
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        // On a thread of its own: the test's runtime cannot be waited for from within.
+        // On a separate thread: a test cannot block on its own runtime.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread()

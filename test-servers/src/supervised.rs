@@ -81,7 +81,7 @@ impl Supervised {
 impl Drop for Supervised {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
-        // The supervisor has ended either way, or will: there is nobody to tell.
+        // The supervisor has ended either way, or will: no caller needs the error.
         let _ = self.0.wait();
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The server, with a certificate for 127.0.0.1 of an authority that nobody else knows.
+/// The server, with a certificate for 127.0.0.1 of an unknown authority.
 #[derive(Debug)]
 pub struct Redis {
     url: String,

@@ -11,7 +11,7 @@ use std::time::Duration;
 const ONE_BY_ONE: usize = 64;
 
 /// A proxy on a port of 127.0.0.1 that passes bytes between its clients and a server, in threads of
-/// its own. A command meets the bytes that come after it, on whatever connection.
+/// its own. A command meets the bytes that come after it, on any connection.
 #[derive(Debug)]
 pub struct Wire {
     address: SocketAddr,
@@ -27,7 +27,7 @@ struct State {
     is_closed: AtomicBool,
 }
 
-/// What is to happen to the bytes that come.
+/// What happens to the next bytes.
 #[derive(Debug, Default)]
 struct Plan {
     fault: Fault,

@@ -71,7 +71,7 @@ fn a_cluster_starts_from_what_is_installed_and_is_whole() {
 }
 
 #[test]
-fn a_redis_comes_back_on_its_port_with_settings_of_its_own() {
+fn a_redis_comes_back_on_its_port_with_its_settings() {
     let port = || {
         let server = Server::start_redis(&search_path(), None, &["--maxmemory", "7mb"]);
         let server = server.expect("started");

@@ -1,4 +1,4 @@
-//! The wire does what it is told, and nothing else.
+//! The wire follows its commands exactly.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -65,7 +65,7 @@ fn a_request_that_is_cut_never_reaches_the_server() {
     ask_for_all(&mut client);
     assert_eq!(ask(&mut client), b"");
     assert!(wire.mend());
-    assert!(!wire.mend(), "a cut is told once");
+    assert!(!wire.mend(), "a cut is reported once");
     // Another connection is well, and what the server heard is all that was not cut.
     ask_for_all(&mut connect(&wire));
     assert_eq!(told.try_iter().collect::<Vec<_>>(), b"???");
@@ -102,7 +102,7 @@ fn a_reply_is_cut_after_each_of_its_bytes() {
 }
 
 #[test]
-fn a_silent_wire_passes_nothing_and_a_new_connection_works_when_it_is_mended() {
+fn a_silent_wire_passes_nothing_and_a_new_connection_works_after_the_repair() {
     let (wire, told) = wire();
     let mut client = connect(&wire);
     ask_for_all(&mut client);

@@ -15,7 +15,7 @@ local function texts(ids)
     return #ids > 0 and redis.call('HMGET', details, unpack(ids)) or {}
 end
 
--- Takes a member that is no entry out of the way, and keeps it for a person.
+-- Moves a member that is not an entry to the key `aside`, and keeps it for an operator.
 local function set_aside(member, score)
     remove({member})
     redis.call('ZADD', aside, score, member)

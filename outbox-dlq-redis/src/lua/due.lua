@@ -3,7 +3,8 @@
 local threshold = tonumber(ARGV[7])
 local till, due, count_of, more = math.min(begun, now), {}, {}, false
 
--- A full server lets a script go on if its first write takes no memory. No entry has this name.
+-- At `maxmemory` Redis allows a script whose first write needs no memory, so this deletes a member
+-- that does not exist.
 redis.call('HDEL', details, '')
 sweep()
 
@@ -34,7 +35,7 @@ elseif redis.call('ZCOUNT', counts, threshold, '+inf') <= page then
     end)
     for i = #due, most + 1, -1 do due[i] = nil end
 else
-    -- Many: they are dense in the order of turns, so that is walked from its begin.
+    -- Many: they are dense in the order of turns, so that order is read from its start.
     local ids, turn = walk(turns, till)
     more = #ids == page
     local count = scores(counts, ids)

@@ -1,5 +1,5 @@
 -- H8, H9: hides what is due. ARGV: as in `due.lua`, then the lease.
--- Atomic: what is hidden is what is returned.
+-- Atomic: the script returns exactly the entries that it hides.
 -- It ends after the call began, so that the call does not take the entry again.
 local ends, leases = math.max(begun, now) + math.max(tonumber(ARGV[8]), 1), {}
 for i, id in ipairs(due) do

@@ -1,5 +1,5 @@
 -- Forgets up to `most` entries whose last failure is older than an age and that are not leased, and
--- sets aside what is no entry. ARGV: as in `pages.lua`, then the age. A first failure is never after
+-- sets members aside that are not entries. ARGV: as in `pages.lua`, then the age. A first failure is never after
 -- the last, so the oldest first failures are looked at.
 -- Atomic: one script.
 local before, old = math.min(begun, now) - ARGV[7], {}

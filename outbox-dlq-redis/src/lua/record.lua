@@ -1,6 +1,6 @@
 -- H1, H3, H7, H10, H11: one more failure of each id; ARGV: clock, then at most 1,000 pairs of an id
--- and an error text. A text is empty or begins with a space, as it is stored. A count that cannot be
--- one is set aside and begins anew.
+-- and an error text. A text is empty or starts with a space, as it is stored. A count that cannot be
+-- one is set aside and starts again.
 -- Atomic: one script. A key of another type refuses it before it changes an entry: what it does not
 -- read it writes first where there is no entry yet, to `first` before all as that is where `prune`
 -- looks for what is left over, and to `counts` last.
@@ -38,7 +38,7 @@ if #known > 0 then
         if (tonumber(before) or 0) > now then last = before end
         described[#described + 1], described[#described + 2] = id, last .. (latest[id] or told)
     end
-    -- If another program or an eviction took one of the keys, the entries are mended here.
+    -- If another program or an eviction took one of the keys, the entries are repaired here.
     local size = redis.call('ZCARD', counts)
     local mend_turns = redis.call('ZCARD', turns) < size
     local mend_first = redis.call('ZCARD', first) < size

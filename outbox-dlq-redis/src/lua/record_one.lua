@@ -1,5 +1,5 @@
 -- H1, H3, H10, H11: one more failure of one id; ARGV: clock, id, error text. As `record.lua` for a
--- batch of one, but a heap that lost one of its keys is not mended.
+-- batch of one, but a heap that lost one of its keys is not repaired.
 -- Atomic: one script, and what it reads or writes first is where there is no entry yet, as there.
 local id, text, stamp = ARGV[2], ARGV[3], string.format('%.0f', now)
 local count = redis.call('ZSCORE', counts, id)
