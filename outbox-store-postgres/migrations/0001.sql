@@ -1,11 +1,11 @@
 -- The outbox on PostgreSQL. A producer in any language inserts into outbox_events; the other tables
--- belong to the relay. docs/postgres-schema.md tells each column.
+-- belong to the relay. docs/postgres-schema.md describes each column.
 
 -- A log: rows are inserted, read and, once they are consumed, cleaned up; never updated.
--- xid: tells with a snapshot whether the row had been committed when the snapshot was taken. It stands
--- before seq, so a transaction has its number before its rows have theirs, and the sequence gives them
--- one by one: one that got its number after a row could be seen has only rows of a greater seq.
--- What the log accepts, each later statement accepts; a refused row has the name of its limit.
+-- xid: with a snapshot it shows whether the row was committed when the snapshot was taken. The column is
+-- before seq, so a transaction gets its id before its rows get their numbers, and the sequence gives numbers
+-- one by one. So a transaction that got its id after a row was visible has only rows with a greater seq.
+-- A row that the log accepts is accepted by each later statement. A refused row names the limit.
 CREATE TABLE outbox.outbox_events (
     xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq               bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -29,7 +29,7 @@ CREATE TABLE outbox.outbox_events (
         CHECK (octet_length(idempotency_token) <= 1024),
     CONSTRAINT headers_are_a_json_object
         CHECK (json_typeof(headers) = 'object'),
-    -- 1 MiB of names and values, whatever JSON makes of them.
+    -- 1 MiB of names and values, and what JSON adds to them.
     CONSTRAINT headers_are_at_most_9_mib_of_json
         CHECK (octet_length(headers::text) <= 9437184),
     CONSTRAINT payload_is_at_most_1000000000_bytes
@@ -50,8 +50,8 @@ SELECT (CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
              ELSE hashtextextended(ordering_key, 0) END & 15)::smallint AS lane, *
 FROM outbox.outbox_events;
 
--- A lane is read in the order of its rows. An insert pays for each index: there is no other. No two
--- entries are equal, so a full page is not searched for such.
+-- A lane is read in the order of its rows. Each index makes an insert slower, so this is the only one. No
+-- two entries are equal, so PostgreSQL does not search a full page for duplicates.
 CREATE INDEX outbox_events_in_order ON outbox.outbox_events
     (((CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
             ELSE hashtextextended(ordering_key, 0) END & 15)::smallint), seq)
@@ -71,10 +71,10 @@ CREATE TABLE outbox.outbox_tokens (
 
 CREATE INDEX outbox_tokens_by_age ON outbox.outbox_tokens (created_at);
 
--- How far each lane was taken up. All that seen sees is taken up; top is the last row of it.
+-- The position up to which each lane was claimed. All rows that seen sees are claimed; top is the last.
 -- window_end is set while a window is read: the rows that it sees and seen does not, of which those
--- up to position are taken up. seen_xid and window_xid are the transactions that took the snapshots:
--- greater numbers were given later. (That a snapshot ends before a number does not tell so.)
+-- up to position are claimed. seen_xid and window_xid are the transactions that took the snapshots: a
+-- larger transaction id was assigned later. (Comparing an id with a snapshot's xmax does not prove that.)
 -- token, leased_until, reads and held are of the claim that holds the lane: it has the next rows of
 -- the window, as many as it reads, and the rows of outbox_retries whose places are held. turn
 -- is the transaction that changed the row: the lane that was used longest ago is the next, and a
@@ -102,7 +102,7 @@ CREATE TABLE outbox.outbox_marks (
     seq bigint NOT NULL
 );
 
--- The lanes, and where the rows begin that a lane has not taken up: after its top; or, if one of the
+-- The lanes, and the first row of each that was not claimed: after its top; or, if one of the
 -- transactions that were open when seen was taken may have ended since, after the mark of the oldest.
 CREATE VIEW outbox.outbox_unread AS
 SELECT l.*,
@@ -135,7 +135,7 @@ FROM pg_control_system() AS c, outbox.outbox_events_seq_seq AS s;
 
 -- One row, with the last number of the log's sequence, if this server is the one that was checked; none
 -- otherwise. What relies on a snapshot reads this row first: a claim, a clean-up. It costs a few
--- microseconds, and holds for whatever connection and proxy the statement came through.
+-- microseconds, and is true for every connection and proxy that the statement may use.
 CREATE VIEW outbox.outbox_home AS
 SELECT s.last_value
 FROM outbox.outbox_origin AS o, outbox.outbox_events_seq_seq AS s
@@ -205,8 +205,8 @@ CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters
     (hashtextextended(ordering_key, 0), place)
     WHERE holds;
 
--- Until when new events are told with NOTIFY, in seconds since 1970, as a worker sleeps. The number is
--- no row: it takes effect at once for every transaction, and a look at it costs next to nothing.
+-- The time until which new events are announced with NOTIFY, because a worker waits, in seconds since 1970.
+-- A sequence, not a row: a change takes effect at once for every transaction, and reading it is cheap.
 CREATE SEQUENCE outbox.outbox_alarm;
 GRANT SELECT ON SEQUENCE outbox.outbox_alarm TO PUBLIC;
 
@@ -279,8 +279,8 @@ CREATE TRIGGER outbox_retries_move BEFORE UPDATE OF id, ordering_key ON outbox.o
 FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key)
 EXECUTE FUNCTION outbox.outbox_move_retry();
 
--- xid and seq say where a row stands, so they are what the table gave: a row with others would be passed
--- over and deleted unread. The trigger below calls this only for a row that differs from what its
+-- xid and seq are the position of a row, so they must be what the table gave. A row with other values
+-- would be skipped, and deleted unread. The trigger below calls this only for a row that differs from what its
 -- session was given last, as all but the last of a COPY do.
 CREATE FUNCTION outbox.outbox_check_place() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
@@ -311,7 +311,7 @@ CREATE UNLOGGED TABLE outbox.outbox_rings (
 
 -- At the end of the transaction, where the server says what ends it. PREPARE TRANSACTION refuses a
 -- transaction that has notified, so its events are found by the next look. SET CONSTRAINTS can call
--- this before the end: then the statement is neither a commit nor a transaction of its own.
+-- this before the end: then the statement is neither a commit nor a separate transaction.
 CREATE FUNCTION outbox.outbox_ring() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
 BEGIN
@@ -454,8 +454,8 @@ BEGIN
     RETURN true;
 END $outbox$;
 
--- They run with their owner's rights: nobody puts the one on a table of his own, or holds up the
--- producers with the others.
+-- They run with the privileges of their owner. So no other role may use the trigger function on its own
+-- tables, or block the producers with the other functions.
 REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_move_event(),
                        outbox.outbox_move_retry(), outbox.outbox_check_place(),
                        outbox.outbox_ring(), outbox.outbox_wake(), outbox.outbox_renew_lanes(),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const CLAIM: &str = "claim";
 
 /// A claim that has found nothing to give for so long returns empty, so that its caller can stop.
-/// One that has something begins no further statement.
+/// A claim with events starts no further statement.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// S12: a claim of so many events leaves at least half of the lanes that are free to other workers.

@@ -145,7 +145,7 @@ impl PostgresStore {
     }
 
     /// Looks for new events every few milliseconds instead of listening for them. Default: a
-    /// connection of its own listens, unless [`PostgresConfig::through_pgbouncer`] is set.
+    /// separate connection listens, unless [`PostgresConfig::through_pgbouncer`] is set.
     #[must_use]
     pub fn without_listening(mut self) -> Self {
         self.bell = Arc::new(Bell::silent());

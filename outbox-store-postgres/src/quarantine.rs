@@ -21,7 +21,7 @@ struct Found {
     lane: i16,
     /// Its place, if it waits.
     place: Option<i64>,
-    /// Its place in the log, if nobody took it up yet.
+    /// Its position in the log, if it was not claimed yet.
     seq: Option<i64>,
     key: Option<String>,
     attempts: u32,
@@ -79,7 +79,7 @@ impl Moves {
         let Some(event) = found.get(&entry.id) else {
             return QuarantineOutcome::Missing;
         };
-        // A dead letter holds from its place; an event that nobody took up has none yet.
+        // A dead letter blocks its key from its position; an event that was never claimed has none.
         if event.claimed || (holds && event.place.is_none()) {
             return QuarantineOutcome::Busy;
         }

@@ -1,4 +1,4 @@
-//! The statements, each in a file of its own, with their tables in the schema.
+//! The statements, each in a separate file, with their tables in the schema.
 
 use outbox_driver_postgres::Driver;
 use sqlx::SqlStr;

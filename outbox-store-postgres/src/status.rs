@@ -1,4 +1,4 @@
-//! What waits, and what may go.
+//! The backlog, and the clean-up of consumed rows.
 
 use crate::PostgresStore;
 use crate::claim::{number, size};
@@ -77,7 +77,7 @@ impl PostgresStore {
         self.driver.fetch_one(BACKLOG, query, read).await
     }
 
-    /// Deletes consumed rows of the log, then old tokens. Each lane goes on where it left off, so
+    /// Deletes consumed rows of the log, then old tokens. Each lane continues where it stopped, so
     /// that rows which were deleted already, and cannot be reclaimed while an old transaction is
     /// open, are not passed again and again.
     pub(crate) async fn remove_consumed(&self, limit: usize) -> Result<usize, OutboxError> {

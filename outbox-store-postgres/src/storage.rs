@@ -9,7 +9,7 @@ use outbox_core::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a worker looks that nobody wakes: soon after work, then ever less often.
+/// How often a worker polls without a wake-up: soon after work, then less and less often.
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 

@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the listener waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Hears of commits through a connection of its own.
+/// Listens for commits on a separate connection.
 #[derive(Debug)]
 pub(crate) struct Bell {
     channel: Option<String>,
