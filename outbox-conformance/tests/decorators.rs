@@ -220,7 +220,9 @@ fn methods() -> Vec<&'static str> {
         include_str!("../../outbox-core/src/dlq/dead_letters.rs"),
     ];
     // Shared handles repeat the methods after the trait.
-    let bodies = traits.iter().filter_map(|text| text.split("pub trait ").nth(1));
+    let bodies = traits
+        .iter()
+        .filter_map(|text| text.split("pub trait ").nth(1));
     let lines = bodies.flat_map(|body| body.lines().take_while(|line| *line != "}"));
     let methods = lines.filter_map(|line| line.strip_prefix("    async fn ")?.split('(').next());
     methods.collect()

@@ -87,7 +87,9 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("redis://{}/", silent.local_addr().expect("an address"));
     let server = Server::from_url(&url).expect("a URL");
-    let config = RedisConfig::new(server).call_timeout(Duration::from_secs(2));
+    let config = RedisConfig::new(server)
+        .namespace("shop")
+        .call_timeout(Duration::from_secs(2));
     let heap = RedisDlqHeap::open(config.lazy())
         .await
         .expect("a namespace");

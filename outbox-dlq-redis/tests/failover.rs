@@ -171,7 +171,9 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
         .map(|port| format!("127.0.0.1:{port}"))
         .collect();
     let server = Server::from_url(&format!("redis+cluster://{}", hosts.join(","))).expect("a URL");
-    let config = RedisConfig::new(server).call_timeout(Duration::from_secs(1));
+    let config = RedisConfig::new(server)
+        .namespace("shop")
+        .call_timeout(Duration::from_secs(1));
     let heap = RedisDlqHeap::open(config).await.expect("opened");
     let [kept, forgotten, late] = [(); 3].map(|()| EventId::new());
     for id in [kept, kept, kept, forgotten] {

@@ -272,7 +272,9 @@ async fn a_server_that_is_silent_is_unavailable_within_the_timeout() {
     let redis = Redis::start(&[]);
     let config = |url: &str| {
         let server = Server::from_url(url).expect("a URL");
-        RedisConfig::new(server).call_timeout(Duration::from_millis(300))
+        RedisConfig::new(server)
+            .namespace("shop")
+            .call_timeout(Duration::from_millis(300))
     };
     let heap = RedisDlqHeap::open(config(&redis.url())).await;
     let heap = heap.expect("opened");
