@@ -7,7 +7,7 @@ use outbox_core::{DeadLetters, DlqHeap, OutboxStorage};
 use std::sync::Arc;
 
 /// Where a store, a heap or an inbox is. A new backend implements this in a new file and gets a
-/// row in [`backend`](super::backend).
+/// row in [`backend`](fn@super::backend).
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     /// What it is used for.
