@@ -428,10 +428,6 @@ mod tests {
     #[test]
     fn an_id_that_is_not_a_uuid_is_named() {
         let error = "seven".parse::<EventId>().unwrap_err();
-        assert!(
-            error.to_string().contains("\"seven\""),
-            "{}",
-            error.to_string()
-        );
+        assert!(error.to_string().contains("\"seven\""), "{error}");
     }
 }

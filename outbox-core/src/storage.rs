@@ -187,6 +187,19 @@ impl ClaimLimit {
         self.bytes = bytes;
         self
     }
+
+    /// Checks the limit, as each store does at the start of a claim.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) of `backend` if the number of events is 0.
+    pub fn validate(&self, backend: &'static str) -> Result<(), OutboxError> {
+        if self.events == 0 {
+            let problem = "limit of events is 0, but must be at least 1";
+            return Err(OutboxError::invalid(backend, "claim", problem));
+        }
+        Ok(())
+    }
 }
 
 /// Identifies one claim, so that a settlement cannot apply to a later claim of the same events.

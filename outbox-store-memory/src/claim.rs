@@ -71,10 +71,7 @@ impl State {
         lease: Duration,
         now: SystemTime,
     ) -> Result<Claim, OutboxError> {
-        if limit.events == 0 {
-            let problem = "limit of events is 0, but must be at least 1";
-            return Err(OutboxError::invalid(BACKEND, "claim", problem));
-        }
+        limit.validate(BACKEND)?;
         self.expire(now);
         self.turn += 1;
         let token = ClaimToken::new();

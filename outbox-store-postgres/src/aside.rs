@@ -72,7 +72,7 @@ impl PostgresStore {
                 self.memory.look_again();
             }
             Ok(None) => {}
-            Err(error) => tracing::debug!(error = %error, "no event was set aside"),
+            Err(error) => tracing::debug!(%error, "no event was set aside"),
         }
     }
 

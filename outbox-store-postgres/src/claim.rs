@@ -65,7 +65,7 @@ impl PostgresStore {
             let filled = claiming.fill().await;
             match filled {
                 Err(error) if claiming.draft.given.is_empty() => return Err(error),
-                Err(error) => tracing::debug!(error = %error, "a claim took a part only"),
+                Err(error) => tracing::debug!(%error, "a claim took a part only"),
                 Ok(()) => {}
             }
             if let Some(claim) = claiming.finish().await? {

@@ -16,10 +16,7 @@ const LONGEST_LOOK: Duration = Duration::from_millis(100);
 #[async_trait]
 impl OutboxStorage for PostgresStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
-        if limit.events == 0 {
-            let problem = "limit of events is 0, but must be at least 1";
-            return Err(OutboxError::invalid("postgres", "claim", problem));
-        }
+        limit.validate("postgres")?;
         self.take(limit, lease).await
     }
 

@@ -200,7 +200,7 @@ async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
             }
             Err(error) => {
                 tracing::warn!(
-                    error = %error,
+                    %error,
                     "cannot listen for new events; looking for them instead"
                 );
                 PAUSE

@@ -25,10 +25,7 @@ const LONGEST_SEARCH: Duration = Duration::from_secs(1);
 impl OutboxStorage for SqliteStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         const CLAIM: &str = "claim";
-        if limit.events == 0 {
-            let problem = "limit of events is 0, but must be at least 1";
-            return Err(OutboxError::invalid("sqlite", CLAIM, problem));
-        }
+        limit.validate("sqlite")?;
         let (blocks, lease) = (self.blocks_keys, interval(lease));
         let start = Instant::now();
         loop {
