@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Failed(String),
     /// By its kind: 2 if it is the caller's mistake, else 1.
-    #[error("{}", .0.to_string())]
+    #[error("{0}")]
     Outbox(#[from] OutboxError),
     /// A second signal, which waits for nothing: exit code 1.
     #[error("ended by a second signal; what was being published will be published again")]

@@ -13,8 +13,9 @@ pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
     };
     match options.action {
         MigrateAction::Print => {
-            let scripts = backends.iter().map(|backend| backend.script());
-            return scripts.into_iter().try_for_each(print);
+            return backends
+                .iter()
+                .try_for_each(|backend| print(backend.script()));
         }
         MigrateAction::Up => wiring::migrate(&backends).await?,
         MigrateAction::Check => {

@@ -28,7 +28,7 @@ const TABLES: &str = "
 
 struct PostgresShop {
     connection: PgConnection,
-    schema: Schema,
+    appender: Appender,
 }
 
 /// Makes the shop in its schema; drops the one of an earlier run.
@@ -50,7 +50,7 @@ pub(super) async fn afresh(url: &str) -> Result<Place, Failure> {
     Ok(Place {
         shop: Box::new(PostgresShop {
             connection,
-            schema: database.schema().clone(),
+            appender: Appender::new(database.schema()),
         }),
         name: format!("the schema {:?}", database.schema().name()),
         shown: database.shown().to_owned(),
@@ -134,9 +134,7 @@ impl Shop for PostgresShop {
             .bind(order.total)
             .execute(&mut *connection)
             .await?;
-        Appender::new(&self.schema)
-            .append(connection, events)
-            .await?;
+        self.appender.append(connection, events).await?;
         connection
             .execute(match end {
                 End::Commit => "COMMIT",

@@ -124,7 +124,7 @@ fn take(path: &Path, aside: &Path) -> String {
 #[test]
 fn a_line_that_is_answered_is_in_the_file_that_had_the_name_then() {
     const LINES: usize = 100;
-    // Fewer than `MOVES`: a write fails after `MOVES`.
+    // Fewer than `MOVES`, after which a write fails.
     const TAKES_OF_A_LINE: usize = 3;
     let folder = TempDir::new().unwrap();
     let (path, aside) = (folder.path().join("events"), folder.path().join("aside"));

@@ -52,6 +52,9 @@ pub(crate) trait Backend: Send + Sync {
     }
 }
 
+/// The command opens an inbox for its tables, which all consumers share.
+pub(super) const CONSUMER: &str = "outbox";
+
 /// Everything that is behind a store's URL.
 pub(crate) struct Store {
     pub(crate) storage: Arc<dyn OutboxStorage>,

@@ -19,23 +19,22 @@ use crate::failure::Failure;
 use crate::settings::Urls;
 use outbox_core::DlqHeap;
 use redis::Namespace;
+use role::has_scheme;
 use sqlite::SqliteFile;
 use std::sync::Arc;
 
 /// The backend of a URL, by its scheme. No message shows a part of the URL that may hold a password.
 pub(crate) fn backend(role: Role, url: &str) -> Result<Box<dyn Backend>, Failure> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    let is = |schemes: &[&str]| {
-        schemes
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(scheme))
-    };
-    Ok(match () {
-        () if is(sqlite::SCHEMES) => Box::new(SqliteFile::parse(role, url)?),
-        () if Database::is_url(url) => Box::new(Database::parse(role, url)?),
-        () if is(redis::SCHEMES) => Box::new(Namespace::parse(role, url)?),
-        () => return Err(role.unknown(url)),
-    })
+    if has_scheme(url, sqlite::SCHEMES) {
+        return Ok(Box::new(SqliteFile::parse(role, url)?));
+    }
+    if has_scheme(url, postgres::SCHEMES) {
+        return Ok(Box::new(Database::parse(role, url)?));
+    }
+    if has_scheme(url, redis::SCHEMES) {
+        return Ok(Box::new(Namespace::parse(role, url)?));
+    }
+    Err(role.unknown(url))
 }
 
 /// Opens a store that was migrated before. With `block_keys`, a dead letter blocks its key.

@@ -43,7 +43,7 @@ pub(crate) async fn close_files() {
     let close = async {
         for file in &files {
             if let Err(error) = file.close().await {
-                tracing::warn!(error = %error, "a SQLite file is not closed");
+                tracing::warn!(%error, "a SQLite file is not closed");
             }
         }
     };

@@ -1,7 +1,7 @@
 //! A schema of a PostgreSQL database.
 
-use super::backend::{Backend, Store};
-use super::role::{HEAP, Role, STORE};
+use super::backend::{Backend, CONSUMER, Store};
+use super::role::{HEAP, Role, STORE, has_scheme};
 use crate::failure::Failure;
 use async_trait::async_trait;
 use outbox_core::{DlqHeap, ErrorKind};
@@ -71,10 +71,7 @@ struct Ours {
 impl Database {
     /// Whether the URL has a scheme of PostgreSQL, in any case.
     pub(crate) fn is_url(text: &str) -> bool {
-        let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-        SCHEMES
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(scheme))
+        has_scheme(text, SCHEMES)
     }
 
     /// Reads a URL whose scheme is known.
@@ -256,9 +253,6 @@ impl Backend for Database {
         }
     }
 }
-
-/// An inbox is opened for its tables, which all consumers share.
-const CONSUMER: &str = "outbox";
 
 /// The URL with this schema, if it names none.
 pub(crate) fn with_schema(text: &str, schema: &str) -> String {

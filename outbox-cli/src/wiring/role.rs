@@ -72,6 +72,14 @@ impl Role {
     }
 }
 
+/// Whether the URL has one of the schemes, in any case.
+pub(super) fn has_scheme(url: &str, schemes: &[&str]) -> bool {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    schemes
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
 fn is_scheme(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)

@@ -1,6 +1,6 @@
 //! A SQLite file.
 
-use super::backend::{Backend, Store};
+use super::backend::{Backend, CONSUMER, Store};
 use super::open_files::OpenFile;
 use super::role::{HEAP, Role, STORE};
 use crate::failure::Failure;
@@ -148,9 +148,6 @@ impl Backend for SqliteFile {
         }
     }
 }
-
-/// An inbox is opened for its tables, which all consumers share.
-const CONSUMER: &str = "outbox";
 
 /// The path with its `%XX` as bytes; `None` if it has a NUL, or on this system no path has the bytes.
 fn percent_decoded(path: &str) -> Option<PathBuf> {
