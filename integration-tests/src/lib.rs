@@ -77,7 +77,7 @@ pub async fn drained(store: &Arc<dyn OutboxStorage>) {
         while store
             .backlog()
             .await
-            .unwrap_or_else(|error| panic!("{}", error.to_string()))
+            .unwrap_or_else(|error| panic!("{error}"))
             .pending
             > 0
         {

@@ -59,11 +59,7 @@ mod tests {
         for namespace in ["", "}", "a{b", "a}:counts{", &"n".repeat(256)] {
             let error = Keys::new(namespace).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert!(
-                error.to_string().contains(namespace),
-                "{}",
-                error.to_string()
-            );
+            assert!(error.to_string().contains(namespace), "{error}");
         }
         let keys = Keys::new(&"n".repeat(255)).unwrap();
         assert!(

@@ -100,7 +100,7 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     for error in failed {
         let error = error.expect("nobody answers");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(error.to_string().contains("2s"), "{}", error.to_string());
+        assert!(error.to_string().contains("2s"), "{error}");
     }
     let waited = begun.elapsed();
     assert!(waited < Duration::from_secs(3), "waited for {waited:?}");
@@ -187,11 +187,7 @@ async fn a_node_of_a_cluster_is_no_single_server() {
             continue;
         };
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(
-            error.to_string().contains("redis+cluster"),
-            "{}",
-            error.to_string()
-        );
+        assert!(error.to_string().contains("redis+cluster"), "{error}");
         refused += 1;
     }
     assert!(refused > 0, "all of them are in slots of one node");

@@ -55,7 +55,7 @@ impl Redis {
     async fn open(&self) -> RedisDlqHeap {
         open(&self.url())
             .await
-            .unwrap_or_else(|error| panic!("{}", error.to_string()))
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -298,9 +298,7 @@ async fn the_rights_that_are_documented_are_enough() {
     let user = format!("{user} {}", rights.expect("the rights"));
     redis.tell(&user.split_whitespace().collect::<Vec<_>>());
     let url = format!("redis://relay:secret@127.0.0.1:{}/", redis.port);
-    let heap = open(&url)
-        .await
-        .unwrap_or_else(|error| panic!("{}", error.to_string()));
+    let heap = open(&url).await.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(every_method(&heap).await, ALL_WELL);
     redis.tell(&["ACL", "SETUSER", "relay", "resetkeys", "~shop:*"]);
     assert_eq!(every_method(&heap).await, ALL_INVALID);

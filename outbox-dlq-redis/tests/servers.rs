@@ -161,11 +161,7 @@ fn a_url_that_cannot_do_is_refused_without_its_password() {
     ] {
         let error = Server::from_url(url).expect_err(url);
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(
-            !error.to_string().contains("secret"),
-            "{}",
-            error.to_string()
-        );
+        assert!(!error.to_string().contains("secret"), "{error}");
     }
 }
 

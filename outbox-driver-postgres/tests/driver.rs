@@ -113,15 +113,11 @@ async fn a_call_that_takes_too_long_is_unavailable_and_the_next_one_works() {
     let sleep = sqlx::query("SELECT pg_sleep(600)");
     let error = driver.execute("sleep", sleep).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("300ms"), "{}", error.to_string());
+    assert!(error.to_string().contains("300ms"), "{error}");
     let held = driver.pool().acquire().await.expect("another connection");
     let waiting = sqlx::query("SELECT 1");
     let error = driver.execute("wait", waiting).await.unwrap_err();
-    assert!(
-        error.to_string().contains("no connection"),
-        "{}",
-        error.to_string()
-    );
+    assert!(error.to_string().contains("no connection"), "{error}");
     drop(held);
     driver
         .execute("look", sqlx::query("SELECT 1"))

@@ -55,7 +55,7 @@ async fn open(config: &PostgresConfig, version: usize) -> Result<Driver, OutboxE
 fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
     let error = result.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    assert!(error.to_string().contains(text), "{}", error.to_string());
+    assert!(error.to_string().contains(text), "{error}");
 }
 
 #[tokio::test]

@@ -132,8 +132,7 @@ async fn a_write_that_ends_the_shared_transaction_fails_all_its_writes() {
             Ok(()) => answered += 1,
             Err(error) => assert!(
                 matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict),
-                "{}",
-                error.to_string()
+                "{error}"
             ),
         }
     }
@@ -294,8 +293,7 @@ async fn only_handles_of_one_name_share_a_database_in_memory() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(
             error.to_string().contains("characters a-z, A-Z, 0-9"),
-            "{}",
-            error.to_string()
+            "{error}"
         );
     }
 }

@@ -42,11 +42,7 @@ async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() 
         let opened = PostgresInbox::migrate(database.pool(), name).await;
         let error = opened.expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(
-            error.to_string().contains("1 to 1024 bytes"),
-            "{}",
-            error.to_string()
-        );
+        assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
     }
     let inbox = inbox(&database, &long).await;
     assert!(

@@ -129,11 +129,7 @@ async fn a_table_with_our_name_of_another_program_is_refused() {
     let migrated = SqliteInbox::migrate(&path, "billing").await;
     let error = migrated.expect_err("not ours");
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(
-        error.to_string().contains("outbox_inbox"),
-        "{}",
-        error.to_string()
-    );
+    assert!(error.to_string().contains("outbox_inbox"), "{error}");
 }
 
 #[tokio::test]

@@ -363,7 +363,7 @@ async fn an_append_refuses_what_the_log_refuses() {
         let appended = own.appender().append(&mut connection, &[event]).await;
         let error = appended.expect_err(named);
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.to_string().contains(named), "{}", error.to_string());
+        assert!(error.to_string().contains(named), "{error}");
     }
     connection
         .execute("SELECT 1")

@@ -30,7 +30,7 @@ fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) if error.kind() == ErrorKind::LeaseLost => None,
-        Err(error) => panic!("{}", error.to_string()),
+        Err(error) => panic!("{error}"),
     }
 }
 

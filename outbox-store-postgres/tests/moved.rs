@@ -36,7 +36,7 @@ async fn relay(store: &PostgresStore) -> Vec<EventId> {
             Ok(claim) => claim,
             Err(error) => {
                 errors += 1;
-                assert!(errors < 20, "{}", error.to_string());
+                assert!(errors < 20, "{error}");
                 continue;
             }
         };
@@ -278,11 +278,7 @@ async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_miss
     .await;
     let opened = PostgresStore::open(own.pool()).await;
     let error = opened.expect_err("not migrated");
-    assert!(
-        error.to_string().contains("outbox migrate"),
-        "{}",
-        error.to_string()
-    );
+    assert!(error.to_string().contains("outbox migrate"), "{error}");
     let migrated = PostgresStore::migrate(own.pool()).await;
     let store = migrated.expect("repaired");
     let applied = PostgresStore::applied_migrations(own.pool()).await;
@@ -298,10 +294,6 @@ async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_miss
     ] {
         let error = opened.expect_err("a table is missing");
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(
-            error.to_string().contains("outbox_tokens"),
-            "{}",
-            error.to_string()
-        );
+        assert!(error.to_string().contains("outbox_tokens"), "{error}");
     }
 }

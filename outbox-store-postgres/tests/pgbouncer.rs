@@ -235,11 +235,7 @@ async fn without_the_option_the_error_names_it() {
         error = error.or(opened.err().filter(invalid));
     }
     let error = error.expect("a name that was taken");
-    assert!(
-        error.to_string().contains("through_pgbouncer"),
-        "{}",
-        error.to_string()
-    );
+    assert!(error.to_string().contains("through_pgbouncer"), "{error}");
     let mut connection = bounced.connect().await;
     let event = [Event::new("bounced", "")];
     let mut refused = false;

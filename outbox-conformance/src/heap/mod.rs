@@ -189,5 +189,5 @@ pub(crate) fn each(ids: &[EventId], count: u32) -> Vec<(EventId, u32)> {
 
 /// The value, or the end of the case with the whole chain of the error.
 pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
-    result.unwrap_or_else(|error| panic!("{}", error.to_string()))
+    result.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -205,8 +205,8 @@ fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
 /// The arguments of a call up to its closing parenthesis.
 fn arguments(call: &str) -> Vec<String> {
     let (mut arguments, mut depth) = (vec![String::new()], 0);
-    for dead_letter in call.chars() {
-        match dead_letter {
+    for character in call.chars() {
+        match character {
             ')' if depth == 0 => break,
             ',' if depth == 0 => {
                 arguments.push(String::new());
@@ -217,7 +217,7 @@ fn arguments(call: &str) -> Vec<String> {
             _ => {}
         }
         if let Some(argument) = arguments.last_mut() {
-            argument.push(dead_letter);
+            argument.push(character);
         }
     }
     let trimmed = arguments.iter().map(|argument| argument.trim().to_owned());

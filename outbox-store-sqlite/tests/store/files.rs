@@ -11,7 +11,7 @@ async fn files_that_are_not_an_outbox_are_refused() {
     let refused = |result: Result<SqliteStore, outbox_core::OutboxError>, hint: &str| {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-        assert!(error.to_string().contains(hint), "{}", error.to_string());
+        assert!(error.to_string().contains(hint), "{error}");
     };
     refused(SqliteStore::open(path("missing.db")).await, "missing.db");
     assert!(!path("missing.db").exists());

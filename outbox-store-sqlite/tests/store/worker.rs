@@ -264,11 +264,7 @@ async fn a_replay_ignores_older_heap_entries_and_names_what_it_cannot_move() {
     place.append(&[keyed("a").id(event.id)]);
     let error = place.store.replay(&all, 10).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(
-        error.to_string().contains(&event.id.to_string()),
-        "{}",
-        error.to_string()
-    );
+    assert!(error.to_string().contains(&event.id.to_string()), "{error}");
     assert_eq!(place.store.purge(&all, 10).await.unwrap(), [event.id]);
 }
 
