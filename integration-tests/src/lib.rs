@@ -1,6 +1,7 @@
 //! What the whole-system tests share: a shop of keyed events, a small heap, and checks.
 
 mod heaps;
+pub mod swap;
 
 pub use heaps::SeedHeap;
 

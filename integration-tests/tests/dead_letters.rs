@@ -1,4 +1,4 @@
-//! The dead-letter processor, stopped at each of its steps and run by two replicas.
+//! The `DlqProcessor`, stopped at each of its steps and run by two replicas.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
