@@ -14,6 +14,10 @@ use std::time::Duration;
 #[cfg(doctest)]
 pub struct Readme;
 
+#[doc = include_str!("../../docs/embedding.md")]
+#[cfg(doctest)]
+pub struct Embedding;
+
 /// `per_key` events for each of `keys` keys, taken in turn; the payload is the number in the key.
 #[must_use]
 pub fn keyed_events(keys: usize, per_key: usize) -> Vec<Event> {

@@ -179,6 +179,13 @@ impl OutboxConfig {
 impl OutboxConfigBuilder {
     /// Checks all options.
     ///
+    /// ```
+    /// # use outbox_core::{ErrorKind, OutboxConfig};
+    /// let error = OutboxConfig::builder().batch_size(0).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Invalid);
+    /// assert!(error.to_string().ends_with("batch size is 0, but must be 1 to 10000"));
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first option that is out of

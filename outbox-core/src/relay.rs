@@ -45,6 +45,14 @@ pub struct Relay {
 
 impl Relay {
     /// A relay with the default options and no heap: a rejected event is retried forever.
+    ///
+    /// ```
+    /// # use outbox_core::{OutboxStorage, Relay, Transport};
+    /// # use std::sync::Arc;
+    /// # fn example(store: Arc<dyn OutboxStorage>, broker: impl Transport + 'static) -> Relay {
+    /// Relay::new(store, broker)
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(storage: impl OutboxStorage + 'static, transport: impl Transport + 'static) -> Self {
         Self {
@@ -83,6 +91,17 @@ impl Relay {
     }
 
     /// Publishes and quarantines until `shutdown` completes, then ends within the grace time.
+    ///
+    /// ```
+    /// # use outbox_core::Relay;
+    /// # async fn example(relay: Relay) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
+    /// // Later, when the program ends:
+    /// drop(stop);
+    /// running.await??;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -173,6 +173,11 @@ impl ClaimLimit {
     pub const BYTES: usize = 16 * 1024 * 1024;
 
     /// Up to `events` events, within the default number of bytes.
+    ///
+    /// ```
+    /// # use outbox_core::ClaimLimit;
+    /// let limit = ClaimLimit::events(100).bytes(1024 * 1024);
+    /// ```
     #[must_use]
     pub fn events(events: usize) -> Self {
         Self {

@@ -37,6 +37,14 @@ impl PostgresInbox {
     /// Opens the inbox of `consumer` in a schema that was migrated before. Each consumer of a schema
     /// has a different name.
     ///
+    /// ```no_run
+    /// # use outbox_inbox_postgres::{PostgresInbox, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://me@db.example/shop").await?;
+    /// let inbox = PostgresInbox::open(pool, "billing").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -52,6 +60,15 @@ impl PostgresInbox {
 
     /// Creates the schema and the tables that are missing, and opens the inbox of `consumer`. Several
     /// processes may call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_inbox_postgres::{PostgresConfig, PostgresInbox, Schema, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://owner@db.example/shop").await?;
+    /// let config = PostgresConfig::new(pool).schema(Schema::new("events")?);
+    /// let inbox = PostgresInbox::migrate(config, "billing").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -93,6 +110,20 @@ impl PostgresInbox {
     /// Whether the event comes for the first time: then handle it in the transaction that
     /// `connection` is in. If that rolls back, the next delivery is the first again. Waits for
     /// another transaction that accepted the event and has not ended.
+    ///
+    /// ```no_run
+    /// # use outbox_core::EventId;
+    /// # use outbox_inbox_postgres::{PostgresInbox, sqlx::{Connection, Executor, PgConnection}};
+    /// # async fn example(
+    /// #     inbox: &PostgresInbox, billing: &mut PgConnection, event: EventId,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut tx = billing.begin().await?;
+    /// if inbox.accept(&mut tx, event).await? {
+    ///     tx.execute("INSERT INTO invoices (order_id) VALUES (7)").await?;
+    /// }
+    /// tx.commit().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
