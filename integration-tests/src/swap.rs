@@ -59,14 +59,13 @@ pub async fn relays(package: &str) -> Result<()> {
     Ok(())
 }
 
-/// Appends as a producer does, in a transaction of its own, and opens the store.
+/// Appends as a producer does, and opens the store.
 async fn append(shop: &str, events: &[Event]) -> Result<Box<dyn DeadLetters>> {
     if shop.starts_with("postgres") {
         let pool = PgPool::connect(shop).await?;
         let store = PostgresStore::migrate(pool.clone()).await?;
-        let mut tx = pool.begin().await?;
-        outbox_store_postgres::append(&mut tx, events).await?;
-        tx.commit().await?;
+        // One statement, which is a transaction by itself.
+        outbox_store_postgres::append(&mut *pool.acquire().await?, events).await?;
         return Ok(Box::new(store));
     }
     let store = SqliteStore::migrate(shop).await?;

@@ -250,7 +250,10 @@ fn duration(
 fn length(value: Duration) -> String {
     let seconds = value.as_secs();
     let units = [(24 * 3600, "d"), (3600, "h"), (60, "min"), (1, "s")];
-    match units.into_iter().find(|(unit, _)| seconds % unit == 0) {
+    match units
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit))
+    {
         _ if value.is_zero() => "0s".to_owned(),
         Some((unit, name)) if value.subsec_nanos() == 0 => format!("{}{name}", seconds / unit),
         _ => format!("{value:?}"),

@@ -39,6 +39,10 @@ pub(crate) async fn run(
 
 /// The inbox is asked in the transaction that writes the invoice. If that rolls back, the next
 /// delivery of the event counts as the first.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no caller drops this future, so no connection goes back to the pool inside of a transaction"
+)]
 pub(crate) async fn handle(
     pool: &PgPool,
     inbox: &PostgresInbox,

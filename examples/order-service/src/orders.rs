@@ -49,13 +49,23 @@ pub(crate) fn router(pool: PgPool, store: Arc<PostgresStore>) -> Router {
         .with_state(Shop { pool, store })
 }
 
-/// The order and its event are in one transaction: both exist after its commit, or neither.
+/// A client that disconnects drops the handler, but not the task that writes.
 async fn place(State(shop): State<Shop>, Json(new): Json<NewOrder>) -> Result<Response, Refusal> {
     if new.total <= 0 {
         let problem = format!("total is {}, but must be at least 1", new.total);
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, problem).into_response());
     }
-    let mut tx = shop.pool.begin().await?;
+    let order = tokio::spawn(async move { write(&shop.pool, new).await }).await??;
+    Ok((StatusCode::CREATED, Json(json!({ "order": order }))).into_response())
+}
+
+/// The order and its event are in one transaction: both exist after its commit, or neither.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no caller drops this future, so no connection goes back to the pool inside of a transaction"
+)]
+async fn write(pool: &PgPool, new: NewOrder) -> Result<i64, Refusal> {
+    let mut tx = pool.begin().await?;
     let insert = "INSERT INTO orders (customer, total) VALUES ($1, $2) RETURNING id";
     let order: i64 = sqlx::query_scalar(insert)
         .bind(&new.customer)
@@ -70,7 +80,7 @@ async fn place(State(shop): State<Shop>, Json(new): Json<NewOrder>) -> Result<Re
     let event = Event::json("order.placed", &placed)?.ordering_key(format!("order-{order}"));
     append(&mut tx, &[event]).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(json!({ "order": order }))).into_response())
+    Ok(order)
 }
 
 /// An order, and whether billing has made its invoice.
@@ -116,6 +126,12 @@ impl From<sqlx::Error> for Refusal {
 
 impl From<OutboxError> for Refusal {
     fn from(error: OutboxError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<tokio::task::JoinError> for Refusal {
+    fn from(error: tokio::task::JoinError) -> Self {
         Self(error.into())
     }
 }
