@@ -2,7 +2,7 @@
 
 use super::{
     LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all,
-    released, retry, settle,
+    released, retry, settle, sorted,
 };
 use outbox_core::{
     ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement,
@@ -292,6 +292,53 @@ pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
         again.expect_err("settled twice").kind(),
         ErrorKind::LeaseLost
     );
+}
+
+/// S4: through another handle a settlement is applied, or it is refused as `LeaseLost` and changes
+/// nothing: then the handle that made the claim settles it, or its lease runs out.
+pub async fn a_claim_settled_through_another_handle_loses_no_event<F: StoreFixture>(fixture: F) {
+    let (one, two) = (fixture.handle().await, fixture.handle().await);
+    let all = DeadLetterFilter::all();
+    let dead = Outcome::Dead {
+        reason: "broken".into(),
+    };
+    for outcome in [Outcome::Published, dead, retry(0), released()] {
+        for settled_by_its_own_handle in [true, false] {
+            let events = keyed("k", 2);
+            append(&fixture, &events);
+            let held = claim(&one, 2).await;
+            assert_eq!(ids(&held.events), event_ids(&events));
+            let settlements = each(&held, &outcome);
+            let applied = match two.settle(held.token, &settlements).await {
+                Ok(()) => true,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
+                    false
+                }
+            };
+            if settled_by_its_own_handle {
+                let again = one.settle(held.token, &settlements).await;
+                let kind = again.err().map(|error| error.kind());
+                assert_eq!(kind, applied.then_some(ErrorKind::LeaseLost), "{outcome:?}");
+            }
+            fixture.elapse(LEASE).await;
+            let is_settled = applied || settled_by_its_own_handle;
+            let leaves = matches!(outcome, Outcome::Published | Outcome::Dead { .. });
+            let expected = if is_settled && leaves {
+                Vec::new()
+            } else {
+                event_ids(&events)
+            };
+            assert_eq!(publish_all(&two).await, expected, "{outcome:?}");
+            let dead_letters = sorted(ok(two.purge(&all, 10).await));
+            let expected = if is_settled && matches!(outcome, Outcome::Dead { .. }) {
+                sorted(event_ids(&events))
+            } else {
+                Vec::new()
+            };
+            assert_eq!(dead_letters, expected, "{outcome:?}");
+        }
+    }
 }
 
 /// S16: A late settlement spares a second delivery as long as nobody has begun one.

@@ -153,6 +153,7 @@ suite! {
         retries_do_not_starve_fresh_events
         fresh_events_do_not_starve_retries
         a_lost_claim_settles_nothing
+        a_claim_settled_through_another_handle_loses_no_event
         a_lease_that_ran_out_still_settles_if_nobody_took_over
         a_settlement_is_of_exactly_its_claim
         a_lost_worker_blames_only_a_lone_event

@@ -104,6 +104,18 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::KeepsRetriesBack, "fresh_events_do_not_starve_retries"),
     (F::SettlesWhatWasLost, "a_lost_claim_settles_nothing"),
     (
+        F::IgnoresASettlementOfAnotherHandle,
+        "a_claim_settled_through_another_handle_loses_no_event",
+    ),
+    (
+        F::PublishesForAnotherHandle,
+        "a_claim_settled_through_another_handle_loses_no_event",
+    ),
+    (
+        F::LosesTheClaimForAnotherHandle,
+        "a_claim_settled_through_another_handle_loses_no_event",
+    ),
+    (
         F::LosesALateClaim,
         "a_lease_that_ran_out_still_settles_if_nobody_took_over",
     ),
