@@ -1,5 +1,7 @@
 //! Callers that go away: a future is dropped at each of its await points in turn.
 
+use crate::case::progress;
+use crate::check::{check, refuse};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -69,15 +71,21 @@ pub async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) ->
         // Before the first wait there is nothing to answer.
         let (mut waits, mut ends) = (usize::from(answered), 0);
         while ends < 3 {
-            assert!(waits < MOST, "{name} waits more than {MOST} times");
+            check!(
+                waits < MOST,
+                "expected {name} to wait up to {MOST} times, came more"
+            );
             let point = CrashPoint { waits, answered };
             let ended = timeout(STUCK, round(point)).await;
-            let ended = ended.unwrap_or_else(|_| panic!("{name}, dropped at {point:?}: stuck"));
+            let ended = ended.unwrap_or_else(|_| {
+                refuse!("{name}, dropped at {point:?}: expected later calls to end, came none within {STUCK:?}")
+            });
             if ended {
                 ends += 1;
             } else {
                 (waits, ends) = (waits + 1, 0);
                 points += 1;
+                progress!("{name}: dropped at {points} points");
             }
         }
     }

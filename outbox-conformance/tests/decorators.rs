@@ -1,8 +1,8 @@
 //! The decorators pass the suite when they do nothing, and do what they say when they are told to.
 
 use async_trait::async_trait;
-use outbox_conformance::heap::{HeapFixture, History, leases, races};
-use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture, crashes};
+use outbox_conformance::heap::{self, HeapFixture, History};
+use outbox_conformance::store::{self, AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_conformance::{
     Around, Decorated, Fails, Faulty, ManualClock, Slow, dlq_heap_suite, store_suite,
 };
@@ -147,7 +147,8 @@ macro_rules! suites {
             Heap::by(|heap| $decorate(heap)),
             counting,
             races,
-            leases
+            leases,
+            cancellation
         );
         store_suite!(
             $store,
@@ -158,7 +159,7 @@ macro_rules! suites {
             dead_letters,
             late,
             holding,
-            crashes,
+            cancellation,
             passes
         );
     };
@@ -172,7 +173,8 @@ dlq_heap_suite!(
     Heap::by(in_a_history),
     counting,
     races,
-    leases
+    leases,
+    cancellation
 );
 
 #[tokio::test]
@@ -257,16 +259,17 @@ impl Drop for Waiting {
 
 #[tokio::test(start_paused = true)]
 async fn each_method_of_a_heap_or_a_store_is_dropped_by_a_case() {
-    let heap = || Heap::by(|heap| Arc::new(Decorated::new(Arc::new(heap), Arc::new(Dropped))));
-    let store = || Outbox::by(|store| Arc::new(Decorated::new(Arc::new(store), Arc::new(Dropped))));
-    races::a_dropped_call_is_applied_or_not(heap()).await;
-    leases::a_dropped_batch_is_applied_or_not(heap()).await;
-    leases::a_dropped_lease_loses_nothing(heap()).await;
-    crashes::a_dropped_claim_loses_nothing(store()).await;
-    crashes::a_dropped_settlement_is_applied_or_not(store()).await;
-    crashes::a_dropped_quarantine_is_applied_or_not(store()).await;
-    crashes::a_dropped_replay_or_purge_is_applied_or_not(store()).await;
-    crashes::a_dropped_look_changes_nothing(store()).await;
+    let heaps = || Heap::by(|heap| Arc::new(Decorated::new(Arc::new(heap), Arc::new(Dropped))));
+    let stores =
+        || Outbox::by(|store| Arc::new(Decorated::new(Arc::new(store), Arc::new(Dropped))));
+    heap::cancellation::a_dropped_call_is_applied_or_not(heaps()).await;
+    heap::cancellation::a_dropped_batch_is_applied_or_not(heaps()).await;
+    heap::cancellation::a_dropped_lease_loses_nothing(heaps()).await;
+    store::cancellation::a_dropped_claim_loses_nothing(stores()).await;
+    store::cancellation::a_dropped_settlement_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_quarantine_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_replay_or_purge_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_look_changes_nothing(stores()).await;
     let dropped = DROPPED.lock().expect("not poisoned").clone();
     assert_eq!(dropped, BTreeSet::from_iter(methods()));
 }

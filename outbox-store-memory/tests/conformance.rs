@@ -65,7 +65,7 @@ outbox_conformance::store_suite!(
     races,
     quarantine,
     dead_letters,
-    crashes,
+    cancellation,
     passes,
     late,
     holding,

@@ -3,9 +3,10 @@
 use super::HeapFixture;
 use super::call::{Answer, Call};
 use super::history::{History, Recording};
-use super::ok;
 use super::reference::HOUR;
 use super::script::calls;
+use crate::case::progress;
+use crate::check::{joined, ok, refuse};
 use crate::effort::{again, choose, runner, seeds, times};
 use outbox_core::{DlqHeap, EventId};
 use proptest::collection::vec;
@@ -31,7 +32,7 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
     for _ in 0..CLIENTS {
         handles.push(fixture.handle().await);
     }
-    for seed in seeds(HISTORIES) {
+    for (number, seed) in seeds(HISTORIES).enumerate() {
         let clients = if seed.is_multiple_of(2) { CLIENTS } else { 4 };
         let is_long = times() > 1 && seed.is_multiple_of(8);
         let rounds = if is_long { MANY_ROUNDS } else { ROUNDS };
@@ -39,9 +40,13 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
         let history = record(fixture, clients, (seed, rounds), leases).await;
         let begun = Instant::now();
         if let Err(violation) = history.check() {
-            panic!("{violation}\n({})", again(seed));
+            refuse!(
+                "expected a history that some order explains, came {violation}\n({})",
+                again(seed)
+            );
         }
         let (calls, time) = (history.len(), begun.elapsed());
+        progress!("{} histories checked", number + 1);
         println!("seed {seed}: a history of {calls} calls, checked in {time:.0?}");
     }
 }
@@ -113,7 +118,6 @@ async fn round(
         }));
     }
     for task in tasks {
-        task.await
-            .unwrap_or_else(|error| panic!("a client failed: {error}"));
+        joined(task).await;
     }
 }

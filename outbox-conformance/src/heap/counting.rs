@@ -1,7 +1,9 @@
 //! One caller: counts, thresholds, forgetting, times.
 
 use super::script::scripts_match;
-use super::{HeapFixture, counts, each, ok};
+use super::{HeapFixture, counts, each};
+use crate::case::progress;
+use crate::check::{check, check_eq, nth, ok};
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
@@ -16,7 +18,7 @@ async fn fail(heap: &dyn DlqHeap, id: EventId, times: u32) {
 pub async fn a_new_heap_is_empty<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     for threshold in [0, 1, u32::MAX] {
-        assert_eq!(ok(heap.drain_exceeded(threshold).await), []);
+        check_eq!(ok(heap.drain_exceeded(threshold).await), []);
     }
 }
 
@@ -29,7 +31,7 @@ pub async fn failures_add_up<F: HeapFixture>(fixture: F) {
     let drained = ok(fixture.handle().await.drain_exceeded(1).await);
     let mut expected = vec![(one, 5), (two, 1)];
     expected.sort_unstable();
-    assert_eq!(counts(drained), expected);
+    check_eq!(counts(drained), expected);
 }
 
 /// H2: below the threshold nothing leaves and the count stays; at it the entry leaves.
@@ -37,12 +39,12 @@ pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 2).await;
     for threshold in [3, 4, u32::MAX] {
-        assert_eq!(ok(heap.drain_exceeded(threshold).await), []);
+        check_eq!(ok(heap.drain_exceeded(threshold).await), []);
     }
     fail(&*heap, id, 1).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
+    check_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
     fail(&*heap, id, 5).await;
-    assert_eq!(
+    check_eq!(
         counts(ok(heap.drain_exceeded(3).await)),
         [(id, 5)],
         "over the threshold"
@@ -63,7 +65,7 @@ pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) 
         (1, &[(ids[0], 1)]),
     ] {
         let drained = ok(heap.drain_exceeded(threshold).await);
-        assert_eq!(counts(drained), expected, "threshold {threshold}");
+        check_eq!(counts(drained), expected, "threshold {threshold}");
     }
 }
 
@@ -71,23 +73,27 @@ pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) 
 pub async fn an_empty_drain_changes_nothing<F: HeapFixture>(fixture: F) {
     const LONG: Duration = Duration::from_secs(1000);
     let (heap, id) = (fixture.handle().await, EventId::new());
-    assert_eq!(ok(heap.drain_exceeded(3).await), []);
+    check_eq!(ok(heap.drain_exceeded(3).await), []);
     fail(&*heap, id, 2).await;
     fixture.elapse(LONG).await;
     for _ in 0..3 {
-        assert_eq!(ok(heap.drain_exceeded(3).await), []);
+        check_eq!(ok(heap.drain_exceeded(3).await), []);
     }
     let drained = ok(heap.drain_exceeded(2).await);
-    let (first, last) = (drained[0].first_failed_at, drained[0].last_failed_at);
-    assert!(last < first + LONG, "the time moved: {drained:?}");
-    assert_eq!(counts(drained), [(id, 2)]);
+    let entry = nth(&drained, 0, "drained entries");
+    let (first, last) = (entry.first_failed_at, entry.last_failed_at);
+    check!(
+        last < first + LONG,
+        "expected the times of the failures, came later ones: {drained:?}"
+    );
+    check_eq!(counts(drained), [(id, 2)]);
 }
 
 /// H2: no count is zero, so a threshold of zero is one of one.
 pub async fn threshold_zero_behaves_as_one<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 1).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(0).await)), [(id, 1)]);
+    check_eq!(counts(ok(heap.drain_exceeded(0).await)), [(id, 1)]);
 }
 
 /// H3: exact above `i32::MAX`, and the last number is never left.
@@ -103,7 +109,7 @@ pub async fn counts_saturate<F: HeapFixture>(fixture: F) {
         let id = EventId::new();
         fixture.plant(DlqEntry::new(id, planted, now, now)).await;
         fail(&*heap, id, 1).await;
-        assert_eq!(counts(ok(heap.drain_exceeded(after).await)), [(id, after)]);
+        check_eq!(counts(ok(heap.drain_exceeded(after).await)), [(id, after)]);
     }
 }
 
@@ -117,7 +123,7 @@ pub async fn a_success_forgets_the_event<F: HeapFixture>(fixture: F) {
     fail(&*heap, one, 1).await;
     let mut expected = vec![(one, 1), (two, 2)];
     expected.sort_unstable();
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
 /// H4: forgetting what is not there is Ok and leaves nothing behind.
@@ -127,21 +133,21 @@ pub async fn forgetting_an_unknown_id_creates_nothing<F: HeapFixture>(fixture: F
         ok(heap.record_success(id).await);
         ok(heap.forget(&[id, EventId::new()]).await);
     }
-    assert_eq!(ok(heap.drain_exceeded(0).await), []);
+    check_eq!(ok(heap.drain_exceeded(0).await), []);
     fail(&*heap, id, 1).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
     ok(heap.record_success(id).await);
-    assert_eq!(ok(heap.drain_exceeded(0).await), [], "after a drain");
+    check_eq!(ok(heap.drain_exceeded(0).await), [], "after a drain");
 }
 
 /// H5: what was drained is gone, and counts from one again.
 pub async fn a_drained_event_starts_again<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 3).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
-    assert_eq!(ok(heap.drain_exceeded(1).await), []);
+    check_eq!(counts(ok(heap.drain_exceeded(3).await)), [(id, 3)]);
+    check_eq!(ok(heap.drain_exceeded(1).await), []);
     fail(&*heap, id, 1).await;
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 1)]);
 }
 
 /// H1: Any UUID is an id.
@@ -155,7 +161,7 @@ pub async fn odd_ids_come_back_exactly<F: HeapFixture>(fixture: F) {
     }
     ids.sort_unstable();
     let expected: Vec<_> = ids.into_iter().map(|id| (id, 1)).collect();
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
 /// H7: batches of none, of one id twice, and of many equal their single calls.
@@ -174,7 +180,7 @@ pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
         expected[twice - 5].1 = 2;
     }
     expected.sort_unstable();
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
 /// H7: no batch is too large, and no drain. A smaller one goes first, as it shows most of what is
@@ -182,6 +188,7 @@ pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
 pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     for size in [3_000, 100_000] {
+        progress!("a batch of {size}");
         let first = Uuid::new_v4().as_u128() >> 1;
         let ids: Vec<EventId> = (first..first + size)
             .map(|id| Uuid::from_u128(id).into())
@@ -190,12 +197,12 @@ pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture:
         let mut failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
         failures.push(FailedAttempt::new(ids[0]));
         ok(heap.record_failures(&failures).await);
-        assert_eq!(counts(ok(heap.drain_exceeded(2).await)), [(ids[0], 2)]);
+        check_eq!(counts(ok(heap.drain_exceeded(2).await)), [(ids[0], 2)]);
         // Those that are in the heap come last.
         let mut all: Vec<EventId> = kept.iter().map(|_| EventId::new()).collect();
         all.extend(forgotten);
         ok(heap.forget(&all).await);
-        assert_eq!(
+        check_eq!(
             counts(ok(heap.drain_exceeded(1).await)),
             each(&kept[1..], 1)
         );
@@ -209,23 +216,23 @@ pub async fn failure_times_are_ordered<F: HeapFixture>(fixture: F) {
     fixture.elapse(Duration::from_secs(2)).await;
     fail(&*heap, id, 1).await;
     let drained = ok(heap.drain_exceeded(1).await);
-    let between = drained[0]
-        .last_failed_at
-        .duration_since(drained[0].first_failed_at);
-    assert!(
+    let entry = nth(&drained, 0, "drained entries");
+    let between = entry.last_failed_at.duration_since(entry.first_failed_at);
+    check!(
         between.is_ok_and(|time| time >= Duration::from_secs(2)),
-        "{drained:?}"
+        "expected 2 s or more from the first failure to the last, came {drained:?}"
     );
 
     // A first failure from a clock that was ahead never comes after the last.
-    let (ahead, early) = (EventId::new(), drained[0].last_failed_at);
+    let (ahead, early) = (EventId::new(), entry.last_failed_at);
     let hour = early + Duration::from_secs(3600);
     fixture.plant(DlqEntry::new(ahead, 1, hour, hour)).await;
     fail(&*heap, ahead, 1).await;
     let drained = ok(heap.drain_exceeded(2).await);
-    assert!(
-        drained[0].first_failed_at <= drained[0].last_failed_at,
-        "{drained:?}"
+    let entry = nth(&drained, 0, "drained entries");
+    check!(
+        entry.first_failed_at <= entry.last_failed_at,
+        "expected a first failure before the last, came {drained:?}"
     );
 }
 
@@ -237,14 +244,14 @@ pub async fn namespaces_are_separate<F: HeapFixture>(fixture: F) {
         EventId::new(),
     );
     fail(&*heap, id, 2).await;
-    assert_eq!(ok(other.drain_exceeded(0).await), []);
+    check_eq!(ok(other.drain_exceeded(0).await), []);
     fail(&*other, id, 1).await;
     ok(other.record_success(id).await);
-    assert_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
+    check_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
 }
 
 /// H1 to H5, H7: what one caller does on several handles is answered as by the reference, whatever
 /// the order of calls.
-pub async fn random_scripts_match_the_model<F: HeapFixture>(fixture: F) {
-    scripts_match(&fixture, false).await;
+pub async fn random_scripts_match_the_model<F: HeapFixture>(fixtures: impl AsyncFn() -> F) {
+    scripts_match(fixtures, false).await;
 }

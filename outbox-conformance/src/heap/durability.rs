@@ -1,6 +1,7 @@
 //! What a heap keeps when all its handles are gone.
 
-use super::{HeapFixture, counts, ok};
+use super::{HeapFixture, counts};
+use crate::check::{check_eq, ok};
 use outbox_core::EventId;
 
 /// H15: Counts are there for a handle that is opened after all others were dropped.
@@ -11,7 +12,7 @@ pub async fn counts_survive_their_handle<F: HeapFixture>(fixture: F) {
         ok(heap.record_failure(id).await);
         drop(heap);
     }
-    assert_eq!(
+    check_eq!(
         counts(ok(fixture.handle().await.drain_exceeded(3).await)),
         [(id, 3)]
     );

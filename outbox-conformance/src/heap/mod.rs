@@ -5,11 +5,12 @@
 //! outbox_conformance::dlq_heap_suite!(my_heap, MyFixture::new(), counting, races, leases);
 //! ```
 //!
-//! A heap of the three required methods alone passes `counting` and `races`. A heap that outlives
-//! its handles adds `durability`, one with a name of its own `names`, and one whose store can hold
+//! A heap of the three required methods alone passes `counting` and `races`; one that overrides the
+//! provided methods adds `leases` and `cancellation`. A heap that outlives its handles adds `durability`, one with a name of its own `names`, and one whose store can hold
 //! what is no entry `corruption`. One that passes `leases` and is reached over a wire that a test
 //! can cut adds `wire`, and one on a server that may be killed `crashes`.
 
+pub mod cancellation;
 pub mod corruption;
 pub mod counting;
 pub mod crashes;
@@ -117,7 +118,7 @@ suite! {
         a_batch_of_100_000_equals_its_single_calls
         failure_times_are_ordered
         namespaces_are_separate
-        random_scripts_match_the_model
+        random_scripts_match_the_model [fixtures]
     }
     races {
         concurrent_failures_count_exactly
@@ -126,7 +127,6 @@ suite! {
         nothing_is_lost_between_failures_and_drains
         batches_in_opposite_orders_do_not_block
         a_success_and_a_drain_leave_nothing
-        a_dropped_call_is_applied_or_not
         histories_are_linearizable
     }
     leases {
@@ -136,14 +136,17 @@ suite! {
         concurrent_leases_are_disjoint
         leases_are_fair
         nothing_is_lost_between_failures_drains_and_leases
-        a_dropped_batch_is_applied_or_not
-        a_dropped_lease_loses_nothing
         the_latest_error_wins
         the_size_is_told
         old_entries_are_pruned
         a_large_heap_leaves_in_pages
-        random_scripts_with_leases_match_the_model
+        random_scripts_with_leases_match_the_model [fixtures]
         histories_with_leases_are_linearizable
+    }
+    cancellation {
+        a_dropped_call_is_applied_or_not
+        a_dropped_batch_is_applied_or_not
+        a_dropped_lease_loses_nothing
     }
     durability {
         counts_survive_their_handle
@@ -171,6 +174,15 @@ suite! {
     }
 }
 
+/// A lease of the cases that wait for its end.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+/// The count of each event before a call that is dropped.
+pub(crate) const COUNT: u32 = 3;
+
+/// The age that the events reach before a call that is dropped.
+pub(crate) const AGE: Duration = Duration::from_secs(100);
+
 /// The entries by id and count, in the order of ids.
 pub(crate) fn counts(mut entries: Vec<DlqEntry>) -> Vec<(EventId, u32)> {
     entries.sort_by_key(|entry| entry.id);
@@ -185,9 +197,4 @@ pub(crate) fn each(ids: &[EventId], count: u32) -> Vec<(EventId, u32)> {
     let mut all: Vec<_> = ids.iter().map(|id| (*id, count)).collect();
     all.sort_unstable();
     all
-}
-
-/// The value, or the end of the case with the whole chain of the error.
-pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
 }

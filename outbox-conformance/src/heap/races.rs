@@ -1,10 +1,10 @@
 //! Several handles at once: a start barrier, and rounds, as one round passes by luck.
 
 use super::concurrency::histories_are_linear;
-use super::dropped::{self, dropped_anywhere};
-use super::{Call, HeapFixture, STUCK, counts, each, ok};
+use super::{HeapFixture, STUCK, counts, each};
+use crate::check::{check, check_eq, joined, ok, refuse};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
@@ -34,10 +34,7 @@ where
     }
     let mut results = Vec::new();
     for task in tasks {
-        results.push(
-            task.await
-                .unwrap_or_else(|error| panic!("a task failed: {error}")),
-        );
+        results.push(joined(task).await);
     }
     results
 }
@@ -53,7 +50,7 @@ pub async fn concurrent_failures_count_exactly<F: HeapFixture>(fixture: F) {
         })
         .await;
         let drained = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(drained), [(id, 20)]);
+        check_eq!(counts(drained), [(id, 20)]);
     }
 }
 
@@ -71,7 +68,7 @@ pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
         })
         .await;
         let drained = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(drained), each(&ids, TASKS.into()));
+        check_eq!(counts(drained), each(&ids, TASKS.into()));
     }
 }
 
@@ -93,7 +90,7 @@ pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture
         all.sort_unstable();
         let mut expected = ids;
         expected.sort_unstable();
-        assert_eq!(all, expected);
+        check_eq!(all, expected, "events of all drains together");
     }
 }
 
@@ -120,12 +117,13 @@ pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture
         })
         .await;
         let rest = ok(fixture.handle().await.drain_exceeded(1).await);
-        let mut sums: HashMap<EventId, u32> = HashMap::new();
+        let mut sums: BTreeMap<EventId, u32> = BTreeMap::new();
         for entry in drained.into_iter().flatten().chain(rest) {
             *sums.entry(entry.id).or_default() += entry.failure_count;
         }
+        let counted: Vec<_> = sums.into_iter().collect();
         // Two tasks record each id five times.
-        assert!(ids.iter().all(|id| sums.get(id) == Some(&10)), "{sums:?}");
+        check_eq!(counted, each(&ids, 10), "failures drained or left");
     }
 }
 
@@ -136,11 +134,14 @@ pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F)
     let heap = fixture.handle().await;
     for _ in 0..ROUNDS {
         in_opposite_orders(&fixture, &ids, 0).await;
-        assert_eq!(counts(ok(heap.drain_exceeded(4).await)), each(&ids, 4));
+        check_eq!(counts(ok(heap.drain_exceeded(4).await)), each(&ids, 4));
         ok(heap.record_failures(&failures(&ids)).await);
         in_opposite_orders(&fixture, &ids, 2).await;
         let rest = counts(ok(heap.drain_exceeded(1).await));
-        assert!(rest.iter().all(|(_, count)| *count <= 3), "{rest:?}");
+        check!(
+            rest.iter().all(|(_, count)| *count <= 3),
+            "expected counts up to 3, came {rest:?}"
+        );
     }
 }
 
@@ -160,7 +161,9 @@ async fn in_opposite_orders<F: HeapFixture>(fixture: &F, ids: &[EventId], forget
         }
     });
     let ended = timeout(STUCK, batches).await;
-    ended.unwrap_or_else(|_| panic!("batches wait for one another: {STUCK:?} were not enough"));
+    ended.unwrap_or_else(|_| {
+        refuse!("expected concurrent batches to end, came none within {STUCK:?}")
+    });
 }
 
 fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
@@ -203,22 +206,22 @@ pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
         .await;
         let drained = counts(drained.into_iter().flatten().collect());
         let distinct: HashSet<EventId> = drained.iter().map(|(id, _)| *id).collect();
-        assert_eq!(distinct.len(), drained.len(), "drained twice: {drained:?}");
-        assert!(drained.iter().all(|(_, count)| *count == 2), "{drained:?}");
+        check_eq!(
+            drained.len(),
+            distinct.len(),
+            "drained entries of as many events"
+        );
+        check!(
+            drained.iter().all(|(_, count)| *count == 2),
+            "expected counts of 2, came {drained:?}"
+        );
         let rest = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(rest), [], "forgotten or drained, and kept");
+        check_eq!(
+            counts(rest),
+            [],
+            "entries left after a success or a drain of each event"
+        );
     }
-}
-
-/// H19: A call whose future is dropped at any of its waits is applied or not, and later calls work.
-pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
-    let record = |ids: &[EventId]| Call::RecordFailure(ids[0]);
-    dropped_anywhere(&fixture, "record_failure", record).await;
-    let clear = |ids: &[EventId]| Call::RecordSuccess(ids[0]);
-    dropped_anywhere(&fixture, "record_success", clear).await;
-    let threshold = dropped::COUNT;
-    let drain = |_: &[EventId]| Call::Drain { threshold };
-    dropped_anywhere(&fixture, "drain_exceeded", drain).await;
 }
 
 /// H14: some order of the concurrent calls on each event explains all that they returned.

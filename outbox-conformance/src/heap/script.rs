@@ -1,8 +1,10 @@
 //! Random scripts: one caller at a time, on several handles, beside the reference.
 
+use super::HeapFixture;
 use super::call::{Answer, Call};
 use super::reference::{HOUR, Reference, entry_told};
-use super::{HeapFixture, ok};
+use crate::case::progress;
+use crate::check::{ok, refuse};
 use crate::effort::{again, choose, runner, seeds, tree};
 use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt};
 use proptest::collection::vec;
@@ -11,13 +13,15 @@ use proptest::sample::select;
 use proptest::strategy::{Union, ValueTree};
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const SCRIPTS: u64 = 60;
 const HANDLES: usize = 3;
 /// The most times that a script is played again in order to shrink it.
 const REPLAYS: usize = 1000;
+/// The longest time to shrink a script.
+const SHRINKING: Duration = Duration::from_secs(60);
 
 /// What one caller does with a heap that is empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -91,24 +95,63 @@ impl Script {
     }
 }
 
-/// Plays the scripts of a run, and fails with the shortest that goes wrong.
-pub(crate) async fn scripts_match<F: HeapFixture>(fixture: &F, leases: bool) {
+/// Plays the scripts of a run, each on a fresh heap, and fails with the shortest that goes wrong.
+pub(crate) async fn scripts_match<F: HeapFixture>(fixtures: impl AsyncFn() -> F, leases: bool) {
     let strategy = scripts(&event_ids(), leases);
-    let mut handles = handles(fixture).await;
     let (mut played, mut steps) = (0, 0);
     for seed in seeds(SCRIPTS) {
         let tree = tree(&strategy, &mut runner(seed));
         let script = tree.current();
-        // Now and then its ids are played themselves, which are odd.
-        let salt = if seed.is_multiple_of(4) { 0 } else { salt() };
-        if let Err(wrong) = script.play_on(fixture, &mut handles, salt).await {
-            let (script, wrong) = shrink(fixture, &mut handles, tree, wrong).await;
-            let again = again(seed);
-            panic!("{wrong}\nin this script, on an empty heap:\n{script}({again})");
+        if let Err(failure) = Failure::of(&script, fixtures().await).await {
+            let failure = failure.shrink(&fixtures, tree).await;
+            let (wrong, script, again) = (failure.wrong, failure.script, again(seed));
+            refuse!("{wrong}\nin this script, on an empty heap:\n{script}({again})");
         }
         (played, steps) = (played + 1, steps + script.steps.len());
+        progress!("{played} scripts of {steps} steps match");
     }
     println!("{played} scripts of {steps} steps match");
+}
+
+/// A script that goes wrong.
+struct Failure<F> {
+    script: Script,
+    wrong: String,
+    /// Its data is kept if the case fails, so it must exist until then.
+    _fixture: F,
+}
+
+impl<F: HeapFixture> Failure<F> {
+    async fn of(script: &Script, fixture: F) -> Result<(), Self> {
+        let mut handles = handles(&fixture).await;
+        let played = script.play_on(&fixture, &mut handles, 0).await;
+        played.map(drop).map_err(|wrong| Self {
+            script: script.clone(),
+            wrong,
+            _fixture: fixture,
+        })
+    }
+
+    /// A shorter script that goes wrong, if one is found in time.
+    async fn shrink(
+        mut self,
+        fixtures: &impl AsyncFn() -> F,
+        mut tree: impl ValueTree<Value = Script>,
+    ) -> Self {
+        let (begun, mut is_simpler, mut replays) = (Instant::now(), tree.simplify(), 0);
+        while is_simpler && replays < REPLAYS && begun.elapsed() < SHRINKING {
+            replays += 1;
+            progress!("a script fails; {replays} shorter ones were tried");
+            is_simpler = match Self::of(&tree.current(), fixtures().await).await {
+                Ok(()) => tree.complicate(),
+                Err(failure) => {
+                    self = failure;
+                    tree.simplify()
+                }
+            };
+        }
+        self
+    }
 }
 
 fn salt() -> u128 {
@@ -121,32 +164,6 @@ async fn handles<F: HeapFixture>(fixture: &F) -> Vec<Arc<dyn DlqHeap>> {
         handles.push(fixture.handle().await);
     }
     handles
-}
-
-async fn shrink<F: HeapFixture>(
-    fixture: &F,
-    handles: &mut [Arc<dyn DlqHeap>],
-    mut tree: impl ValueTree<Value = Script>,
-    mut wrong: String,
-) -> (Script, String) {
-    let mut script = tree.current();
-    let mut goes_on = tree.simplify();
-    for _ in 0..REPLAYS {
-        if !goes_on {
-            break;
-        }
-        // What went wrong may have left entries.
-        fixture.elapse(4 * HOUR).await;
-        ok(handles[0].drain_exceeded(0).await);
-        goes_on = match tree.current().play_on(fixture, handles, salt()).await {
-            Ok(_) => tree.complicate(),
-            Err(now) => {
-                (script, wrong) = (tree.current(), now);
-                tree.simplify()
-            }
-        };
-    }
-    (script, wrong)
 }
 
 struct Play<'p, F> {

@@ -1,9 +1,10 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all,
-    released, retry, settle, sorted,
+    LEASE, Store, StoreFixture, append, attempts, claim, each, event_ids, found, ids, keyed,
+    publish_all, released, retry, settle, sorted,
 };
+use crate::check::{check, check_eq, check_kind, joined, nth, ok, refuse, short};
 use outbox_core::{
     ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement,
 };
@@ -14,13 +15,13 @@ use std::time::{Duration, SystemTime};
 /// S3: Nothing is due, so nothing is claimed.
 pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    assert!(claim(&store, 10).await.events.is_empty());
-    let refused = store
-        .claim(ClaimLimit::events(0), LEASE)
-        .await
-        .map(drop)
-        .expect_err("a limit of nothing");
-    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events of a claim"
+    );
+    let refused = store.claim(ClaimLimit::events(0), LEASE).await;
+    check_kind(refused, ErrorKind::Invalid, "a claim of up to 0 events");
 }
 
 /// S1: events of a transaction that rolled back are never seen, those around it are.
@@ -32,7 +33,7 @@ pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     drop(dropped);
     append(&fixture, &events[3..]);
     let store = fixture.handle().await;
-    assert_eq!(
+    check_eq!(
         ids(&claim(&store, 10).await.events),
         [events[0].id, events[3].id]
     );
@@ -62,18 +63,26 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let mut seen = 0;
     while seen < events.len() {
         let claim = ok(store.claim(limit, LEASE).await);
-        assert!(!claim.events.is_empty(), "an event is in no claim");
+        check!(
+            !claim.events.is_empty(),
+            "expected {} events in claims, came {seen}",
+            events.len()
+        );
         for claimed in &claim.events {
             let event = &claimed.event;
-            assert!(events.contains(event), "{} was changed", event.event_type);
-            assert_eq!((claimed.attempts, claimed.worker_lost), (0, false));
+            check!(
+                events.contains(event),
+                "expected an event as it was appended, came {}",
+                short(event)
+            );
+            check_eq!((claimed.attempts, claimed.worker_lost), (0, false));
         }
         settle(&store, &claim, &dead).await;
         seen += claim.events.len();
     }
     for event in &events[..2] {
-        let (_, found) = ok(store.find(event.id).await).expect("a dead letter");
-        assert!(found == *event, "an event was changed by the quarantine");
+        let (_, found) = found(&store, event.id).await;
+        check_eq!(found, *event, "the event of a dead letter");
     }
 }
 
@@ -83,9 +92,10 @@ fn refuse<F: StoreFixture>(fixture: &F, events: &[Event]) {
     let refused = transaction
         .append(events)
         .and_then(|()| transaction.commit());
-    assert_eq!(
-        refused.expect_err("a duplicate").kind(),
-        ErrorKind::Duplicate
+    check_kind(
+        refused,
+        ErrorKind::Duplicate,
+        "an append with a taken id or token",
     );
 }
 
@@ -100,7 +110,7 @@ pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     for duplicate in [token, id] {
         refuse(&fixture, &[Event::new("conformance", "beside"), duplicate]);
     }
-    assert_eq!(ids(&claim(&store, 10).await.events), [first.id]);
+    check_eq!(ids(&claim(&store, 10).await.events), [first.id]);
 }
 
 /// S3: At most as many as asked, and none twice, however many a claim takes of what is due.
@@ -111,11 +121,18 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     let (mut all, mut held) = (Vec::new(), Vec::new());
     for store in [&one, &two, &one] {
         let claim = claim(store, 3).await;
-        assert!(claim.events.len() <= 3, "more than asked");
+        check!(
+            claim.events.len() <= 3,
+            "expected up to 3 events in a claim, came {}",
+            claim.events.len()
+        );
         all.extend(ids(&claim.events));
         held.push((store, claim));
     }
-    assert!(!held[0].1.events.is_empty(), "nothing is claimed");
+    check!(
+        !held[0].1.events.is_empty(),
+        "expected an event in the first claim, came none"
+    );
     for (store, claim) in held {
         if !claim.events.is_empty() {
             settle(store, &claim, &Outcome::Published).await;
@@ -123,7 +140,7 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     }
     all.extend(publish_all(&one).await);
     all.sort_unstable();
-    assert_eq!(all, event_ids(&events));
+    check_eq!(all, event_ids(&events));
 }
 
 /// S3: however long the lease, its events are nobody else's shortly before it ends, and another
@@ -136,12 +153,20 @@ pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
         let events = keyed("k", 1);
         append(&fixture, &events);
         let held = ok(one.claim(ClaimLimit::events(1), lease).await);
-        assert_eq!(ids(&held.events), event_ids(&events));
+        check_eq!(ids(&held.events), event_ids(&events));
         fixture.elapse(lease.saturating_sub(shortly)).await;
-        assert!(claim(&two, 1).await.events.is_empty(), "taken over early");
+        check_eq!(
+            ids(&claim(&two, 1).await.events),
+            [],
+            "events claimed during the lease of {lease:?}"
+        );
         fixture.elapse(shortly).await;
         let taken = claim(&two, 1).await;
-        assert_eq!(ids(&taken.events), event_ids(&events), "not taken over");
+        check_eq!(
+            ids(&taken.events),
+            event_ids(&events),
+            "events claimed after the lease"
+        );
         settle(&two, &taken, &Outcome::Published).await;
     }
 }
@@ -153,21 +178,28 @@ pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
     append(&fixture, &held);
     let (one, two) = (fixture.handle().await, fixture.handle().await);
     let first = claim(&one, 2).await;
-    assert_eq!(ids(&first.events), event_ids(&held[..2]));
+    check_eq!(ids(&first.events), event_ids(&held[..2]));
     // Some of many keys: a store may lease keys by the dozen.
     let free: Vec<Event> = (0..40)
         .flat_map(|n| keyed(&format!("free {n}"), 1))
         .collect();
     append(&fixture, &free);
     let second = claim(&two, 100).await;
-    assert!(!second.events.is_empty(), "other keys wait too");
+    check!(
+        !second.events.is_empty(),
+        "expected events of other keys, came none"
+    );
     let of_held = |claimed: &ClaimedEvent| claimed.event.ordering_key.as_deref() == Some("held");
-    assert!(!second.events.iter().any(of_held), "the key is overtaken");
+    check!(
+        !second.events.iter().any(of_held),
+        "expected no event of the claimed key, came {:?}",
+        ids(&second.events)
+    );
     settle(&two, &second, &Outcome::Published).await;
     settle(&one, &first, &Outcome::Published).await;
     let mut rest = publish_all(&two).await;
     rest.retain(|id| held.iter().any(|event| event.id == *id));
-    assert_eq!(rest, event_ids(&held[2..]));
+    check_eq!(rest, event_ids(&held[2..]));
 }
 
 /// S5: not before its time, and then soon; counted; successors behind it.
@@ -176,18 +208,21 @@ pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F
     append(&fixture, &events);
     let first = claim(&store, 1).await;
     settle(&store, &first, &retry(10)).await;
-    assert!(claim(&store, 10).await.events.is_empty(), "claimed at once");
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events claimed 10 s before the retry"
+    );
     fixture.elapse(Duration::from_secs(9)).await;
-    assert!(claim(&store, 10).await.events.is_empty(), "claimed early");
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events claimed 1 s before the retry"
+    );
     fixture.elapse(Duration::from_secs(1)).await;
     let second = claim(&store, 10).await;
-    assert_eq!(ids(&second.events), event_ids(&events));
-    let attempts: Vec<u32> = second
-        .events
-        .iter()
-        .map(|claimed| claimed.attempts)
-        .collect();
-    assert_eq!(attempts, [1, 0]);
+    check_eq!(ids(&second.events), event_ids(&events));
+    check_eq!(attempts(&second), [1, 0], "attempts after a retry");
 }
 
 /// S15: A released event is due at once or after its delay, and no attempt is charged.
@@ -196,13 +231,17 @@ pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
     append(&fixture, &events);
     settle(&store, &claim(&store, 10).await, &released()).await;
     let again = claim(&store, 10).await;
-    assert_eq!(ids(&again.events), event_ids(&events));
-    assert!(again.events.iter().all(|claimed| claimed.attempts == 0));
+    check_eq!(ids(&again.events), event_ids(&events));
+    check_eq!(attempts(&again), [0, 0], "attempts after a release");
     let delay = Duration::from_secs(5);
     settle(&store, &again, &Outcome::Released { delay }).await;
-    assert!(claim(&store, 10).await.events.is_empty());
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events of a claim"
+    );
     fixture.elapse(delay).await;
-    assert_eq!(claim(&store, 10).await.events.len(), 2);
+    check_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
 /// S5: An event that is not due yet waits, its successors behind it; others do not.
@@ -215,17 +254,17 @@ pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fix
         reason: "probe".into(),
     };
     settle(&store, &claim(&store, 1).await, &dead).await;
-    let (dead_letter, _) = ok(store.find(probe.id).await).expect("a dead letter");
+    let (dead_letter, _) = found(&store, probe.id).await;
     let mut events = keyed("k", 2);
     events[0].available_at = Some(dead_letter.quarantined_at + Duration::from_secs(60));
     let other = Event::new("conformance", "other");
     append(&fixture, &events);
     append(&fixture, std::slice::from_ref(&other));
     let first = claim(&store, 10).await;
-    assert_eq!(ids(&first.events), [other.id]);
+    check_eq!(ids(&first.events), [other.id]);
     settle(&store, &first, &Outcome::Published).await;
     fixture.elapse(Duration::from_secs(61)).await;
-    assert_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
+    check_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
 }
 
 /// S6: with ever more retries due, fresh events are claimed too, even one at a time.
@@ -243,7 +282,10 @@ pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
             seen.extend(ids(&claim.events));
             settle(&store, &claim, &retry(0)).await;
         }
-        assert!(seen.contains(&fresh.id), "starved with a limit of {limit}");
+        check!(
+            seen.contains(&fresh.id),
+            "expected the fresh event in 4 claims of {limit}, came retries only"
+        );
         publish_all(&store).await;
     }
 }
@@ -263,7 +305,10 @@ pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
             seen.extend(ids(&claim.events));
             settle(&store, &claim, &Outcome::Published).await;
         }
-        assert!(seen.contains(&old.id), "starved with a limit of {limit}");
+        check!(
+            seen.contains(&old.id),
+            "expected the retry in 4 claims of {limit}, came fresh events only"
+        );
         publish_all(&store).await;
     }
 }
@@ -275,23 +320,21 @@ pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
     let lost = claim(&one, 1).await;
     fixture.elapse(LEASE).await;
     let taken = claim(&two, 1).await;
-    assert_eq!(ids(&taken.events), ids(&lost.events));
+    check_eq!(ids(&taken.events), ids(&lost.events));
     let refused = one
         .settle(lost.token, &each(&lost, &Outcome::Published))
         .await;
-    assert_eq!(
-        refused.expect_err("settled twice").kind(),
-        ErrorKind::LeaseLost
+    check_kind(
+        refused,
+        ErrorKind::LeaseLost,
+        "a settlement after a take-over",
     );
-    assert_eq!(ok(two.backlog().await).pending, 1);
+    check_eq!(ok(two.backlog().await).pending, 1);
     settle(&two, &taken, &Outcome::Published).await;
     let again = two
         .settle(taken.token, &each(&taken, &Outcome::Published))
         .await;
-    assert_eq!(
-        again.expect_err("settled twice").kind(),
-        ErrorKind::LeaseLost
-    );
+    check_kind(again, ErrorKind::LeaseLost, "a second settlement");
 }
 
 /// S4: through another handle a settlement is applied, or it is refused as `LeaseLost` and changes
@@ -307,19 +350,23 @@ pub async fn a_claim_settled_through_another_handle_loses_no_event<F: StoreFixtu
             let events = keyed("k", 2);
             append(&fixture, &events);
             let held = claim(&one, 2).await;
-            assert_eq!(ids(&held.events), event_ids(&events));
+            check_eq!(ids(&held.events), event_ids(&events));
             let settlements = each(&held, &outcome);
             let applied = match two.settle(held.token, &settlements).await {
                 Ok(()) => true,
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
+                    check_eq!(error.kind(), ErrorKind::LeaseLost, "the kind of {error}");
                     false
                 }
             };
             if settled_by_its_own_handle {
                 let again = one.settle(held.token, &settlements).await;
                 let kind = again.err().map(|error| error.kind());
-                assert_eq!(kind, applied.then_some(ErrorKind::LeaseLost), "{outcome:?}");
+                check_eq!(
+                    kind,
+                    applied.then_some(ErrorKind::LeaseLost),
+                    "the error of a second settlement with {outcome:?}"
+                );
             }
             fixture.elapse(LEASE).await;
             let is_settled = applied || settled_by_its_own_handle;
@@ -329,14 +376,18 @@ pub async fn a_claim_settled_through_another_handle_loses_no_event<F: StoreFixtu
             } else {
                 event_ids(&events)
             };
-            assert_eq!(publish_all(&two).await, expected, "{outcome:?}");
+            check_eq!(
+                publish_all(&two).await,
+                expected,
+                "events after {outcome:?}"
+            );
             let dead_letters = sorted(ok(two.purge(&all, 10).await));
             let expected = if is_settled && matches!(outcome, Outcome::Dead { .. }) {
                 sorted(event_ids(&events))
             } else {
                 Vec::new()
             };
-            assert_eq!(dead_letters, expected, "{outcome:?}");
+            check_eq!(dead_letters, expected, "dead letters after {outcome:?}");
         }
     }
 }
@@ -348,7 +399,7 @@ pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixt
     let late = claim(&store, 2).await;
     fixture.elapse(LEASE * 2).await;
     settle(&store, &late, &Outcome::Published).await;
-    assert_eq!(ok(store.backlog().await).pending, 0);
+    check_eq!(ok(store.backlog().await).pending, 0);
 }
 
 /// S16: One settlement for each event, no other; else nothing is changed.
@@ -366,11 +417,12 @@ pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
         vec![right[0].clone(), right[1].clone(), stranger],
     ] {
         let refused = store.settle(claim.token, &wrong).await;
-        assert_eq!(
-            refused.expect_err("not the claim").kind(),
-            ErrorKind::Invalid
+        check_kind(refused, ErrorKind::Invalid, "a settlement of other events");
+        check_eq!(
+            ok(store.backlog().await).pending,
+            2,
+            "pending events after a refused settlement"
         );
-        assert_eq!(ok(store.backlog().await).pending, 2, "half settled");
     }
     ok(store.settle(claim.token, &right).await);
 }
@@ -380,13 +432,20 @@ pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F)
     let store = fixture.handle().await;
     let events = keyed("k", 3);
     append(&fixture, &events);
-    assert_eq!(claim(&store, 10).await.events.len(), 3);
+    check_eq!(claim(&store, 10).await.events.len(), 3);
     fixture.elapse(LEASE).await;
     // Lost together: each comes back alone, and none is to blame.
     for (turn, event) in events.iter().enumerate() {
         let claim = claim(&store, 10).await;
-        assert_eq!(ids(&claim.events), [event.id], "not alone");
-        assert!(!claim.events[0].worker_lost, "a neighbour is blamed");
+        check_eq!(
+            ids(&claim.events),
+            [event.id],
+            "the events of a claim after a lost worker"
+        );
+        check!(
+            !claim.events[0].worker_lost,
+            "expected no blame for an event that was lost with others, came worker_lost"
+        );
         if turn < 2 {
             settle(&store, &claim, &Outcome::Published).await;
         }
@@ -394,14 +453,15 @@ pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F)
     // Lost alone: flagged, until that is settled.
     fixture.elapse(LEASE).await;
     let blamed = claim(&store, 10).await;
-    assert_eq!(ids(&blamed.events), [events[2].id]);
-    assert!(blamed.events[0].worker_lost);
+    check_eq!(ids(&blamed.events), [events[2].id]);
+    check!(
+        blamed.events[0].worker_lost,
+        "expected worker_lost for an event that was lost alone, came no blame"
+    );
     settle(&store, &blamed, &retry(0)).await;
     let after = claim(&store, 10).await;
-    assert_eq!(
-        (after.events[0].attempts, after.events[0].worker_lost),
-        (1, false)
-    );
+    let after = nth(&after.events, 0, "claimed events");
+    check_eq!((after.attempts, after.worker_lost), (1, false));
 }
 
 /// S17: Returns for fresh work at once, and otherwise not before there is some.
@@ -410,40 +470,43 @@ pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     let forever = Duration::from_secs(600);
     append(&fixture, &keyed("k", 1));
     ok(store.wait_for_work(forever).await);
-    assert_eq!(publish_all(&store).await.len(), 1);
+    check_eq!(publish_all(&store).await.len(), 1);
     let waiting = tokio::spawn({
         let store = fixture.handle().await;
         async move { ok(store.wait_for_work(forever).await) }
     });
     append(&fixture, &keyed("k", 1));
-    waiting
-        .await
-        .unwrap_or_else(|error| panic!("the wait failed: {error}"));
-    assert_eq!(publish_all(&store).await.len(), 1);
+    joined(waiting).await;
+    check_eq!(publish_all(&store).await.len(), 1);
     ok(store.wait_for_work(Duration::from_millis(1)).await);
 }
 
 /// S18: What waits, what is claimed, and since when.
 pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    assert_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
+    check_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
     let events = keyed("k", 3);
     append(&fixture, &events);
     let first = claim(&store, 2).await;
     let backlog = ok(store.backlog().await);
-    assert_eq!(
+    check_eq!(
         (backlog.pending, backlog.in_flight, backlog.waiting),
         (3, 2, 0)
     );
-    let oldest = backlog.oldest_pending.expect("an oldest");
+    let none = || refuse!("expected the time of the oldest event, came none");
+    let oldest = backlog.oldest_pending.unwrap_or_else(none);
     let apart = events[0]
         .created_at
         .duration_since(oldest)
         .unwrap_or_else(|late| late.duration());
-    assert!(apart < Duration::from_micros(1), "{apart:?} apart");
+    check!(
+        apart < Duration::from_micros(1),
+        "expected the oldest event of {:?}, came {oldest:?}",
+        events[0].created_at
+    );
     settle(&store, &first, &retry(60)).await;
     let backlog = ok(store.backlog().await);
-    assert_eq!(
+    check_eq!(
         (backlog.pending, backlog.in_flight, backlog.waiting),
         (3, 0, 1)
     );
@@ -455,12 +518,18 @@ async fn clean_up(store: &Arc<dyn Store>) {
         let mut calls = 0;
         loop {
             let removed = ok(store.clean_up(limit).await);
-            assert!(removed <= limit, "{removed} of at most {limit} are removed");
+            check!(
+                removed <= limit,
+                "expected up to {limit} removed rows, came {removed}"
+            );
             if removed == 0 {
                 break;
             }
             calls += 1;
-            assert!(calls < 1000, "it does not end");
+            check!(
+                calls < 1000,
+                "expected a clean-up that ends, came {calls} calls that removed rows"
+            );
         }
     }
 }
@@ -482,27 +551,25 @@ pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture:
     }
     append(&fixture, &events[3..4]);
     let claimed = claim(&store, 1).await;
-    assert_eq!(ids(&claimed.events), held);
+    check_eq!(ids(&claimed.events), held);
     append(&fixture, &events[4..]);
     let before = ok(store.backlog().await);
     clean_up(&store).await;
-    assert_eq!(ok(store.backlog().await), before);
+    check_eq!(ok(store.backlog().await), before);
     for event in &events {
         refuse(&fixture, &[event.clone().id(EventId::new())]);
     }
     settle(&store, &claimed, &Outcome::Published).await;
-    assert_eq!(publish_all(&store).await, fresh);
+    check_eq!(publish_all(&store).await, fresh);
     fixture.elapse(Duration::from_secs(60)).await;
     clean_up(&store).await;
     let last = claim(&store, 1).await;
-    assert_eq!(
-        (ids(&last.events), last.events[0].attempts),
-        (failed.to_vec(), 1)
-    );
+    check_eq!(ids(&last.events), failed, "the event that failed");
+    check_eq!(attempts(&last), [1], "attempts of the event that failed");
     settle(&store, &last, &Outcome::Published).await;
     clean_up(&store).await;
     let replayed = store.replay(&DeadLetterFilter::all(), 10).await;
-    assert_eq!(ok(replayed), dead);
+    check_eq!(ok(replayed), dead);
     clean_up(&store).await;
-    assert_eq!(publish_all(&store).await, dead);
+    check_eq!(publish_all(&store).await, dead);
 }

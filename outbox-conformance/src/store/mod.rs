@@ -3,8 +3,8 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, dead letters,
-//!     crashes, passes,
+//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, dead_letters,
+//!     cancellation, passes,
 //! );
 //! ```
 //!
@@ -14,8 +14,8 @@
 
 pub mod budgets;
 pub mod bystanders;
+pub mod cancellation;
 pub mod claims;
-pub mod crashes;
 pub mod dead_letters;
 pub mod edits;
 pub mod holding;
@@ -36,8 +36,8 @@ use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimLimit, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage,
-    Outcome, Settlement,
+    Claim, ClaimLimit, ClaimedEvent, DeadLetter, DeadLetters, Event, EventId, OutboxError,
+    OutboxStorage, Outcome, Settlement,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -216,7 +216,7 @@ suite! {
         an_event_without_a_key_holds_nothing
         every_mix_of_outcomes_keeps_a_hold
     }
-    crashes {
+    cancellation {
         a_dropped_claim_loses_nothing
         a_dropped_settlement_is_applied_or_not
         a_dropped_quarantine_is_applied_or_not
@@ -254,7 +254,7 @@ suite! {
     }
 }
 
-pub(crate) use crate::heap::ok;
+use crate::check::{ok, refuse};
 
 /// The lease of the cases.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -289,6 +289,21 @@ pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
 
 pub(crate) async fn claim(store: &Arc<dyn Store>, limit: usize) -> Claim {
     ok(store.claim(ClaimLimit::events(limit), LEASE).await)
+}
+
+/// The failed attempts of each event of a claim.
+pub(crate) fn attempts(claim: &Claim) -> Vec<u32> {
+    claim
+        .events
+        .iter()
+        .map(|claimed| claimed.attempts)
+        .collect()
+}
+
+/// The dead letter of an event, and the event.
+pub(crate) async fn found(store: &Arc<dyn Store>, id: EventId) -> (DeadLetter, Event) {
+    let found = ok(store.find(id).await);
+    found.unwrap_or_else(|| refuse!("expected a dead letter of {id}, came none"))
 }
 
 /// The same outcome for each event of a claim.

@@ -1,6 +1,7 @@
 //! Two pieces of work in every order of their calls.
 
 use super::steps::Steps;
+use crate::case::progress;
 use std::fmt::{self, Display, Formatter};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -70,6 +71,7 @@ impl Orders {
         between: impl AsyncFn(),
     ) -> [usize; 2] {
         self.played += 1;
+        progress!("{} orders played", self.played);
         for walk in &mut walks {
             walk.step().await;
         }

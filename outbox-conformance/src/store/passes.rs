@@ -3,7 +3,8 @@
 
 use super::orders::{Orders, Walk};
 use super::steps::{SteppedBroker, Steps};
-use super::{LEASE, Store, StoreFixture, append, keyed, ok};
+use super::{LEASE, Store, StoreFixture, append, found, keyed};
+use crate::check::{check, check_eq, ok, refuse, short};
 use crate::crash::at_each_point;
 use crate::heap::SmallHeap;
 use crate::transport::MemoryBroker;
@@ -112,19 +113,18 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     /// heap is empty. Then removes the dead letters.
     async fn assert_quarantined(&self, store: &Arc<dyn Store>, events: &[EventId]) {
         for id in events {
-            let (dead_letter, _) =
-                ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no dead letter"));
-            assert_eq!(dead_letter.failure_count, THRESHOLD, "failures of {id}");
-            assert!(
+            let (dead_letter, _) = found(store, *id).await;
+            check_eq!(dead_letter.failure_count, THRESHOLD, "failures of {id}");
+            check!(
                 dead_letter.last_error.is_some(),
-                "the error of {id} is lost"
+                "expected the last error of {id}, came none"
             );
         }
         let backlog = ok(store.backlog().await);
         let found = (backlog.pending, backlog.dead_letters);
-        assert_eq!(found, (0, events.len() as u64), "pending, dead letters");
+        check_eq!(found, (0, events.len() as u64), "pending, dead letters");
         let tracked = ok(self.heap.size().await).map(|size| size.entries);
-        assert_eq!(tracked, Some(0), "entries that the heap has left");
+        check_eq!(tracked, Some(0), "entries left in the heap");
         ok(store.purge(&DeadLetterFilter::all(), 100).await);
     }
 }
@@ -163,7 +163,11 @@ pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) 
         desk.assert_quarantined(&store, &[poison]).await;
         assert_delivered(&broker.events(), &events[..3], &events[4]);
         let tries = tries.load(SeqCst);
-        assert!(tries <= THRESHOLD + 1, "a count was lost: {tries} attempts");
+        check!(
+            tries <= THRESHOLD + 1,
+            "expected up to {} attempts, came {tries}",
+            THRESHOLD + 1
+        );
         ended
     })
     .await;
@@ -188,7 +192,7 @@ async fn finish<F: StoreFixture>(
             return;
         }
     }
-    panic!("something waits after {TURNS} passes of another worker");
+    refuse!("expected no pending event after {TURNS} passes of another worker, came some");
 }
 
 /// All of `healthy` in order and the successor of the poison, each at most once more than once.
@@ -196,11 +200,16 @@ fn assert_delivered(received: &[Event], healthy: &[Event], successor: &Event) {
     let count = |event: &Event| received.iter().filter(|one| one.id == event.id).count();
     let first = |event: &Event| received.iter().position(|one| one.id == event.id);
     let mut all = healthy.iter().chain([successor]);
-    assert!(
+    check!(
         all.all(|event| (1..=2).contains(&count(event))),
-        "lost, or delivered again and again: {received:?}"
+        "expected each event once or twice, came {}",
+        short(&received)
     );
-    assert!(healthy.is_sorted_by_key(first), "order: {received:?}");
+    check!(
+        healthy.is_sorted_by_key(first),
+        "expected the events of a key in their order, came {}",
+        short(&received)
+    );
 }
 
 /// S20: A dead-letter processor that is lost at any await point of a tick: another one quarantines each
@@ -241,7 +250,7 @@ pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture:
             };
             let replicas = [ticking(&mut one), ticking(&mut two)];
             let moved: usize = orders.play(replicas, between).await.iter().sum();
-            assert_eq!(moved, 2, "moved in the order {orders}");
+            check_eq!(moved, 2, "events moved in the order {orders}");
             let ids = super::event_ids(&events);
             desk.assert_quarantined(&stores[0], &ids).await;
         }
@@ -270,19 +279,21 @@ pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
             let passes = workers.each_mut().map(passing);
             let published: usize = orders.play(passes, between).await.iter().sum();
             let left = ok(stores[0].backlog().await).pending;
-            let told = published as u64 + left;
-            assert_eq!(
-                told, 4,
-                "{published} settled and {left} left in the order {orders}"
+            let total = published as u64 + left;
+            check_eq!(
+                total,
+                4,
+                "{published} events settled and {left} left in the order {orders}"
             );
             finish(&desk, &stores[0], &broker).await;
             let received = broker.events();
             for events in &keys {
                 assert_in_order(&received, events);
             }
-            assert!(
+            check!(
                 lease_ends || received.len() == 4,
-                "delivered twice in the order {orders}: {received:?}"
+                "expected 4 deliveries in the order {orders}, came {}",
+                short(&received)
             );
         }
         orders.tell("two workers", lease_ends);
@@ -311,12 +322,16 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
             let both = [passing(&mut worker), ticking(&mut quarantine)];
             let [_, moved] = orders.play(both, between).await;
             let dead_letters = ok(stores[0].backlog().await).dead_letters;
-            assert_eq!(moved as u64, dead_letters, "moved in the order {orders}");
+            check_eq!(
+                moved as u64,
+                dead_letters,
+                "events moved in the order {orders}"
+            );
             finish(&desk, &stores[0], &broker).await;
             let ends = broker.events().len() + usize::from(dead_letters > 0);
-            assert!(
+            check!(
                 ends == 1 || lease_ends && ends > 1,
-                "published or quarantined {ends} times in the order {orders}"
+                "expected one delivery or dead letter in the order {orders}, came {ends}"
             );
             let moved = if dead_letters > 0 {
                 super::event_ids(&events)
@@ -333,8 +348,16 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
 fn assert_in_order(received: &[Event], events: &[Event]) {
     let first = |event: &Event| received.iter().position(|one| one.id == event.id);
     let found: Vec<_> = events.iter().map(first).collect();
-    assert!(found.iter().all(Option::is_some), "lost: {received:?}");
-    assert!(found.is_sorted(), "order: {received:?}");
+    check!(
+        found.iter().all(Option::is_some),
+        "expected every event, came {}",
+        short(&received)
+    );
+    check!(
+        found.is_sorted(),
+        "expected the events of a key in their order, came {}",
+        short(&received)
+    );
 }
 
 /// A tick, and how many events it moved.

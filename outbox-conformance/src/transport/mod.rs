@@ -15,9 +15,10 @@ pub mod outage;
 
 pub use broker::MemoryBroker;
 
+use crate::check::check;
 use crate::suite::suite;
 use async_trait::async_trait;
-use outbox_core::{Event, Transport};
+use outbox_core::{Event, PublishError, Transport};
 use std::sync::Arc;
 
 /// One broker with one empty destination, for one case.
@@ -45,6 +46,15 @@ pub trait StoppableBroker: TransportFixture {
 pub trait LimitedBroker: TransportFixture {
     /// An event that the broker can never take.
     async fn too_large(&self) -> Event;
+}
+
+/// Checks that each event was accepted.
+#[track_caller]
+pub(crate) fn check_all_ok(answers: &[Result<(), PublishError>]) {
+    check!(
+        answers.iter().all(Result::is_ok),
+        "expected Ok for each event, came {answers:?}"
+    );
 }
 
 suite! {

@@ -5,7 +5,8 @@ mod saboteur;
 
 use crate::harness::{Trial, block_on};
 use outbox_conformance::heap::{
-    CASES, corruption, counting, crashes, durability, leases, names, races, wire,
+    CASES, cancellation, clauses, corruption, counting, crashes, durability, leases, names, races,
+    wire,
 };
 use saboteur::Saboteur;
 
@@ -323,9 +324,10 @@ outbox_conformance::dlq_heap_suite! { @list runner }
 
 pub(crate) const TRIAL: Trial<Fault> = Trial {
     cases: CASES,
+    clauses,
     refusals: REFUSALS,
     sound: Fault::None,
-    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    run: |case, fault| block_on(run(case, || Saboteur::new(fault))),
 };
 
 #[test]
@@ -351,6 +353,6 @@ const RACES: &[&str] = &[
 fn every_race_refuses_its_faults_on_threads_too() {
     let blocking = [F::LocksInBatchOrder, F::ForgetsInBatchOrder];
     TRIAL.judge_on_threads(RACES, &blocking, |case, fault| {
-        outbox_conformance::run(move || run(case, Saboteur::new(fault)));
+        outbox_conformance::run(move || run(case, move || Saboteur::new(fault)));
     });
 }

@@ -7,8 +7,8 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 pub(crate) use fault::Fault;
 use outbox_conformance::store::{
-    CASES, budgets, bystanders, claims, crashes, dead_letters, edits, holding, late, outcomes,
-    passes, quarantine, races, restoring, shares, wire,
+    CASES, budgets, bystanders, cancellation, claims, clauses, dead_letters, edits, holding, late,
+    outcomes, passes, quarantine, races, restoring, shares, wire,
 };
 use saboteur::Saboteur;
 
@@ -483,9 +483,10 @@ outbox_conformance::store_suite! { @list runner }
 
 pub(crate) const TRIAL: Trial<Fault> = Trial {
     cases: CASES,
+    clauses,
     refusals: REFUSALS,
     sound: Fault::None,
-    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    run: |case, fault| block_on(run(case, || Saboteur::new(fault))),
 };
 
 #[test]
@@ -507,6 +508,6 @@ const RACES: &[&str] = &[
 fn every_race_refuses_its_faults_on_threads_too() {
     let blocking = [F::SleepsThroughCommits];
     TRIAL.judge_on_threads(RACES, &blocking, |case, fault| {
-        outbox_conformance::run(move || run(case, Saboteur::new(fault)));
+        outbox_conformance::run(move || run(case, move || Saboteur::new(fault)));
     });
 }
