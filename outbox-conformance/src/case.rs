@@ -29,6 +29,7 @@ pub struct Case {
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
     pub package: &'static str,
+    pub module: &'static str,
     pub fixture: &'static str,
     pub groups: &'static [&'static str],
     pub cases: &'static [(&'static str, &'static str)],
@@ -79,14 +80,20 @@ impl Case {
         progress.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Adds its line to the log, if the environment names one: package, fixture, number of cases of
-    /// the fixture, name.
+    /// Adds its line to the log, if the environment names one: package, suite, fixture, number of
+    /// cases of the fixture, name.
     pub(crate) fn log(&self) {
         let (Some(path), Some(suite)) = (std::env::var_os(LOG), self.suite) else {
             return;
         };
-        let (package, fixture, expected) = (suite.package, suite.fixture, suite.expected());
-        let line = format!("{package} {fixture} {expected} {}\n", self.name);
+        let Suite {
+            package,
+            module,
+            fixture,
+            ..
+        } = suite;
+        let (expected, name) = (suite.expected(), self.name);
+        let line = format!("{package} {module} {fixture} {expected} {name}\n");
         // One write, as other processes add their lines too.
         let file = OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));

@@ -40,6 +40,7 @@ macro_rules! suite {
                         use super::*;
                         const __SUITE: $crate::Suite = $crate::Suite {
                             package: env!("CARGO_PKG_NAME"),
+                            module: stringify!($module),
                             fixture: stringify!($d name),
                             groups: &[$d(stringify!($d group)),+],
                             cases: $crate::$module::CASES,

@@ -2,6 +2,7 @@
 
 use super::call::{Answer, Call};
 use super::linear::{Effect, Got, Span, Stuck, explain};
+use crate::check::refuse;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use std::collections::BTreeSet;
@@ -121,7 +122,7 @@ impl History {
     /// Fails with the calls that no order explains.
     pub fn assert_linearizable(&self) {
         if let Err(violation) = self.check() {
-            panic!("{violation}");
+            refuse!("{violation}");
         }
     }
 

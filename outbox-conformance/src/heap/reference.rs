@@ -51,7 +51,7 @@ impl Reference {
                 self.events.retain(|id, _| !ids.contains(id));
             }
             (Call::Drain { threshold }, Answer::Entries(entries)) => {
-                self.expect(*threshold, usize::MAX, entries)?;
+                self.compare(*threshold, usize::MAX, entries)?;
                 for entry in entries {
                     self.events.remove(&entry.id);
                 }
@@ -64,7 +64,7 @@ impl Reference {
                 },
                 Answer::Entries(entries),
             ) => {
-                self.expect(*threshold, *limit, entries)?;
+                self.compare(*threshold, *limit, entries)?;
                 for entry in entries {
                     let event = self.events.entry(entry.id).or_default();
                     event.leased_until = self.now + *lease;
@@ -81,8 +81,8 @@ impl Reference {
         Ok(())
     }
 
-    /// Asserts that the entries are up to `limit` of those that are due, and whole.
-    fn expect(&self, threshold: u32, limit: usize, entries: &[DlqEntry]) -> Result<(), String> {
+    /// Checks that the entries are up to `limit` of those that are due, and whole.
+    fn compare(&self, threshold: u32, limit: usize, entries: &[DlqEntry]) -> Result<(), String> {
         let due = |(_, event): &(&EventId, &Tracked)| event.is_due(threshold, self.now);
         let due: BTreeMap<_, _> = self.events.iter().filter(due).collect();
         let fits = |entry: &DlqEntry| {

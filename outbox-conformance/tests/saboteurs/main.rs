@@ -18,6 +18,7 @@ mod clauses;
 mod harness;
 mod heap;
 mod line;
+mod messages;
 mod store;
 mod table;
 mod transport;

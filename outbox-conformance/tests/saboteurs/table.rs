@@ -166,7 +166,7 @@ fn members(root: &Path) -> Vec<String> {
 }
 
 /// The sources in some folders and in those below them.
-fn below(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(crate) fn below(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
@@ -193,17 +193,30 @@ fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let code: Vec<&str> = source.text.lines().filter(is_code).collect();
     let code = code.join("\n");
-    let calls = code.split(&begin).skip(1);
-    calls
-        .map(|call| {
-            let mut arguments = arguments(call).into_iter();
+    let parts: Vec<&str> = code.split(&begin).collect();
+    parts
+        .windows(2)
+        .map(|pair| {
+            let mut arguments = arguments(pair[1]).into_iter();
+            let name = arguments.next().unwrap_or_default();
+            let optional = if is_optional(pair[0]) {
+                " (a feature)"
+            } else {
+                ""
+            };
             Backend {
                 package: source.package.clone(),
-                fixture: arguments.next().unwrap_or_default(),
+                fixture: format!("{name}{optional}"),
                 groups: arguments.skip(1).collect(),
             }
         })
         .collect()
+}
+
+/// Whether the code before a call ends with `#[cfg(…)]` and the path of the macro.
+fn is_optional(before: &str) -> bool {
+    let mut lines = before.lines().rev().skip(1);
+    lines.next().is_some_and(|line| line.starts_with("#[cfg("))
 }
 
 /// The arguments of a call up to its closing parenthesis.
