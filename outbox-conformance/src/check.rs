@@ -1,5 +1,5 @@
-//! What a case prints when a backend breaks the contract: the clauses, what was expected, and what
-//! came.
+//! The assertions of the cases. A message has the ids of the clauses, the expected value and the
+//! value that came.
 
 use crate::case::Case;
 use outbox_core::{ErrorKind, OutboxError};
@@ -15,7 +15,8 @@ macro_rules! refuse {
     ($($what:tt)+) => { $crate::check::refuse_with(format_args!($($what)+)) };
 }
 
-/// Ends the case unless a condition holds. The message says what was expected and what came.
+/// Ends the case unless a condition holds. The message states the expected value and the value that
+/// came.
 macro_rules! check {
     ($holds:expr, $($what:tt)+) => {{
         let holds: bool = $holds;
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_has_the_clauses_what_was_expected_and_what_came() {
+    fn a_refusal_has_the_clauses_and_both_values() {
         let counts = || check_eq!([3], [2], "counts after {} failures", 2);
         assert_eq!(
             message(counts),

@@ -64,5 +64,5 @@ outbox_conformance::dlq_heap_suite!(
     races,
     leases,
     cancellation,
-    durability
+    durability,
 );

@@ -30,7 +30,8 @@ pub async fn a_dropped_batch_is_applied_or_not<F: HeapFixture>(fixture: F) {
     dropped_anywhere(&fixture, "size", |_| Call::Size).await;
 }
 
-/// H8: a lease whose future is dropped at any of its waits, as if its reply was lost, loses nothing.
+/// H8: a lease whose future is dropped at any of its waits, as if its reply was lost, loses
+/// nothing.
 pub async fn a_dropped_lease_loses_nothing<F: HeapFixture>(fixture: F) {
     let lease = |_: &[EventId]| Call::Lease {
         threshold: COUNT,

@@ -20,9 +20,10 @@ use tokio::task::yield_now;
 
 const HISTORIES: u64 = 16;
 const ROUNDS: usize = 10;
-/// Of one history in eight, in a run that is longer than by default: 3,200 calls of 8 clients.
+/// The rounds of one history in eight when a run is longer than by default: 3,200 calls of 8
+/// clients.
 const MANY_ROUNDS: usize = 100;
-/// Few calls of a client between two barriers, so that what is printed of a bad round is short.
+/// Few calls of a client between two barriers, so that the report of a bad round is short.
 const CALLS: usize = 4;
 const CLIENTS: usize = 8;
 
@@ -68,7 +69,7 @@ async fn record<F: HeapFixture>(
             history.elapsed(HOUR);
         }
     }
-    // All leases have run out, and all that is left leaves.
+    // All leases have run out, so the drain returns all entries that are left.
     fixture.elapse(3 * HOUR).await;
     history.elapsed(3 * HOUR);
     let last = Call::Drain { threshold: 0 };
@@ -84,7 +85,7 @@ fn turns(ids: &[EventId], leases: bool) -> BoxedStrategy<Vec<Turn>> {
     vec((call, any::<bool>()), CALLS).boxed()
 }
 
-/// An id that stands twice in a batch may be counted in two steps, as the provided loop does.
+/// An id that is in a batch twice may be counted in two steps, as in the provided loop.
 fn one_each(mut call: Call) -> Call {
     if let Call::RecordFailures(failures) = &mut call {
         let mut seen = HashSet::new();

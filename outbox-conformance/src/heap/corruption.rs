@@ -1,4 +1,5 @@
-//! Stores that can hold what is no entry: a row that another program wrote, or a damaged one.
+//! Stores that can hold a row that is not a valid entry: one that another program wrote, or a
+//! damaged one.
 
 use super::{CorruptFixture, counts, each};
 use crate::check::{check, check_eq, ok};
@@ -20,7 +21,7 @@ async fn mixed<F: CorruptFixture>(fixture: &F, heap: &dyn DlqHeap) -> Vec<(Event
     each(&ids, 1)
 }
 
-/// H13: a drain and the pages of leases give up every valid entry, and nothing else.
+/// H13: a drain and the pages of leases return every valid entry, and nothing else.
 pub async fn a_corrupt_entry_costs_no_valid_one<F: CorruptFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let valid = mixed(&fixture, &*heap).await;
@@ -36,8 +37,8 @@ pub async fn a_corrupt_entry_costs_no_valid_one<F: CorruptFixture>(fixture: F) {
     check_eq!(ok(heap.drain_exceeded(0).await), []);
 }
 
-/// H13: an event whose own entry is corrupt is counted from one, and does not hold up its batch.
-pub async fn an_event_with_a_corrupt_entry_begins_anew<F: CorruptFixture>(fixture: F) {
+/// H13: an event whose own entry is corrupt counts from one, and does not make its batch fail.
+pub async fn an_event_with_a_corrupt_entry_counts_from_one<F: CorruptFixture>(fixture: F) {
     let (heap, id, other) = (fixture.handle().await, EventId::new(), EventId::new());
     fixture.plant_corrupt(id).await;
     ok(heap.drain_exceeded(1).await);
@@ -48,7 +49,7 @@ pub async fn an_event_with_a_corrupt_entry_begins_anew<F: CorruptFixture>(fixtur
     ok(heap.record_success(id).await);
 }
 
-/// H13: whoever drains or leases warns of it, so that a person can look, and of nothing else.
+/// H13: a drain or a lease logs a warning of a corrupt entry, and of nothing else.
 pub async fn a_corrupt_entry_is_reported<F: CorruptFixture>(fixture: F) {
     let heap = fixture.handle().await;
     ok(heap.record_failure(EventId::new()).await);

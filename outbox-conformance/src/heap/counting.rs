@@ -14,7 +14,7 @@ async fn fail(heap: &dyn DlqHeap, id: EventId, times: u32) {
     }
 }
 
-/// H2: A new heap gives up nothing, however often it is asked.
+/// H2: each drain of a new heap is empty.
 pub async fn a_new_heap_is_empty<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     for threshold in [0, 1, u32::MAX] {
@@ -34,7 +34,7 @@ pub async fn failures_add_up<F: HeapFixture>(fixture: F) {
     check_eq!(counts(drained), expected);
 }
 
-/// H2: below the threshold nothing leaves and the count stays; at it the entry leaves.
+/// H2: below the threshold an entry stays with its count; at the threshold it leaves.
 pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 2).await;
@@ -51,7 +51,7 @@ pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
     );
 }
 
-/// H2: each call is answered by its own threshold.
+/// H2: a drain uses the threshold of its own call.
 pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) {
     let (heap, ids) = (fixture.handle().await, [(); 3].map(|()| EventId::new()));
     for (id, times) in ids.into_iter().zip([1, 3, 5]) {
@@ -69,7 +69,7 @@ pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) 
     }
 }
 
-/// H2: a drain that finds nothing is Ok, and touches no count and no time.
+/// H2: a drain that finds nothing succeeds and changes no count and no time.
 pub async fn an_empty_drain_changes_nothing<F: HeapFixture>(fixture: F) {
     const LONG: Duration = Duration::from_secs(1000);
     let (heap, id) = (fixture.handle().await, EventId::new());
@@ -89,14 +89,14 @@ pub async fn an_empty_drain_changes_nothing<F: HeapFixture>(fixture: F) {
     check_eq!(counts(drained), [(id, 2)]);
 }
 
-/// H2: no count is zero, so a threshold of zero is one of one.
+/// H2: no count is zero, so a threshold of zero means one.
 pub async fn threshold_zero_behaves_as_one<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 1).await;
     check_eq!(counts(ok(heap.drain_exceeded(0).await)), [(id, 1)]);
 }
 
-/// H3: exact above `i32::MAX`, and the last number is never left.
+/// H3: counts are exact above `i32::MAX` and stay at `u32::MAX`.
 pub async fn counts_saturate<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
@@ -126,7 +126,7 @@ pub async fn a_success_forgets_the_event<F: HeapFixture>(fixture: F) {
     check_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
-/// H4: forgetting what is not there is Ok and leaves nothing behind.
+/// H4: forgetting an unknown id succeeds and creates nothing.
 pub async fn forgetting_an_unknown_id_creates_nothing<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     for _ in 0..2 {
@@ -140,7 +140,7 @@ pub async fn forgetting_an_unknown_id_creates_nothing<F: HeapFixture>(fixture: F
     check_eq!(ok(heap.drain_exceeded(0).await), [], "after a drain");
 }
 
-/// H5: what was drained is gone, and counts from one again.
+/// H5: a drained entry is gone, and its event counts from one again.
 pub async fn a_drained_event_starts_again<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 3).await;
@@ -183,8 +183,8 @@ pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
     check_eq!(counts(ok(heap.drain_exceeded(1).await)), expected);
 }
 
-/// H7: no batch is too large, and no drain. A smaller one goes first, as it shows most of what is
-/// wrong.
+/// H7: no batch and no drain is too large. A smaller one comes first, as it shows most faults
+/// quickly.
 pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     for size in [3_000, 100_000] {
@@ -198,7 +198,7 @@ pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture:
         failures.push(FailedAttempt::new(ids[0]));
         ok(heap.record_failures(&failures).await);
         check_eq!(counts(ok(heap.drain_exceeded(2).await)), [(ids[0], 2)]);
-        // Those that are in the heap come last.
+        // The ids that are in the heap come last.
         let mut all: Vec<EventId> = kept.iter().map(|_| EventId::new()).collect();
         all.extend(forgotten);
         ok(heap.forget(&all).await);
@@ -209,7 +209,8 @@ pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture:
     }
 }
 
-/// H11: the first failure stays, the last moves, and both are the heap's clock.
+/// H11: the time of the first failure stays, that of the last moves, and both are of the heap's
+/// clock.
 pub async fn failure_times_are_ordered<F: HeapFixture>(fixture: F) {
     let (heap, id) = (fixture.handle().await, EventId::new());
     fail(&*heap, id, 1).await;
@@ -236,7 +237,7 @@ pub async fn failure_times_are_ordered<F: HeapFixture>(fixture: F) {
     );
 }
 
-/// H12: another heap beside this one sees nothing of it.
+/// H12: another heap in the same store has none of the entries.
 pub async fn namespaces_are_separate<F: HeapFixture>(fixture: F) {
     let (heap, other, id) = (
         fixture.handle().await,
@@ -250,8 +251,7 @@ pub async fn namespaces_are_separate<F: HeapFixture>(fixture: F) {
     check_eq!(counts(ok(heap.drain_exceeded(1).await)), [(id, 2)]);
 }
 
-/// H1 to H5, H7: what one caller does on several handles is answered as by the reference, whatever
-/// the order of calls.
+/// H1 to H5, H7: random calls of one caller on several handles have the answers of the reference.
 pub async fn random_scripts_match_the_model<F: HeapFixture>(fixtures: impl AsyncFn() -> F) {
     scripts_match(fixtures, false).await;
 }

@@ -1,4 +1,4 @@
-//! What a heap keeps when its server dies in the middle of calls.
+//! A server that is killed during calls.
 
 use super::{CrashFixture, counts};
 use crate::case::progress;
@@ -24,8 +24,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The least and the most that an event may have been counted.
 type Bounds = BTreeMap<EventId, (u32, u32)>;
 
-/// H1, H4: what was answered survives the death of the server; a call that was not answered is applied
-/// or not; the handles go on.
+/// H1, H4: an answered call survives the death of the server, a call without an answer is applied
+/// or not, and the handles work afterwards.
 pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
     let (answered, is_over) = (
         Arc::new(Semaphore::new(0)),
@@ -38,7 +38,7 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
     }
     for crash in 1..=CRASHES {
         progress!("crash {crash} of {CRASHES}");
-        // Calls are under way when the server dies, and after that there are more.
+        // Calls are under way when the server dies, and others follow.
         answered.forget_permits(usize::MAX);
         tokio::select! {
             _ = answered.acquire_many(CALLS) => {}
@@ -70,7 +70,7 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
     }
 }
 
-/// Counts and forgets events of its own, over and over, and keeps book of them.
+/// Counts and forgets its own events repeatedly, and records the expected counts.
 async fn call(
     heap: Arc<dyn DlqHeap>,
     answered: Arc<Semaphore>,
@@ -95,7 +95,7 @@ async fn call(
     bounds
 }
 
-/// One call, and what it is known to have done. One of five forgets, another event each time.
+/// Makes one call and records its effect. One of five calls forgets, another event each time.
 async fn take(
     heap: &dyn DlqHeap,
     step: usize,

@@ -1,4 +1,4 @@
-//! What the provided methods promise when an adapter overrides them.
+//! The methods that a heap need not override.
 
 use super::concurrency::histories_are_linear;
 use super::races::{ROUNDS, all_at_once};
@@ -18,7 +18,8 @@ use tokio::time::timeout;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A heap that takes longer than this is not filled with more entries. Some stores take a time that
-/// grows with the square of the entries, and 25 times this time is still within the limit of a case.
+/// grows with the square of the entries, and 25 times this time is still within the limit of a
+/// case.
 const SLOW: Duration = Duration::from_secs(10);
 
 async fn failed(heap: &dyn DlqHeap, count: usize) -> Vec<EventId> {
@@ -28,8 +29,8 @@ async fn failed(heap: &dyn DlqHeap, count: usize) -> Vec<EventId> {
     ids
 }
 
-/// H8: a leased entry is nowhere until the lease runs out, then it is back with its count. The
-/// handle that leased it is gone by then, as if its process had died.
+/// H8: a leased entry is in no other lease and no drain until its lease runs out, and then it has
+/// its count. The handle that leased it is dropped, as if its process had died.
 pub async fn a_lease_hides_an_entry_until_it_runs_out<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let id = failed(&*heap, 1).await[0];
@@ -60,7 +61,7 @@ pub async fn forgetting_ends_a_lease<F: HeapFixture>(fixture: F) {
     check_eq!(ok(heap.drain_exceeded(0).await), []);
 }
 
-/// H8: a failure during a lease is there when it runs out, and does not end it.
+/// H8: a failure during a lease counts when the lease runs out, and does not end it.
 pub async fn a_failure_during_a_lease_counts<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let id = failed(&*heap, 1).await[0];
@@ -103,8 +104,8 @@ pub async fn concurrent_leases_are_disjoint<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// H9: each of N entries is leased within ⌈N/limit⌉ calls, while new ones arrive and old leases
-/// run out.
+/// H9: each of N entries is leased within ⌈N/limit⌉ calls, while new ones arrive and old leases run
+/// out.
 pub async fn leases_are_fair<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     let mut waiting: HashSet<EventId> = failed(&*heap, 10).await.into_iter().collect();
@@ -127,7 +128,7 @@ pub async fn leases_are_fair<F: HeapFixture>(fixture: F) {
     );
 }
 
-/// H16: Conservation: each failure is in a drain or still in the heap, while leases begin as well.
+/// H16: each failure is in one drain or still in the heap while other handles drain and lease.
 pub async fn nothing_is_lost_between_failures_drains_and_leases<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
     for _ in 0..ROUNDS {
@@ -159,7 +160,8 @@ pub async fn nothing_is_lost_between_failures_drains_and_leases<F: HeapFixture>(
     }
 }
 
-/// H10: unicode, long texts, NUL; no text leaves the one before.
+/// H10: the last error is kept, with Unicode, NUL and long texts; a failure without an error keeps
+/// the one before.
 pub async fn the_latest_error_wins<F: HeapFixture>(fixture: F) {
     let (heap, id, silent) = (fixture.handle().await, EventId::new(), EventId::new());
     let long = "é".repeat(500_000);
@@ -180,8 +182,8 @@ pub async fn the_latest_error_wins<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// H17: How many are tracked, leased ones too, and since when.
-pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
+/// H17: the size has the number of tracked entries, with leased ones, and the time of the oldest.
+pub async fn size_counts_entries<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     check_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
     let oldest = failed(&*heap, 1).await[0];
@@ -210,7 +212,8 @@ pub async fn the_size_is_told<F: HeapFixture>(fixture: F) {
     check_eq!(ok(heap.size().await), Some(HeapSize::new(0, None)));
 }
 
-/// H18: Entries without a new failure for longer than the age go, in bounded steps; leased ones stay.
+/// H18: entries whose last failure is older than the age are removed, in bounded steps; leased ones
+/// stay.
 pub async fn old_entries_are_pruned<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
     failed(&*heap, 2_505).await;
@@ -274,7 +277,7 @@ async fn leaves_in_pages([heap, other]: &[Arc<dyn DlqHeap>; 2], size: usize, lim
         ok(heap.forget(&ids).await);
         progress!("{page} of {pages} pages of {limit} entries");
     }
-    // Those that failed meanwhile.
+    // The events that failed meanwhile.
     let rest = counts(ok(heap.lease_exceeded(1, limit, LONG).await));
     let waiting: Vec<EventId> = waiting.into_iter().collect();
     check_eq!(rest, each(&waiting, 1), "entries of the last page");
@@ -282,7 +285,8 @@ async fn leaves_in_pages([heap, other]: &[Arc<dyn DlqHeap>; 2], size: usize, lim
     check_eq!(ok(heap.lease_exceeded(1, limit, LONG).await), []);
 }
 
-/// H1 to H11: as `random_scripts_match_the_model`, with leases, errors, times, sizes and prunes.
+/// H1 to H11: random calls as in `random_scripts_match_the_model`, with leases, errors, times,
+/// sizes and prunes.
 pub async fn random_scripts_with_leases_match_the_model<F: HeapFixture>(
     fixtures: impl AsyncFn() -> F,
 ) {

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A heap of the three required methods alone passes `counting` and `races`; one that overrides the
-//! provided methods adds `leases` and `cancellation`. A heap that outlives its handles adds `durability`, one with a name of its own `names`, and one whose store can hold
-//! what is no entry `corruption`. One that passes `leases` and is reached over a wire that a test
-//! can cut adds `wire`, and one on a server that may be killed `crashes`.
+//! provided methods adds `leases` and `cancellation`. A heap that outlives its handles adds
+//! `durability`, a heap with its own name adds `names`, and a heap whose store can hold corrupt
+//! entries adds `corruption`. A heap that passes `leases` and is reached over a connection that a
+//! test can cut adds `wire`, and one on a server that a test can kill adds `crashes`.
 
 pub mod cancellation;
 pub mod corruption;
@@ -71,14 +72,14 @@ pub trait NamedFixture: HeapFixture {
     async fn named(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError>;
 }
 
-/// A fixture of a heap whose store can hold what is no entry, for the group [`corruption`].
+/// A fixture of a heap whose store can hold corrupt entries, for the group [`corruption`].
 #[async_trait]
 pub trait CorruptFixture: HeapFixture {
     /// Puts into the store, by other means than the heap, one of each kind of corrupt entry that
     /// the store can hold. One of them has the id `id` and a count that cannot be one.
     ///
-    /// Returns the ids of those that can be understood in spite of it (only their error text is
-    /// damaged, say): they have the count 1, and leave as any other.
+    /// Returns the ids of those that a heap can still read (for example because only the error text
+    /// is damaged). They have the count 1 and leave as any other entry.
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId>;
 }
 
@@ -137,7 +138,7 @@ suite! {
         leases_are_fair
         nothing_is_lost_between_failures_drains_and_leases
         the_latest_error_wins
-        the_size_is_told
+        size_counts_entries
         old_entries_are_pruned
         a_large_heap_leaves_in_pages
         random_scripts_with_leases_match_the_model [fixtures]
@@ -157,7 +158,7 @@ suite! {
     }
     corruption {
         a_corrupt_entry_costs_no_valid_one
-        an_event_with_a_corrupt_entry_begins_anew
+        an_event_with_a_corrupt_entry_counts_from_one
         a_corrupt_entry_is_reported
     }
     crashes {
@@ -170,7 +171,7 @@ suite! {
         a_cut_drain_takes_an_entry_whole_or_not
         a_cut_lease_loses_nothing
         a_cut_prune_takes_only_what_is_old
-        a_connection_is_made_again_however_it_ends
+        a_cut_connection_is_replaced
     }
 }
 

@@ -1,4 +1,4 @@
-//! Several handles at once: a start barrier, and rounds, as one round passes by luck.
+//! Several handles at once, with a start barrier and in rounds, as a single round may pass by luck.
 
 use super::concurrency::histories_are_linear;
 use super::{HeapFixture, STUCK, counts, each};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 pub(crate) const ROUNDS: usize = 10;
 const TASKS: u8 = 4;
 
-/// Runs `work` on a handle of its own in each task, all at once, and gives back what they return.
+/// Runs `work` in several tasks at once, each with its own handle, and returns their results.
 pub(crate) async fn all_at_once<F, W, T>(
     fixture: &F,
     work: impl Fn(u8, Arc<dyn DlqHeap>) -> W,
@@ -54,7 +54,7 @@ pub async fn concurrent_failures_count_exactly<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// H1: of the failures that are the first ones of their id, none takes another's place.
+/// H1: concurrent first failures of an id all count.
 pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         let ids: Vec<EventId> = (0..10).map(|_| EventId::new()).collect();
@@ -72,7 +72,7 @@ pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
     }
 }
 
-/// H6: what several drains return is disjoint, and together all.
+/// H6: concurrent drains return disjoint entries, and together all of them.
 pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         let ids: Vec<EventId> = (0..40).map(|_| EventId::new()).collect();
@@ -94,7 +94,7 @@ pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture
     }
 }
 
-/// H16: Conservation: each failure is in a drain or still in the heap, while both go on.
+/// H16: each failure is in one drain or still in the heap while other handles record and drain.
 pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
     for _ in 0..ROUNDS {
@@ -127,8 +127,8 @@ pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture
     }
 }
 
-/// H7: batches that name the same ids in opposite orders all end, and all count; those that forget
-/// end beside those that count.
+/// H7: concurrent batches with the same ids in opposite orders end and count, also with batches
+/// that forget.
 pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..50).map(|_| EventId::new()).collect();
     let heap = fixture.handle().await;
@@ -145,7 +145,8 @@ pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F)
     }
 }
 
-/// Two tasks begin at the first id and two at the last; so many of the tasks forget, the others count.
+/// Two tasks start at the first id and two at the last. `forgetting` of the tasks forget, the
+/// others count.
 async fn in_opposite_orders<F: HeapFixture>(fixture: &F, ids: &[EventId], forgetting: u8) {
     let batches = all_at_once(fixture, |task, heap| {
         let mut ids = ids.to_vec();
@@ -170,8 +171,8 @@ fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
     ids.iter().map(|id| FailedAttempt::new(*id)).collect()
 }
 
-/// H4, H6: an event that is forgotten while it is drained is drained with its count or forgotten,
-/// and in no case still there. The calls meet at each few events anew.
+/// H4, H6: an event that is forgotten during a drain is drained with its count or forgotten, and
+/// never still in the heap. The calls meet again at each few events.
 pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
     const TURNS: usize = 20;
     for _ in 0..ROUNDS {

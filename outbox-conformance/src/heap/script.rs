@@ -1,8 +1,8 @@
-//! Random scripts: one caller at a time, on several handles, beside the reference.
+//! Random scripts: one caller on several handles, compared with the reference.
 
 use super::HeapFixture;
 use super::call::{Answer, Call};
-use super::reference::{HOUR, Reference, entry_told};
+use super::reference::{HOUR, Reference, entry_text};
 use crate::case::progress;
 use crate::check::{ok, refuse};
 use crate::effort::{again, choose, runner, seeds, tree};
@@ -23,12 +23,12 @@ const REPLAYS: usize = 1000;
 /// The longest time to shrink a script.
 const SHRINKING: Duration = Duration::from_secs(60);
 
-/// What one caller does with a heap that is empty.
+/// The calls of one caller on an empty heap.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Script {
     /// Entries that are in the store at first, with their counts.
     pub planted: Vec<(EventId, u32)>,
-    /// What is done then.
+    /// The steps after that.
     pub steps: Vec<Step>,
 }
 
@@ -54,15 +54,15 @@ impl Script {
         choose(&scripts(&event_ids(), leases), &mut runner(seed))
     }
 
-    /// Plays it on the fixture's heap, which is empty before and after. Its ids stand for others, so
-    /// that what an earlier script has left is no matter.
+    /// Plays it on the fixture's heap, which is empty before and after. Its ids are renamed, so
+    /// entries that an earlier script left do not matter.
     ///
-    /// Returns what the heap answered, in a form in which the answers of two heaps are equal if
-    /// both are right and no lease was bounded.
+    /// Returns the answers of the heap as texts. Those of two correct heaps are equal if no lease
+    /// was bounded.
     ///
     /// # Errors
     ///
-    /// What the heap answered otherwise than the contract has it.
+    /// The first answer that the contract does not allow.
     pub async fn play<F: HeapFixture>(&self, fixture: &F) -> Result<Vec<String>, String> {
         let mut handles = handles(fixture).await;
         self.play_on(fixture, &mut handles, salt()).await
@@ -87,7 +87,7 @@ impl Script {
             let played = play.step(step).await;
             played.map_err(|wrong| format!("step {}, {step}: {wrong}", place + 1))?;
         }
-        // All leases have run out, and all that is left leaves.
+        // All leases have run out, so the drain returns all entries that are left.
         play.step(&Step::Elapse(4 * HOUR)).await?;
         let last = play.call(0, &Call::Drain { threshold: 0 }).await;
         last.map_err(|wrong| format!("in the end, drain_exceeded(0): {wrong}"))?;
@@ -169,7 +169,7 @@ async fn handles<F: HeapFixture>(fixture: &F) -> Vec<Arc<dyn DlqHeap>> {
 struct Play<'p, F> {
     fixture: &'p F,
     handles: &'p mut [Arc<dyn DlqHeap>],
-    /// What makes the ids of the script those of this play, and back.
+    /// Renames the ids of the script, and renames them back.
     salt: u128,
     reference: Reference,
     leased: Vec<EventId>,
@@ -185,7 +185,7 @@ impl<F: HeapFixture> Play<'_, F> {
         if planted.is_empty() {
             return Ok(());
         }
-        // The heap's clock is read from an entry of its own.
+        // The heap's time is read from the entry of another event.
         ok(self.handles[0].record_failure(EventId::new()).await);
         let drained = ok(self.handles[0].drain_exceeded(0).await);
         let Some(entry) = drained.first() else {
@@ -238,7 +238,9 @@ impl<F: HeapFixture> Play<'_, F> {
             let pruned = self.handles[handle].prune(age, limit).await;
             let pruned = pruned.map_err(|error| error.to_string())?;
             if pruned != left.min(limit) {
-                return Err(format!("{left} entries are old, and it forgot {pruned}"));
+                return Err(format!(
+                    "{left} entries are old, but the prune forgot {pruned}"
+                ));
             }
             left -= pruned;
             self.answers.push(pruned.to_string());
@@ -249,11 +251,11 @@ impl<F: HeapFixture> Play<'_, F> {
     }
 }
 
-/// An answer without what is each heap's own: its clock, and the order of entries.
+/// An answer without the parts that differ between heaps: the time, and the order of entries.
 fn comparable(answer: &Answer) -> String {
     match answer {
         Answer::Entries(entries) => {
-            let mut entries: Vec<String> = entries.iter().map(entry_told).collect();
+            let mut entries: Vec<String> = entries.iter().map(entry_text).collect();
             entries.sort_unstable();
             entries.join("; ")
         }
@@ -262,7 +264,8 @@ fn comparable(answer: &Answer) -> String {
     }
 }
 
-/// The ids of all scripts: a plain one, and two that a store might mistake. Few, so that calls meet.
+/// The ids of all scripts: a plain one, and two that a store might mistake for others. They are
+/// few, so that several calls have the same id.
 fn event_ids() -> [EventId; 3] {
     let plain = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
     [plain, Uuid::nil(), Uuid::max()].map(EventId::from)
@@ -362,7 +365,7 @@ impl Display for Step {
             Self::Call(handle, call) => write!(f, "handle {handle}: {call}"),
             Self::ForgetLeased(handle) => write!(f, "handle {handle}: forget what was leased last"),
             Self::Elapse(time) => write!(f, "the clock moves on by {time:?}"),
-            Self::Reopen(handle) => write!(f, "handle {handle}: opened anew"),
+            Self::Reopen(handle) => write!(f, "handle {handle}: opened again"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a heap keeps when the wire to its store is cut: at each piece of a request, and within each
-//! reply at every byte (behind the first 64 at each thirteenth).
+//! A connection that is cut at each piece of a request, and within each reply at every byte (after
+//! the first 64 at each thirteenth).
 
 use super::{WireFixture, counts, each};
 use crate::check::{check, check_eq, nth, ok};
@@ -31,7 +31,7 @@ async fn rest<F: WireFixture>(fixture: &F) -> Vec<(EventId, u32)> {
     counts(ok(fixture.handle().await.drain_exceeded(1).await))
 }
 
-/// H1: a failure counts once; if its call errs, once or not at all.
+/// H1: a failure counts once; if its call fails, once or not at all.
 pub async fn a_cut_failure_is_counted_once_or_not<F: WireFixture>(fixture: F) {
     let (heap, id) = (fixture.wired().await, EventId::new());
     at_each_place(fixture.wire(), async |cut| {
@@ -49,7 +49,7 @@ pub async fn a_cut_failure_is_counted_once_or_not<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// H7: a batch counts whole; if its call errs, whole or not at all.
+/// H7: a batch counts whole; if its call fails, whole or not at all.
 pub async fn a_cut_batch_is_counted_whole_or_not<F: WireFixture>(fixture: F) {
     let (heap, ids) = (fixture.wired().await, some_ids());
     at_each_place(fixture.wire(), async |cut| {
@@ -93,7 +93,8 @@ pub async fn a_cut_success_is_applied_or_not<F: WireFixture>(fixture: F) {
     }
 }
 
-/// H5: an entry is drained or keeps its count. What an `Err` drained begins anew.
+/// H5: an entry is drained or keeps its count. After a drain that failed, a drained event counts
+/// from one.
 pub async fn a_cut_drain_takes_an_entry_whole_or_not<F: WireFixture>(fixture: F) {
     let (heap, ids) = (fixture.wired().await, some_ids());
     at_each_place(fixture.wire(), async |cut| {
@@ -112,7 +113,7 @@ pub async fn a_cut_drain_takes_an_entry_whole_or_not<F: WireFixture>(fixture: F)
     .await;
 }
 
-/// H8: what a lease hid without telling of it is back with its count when the lease runs out.
+/// H8: entries of a lease whose reply was lost have their counts when the lease runs out.
 pub async fn a_cut_lease_loses_nothing<F: WireFixture>(fixture: F) {
     let (heap, ids) = (fixture.wired().await, some_ids());
     at_each_place(fixture.wire(), async |cut| {
@@ -129,7 +130,7 @@ pub async fn a_cut_lease_loses_nothing<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// H18, H20: A prune takes what it may, and a look at the size takes nothing.
+/// H18, H20: a prune removes only old entries, and reading the size removes nothing.
 pub async fn a_cut_prune_takes_only_what_is_old<F: WireFixture>(fixture: F) {
     let (heap, ids, fresh) = (fixture.wired().await, some_ids(), EventId::new());
     let age = Duration::from_secs(8);
@@ -162,8 +163,8 @@ pub async fn a_cut_prune_takes_only_what_is_old<F: WireFixture>(fixture: F) {
     .await;
 }
 
-/// H20: A connection that is cut while nobody uses it, and again at each place while it is made anew.
-pub async fn a_connection_is_made_again_however_it_ends<F: WireFixture>(fixture: F) {
+/// H20: a connection that is cut while it is idle, and again at each place of the next connection.
+pub async fn a_cut_connection_is_replaced<F: WireFixture>(fixture: F) {
     let (heap, id) = (fixture.wired().await, EventId::new());
     at_each_place(fixture.wire(), async |cut| {
         fail_twice(&*heap, &[id]).await;

@@ -66,8 +66,8 @@ pub async fn a_claim_is_within_its_bytes<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// S6: with ever more retries that fill a claim each, a fresh event is claimed too, and with ever more
-/// fresh events a retry is.
+/// S6: with ever more retries that fill a claim each, a fresh event is claimed too, and with ever
+/// more fresh events a retry is.
 pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fixture: F) {
     let large = || event(900);
     for fresh_come in [false, true] {
@@ -109,8 +109,8 @@ pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fix
     }
 }
 
-/// D7: Each page of an export is within its bytes or has one dead letter, and all of them come, with their
-/// events. A list describes them and their sizes.
+/// D7: Each page of an export is within its bytes or has one dead letter, and all of them come,
+/// with their events. A list describes them and their sizes.
 pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     let sizes = [400, 400, 400, 2500, 10, 600, 10];

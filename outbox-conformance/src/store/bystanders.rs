@@ -4,9 +4,9 @@ use super::{BystanderFixture, append, claim, event_ids, ids, keyed, publish_all,
 use crate::check::{check_eq, ok};
 use outbox_core::{DeadLetterFilter, Outcome};
 
-/// S1: while another program's transaction stays open, what is committed meanwhile is claimed at
-/// once, settled, quarantined and replayed.
-pub async fn a_long_transaction_elsewhere_delays_nobody<F: BystanderFixture>(fixture: F) {
+/// S1: while another program's transaction is open, events that are committed meanwhile are claimed
+/// at once, settled, quarantined and replayed.
+pub async fn a_long_transaction_elsewhere_delays_no_claim<F: BystanderFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 4));
     append(&fixture, &events[..1]);
     let bystander = fixture.begin_elsewhere().await;

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
-/// What became of an event.
+/// The state of an event at the end of a round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
-    /// A worker was given it, after so many failed attempts.
+    /// A worker claimed it, after so many failed attempts.
     Delivered(u32),
     DeadLetter,
     Gone,
@@ -24,10 +24,10 @@ enum Fate {
 
 use Fate::{DeadLetter, Delivered, Gone};
 
-/// What becomes of the four events of a round if nothing happens to them.
+/// The fates of the four events of a round if no call is applied to them.
 const UNTOUCHED: [Fate; 4] = [Delivered(0); 4];
 
-/// Two handles to a store: calls are dropped on one, and the other looks what became of the events.
+/// Two handles to a store: calls are dropped on one, and the other reads the state of the events.
 struct Desk<F> {
     fixture: F,
     store: Arc<dyn Store>,
@@ -83,8 +83,8 @@ impl<F: StoreFixture> Round<'_, F> {
             .collect()
     }
 
-    /// Asserts what became of the events: `applied`, or `before` if the call was dropped. A server
-    /// may still be at work on it. Then removes them.
+    /// Checks the fates of the events: `applied`, or `before` if the call was dropped. A server may
+    /// still be executing the call. Then removes the events.
     async fn end(&self, at: impl Debug, ended: bool, before: [Fate; 4], applied: [Fate; 4]) {
         let store = &self.desk.other;
         let (mut delivered, mut pauses) = (Vec::new(), pauses());
@@ -159,7 +159,8 @@ fn dead() -> Outcome {
     }
 }
 
-/// S1, S7, S10: a claim whose future is dropped stands or not; its events come when its lease is over.
+/// S1, S7, S10: a claim whose future is dropped is made or not; its events are claimed again when
+/// its lease is over.
 pub async fn a_dropped_claim_loses_nothing<F: StoreFixture>(fixture: F) {
     let desk = Desk::new(fixture).await;
     at_each_point("claim", async |point| {
@@ -221,7 +222,8 @@ pub async fn a_dropped_quarantine_is_applied_or_not<F: StoreFixture>(fixture: F)
     .await;
 }
 
-/// D5: a replay or a purge whose future is dropped is applied to all of its dead letters or to none.
+/// D5: a replay or a purge whose future is dropped is applied to all of its dead letters or to
+/// none.
 pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     at_each_point("replay", async |point| {
@@ -248,8 +250,8 @@ pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixtur
     .await;
 }
 
-/// S10: what only looks, waits or cleans up changes nothing when its future is dropped, and keeps nothing
-/// that later calls need.
+/// S10: a call that only reads, waits or cleans up changes nothing when its future is dropped, and
+/// holds nothing that later calls need.
 pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     let store = &desk.store;
@@ -263,7 +265,8 @@ pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     look(&desk, "wait_for_work", wait).await;
 }
 
-/// Looks at a store with two dead letters, two events that wait, and what is left of one that is published.
+/// Drops a call that only reads, on a store with two dead letters, two waiting events and the rest
+/// of a published one.
 async fn look<F: StoreFixture, T, L>(desk: &Desk<F>, name: &str, call: impl Fn(&[EventId]) -> L)
 where
     L: Future<Output = Result<T, OutboxError>>,

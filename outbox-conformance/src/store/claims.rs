@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// S3: Nothing is due, so nothing is claimed.
+/// S3: with nothing due, a claim is empty, and a limit of 0 is refused.
 pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     check_eq!(
@@ -24,7 +24,7 @@ pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     check_kind(refused, ErrorKind::Invalid, "a claim of up to 0 events");
 }
 
-/// S1: events of a transaction that rolled back are never seen, those around it are.
+/// S1: events of a transaction that rolled back are never claimed, those before and after it are.
 pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     let events = keyed("k", 4);
     append(&fixture, &events[..1]);
@@ -39,7 +39,7 @@ pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     );
 }
 
-/// S1: every field, with odd values, comes back as it was, in a claim and in a dead letter.
+/// S1: every field, with odd values, is unchanged in a claim and in a dead letter.
 pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     let events = [
@@ -99,8 +99,8 @@ fn refuse<F: StoreFixture>(fixture: &F, events: &[Event]) {
     );
 }
 
-/// S14: A used id or token is refused, in one transaction and after a commit; nothing of the refused
-/// append remains.
+/// S14: A used id or token is refused, in one transaction and after a commit; nothing of the
+/// refused append remains.
 pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     let first = Event::new("conformance", "1").idempotency_token("once");
     append(&fixture, std::slice::from_ref(&first));
@@ -113,7 +113,7 @@ pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     check_eq!(ids(&claim(&store, 10).await.events), [first.id]);
 }
 
-/// S3: At most as many as asked, and none twice, however many a claim takes of what is due.
+/// S3: a claim has at most as many events as asked, and no event is in two claims.
 pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     let events: Vec<Event> = (0..5).map(|_| Event::new("conformance", "x")).collect();
     append(&fixture, &events);
@@ -143,10 +143,10 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     check_eq!(all, event_ids(&events));
 }
 
-/// S3: however long the lease, its events are nobody else's shortly before it ends, and another
-/// worker's once it has.
+/// S3: no other worker claims the events shortly before the end of a lease, and one does after the
+/// end, for leases of any length.
 pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
-    // The store's own clock may go on meanwhile.
+    // The store's own clock may run meanwhile.
     let shortly = Duration::from_secs(10);
     let (one, two) = (fixture.handle().await, fixture.handle().await);
     for lease in [LEASE, LEASE * 4] {
@@ -171,8 +171,8 @@ pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// S2: while an event of a key is claimed, no later one of the key is claimed by another; other
-/// keys go on.
+/// S2: while an event of a key is claimed, no later one of the key is claimed by another worker;
+/// events of other keys are.
 pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
     let held = keyed("held", 4);
     append(&fixture, &held);
@@ -202,7 +202,8 @@ pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
     check_eq!(rest, event_ids(&held[2..]));
 }
 
-/// S5: not before its time, and then soon; counted; successors behind it.
+/// S5: a retry is claimed at its time and not before, with its attempt counted, and the later
+/// events of its key after it.
 pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F) {
     let (events, store) = (keyed("k", 2), fixture.handle().await);
     append(&fixture, &events);
@@ -244,10 +245,11 @@ pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
     check_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
-/// S5: An event that is not due yet waits, its successors behind it; others do not.
+/// S5: an event that is not due waits with the later events of its key; events of other keys do
+/// not.
 pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    // The store tells its time through a dead letter, as its clock need not be this machine's.
+    // The store's time is read from a dead letter, as its clock need not be this machine's.
     let probe = Event::new("conformance", "probe");
     append(&fixture, std::slice::from_ref(&probe));
     let dead = Outcome::Dead {
@@ -267,7 +269,7 @@ pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fix
     check_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
 }
 
-/// S6: with ever more retries due, fresh events are claimed too, even one at a time.
+/// S6: while retries are always due, fresh events are claimed too, even with a limit of 1.
 pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
     for limit in [1, 4] {
         let store = fixture.handle().await;
@@ -290,7 +292,7 @@ pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// S6: with ever more fresh events, a retry that is due is claimed too.
+/// S6: while fresh events always arrive, a due retry is claimed too.
 pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
     for limit in [1, 4] {
         let store = fixture.handle().await;
@@ -313,7 +315,7 @@ pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// S4: after a take-over, and after a settlement, the token is worth nothing.
+/// S4: after a take-over, and after a settlement, the token settles nothing.
 pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
     let (one, two) = (fixture.handle().await, fixture.handle().await);
     append(&fixture, &keyed("k", 1));
@@ -392,8 +394,8 @@ pub async fn a_claim_settled_through_another_handle_loses_no_event<F: StoreFixtu
     }
 }
 
-/// S16: A late settlement spares a second delivery as long as nobody has begun one.
-pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixture>(fixture: F) {
+/// S16: a settlement after the lease is applied unless another worker took the claim over.
+pub async fn an_expired_claim_settles_unless_it_was_taken_over<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     append(&fixture, &keyed("k", 2));
     let late = claim(&store, 2).await;
@@ -402,7 +404,8 @@ pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixt
     check_eq!(ok(store.backlog().await).pending, 0);
 }
 
-/// S16: One settlement for each event, no other; else nothing is changed.
+/// S16: a settlement that does not name each event of its claim once is refused and changes
+/// nothing.
 pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     append(&fixture, &keyed("k", 2));
@@ -427,14 +430,15 @@ pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
     ok(store.settle(claim.token, &right).await);
 }
 
-/// S7: the events of a lost claim come back one at a time; only one lost alone is flagged.
+/// S7: the events of a lost claim are claimed again one at a time; only an event that was lost
+/// alone is flagged.
 pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let events = keyed("k", 3);
     append(&fixture, &events);
     check_eq!(claim(&store, 10).await.events.len(), 3);
     fixture.elapse(LEASE).await;
-    // Lost together: each comes back alone, and none is to blame.
+    // Lost together: each is claimed alone, and none is flagged.
     for (turn, event) in events.iter().enumerate() {
         let claim = claim(&store, 10).await;
         check_eq!(
@@ -464,7 +468,7 @@ pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F)
     check_eq!((after.attempts, after.worker_lost), (1, false));
 }
 
-/// S17: Returns for fresh work at once, and otherwise not before there is some.
+/// S17: a wait returns at once if there is work, and otherwise when work arrives.
 pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let forever = Duration::from_secs(600);
@@ -481,8 +485,9 @@ pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     ok(store.wait_for_work(Duration::from_millis(1)).await);
 }
 
-/// S18: What waits, what is claimed, and since when.
-pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
+/// S18: the backlog has the number of pending, claimed and waiting events, and the time of the
+/// oldest.
+pub async fn the_backlog_counts_events<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     check_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
     let events = keyed("k", 3);
@@ -534,8 +539,7 @@ async fn clean_up(store: &Arc<dyn Store>) {
     }
 }
 
-/// S19: A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
-/// where it was, and no token is free again.
+/// S19: a clean-up removes no dead, failed, claimed or fresh event, and makes no token free again.
 pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let events = ["published", "dead", "failed", "held", "fresh"].map(|key| {

@@ -1,4 +1,4 @@
-//! Looking through, replaying and purging dead letters.
+//! Listing, replaying and purging dead letters.
 
 use super::{
     Store, StoreFixture, append, claim, event_ids, found, ids, keyed, publish_all, retry, settle,
@@ -109,7 +109,8 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
     check_eq!((dead_letter.replays, dead_letter.failure_count), (1, 1));
 }
 
-/// D3: an entry counted before the replay is of an earlier life; one with a new failure is not.
+/// D3: an entry that was counted before a replay does not quarantine the event until the event
+/// fails again.
 pub async fn a_stale_entry_does_not_quarantine_a_replayed_event<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let id = dead(&fixture, &store, 1).await[0];
@@ -167,7 +168,7 @@ fn grouped(dead_letters: &[DeadLetter]) -> Vec<DeadLetterGroup> {
     groups
 }
 
-/// Asserts that the statistics tell of the dead letters that the list shows, and returns how many.
+/// Checks that the statistics agree with the list, and returns the number of dead letters.
 async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
     let dead_letters = ok(store.list(filter, None, 100).await);
     let mut expected = grouped(&dead_letters);
@@ -182,7 +183,7 @@ async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
     dead_letters.len()
 }
 
-/// D6: each text is taken as it is, and the groups count what the list shows.
+/// D6: each text of a filter is taken literally, and the groups count the listed dead letters.
 pub async fn filters_and_statistics_agree<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     dead(&fixture, &store, 3).await;
@@ -222,7 +223,8 @@ fn all_conditions() -> impl Iterator<Item = Conditions> {
     (0..32).map(|bits| [1, 2, 4, 8, 16].map(|bit| bits & bit != 0))
 }
 
-/// Letters, and a filter of five conditions: the first dead letter meets all, each other one all but one.
+/// Dead letters, and a filter of five conditions: the first dead letter meets all, each other one
+/// all but one.
 struct NearMisses {
     events: [Event; 6],
     filter: DeadLetterFilter,
@@ -253,7 +255,8 @@ impl NearMisses {
         Self { events, filter }
     }
 
-    /// The filter with these conditions alone, the dead letters that meet them, and those that do not.
+    /// The filter with these conditions alone, the dead letters that meet them, and those that do
+    /// not.
     fn asked(&self, conditions: Conditions) -> (DeadLetterFilter, Vec<EventId>, Vec<EventId>) {
         let [ids, event_type, ordering_key, error, before] = conditions;
         let mut filter = DeadLetterFilter::all();
@@ -270,8 +273,8 @@ impl NearMisses {
     }
 }
 
-/// D6: with any of the conditions set, a list has exactly the dead letters that meet all of these, and so
-/// have the statistics.
+/// D6: with any of the conditions set, a list has exactly the dead letters that meet all of these,
+/// and so have the statistics.
 pub async fn each_condition_of_a_filter_narrows<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let dead_letters = NearMisses::bury(&fixture, &store).await;
@@ -290,8 +293,8 @@ pub async fn each_condition_of_a_filter_narrows<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// D6: a replay and a purge take the dead letters that a list with the same filter has, and leave all
-/// others: by each condition alone, and by all of them.
+/// D6: a replay and a purge take the dead letters that a list with the same filter has, and leave
+/// all others: by each condition alone, and by all of them.
 pub async fn replay_and_purge_take_what_a_filter_lists<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     for conditions in all_conditions() {

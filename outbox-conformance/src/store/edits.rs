@@ -1,4 +1,4 @@
-//! Rows that somebody edits beside the store while a worker has them (S13).
+//! Rows that another program edits while a worker has claimed them (S13).
 
 use super::{
     Edit, EditFixture, LEASE, Store, append, claim, each, event_ids, keyed, publish_all, released,
@@ -34,7 +34,7 @@ async fn claimed<F: EditFixture>(
     (events, claim)
 }
 
-/// Publishes what is left, and asserts that nothing waits and no key is held up.
+/// Publishes the remaining events, and checks that nothing waits and no key is blocked.
 async fn publish_the_rest<F: EditFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
     let rest = publish_all(store).await;
     check_eq!(
@@ -54,7 +54,7 @@ async fn publish_the_rest<F: EditFixture>(fixture: &F, store: &Arc<dyn Store>) -
     rest
 }
 
-/// S13: the settlement applies to the events that are there, whatever their outcome is.
+/// S13: a settlement applies to the rows that are there, with any outcome.
 pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     for outcome in [Outcome::Published, retry(0), dead(), released()] {
@@ -86,7 +86,7 @@ pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: 
     }
 }
 
-/// S13: a claim of which no row is left settles, and its keys are free.
+/// S13: a claim without rows settles, and its keys are not blocked.
 pub async fn a_claim_without_rows_settles<F: EditFixture>(fixture: F) {
     let store = fixture.handle().await;
     for outcome in [Outcome::Published, retry(0), dead(), released()] {
@@ -133,7 +133,7 @@ pub async fn a_row_replaced_in_flight_is_delivered<F: EditFixture>(fixture: F) {
 
 /// S13: an event whose ordering key is changed is published or comes back under its new key, and
 /// neither key is held up.
-pub async fn a_key_changed_in_flight_holds_nothing_up<F: EditFixture>(fixture: F) {
+pub async fn a_key_changed_in_flight_blocks_nothing<F: EditFixture>(fixture: F) {
     let store = fixture.handle().await;
     for outcome in [Outcome::Published, retry(0), released()] {
         for (changed, waits) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {

@@ -38,8 +38,8 @@ async fn held<F: HoldingFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<Eve
     events
 }
 
-/// S9: neither those that were taken up, nor those that were not, nor those that come later; other
-/// keys go on.
+/// S9: no later event of the key is claimed, not even one that was claimed before; other keys are
+/// published.
 pub async fn successors_wait_for_a_dead_letter_of_their_key<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     check!(
@@ -56,8 +56,8 @@ pub async fn successors_wait_for_a_dead_letter_of_their_key<F: HoldingFixture>(f
     check_eq!(ok(store.backlog().await).pending, 3);
 }
 
-/// S9: the hold is in the store, so a handle without the policy keeps it, and its own quarantines
-/// hold nothing.
+/// S9: the block is in the store, so a handle that blocks no keys respects it, and its own
+/// quarantines block nothing.
 pub async fn every_handle_keeps_a_hold<F: HoldingFixture>(fixture: F) {
     held(&fixture, &fixture.holding_handle().await).await;
     let plain = fixture.handle().await;
@@ -71,7 +71,7 @@ pub async fn every_handle_keeps_a_hold<F: HoldingFixture>(fixture: F) {
     check_eq!(publish_all(&plain).await, event_ids(&other[1..]));
 }
 
-/// S9, D2: the event comes first of its key again, with a new budget, and the others behind it.
+/// S9, D2: the replayed event is claimed before the later events of its key, with no attempts.
 pub async fn a_replay_goes_before_its_successors<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     let events = held(&fixture, &store).await;
@@ -91,8 +91,8 @@ pub async fn a_replay_goes_before_its_successors<F: HoldingFixture>(fixture: F) 
     check_eq!(publish_all(&store).await, rest);
 }
 
-/// S9: when the dead letter is given up, the key goes on without it.
-pub async fn a_purge_lets_the_successors_go_on<F: HoldingFixture>(fixture: F) {
+/// S9: after a purge of the dead letter the later events of the key are published.
+pub async fn a_purge_unblocks_the_successors<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     let events = held(&fixture, &store).await;
     ok(store.purge(&DeadLetterFilter::all(), 10).await);
@@ -120,8 +120,8 @@ pub async fn a_dead_event_holds_its_key<F: HoldingFixture>(fixture: F) {
     check_eq!(publish_all(&store).await, event_ids(&events[1..]));
 }
 
-/// S9: an event that waits before the dead letter's place is not held, and those behind it still are.
-pub async fn events_before_a_dead_letter_go_on<F: HoldingFixture>(fixture: F) {
+/// S9: an event before the dead letter is not blocked, and the events after it are.
+pub async fn events_before_a_dead_letter_are_published<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 4));
     append(&fixture, &events);
     let claimed = claim(&store, 4).await;
@@ -137,7 +137,7 @@ pub async fn events_before_a_dead_letter_go_on<F: HoldingFixture>(fixture: F) {
 }
 
 /// S9: an event before the dead letter that waits for a retry keeps its time and its attempts.
-pub async fn a_replay_does_not_hurry_an_event_before_it<F: HoldingFixture>(fixture: F) {
+pub async fn a_replay_keeps_the_time_of_an_earlier_retry<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
     append(&fixture, &events);
     settle(&store, &claim(&store, 3).await, &retry(10)).await;
@@ -155,8 +155,8 @@ pub async fn a_replay_does_not_hurry_an_event_before_it<F: HoldingFixture>(fixtu
     check_eq!(attempts, [1, 0, 0]);
 }
 
-/// S7, S9: events that are claimed in isolation after their worker was lost are held as well.
-pub async fn isolation_does_not_end_a_hold<F: HoldingFixture>(fixture: F) {
+/// S7, S9: events of a lost claim, which are claimed alone, are blocked as well.
+pub async fn events_of_a_lost_claim_stay_blocked<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
     append(&fixture, &events);
     check_eq!(claim(&store, 3).await.events.len(), 3);
@@ -171,8 +171,8 @@ pub async fn isolation_does_not_end_a_hold<F: HoldingFixture>(fixture: F) {
     check_eq!(publish_all(&store).await, event_ids(&events));
 }
 
-/// S9: an event that no worker took up has no place yet from which to hold, so it is not moved.
-pub async fn an_event_that_nobody_took_up_is_busy<F: HoldingFixture>(fixture: F) {
+/// S9: an event that was never claimed cannot block its key, so it is not moved.
+pub async fn an_event_that_was_never_claimed_is_busy<F: HoldingFixture>(fixture: F) {
     let (store, events) = (fixture.holding_handle().await, keyed("held", 3));
     append(&fixture, &events);
     let now = SystemTime::now();
@@ -207,7 +207,7 @@ pub async fn an_event_without_a_key_holds_nothing<F: HoldingFixture>(fixture: F)
     check_eq!(publish_all(&store).await, [events[0].id]);
 }
 
-/// S9: whatever mix of outcomes the events of a key have, none passes one that is dead.
+/// S9: with every mix of outcomes of the events of a key, none passes a dead one.
 pub async fn every_mix_of_outcomes_keeps_a_hold<F: HoldingFixture>(fixture: F) {
     let store = fixture.holding_handle().await;
     mixes::check_all(&fixture, &store).await;

@@ -1,5 +1,5 @@
-//! Transactions that are open at once, for stores on which two can be. A number that a store gives at
-//! the append says nothing of when its transaction commits, or whether it ever does.
+//! Transactions that are open at once, for stores on which two can be. A number that a store gives
+//! at the append says nothing of when its transaction commits, or whether it ever does.
 
 use super::{
     AppTransaction, LEASE, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, retry,
@@ -25,8 +25,8 @@ fn begun<F: StoreFixture>(fixture: &F, events: &[Event]) -> Box<dyn AppTransacti
     transaction
 }
 
-/// S1: what was appended first and commits last comes, on the handle that claimed and published
-/// what came between and on another; meanwhile it delays nobody.
+/// S1: events of a transaction that appended first and commits last are claimed, by the handle that
+/// published other events meanwhile and by another. Until then they delay no claim.
 pub async fn a_late_commit_is_claimed<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     let late = [of_all_keys(), of_all_keys()];
@@ -54,8 +54,8 @@ pub async fn a_late_commit_is_claimed<F: StoreFixture>(fixture: F) {
 }
 
 /// S1: a transaction that rolls back, when others that began later are claimed and settled, leaves
-/// nothing behind and holds up nothing that comes after.
-pub async fn a_late_rollback_holds_nothing_up<F: StoreFixture>(fixture: F) {
+/// nothing behind and delays no later event.
+pub async fn a_late_rollback_delays_nothing<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     let dropped = begun(&fixture, &of_all_keys());
     let before = of_all_keys();

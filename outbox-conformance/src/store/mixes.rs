@@ -1,4 +1,5 @@
-//! Every mix of outcomes of three events of one key in one settlement, with what may be claimed next.
+//! Every mix of outcomes of three events of one key in one settlement, and the events that may be
+//! claimed next.
 
 use super::{Store, StoreFixture, append, claim, ids, keyed, publish_all, released, retry, settle};
 use crate::case::progress;
@@ -80,7 +81,8 @@ impl Mix {
         self.fates.into_iter().find(|fate| !fate.leaves())
     }
 
-    /// Settles the events and checks what may be claimed at once, after the delay, and in the end.
+    /// Settles the events and checks which of them may be claimed at once, after the delay, and in
+    /// the end.
     async fn check<F: StoreFixture>(&self, fixture: &F, store: &Arc<dyn Store>) {
         let claimed = claim(store, LIMIT).await;
         check_eq!(
@@ -120,7 +122,7 @@ impl Mix {
         self.check_the_end(store).await;
     }
 
-    /// What a dead event held comes behind it when it is replayed.
+    /// The events that a dead event blocked come after it when it is replayed.
     async fn check_the_end(&self, store: &Arc<dyn Store>) {
         let all = DeadLetterFilter::all();
         let held = self.ids(|number, fate| !fate.leaves() && number > self.hold());

@@ -27,7 +27,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Goes on until it is about to make its next call, or ends.
+    /// Runs until just before its next call, or to its end.
     async fn step(&mut self) {
         let before = self.steps.taken();
         self.result = poll_fn(|context| match self.work.as_mut().poll(context) {
@@ -49,7 +49,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Goes on to the next order; `false` after the last.
+    /// Moves to the next order; `false` after the last.
     pub(super) fn next(&mut self) -> bool {
         self.place = 0;
         if self.played == 0 {
@@ -63,8 +63,8 @@ impl Orders {
         true
     }
 
-    /// Plays two walks to their ends in this order, with `between` after each step, and returns what
-    /// they came to.
+    /// Plays two walks to their ends in this order, with `between` after each step, and returns
+    /// their results.
     pub(super) async fn play(
         &mut self,
         mut walks: [Walk<'_>; 2],
@@ -95,7 +95,7 @@ impl Orders {
         self.choices[self.place - 1]
     }
 
-    pub(super) fn tell(&self, who: &str, lease_ends: bool) {
+    pub(super) fn print(&self, who: &str, lease_ends: bool) {
         let orders = self.played;
         println!("{who}, leases end at each step: {lease_ends}: {orders} orders");
     }

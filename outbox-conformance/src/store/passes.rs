@@ -1,4 +1,4 @@
-//! Whole passes of the processors on the store, left at each of their await points, and two of them in
+//! Whole passes of the processors on the store: dropped at each await point, and two of them in
 //! every order of their calls.
 
 use super::orders::{Orders, Walk};
@@ -109,8 +109,8 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
         (Arc::new(heap), Arc::new(store))
     }
 
-    /// Asserts that exactly these events are dead letters with all their failures, nothing waits, and the
-    /// heap is empty. Then removes the dead letters.
+    /// Checks that exactly these events are dead letters with all their failures, that nothing
+    /// waits, and that the heap is empty. Then removes the dead letters.
     async fn assert_quarantined(&self, store: &Arc<dyn Store>, events: &[EventId]) {
         for id in events {
             let (dead_letter, _) = found(store, *id).await;
@@ -129,8 +129,9 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
     }
 }
 
-/// S20: A worker that is lost at any await point of a pass costs a second delivery at most: another one
-/// publishes or quarantines every event, in order, with no false dead letter and no lost count.
+/// S20: a worker that stops at any await point of a pass causes one second delivery at most.
+/// Another worker publishes or quarantines every event, in order, with no false dead letter and no
+/// lost count.
 pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) {
     let [lost, store] = [fixture.handle().await, fixture.handle().await];
     at_each_point("process_pending_events", async |point| {
@@ -173,7 +174,7 @@ pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) 
     .await;
 }
 
-/// Another worker and its dead-letter processor go on until nothing waits.
+/// Another worker and its `DlqProcessor` run until nothing waits.
 async fn finish<F: StoreFixture>(
     desk: &Desk<'_, F>,
     store: &Arc<dyn Store>,
@@ -195,7 +196,7 @@ async fn finish<F: StoreFixture>(
     refuse!("expected no pending event after {TURNS} passes of another worker, came some");
 }
 
-/// All of `healthy` in order and the successor of the poison, each at most once more than once.
+/// Checks that all of `healthy` came in order, and the successor of the poison, each once or twice.
 fn assert_delivered(received: &[Event], healthy: &[Event], successor: &Event) {
     let count = |event: &Event| received.iter().filter(|one| one.id == event.id).count();
     let first = |event: &Event| received.iter().position(|one| one.id == event.id);
@@ -212,7 +213,7 @@ fn assert_delivered(received: &[Event], healthy: &[Event], successor: &Event) {
     );
 }
 
-/// S20: A dead-letter processor that is lost at any await point of a tick: another one quarantines each
+/// S20: after a `DlqProcessor` stops at any await point of a tick, another one quarantines each
 /// event once, with all its failures.
 pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: F) {
     let handles = [fixture.handle().await, fixture.handle().await];
@@ -231,8 +232,8 @@ pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: 
     .await;
 }
 
-/// S20: Two replicas of the dead-letter processor, in every order of their calls, with leases that hold
-/// and with leases that run out at every step: each event is moved once.
+/// S20: two replicas of the `DlqProcessor` move each event once, in every order of their calls,
+/// with leases that last and with leases that run out at every step.
 pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -254,12 +255,12 @@ pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture:
             let ids = super::event_ids(&events);
             desk.assert_quarantined(&stores[0], &ids).await;
         }
-        orders.tell("two replicas", lease_ends);
+        orders.print("two replicas", lease_ends);
     }
 }
 
-/// S20: Two workers, in every order of their calls. With leases that hold each event is delivered once;
-/// with leases that run out at every step each is delivered. The order of a key is kept in both.
+/// S20: two workers, in every order of their calls, deliver each event in the order of its key:
+/// once with leases that last, and at least once with leases that run out at every step.
 pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -296,13 +297,13 @@ pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
                 short(&received)
             );
         }
-        orders.tell("two workers", lease_ends);
+        orders.print("two workers", lease_ends);
     }
 }
 
-/// S20: A worker beside a dead-letter processor, in every order of their calls, on an event that has
-/// failed too often and succeeds now: it is published or quarantined, never both while leases hold,
-/// and never lost.
+/// S20: a worker and a `DlqProcessor`, in every order of their calls, publish or quarantine an
+/// event that has failed too often and succeeds now. They never do both while leases last, and
+/// never lose it.
 pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -340,7 +341,7 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
             };
             desk.assert_quarantined(&stores[0], &moved).await;
         }
-        orders.tell("a worker and a tick", lease_ends);
+        orders.print("a worker and a tick", lease_ends);
     }
 }
 
@@ -365,7 +366,7 @@ fn ticking((processor, steps): &mut (DlqProcessor, Arc<Steps>)) -> Walk<'_> {
     Walk::new(steps, async { ok(processor.tick().await).moved })
 }
 
-/// A pass, and how many events it published for good.
+/// A pass, and the number of events that it published and settled.
 fn passing((worker, steps): &mut (OutboxProcessor, Arc<Steps>)) -> Walk<'_> {
     Walk::new(steps, async {
         match worker.process_pending_events().await {

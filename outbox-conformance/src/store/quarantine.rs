@@ -15,7 +15,8 @@ fn entry(id: EventId, count: u32) -> DlqEntry {
         .with_error(Some(ErrorText::new("refused ü")))
 }
 
-/// S8: moved once, with its count and error; a strange id beside it does not matter.
+/// S8: an event is moved once, with its count and error; an unknown id in the same call does not
+/// matter.
 pub async fn quarantine_is_atomic_and_idempotent<F: StoreFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 2));
     append(&fixture, &events);
@@ -49,7 +50,8 @@ pub async fn quarantine_is_atomic_and_idempotent<F: StoreFixture>(fixture: F) {
     check_eq!(ok(store.backlog().await).pending, 1);
 }
 
-/// S8: not while a claim holds it; when the claim is lost, it is moved and the claim is worthless.
+/// S8: an event in a claim is not moved; after the lease it is moved, and the claim settles
+/// nothing.
 pub async fn an_event_in_flight_is_busy<F: StoreFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 1));
     append(&fixture, &events);
@@ -71,7 +73,7 @@ pub async fn an_event_in_flight_is_busy<F: StoreFixture>(fixture: F) {
     check_kind(late, ErrorKind::LeaseLost, "a settlement of a dead letter");
 }
 
-/// S8: what was published never becomes a dead letter.
+/// S8: a published event never becomes a dead letter.
 pub async fn a_published_event_is_missing<F: StoreFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 1));
     append(&fixture, &events);
@@ -84,8 +86,8 @@ pub async fn a_published_event_is_missing<F: StoreFixture>(fixture: F) {
     check_eq!(ok(store.backlog().await).dead_letters, 0);
 }
 
-/// S9: the key goes on at once, with no attempts inherited.
-pub async fn successors_go_on_after_a_quarantine<F: StoreFixture>(fixture: F) {
+/// S9: the later events of the key are claimed at once, with no attempts.
+pub async fn successors_are_claimed_after_a_quarantine<F: StoreFixture>(fixture: F) {
     let (store, events) = (fixture.handle().await, keyed("k", 3));
     append(&fixture, &events);
     let failed = claim(&store, 3).await;

@@ -1,4 +1,5 @@
-//! Several handles and transactions at once: a start barrier, and rounds, as one round passes by luck.
+//! Several handles and transactions at once, with a start barrier and in rounds, as a single round
+//! may pass by luck.
 
 use super::{
     Store, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, retry, settle,
@@ -23,7 +24,7 @@ fn dead() -> Outcome {
     }
 }
 
-/// S3: several workers at once, in rounds. What they leave, as each takes only a part, comes after.
+/// S3: concurrent claims are disjoint, and the events that they leave are claimed afterwards.
 pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
     for _ in 0..10 {
         let events: Vec<Event> = (0..20).map(|_| Event::new("conformance", "x")).collect();
@@ -106,8 +107,8 @@ async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<E
     }
 }
 
-/// S14: Of transactions that append one token at once, one commits; the others are duplicates, whether
-/// they are told at the append or at the commit.
+/// S14: Of transactions that append one token at once, one commits; the others are duplicates,
+/// whether the append or the commit reports it.
 pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixture: F) {
     const WRITERS: usize = 4;
     let (store, fixture) = (fixture.handle().await, Arc::new(fixture));
@@ -163,8 +164,9 @@ pub async fn a_quarantine_is_never_seen_half_done<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// Makes a call, and looks where `count` events are until it has ended: whenever the call waits, and
-/// at least once. Both are one task, as on a busy machine two threads need not meet.
+/// Makes a call, and checks where `count` events are until the call has ended: whenever it waits,
+/// and at least once. Both are one task, as on a busy machine two threads need not run at the same
+/// time.
 async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Output = T>) -> T {
     let ended = AtomicBool::new(false);
     let looking = async {
@@ -190,7 +192,7 @@ async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Out
     tokio::join!(biased; looking, calling).1
 }
 
-/// S17: A worker that waits on one handle learns of a commit, and of a replay on another handle.
+/// S17: a wait on one handle ends after a commit, and after a replay on another handle.
 pub async fn a_wait_ends_when_another_handle_brings_work<F: StoreFixture>(fixture: F) {
     let (waiter, other) = (fixture.handle().await, fixture.handle().await);
     for round in 0..ROUNDS {

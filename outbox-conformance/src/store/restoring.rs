@@ -1,11 +1,11 @@
-//! A store that is put back to an older copy.
+//! A store that is restored from an older copy.
 
 use super::{LEASE, RestoreFixture, append, claim, event_ids, keyed, publish_all, retry, settle};
 use crate::check::{check_eq, ok};
 use outbox_core::{DeadLetterFilter, EventId, Outcome};
 
-/// S1: what was published since the copy comes again and in order, what was claimed or waited in it
-/// comes, and nothing that is appended later is skipped.
+/// S1: events that were published since the copy come again in order, events that were claimed or
+/// waiting in the copy come too, and no later event is skipped.
 pub async fn a_restored_store_delivers_again_and_skips_nothing<F: RestoreFixture>(fixture: F) {
     let (events, flying, waiting) = (keyed("k", 5), keyed("flying", 2), keyed("waiting", 2));
     let store = fixture.handle().await;
@@ -17,7 +17,7 @@ pub async fn a_restored_store_delivers_again_and_skips_nothing<F: RestoreFixture
     settle(&store, &claim(&store, 1).await, &Outcome::Published).await;
     fixture.back_up().await;
 
-    // Everything goes on: all is published, and more that the copy never saw.
+    // After the copy all events are published, also new ones.
     append(&fixture, &events[3..]);
     fixture.elapse(LEASE).await;
     check_eq!(publish_all(&store).await.len(), 8);

@@ -1,4 +1,4 @@
-//! What a claim leaves to other keys and to other workers (S12).
+//! Claims that leave work to other keys and to other workers (S12).
 
 use super::{
     Store, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, settle, sorted,
@@ -24,7 +24,7 @@ async fn publish(store: &Arc<dyn Store>, limit: usize, claims: usize) -> Vec<Eve
 
 /// S12: the first events of other keys are claimed before much of a key that has many, whichever
 /// keys they are, and the many keep their order.
-pub async fn a_key_with_many_events_does_not_hold_up_the_others<F: StoreFixture>(fixture: F) {
+pub async fn a_key_with_many_events_does_not_delay_the_others<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let (many, few) = (keyed("many", 1000), [0; 20].map(|_| EventId::new()));
     append(&fixture, &many);

@@ -1,5 +1,5 @@
-//! What a store keeps when the wire to it is cut: at each piece of a request, and within each reply
-//! at every byte (behind the first 64 at each thirteenth).
+//! A connection that is cut at each piece of a request, and within each reply at every byte (after
+//! the first 64 at each thirteenth).
 
 use super::{
     LEASE, Store, StoreFixture, WireFixture, append, claim, event_ids, ids, keyed, publish_all,
@@ -69,7 +69,8 @@ pub async fn a_cut_append_is_committed_whole_or_not<F: WireFixture>(fixture: F) 
     .await;
 }
 
-/// S1, S7: what a claim took without telling of it comes again in its order when the lease runs out.
+/// S1, S7: the events of a claim whose reply was lost are claimed again, in order, when the lease
+/// runs out.
 pub async fn a_cut_claim_loses_nothing<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
@@ -103,7 +104,7 @@ fn outcomes(claim: &Claim) -> Vec<Settlement> {
         .collect()
 }
 
-/// S4: a settlement is applied whole or not at all, and made again it says which.
+/// S4: a settlement is applied whole or not at all, and a second attempt shows which.
 pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
@@ -248,8 +249,8 @@ async fn looked(store: &Arc<dyn Store>, id: EventId, look: usize) -> Result<bool
     })
 }
 
-/// S21: A connection that is cut while nobody uses it, and again at each place while it is made anew.
-pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture>(fixture: F) {
+/// S21: a connection that is cut while it is idle, and again at each place of the next connection.
+pub async fn a_cut_connection_is_replaced<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
         let events = keyed("k", 2);

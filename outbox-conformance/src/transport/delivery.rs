@@ -1,4 +1,4 @@
-//! What every transport must do.
+//! The clauses for every transport.
 
 use super::{TransportFixture, check_all_ok};
 use crate::check::{check, check_eq, joined};
@@ -63,8 +63,8 @@ pub async fn what_is_answered_ok_is_at_the_broker<F: TransportFixture>(fixture: 
     }
 }
 
-/// T3: each field of an event arrives unchanged, `created_at` and line breaks in header values among
-/// them.
+/// T3: each field of an event arrives unchanged, `created_at` and line breaks in header values
+/// among them.
 pub async fn an_event_arrives_unchanged<F: TransportFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -116,8 +116,8 @@ pub async fn an_event_arrives_unchanged<F: TransportFixture>(fixture: F) {
     );
 }
 
-/// A payload for comparison. Line breaks in JSON text are white space, and a transport of lines
-/// may write blanks in their place.
+/// A payload for comparison. Line breaks in JSON text are white space, and a transport of lines may
+/// write blanks in their place.
 fn unbroken(event: &Event) -> Vec<u8> {
     let text = event.event_type == "conformance.text";
     let blank = |byte: u8| {

@@ -4,8 +4,8 @@ use super::LimitedBroker;
 use crate::check::{check, check_eq, refuse};
 use outbox_core::{Event, PublishError, PublishErrorKind};
 
-/// T1, T6: an event that is too large can never succeed; those around it arrive. It does not stand in
-/// the middle, so that the order of the answers shows.
+/// T1, T6: an event that is too large is `Permanent`, and the other events arrive. It is not in the
+/// middle of the call, so that a wrong order of answers shows.
 pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: LimitedBroker>(
     fixture: F,
 ) {

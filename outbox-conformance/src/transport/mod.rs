@@ -76,6 +76,6 @@ suite! {
     }
     order {
         events_of_one_key_in_a_call_keep_their_order
-        nothing_is_taken_behind_an_event_of_its_key_that_is_not
+        no_event_is_taken_after_a_refused_one_of_its_key
     }
 }

@@ -1,4 +1,4 @@
-//! What a transport that keeps order promises (T7).
+//! Transports that keep order (T7).
 
 use super::{LimitedBroker, TransportFixture, check_all_ok};
 use crate::check::{check, check_eq};
@@ -45,9 +45,9 @@ pub async fn events_of_one_key_in_a_call_keep_their_order<F: TransportFixture>(f
     }
 }
 
-/// T7: an event that can never be taken, in the middle of its key. What is behind it is taken by the
-/// next call, and other keys are not concerned.
-pub async fn nothing_is_taken_behind_an_event_of_its_key_that_is_not<F: LimitedBroker>(fixture: F) {
+/// T7: after a refused event of a key no later one of the key is accepted in the same call. The
+/// next call accepts them, and other keys are not affected.
+pub async fn no_event_is_taken_after_a_refused_one_of_its_key<F: LimitedBroker>(fixture: F) {
     let transport = fixture.transport().await;
     let (mut events, other) = (of_key("key", 4), of_key("other", 2));
     events[1] = fixture.too_large().await.ordering_key("key");

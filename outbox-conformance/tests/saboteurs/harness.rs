@@ -33,8 +33,8 @@ pub(crate) struct Trial<F: 'static> {
 }
 
 impl<F: Copy + Debug + Send + Sync> Trial<F> {
-    /// Asserts that each fault is refused in every run by a message with the clauses of the case, that
-    /// each case passes on a sound backend, and that each case refuses a fault.
+    /// Asserts that each fault is refused in every run by a message with the clauses of the case,
+    /// that each case passes on a sound backend, and that each case refuses a fault.
     pub(crate) fn judge(&self) {
         be_quiet();
         let runs = runs();

@@ -1,4 +1,5 @@
-//! The suites are tested themselves: each clause is broken once, and the case that names it says so.
+//! The suites are tested themselves: each clause is broken once, and the case that names it says
+//! so.
 
 /// Writes `run`, which runs a case by its name on saboteurs of the module that `new` makes.
 macro_rules! runner {

@@ -1,6 +1,6 @@
-//! `docs/conformance.md`: which case checks which clause, what it refuses, and which backend runs it.
-//! It is made from the docs of the traits, the lists of cases, the saboteurs, and the invocations of
-//! the suites in the workspace.
+//! `docs/conformance.md`: the cases of each clause, the faults that they refuse, and the backends
+//! that run them. It is made from the docs of the traits, the lists of cases, the saboteurs, and
+//! the invocations of the suites in the workspace.
 
 use crate::clauses::{Clause, Contract, HEAP, STORE, TRANSPORT, citations, citing};
 use crate::harness::Trial;
@@ -31,7 +31,7 @@ Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance --test saboteur
 when it is out of date.
 ";
 
-/// Sources that invoke a suite on what is no backend.
+/// Sources that invoke a suite on something other than a backend.
 const NO_BACKENDS: &[&str] = &[
     "outbox-conformance/tests/decorators.rs",
     "outbox-conformance/tests/fixture_names.rs",
@@ -86,11 +86,11 @@ fn clauses<F: Copy + Debug + Send + Sync>(
         writeln!(table, "\n## {}\n", contract.0).expect("text");
         table.push_str("| clause | text | case | refuses |\n|---|---|---|---|\n");
         for Clause { id, text } in crate::clauses::clauses(contract) {
-            let mut begin = format!("**{id}** | {text}");
+            let mut columns = format!("**{id}** | {text}");
             for case in citing(&id, &cases, &citations) {
                 let refuses = trial.refused_by(case).join("; ");
-                writeln!(table, "| {begin} | `{case}` | {refuses} |").expect("text");
-                " | ".clone_into(&mut begin);
+                writeln!(table, "| {columns} | `{case}` | {refuses} |").expect("text");
+                " | ".clone_into(&mut columns);
             }
         }
     }
@@ -132,7 +132,7 @@ fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[S
     writeln!(text, "{totals}").expect("text");
 }
 
-/// Those of each member of the workspace, but for what is no backend.
+/// The sources of each member of the workspace, without [`NO_BACKENDS`].
 fn sources(root: &Path) -> Vec<Source> {
     let (mut sources, mut left_out) = (Vec::new(), 0);
     for member in members(root) {
@@ -149,7 +149,7 @@ fn sources(root: &Path) -> Vec<Source> {
             });
         }
     }
-    assert_eq!(left_out, NO_BACKENDS.len(), "what is no backend");
+    assert_eq!(left_out, NO_BACKENDS.len(), "sources without a backend");
     sources
 }
 
@@ -187,7 +187,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// `NAME_suite!(fixture, expression, group, …)` in a source, by whatever path.
+/// `NAME_suite!(fixture, expression, group, …)` in a source, with any path before it.
 fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
     let begin = format!("{suite}_suite!(");
     let is_code = |line: &&str| !line.trim_start().starts_with("//");

@@ -89,11 +89,11 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         Fault::TakesWhatIsBehind,
-        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+        "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
     (
         Fault::AnswersOkForWhatIsBehind,
-        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+        "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
 ];
 

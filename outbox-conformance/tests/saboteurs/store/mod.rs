@@ -76,7 +76,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::CannotWait, "a_wait_ends_when_another_handle_brings_work"),
     (
         F::WaitsForBystanders,
-        "a_long_transaction_elsewhere_delays_nobody",
+        "a_long_transaction_elsewhere_delays_no_claim",
     ),
     (
         F::KeepsItsCursorElsewhere,
@@ -117,13 +117,13 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (
         F::LosesALateClaim,
-        "a_lease_that_ran_out_still_settles_if_nobody_took_over",
+        "an_expired_claim_settles_unless_it_was_taken_over",
     ),
     (F::SettlesAnything, "a_settlement_is_of_exactly_its_claim"),
     (F::BlamesEveryone, "a_lost_worker_blames_only_a_lone_event"),
     (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
     (F::CannotWait, "waiting_ends_when_there_is_work"),
-    (F::TellsNoBacklog, "the_backlog_is_told"),
+    (F::TellsNoBacklog, "the_backlog_counts_events"),
     (
         F::CleansUpLetters,
         "a_clean_up_removes_nothing_that_is_needed",
@@ -181,7 +181,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::LosesHeadersOfALetter, "an_export_is_bounded_in_bytes"),
     (
         F::ClaimsTheWholeKey,
-        "a_key_with_many_events_does_not_hold_up_the_others",
+        "a_key_with_many_events_does_not_delay_the_others",
     ),
     (F::OneClaimAtATime, "an_open_claim_leaves_work_to_others"),
     (
@@ -202,10 +202,10 @@ const REFUSALS: &[(Fault, &str)] = &[
         F::LosesWhatReplaces,
         "a_row_replaced_in_flight_is_delivered",
     ),
-    (F::StopsAtAnEdit, "a_key_changed_in_flight_holds_nothing_up"),
+    (F::StopsAtAnEdit, "a_key_changed_in_flight_blocks_nothing"),
     (
         F::LosesTheClaimOfAnEdit,
-        "a_key_changed_in_flight_holds_nothing_up",
+        "a_key_changed_in_flight_blocks_nothing",
     ),
     (
         F::LosesAChangedKey,
@@ -222,8 +222,11 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::SettlesWhatWasLost, "an_event_in_flight_is_busy"),
     (F::MovesThePublished, "a_published_event_is_missing"),
     (F::BuriesThePublished, "a_published_event_is_missing"),
-    (F::HoldsTheKey, "successors_go_on_after_a_quarantine"),
-    (F::RetriesAtOnce, "successors_go_on_after_a_quarantine"),
+    (F::HoldsTheKey, "successors_are_claimed_after_a_quarantine"),
+    (
+        F::RetriesAtOnce,
+        "successors_are_claimed_after_a_quarantine",
+    ),
     (
         F::LosesTheReason,
         "a_dead_event_is_quarantined_with_its_reason",
@@ -339,11 +342,8 @@ const REFUSALS: &[(Fault, &str)] = &[
     ),
     (F::SkipsLateCommits, "a_late_commit_is_claimed"),
     (F::WaitsForOpenTransactions, "a_late_commit_is_claimed"),
-    (
-        F::StopsAfterALateRollback,
-        "a_late_rollback_holds_nothing_up",
-    ),
-    (F::CommitsWhatIsDropped, "a_late_rollback_holds_nothing_up"),
+    (F::StopsAfterALateRollback, "a_late_rollback_delays_nothing"),
+    (F::CommitsWhatIsDropped, "a_late_rollback_delays_nothing"),
     (
         F::OrdersByAppend,
         "a_late_commit_comes_after_what_was_claimed",
@@ -371,15 +371,18 @@ const REFUSALS: &[(Fault, &str)] = &[
         "every_mix_of_outcomes_keeps_a_hold",
     ),
     (F::ReplaysToTheEnd, "a_replay_goes_before_its_successors"),
-    (F::KeepsWhatItPurges, "a_purge_lets_the_successors_go_on"),
+    (F::KeepsWhatItPurges, "a_purge_unblocks_the_successors"),
     (F::HoldsNothing, "a_dead_event_holds_its_key"),
-    (F::HoldsWhatComesBefore, "events_before_a_dead_letter_go_on"),
+    (
+        F::HoldsWhatComesBefore,
+        "events_before_a_dead_letter_are_published",
+    ),
     (
         F::HurriesOnReplay,
-        "a_replay_does_not_hurry_an_event_before_it",
+        "a_replay_keeps_the_time_of_an_earlier_retry",
     ),
-    (F::HoldsNothing, "isolation_does_not_end_a_hold"),
-    (F::NeverBusy, "an_event_that_nobody_took_up_is_busy"),
+    (F::HoldsNothing, "events_of_a_lost_claim_stay_blocked"),
+    (F::NeverBusy, "an_event_that_was_never_claimed_is_busy"),
     (
         F::HoldsForAReplacedLetter,
         "a_replaced_dead_letter_holds_nothing",
@@ -473,10 +476,7 @@ const REFUSALS: &[(Fault, &str)] = &[
         "a_cut_replay_or_purge_loses_no_dead_letter",
     ),
     (F::StaysDownAfterACut, "a_cut_look_changes_nothing"),
-    (
-        F::StaysDownAfterACut,
-        "a_store_is_connected_again_however_a_connection_ends",
-    ),
+    (F::StaysDownAfterACut, "a_cut_connection_is_replaced"),
 ];
 
 outbox_conformance::store_suite! { @list runner }

@@ -90,19 +90,19 @@ impl Saboteur {
         lock(&self.disk)
     }
 
-    /// The store as it stands now.
+    /// The store, after a restore the restored one.
     fn current(&self) -> MemoryStore {
         let restored = self.disk().restored.clone();
         restored.unwrap_or_else(|| self.store.clone())
     }
 
-    /// Every key waits while there is a dead letter, whatever came before it.
+    /// Every key waits while there is a dead letter, also for events before it.
     async fn holds_all(&self) -> Done<bool> {
         let dead_letters = self.store.backlog().await?.dead_letters;
         Ok(self.fault == F::HoldsWhatComesBefore && dead_letters > 0)
     }
 
-    fn refuse_strangers(&self, entries: &[DlqEntry]) -> Done<()> {
+    fn refuse_unknown_ids(&self, entries: &[DlqEntry]) -> Done<()> {
         let disk = self.disk();
         let appended = |id: EventId| disk.appended.iter().any(|event| event.id == id);
         if entries.iter().all(|entry| appended(entry.id)) {
@@ -267,7 +267,7 @@ impl OutboxStorage for Saboteur {
             F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
             F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
             F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
-            F::FailsForAStranger => self.refuse_strangers(entries)?,
+            F::FailsForAStranger => self.refuse_unknown_ids(entries)?,
             _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
