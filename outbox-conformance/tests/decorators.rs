@@ -155,6 +155,7 @@ macro_rules! suites {
             $store,
             Outbox::by(|store| $decorate(store)),
             claims,
+            settlements,
             races,
             quarantine,
             dead_letters,

@@ -59,6 +59,7 @@ outbox_conformance::store_suite!(
     memory,
     Memory::new(),
     claims,
+    settlements,
     outcomes,
     budgets,
     shares,

@@ -9,6 +9,7 @@ outbox_conformance::store_suite!(
     default_schema,
     Own::in_schema("outbox"),
     claims,
+    settlements,
     outcomes,
     budgets,
     shares,
@@ -28,6 +29,7 @@ outbox_conformance::store_suite!(
     slow_wire,
     Own::over_a_slow_wire(),
     claims,
+    settlements,
     quarantine,
     dead_letters,
     late
@@ -36,6 +38,7 @@ outbox_conformance::store_suite!(
     own_schema,
     Own::in_schema("Größe \"x\" 'y'").on_one_connection(),
     claims,
+    settlements,
     outcomes,
     budgets,
     shares,

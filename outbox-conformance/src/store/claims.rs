@@ -1,13 +1,11 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, Store, StoreFixture, append, attempts, claim, each, event_ids, found, ids, keyed,
-    publish_all, released, retry, settle, sorted,
+    LEASE, Store, StoreFixture, append, attempts, claim, event_ids, found, ids, keyed, publish_all,
+    released, retry, settle,
 };
-use crate::check::{check, check_eq, check_kind, joined, nth, ok, refuse, short};
-use outbox_core::{
-    ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement,
-};
+use crate::check::{check, check_eq, check_kind, joined, ok, refuse, short};
+use outbox_core::{ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -313,159 +311,6 @@ pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
         );
         publish_all(&store).await;
     }
-}
-
-/// S4: after a take-over, and after a settlement, the token settles nothing.
-pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
-    let (one, two) = (fixture.handle().await, fixture.handle().await);
-    append(&fixture, &keyed("k", 1));
-    let lost = claim(&one, 1).await;
-    fixture.elapse(LEASE).await;
-    let taken = claim(&two, 1).await;
-    check_eq!(ids(&taken.events), ids(&lost.events));
-    let refused = one
-        .settle(lost.token, &each(&lost, &Outcome::Published))
-        .await;
-    check_kind(
-        refused,
-        ErrorKind::LeaseLost,
-        "a settlement after a take-over",
-    );
-    check_eq!(ok(two.backlog().await).pending, 1);
-    settle(&two, &taken, &Outcome::Published).await;
-    let again = two
-        .settle(taken.token, &each(&taken, &Outcome::Published))
-        .await;
-    check_kind(again, ErrorKind::LeaseLost, "a second settlement");
-}
-
-/// S4: through another handle a settlement is applied, or it is refused as `LeaseLost` and changes
-/// nothing: then the handle that made the claim settles it, or its lease runs out.
-pub async fn a_claim_settled_through_another_handle_loses_no_event<F: StoreFixture>(fixture: F) {
-    let (one, two) = (fixture.handle().await, fixture.handle().await);
-    let all = DeadLetterFilter::all();
-    let dead = Outcome::Dead {
-        reason: "broken".into(),
-    };
-    for outcome in [Outcome::Published, dead, retry(0), released()] {
-        for settled_by_its_own_handle in [true, false] {
-            let events = keyed("k", 2);
-            append(&fixture, &events);
-            let held = claim(&one, 2).await;
-            check_eq!(ids(&held.events), event_ids(&events));
-            let settlements = each(&held, &outcome);
-            let applied = match two.settle(held.token, &settlements).await {
-                Ok(()) => true,
-                Err(error) => {
-                    check_eq!(error.kind(), ErrorKind::LeaseLost, "the kind of {error}");
-                    false
-                }
-            };
-            if settled_by_its_own_handle {
-                let again = one.settle(held.token, &settlements).await;
-                let kind = again.err().map(|error| error.kind());
-                check_eq!(
-                    kind,
-                    applied.then_some(ErrorKind::LeaseLost),
-                    "the error of a second settlement with {outcome:?}"
-                );
-            }
-            fixture.elapse(LEASE).await;
-            let is_settled = applied || settled_by_its_own_handle;
-            let leaves = matches!(outcome, Outcome::Published | Outcome::Dead { .. });
-            let expected = if is_settled && leaves {
-                Vec::new()
-            } else {
-                event_ids(&events)
-            };
-            check_eq!(
-                publish_all(&two).await,
-                expected,
-                "events after {outcome:?}"
-            );
-            let dead_letters = sorted(ok(two.purge(&all, 10).await));
-            let expected = if is_settled && matches!(outcome, Outcome::Dead { .. }) {
-                sorted(event_ids(&events))
-            } else {
-                Vec::new()
-            };
-            check_eq!(dead_letters, expected, "dead letters after {outcome:?}");
-        }
-    }
-}
-
-/// S16: a settlement after the lease is applied unless another worker took the claim over.
-pub async fn an_expired_claim_settles_unless_it_was_taken_over<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    append(&fixture, &keyed("k", 2));
-    let late = claim(&store, 2).await;
-    fixture.elapse(LEASE * 2).await;
-    settle(&store, &late, &Outcome::Published).await;
-    check_eq!(ok(store.backlog().await).pending, 0);
-}
-
-/// S16: a settlement that does not name each event of its claim once is refused and changes
-/// nothing.
-pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    append(&fixture, &keyed("k", 2));
-    let claim = claim(&store, 2).await;
-    let right = each(&claim, &Outcome::Published);
-    let stranger = Settlement::new(EventId::new(), Outcome::Published);
-    for wrong in [
-        vec![],
-        vec![right[0].clone()],
-        vec![right[0].clone(), right[0].clone()],
-        vec![right[0].clone(), stranger.clone()],
-        vec![right[0].clone(), right[1].clone(), stranger],
-    ] {
-        let refused = store.settle(claim.token, &wrong).await;
-        check_kind(refused, ErrorKind::Invalid, "a settlement of other events");
-        check_eq!(
-            ok(store.backlog().await).pending,
-            2,
-            "pending events after a refused settlement"
-        );
-    }
-    ok(store.settle(claim.token, &right).await);
-}
-
-/// S7: the events of a lost claim are claimed again one at a time; only an event that was lost
-/// alone is flagged.
-pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    let events = keyed("k", 3);
-    append(&fixture, &events);
-    check_eq!(claim(&store, 10).await.events.len(), 3);
-    fixture.elapse(LEASE).await;
-    // Lost together: each is claimed alone, and none is flagged.
-    for (turn, event) in events.iter().enumerate() {
-        let claim = claim(&store, 10).await;
-        check_eq!(
-            ids(&claim.events),
-            [event.id],
-            "the events of a claim after a lost worker"
-        );
-        check!(
-            !claim.events[0].worker_lost,
-            "expected no blame for an event that was lost with others, came worker_lost"
-        );
-        if turn < 2 {
-            settle(&store, &claim, &Outcome::Published).await;
-        }
-    }
-    // Lost alone: flagged, until that is settled.
-    fixture.elapse(LEASE).await;
-    let blamed = claim(&store, 10).await;
-    check_eq!(ids(&blamed.events), [events[2].id]);
-    check!(
-        blamed.events[0].worker_lost,
-        "expected worker_lost for an event that was lost alone, came no blame"
-    );
-    settle(&store, &blamed, &retry(0)).await;
-    let after = claim(&store, 10).await;
-    let after = nth(&after.events, 0, "claimed events");
-    check_eq!((after.attempts, after.worker_lost), (1, false));
 }
 
 /// S17: a wait returns at once if there is work, and otherwise when work arrives.

@@ -3,7 +3,7 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, dead_letters,
+//!     my_store, MyFixture::new(), claims, settlements, outcomes, budgets, shares, races, quarantine, dead_letters,
 //!     cancellation, passes,
 //! );
 //! ```
@@ -26,6 +26,7 @@ pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+pub mod settlements;
 pub mod shares;
 pub mod wire;
 
@@ -153,14 +154,16 @@ suite! {
         a_delayed_event_is_not_early_and_its_key_waits
         retries_do_not_starve_fresh_events
         fresh_events_do_not_starve_retries
+        waiting_ends_when_there_is_work
+        the_backlog_counts_events
+        a_clean_up_removes_nothing_that_is_needed
+    }
+    settlements {
         a_lost_claim_settles_nothing
         a_claim_settled_through_another_handle_loses_no_event
         an_expired_claim_settles_unless_it_was_taken_over
         a_settlement_is_of_exactly_its_claim
         a_lost_worker_blames_only_a_lone_event
-        waiting_ends_when_there_is_work
-        the_backlog_counts_events
-        a_clean_up_removes_nothing_that_is_needed
     }
     outcomes {
         every_mix_of_outcomes_keeps_the_order_of_its_key
