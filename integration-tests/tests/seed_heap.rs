@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use integration_tests::SeedHeap;
-use outbox_conformance::{ManualClock, heap::HeapFixture};
+use outbox_conformance::ManualClock;
+use outbox_conformance::heap::{HeapFixture, cancellation};
 use outbox_core::{DlqEntry, DlqHeap, EventId};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::sync::Arc;
@@ -43,6 +44,14 @@ impl HeapFixture for Seed {
 }
 
 outbox_conformance::dlq_heap_suite!(seed, Seed::new(), counting, races);
+
+/// The other cases of the group need leases.
+#[test]
+fn a_dropped_call_is_applied_or_not() {
+    outbox_conformance::run(async || {
+        cancellation::a_dropped_call_is_applied_or_not(Seed::new()).await;
+    });
+}
 
 #[tokio::test]
 async fn a_heap_of_the_required_methods_alone_tells_no_size_and_prunes_nothing() {

@@ -150,6 +150,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     wire,
 );
@@ -158,6 +159,7 @@ outbox_conformance::dlq_heap_suite!(
     Fixture::over_a_slow_wire(),
     counting,
     races,
+    cancellation,
     durability,
 );
 outbox_conformance::dlq_heap_suite!(
@@ -170,6 +172,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
 );
 outbox_conformance::dlq_heap_suite!(own_server, Fixture::on_a_separate_server(), crashes);

@@ -263,6 +263,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -274,6 +275,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -284,6 +286,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -300,9 +303,17 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
 );
 #[cfg(feature = "tls-rustls-ring-native-roots")]
-outbox_conformance::dlq_heap_suite!(tls, Fixture::tls("heap"), counting, races, leases);
+outbox_conformance::dlq_heap_suite!(
+    tls,
+    Fixture::tls("heap"),
+    counting,
+    races,
+    leases,
+    cancellation
+);
