@@ -1,4 +1,5 @@
-//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, and a `Transport`.
+//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, a `Transport`, and a
+//! consumer's inbox.
 //!
 //! A case is a plain `async fn` that panics when a backend breaks the contract.
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
@@ -9,6 +10,7 @@ mod decorators;
 mod effort;
 mod folder;
 pub mod heap;
+pub mod inbox;
 mod run;
 pub mod store;
 mod suite;

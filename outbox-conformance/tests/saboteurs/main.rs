@@ -15,6 +15,7 @@ macro_rules! runner {
 mod clauses;
 mod harness;
 mod heap;
+mod inbox;
 mod line;
 mod store;
 mod table;
