@@ -1,4 +1,4 @@
-//! A heap of the three required methods alone passes what needs no more.
+//! A heap with the required methods only passes the groups that need no others.
 
 use async_trait::async_trait;
 use integration_tests::SeedHeap;
@@ -54,7 +54,7 @@ fn a_dropped_call_is_applied_or_not() {
 }
 
 #[tokio::test]
-async fn a_heap_of_the_required_methods_alone_tells_no_size_and_prunes_nothing() {
+async fn a_heap_of_the_required_methods_alone_has_no_size_and_prunes_nothing() {
     let (heap, id) = (SeedHeap::default(), EventId::new());
     heap.record_failure(id).await.expect("recorded");
     assert_eq!(heap.size().await.expect("answered"), None);

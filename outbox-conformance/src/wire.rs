@@ -12,8 +12,8 @@ const SPREAD: usize = 64;
 /// Set to cut at every byte.
 const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
 
-/// What lies between a handle and its store, such as a TCP proxy. A cut is ordered before a call and
-/// happens once, on whatever connection the bytes come.
+/// What lies between a handle and its store, such as a TCP proxy: [`TcpWire`](crate::TcpWire). A cut
+/// is ordered before a call and happens once, on whatever connection the bytes come.
 pub trait Wire: Send + Sync {
     /// Lets the next `pieces` through that are written to the store, and cuts before the one after
     /// them has reached it.
@@ -26,8 +26,8 @@ pub trait Wire: Send + Sync {
     /// Cuts all connections as they are.
     fn cut_all(&self);
 
-    /// Takes the order back, and tells whether the cut has happened.
-    fn mend(&self) -> bool;
+    /// Ends the fault, and returns whether a connection was cut since the fault was set.
+    fn repair(&self) -> bool;
 }
 
 /// A cut of one round.
@@ -54,7 +54,7 @@ impl Cut<'_> {
             Place::Reply(bytes) => self.wire.cut_reply(bytes),
         }
         let result = call.await;
-        self.has_happened.set(self.wire.mend());
+        self.has_happened.set(self.wire.repair());
         if let Err(error) = &result {
             let place = self.place;
             check!(

@@ -4,7 +4,7 @@
 //! of its doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
 
 use crate::harness::Trial;
-use crate::{heap, store, transport};
+use crate::{heap, inbox, store, transport};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
@@ -34,6 +34,7 @@ pub(crate) const TRANSPORT: &[Contract] = &[(
     "Transport",
     include_str!("../../../outbox-core/src/transport.rs"),
 )];
+pub(crate) const INBOX: &[Contract] = &[("Inbox", include_str!("../../src/inbox/mod.rs"))];
 
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Clause {
@@ -47,6 +48,7 @@ fn each_clause_of_a_trait_has_a_case_and_each_case_cites_a_clause() {
     let mut complaints = judge(HEAP, "heap", &heap::TRIAL);
     complaints.extend(judge(STORE, "store", &store::TRIAL));
     complaints.extend(judge(TRANSPORT, "transport", &transport::TRIAL));
+    complaints.extend(judge(INBOX, "inbox", &inbox::TRIAL));
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 

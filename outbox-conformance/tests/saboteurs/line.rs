@@ -110,7 +110,7 @@ impl Wire for Line {
 
     fn cut_all(&self) {}
 
-    fn mend(&self) -> bool {
+    fn repair(&self) -> bool {
         let mut state = self.state();
         state.cut = None;
         std::mem::take(&mut state.has_cut)

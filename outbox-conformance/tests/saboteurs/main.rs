@@ -18,6 +18,7 @@ macro_rules! runner {
 mod clauses;
 mod harness;
 mod heap;
+mod inbox;
 mod line;
 mod messages;
 mod store;
