@@ -25,10 +25,10 @@ pub fn run<C: Future<Output = ()>>(case: impl FnOnce() -> C + Send + 'static) {
 /// As [`run`], for a case of a suite.
 #[doc(hidden)]
 pub fn run_case<C: Future<Output = ()>>(
-    case: Arc<Case>,
+    case: &Arc<Case>,
     body: impl FnOnce() -> C + Send + 'static,
 ) {
-    Arc::clone(&case).enter();
+    Arc::clone(case).enter();
     run(body);
     case.log();
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn each_thread_of_a_case_knows_the_case() {
-        run_case(Case::named("a_case", "H1"), async || {
+        run_case(&Case::named("a_case", "H1"), async || {
             let name = || Case::current().map(|case| case.name);
             assert_eq!(name(), Some("a_case"));
             assert_eq!(tokio::spawn(async move { name() }).await.unwrap(), name());

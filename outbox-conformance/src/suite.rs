@@ -59,7 +59,7 @@ macro_rules! suite {
                             let clauses =
                                 $crate::$module::clauses(stringify!($group), stringify!($case));
                             let case = $crate::Case::of(super::__SUITE, stringify!($case), clauses);
-                            $crate::run_case(case, async || {
+                            $crate::run_case(&case, async || {
                                 let fixture = $crate::__fixture!(($($many)?) $d fixture);
                                 $crate::$module::$group::$case(fixture).await;
                             });

@@ -43,7 +43,7 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
         tokio::select! {
             _ = answered.acquire_many(CALLS) => {}
             failed = callers.join_next() => {
-                failed.into_iter().for_each(|caller| drop(unwrapped(caller)));
+                drop(failed.map(unwrapped));
                 refuse!("expected callers that continue after a crash, came an end")
             },
         }

@@ -95,16 +95,30 @@ impl Script {
     }
 }
 
-/// Plays the scripts of a run, each on a fresh heap, and fails with the shortest that goes wrong.
+/// Plays the scripts of a run, and fails with the shortest that goes wrong on a fresh heap.
+///
+/// The scripts that match share a heap, which each of them empties at its end. A fresh one for each
+/// would take minutes on a server.
 pub(crate) async fn scripts_match<F: HeapFixture>(fixtures: impl AsyncFn() -> F, leases: bool) {
     let strategy = scripts(&event_ids(), leases);
+    let fixture = fixtures().await;
+    let mut handles = handles(&fixture).await;
     let (mut played, mut steps) = (0, 0);
     for seed in seeds(SCRIPTS) {
         let tree = tree(&strategy, &mut runner(seed));
         let script = tree.current();
-        if let Err(failure) = Failure::of(&script, fixtures().await).await {
+        // One script in four has the ids themselves, which are odd.
+        let salt = if seed.is_multiple_of(4) { 0 } else { salt() };
+        if let Err(wrong) = script.play_on(&fixture, &mut handles, salt).await {
+            let again = again(seed);
+            let Err(failure) = Failure::of(&script, fixtures().await).await else {
+                refuse!(
+                    "{wrong}\nin this script, which matches on an empty heap: so an earlier script \
+                     left entries that its last drain did not return:\n{script}({again})"
+                );
+            };
             let failure = failure.shrink(&fixtures, tree).await;
-            let (wrong, script, again) = (failure.wrong, failure.script, again(seed));
+            let (wrong, script) = (failure.wrong, failure.script);
             refuse!("{wrong}\nin this script, on an empty heap:\n{script}({again})");
         }
         (played, steps) = (played + 1, steps + script.steps.len());
@@ -113,7 +127,7 @@ pub(crate) async fn scripts_match<F: HeapFixture>(fixtures: impl AsyncFn() -> F,
     println!("{played} scripts of {steps} steps match");
 }
 
-/// A script that goes wrong.
+/// A script that goes wrong on a fresh heap.
 struct Failure<F> {
     script: Script,
     wrong: String,

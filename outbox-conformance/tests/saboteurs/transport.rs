@@ -35,8 +35,8 @@ pub(crate) enum Fault {
     AnswersInReverse,
     AnswersNothingInAnOutage,
     ReversesACall,
-    TakesWhatIsBehind,
-    AnswersOkForWhatIsBehind,
+    AcceptsEventsAfterARefusedOne,
+    AnswersOkAfterARefusedEvent,
 }
 
 /// Which case refuses which fault.
@@ -88,11 +88,11 @@ const REFUSALS: &[(Fault, &str)] = &[
         "events_of_one_key_in_a_call_keep_their_order",
     ),
     (
-        Fault::TakesWhatIsBehind,
+        Fault::AcceptsEventsAfterARefusedOne,
         "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
     (
-        Fault::AnswersOkForWhatIsBehind,
+        Fault::AnswersOkAfterARefusedEvent,
         "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
 ];
@@ -110,7 +110,7 @@ impl Saboteur {
     fn new(fault: Fault) -> Self {
         Self {
             broker: match fault {
-                Fault::TakesWhatIsBehind => MemoryBroker::new(),
+                Fault::AcceptsEventsAfterARefusedOne => MemoryBroker::new(),
                 _ => MemoryBroker::new().keeping_order(),
             },
             fault,
@@ -193,7 +193,7 @@ impl Transport for Saboteur {
         }
         let mut answers = self.broker.publish(&sent).await;
         match self.fault {
-            Fault::AnswersOkForWhatIsBehind => answers
+            Fault::AnswersOkAfterARefusedEvent => answers
                 .iter_mut()
                 .filter(|answer| {
                     let kind = answer.as_ref().err().map(PublishError::kind);

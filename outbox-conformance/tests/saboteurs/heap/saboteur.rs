@@ -81,7 +81,7 @@ impl Saboteur {
     async fn begin(&self) -> Done<usize> {
         self.wait_if_busy().await?;
         let corrupt = self.corrupt.lock().expect("no panic").len();
-        if corrupt > 0 && self.fault != F::SilentOnTheCorrupt {
+        if corrupt > 0 && self.fault != F::LogsNothingOfTheCorrupt {
             tracing::warn!(corrupt, "a corrupt entry");
         }
         if corrupt > 0 && self.fault == F::FailsOnTheCorrupt {
@@ -454,7 +454,7 @@ impl DlqHeap for Saboteur {
     async fn size(&self) -> Done<Option<HeapSize>> {
         match self.fault {
             F::CountsNothingInItsSize => Ok(Some(HeapSize::new(0, None))),
-            F::SizeOmitsLeased | F::SizeTellsTheNewest => self.size_of_some().await,
+            F::SizeOmitsLeased | F::SizeHasTheNewestTime => self.size_of_some().await,
             _ => self.heap.size().await,
         }
     }

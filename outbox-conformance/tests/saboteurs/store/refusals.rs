@@ -18,7 +18,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::LosesTheToken, "an_event_comes_back_exactly"),
     (F::LosesWhenItWasMade, "an_event_comes_back_exactly"),
     (F::LosesWhenItIsDue, "an_event_comes_back_exactly"),
-    (F::LosesHeadersOfALetter, "an_event_comes_back_exactly"),
+    (F::LosesHeadersOfADeadLetter, "an_event_comes_back_exactly"),
     (F::TakesDuplicates, "a_taken_id_or_token_is_a_duplicate"),
     (F::IgnoresTheLimit, "a_claim_is_bounded_and_exclusive"),
     (F::LeasesForNoTime, "a_claim_is_bounded_and_exclusive"),
@@ -108,12 +108,18 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "an_expired_claim_settles_unless_it_was_taken_over",
     ),
     (F::SettlesAnything, "a_settlement_is_of_exactly_its_claim"),
-    (F::BlamesEveryone, "a_lost_worker_blames_only_a_lone_event"),
-    (F::BlamesNobody, "a_lost_worker_blames_only_a_lone_event"),
-    (F::CannotWait, "waiting_ends_when_there_is_work"),
-    (F::TellsNoBacklog, "the_backlog_counts_events"),
     (
-        F::CleansUpLetters,
+        F::FlagsEveryLostEvent,
+        "a_lost_worker_blames_only_a_lone_event",
+    ),
+    (
+        F::FlagsNoLostEvent,
+        "a_lost_worker_blames_only_a_lone_event",
+    ),
+    (F::CannotWait, "waiting_ends_when_there_is_work"),
+    (F::ReportsNoBacklog, "the_backlog_counts_events"),
+    (
+        F::CleansUpDeadLetters,
         "a_clean_up_removes_nothing_that_is_needed",
     ),
     (
@@ -166,7 +172,10 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::ExportsWithoutBound, "an_export_is_bounded_in_bytes"),
     (F::ExportsOnlyTheSmall, "an_export_is_bounded_in_bytes"),
     (F::ListsNoSizes, "an_export_is_bounded_in_bytes"),
-    (F::LosesHeadersOfALetter, "an_export_is_bounded_in_bytes"),
+    (
+        F::LosesHeadersOfADeadLetter,
+        "an_export_is_bounded_in_bytes",
+    ),
     (
         F::ClaimsTheWholeKey,
         "a_key_with_many_events_does_not_delay_the_others",
@@ -201,7 +210,10 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     ),
     (F::ClaimsToHaveMoved, "quarantine_is_atomic_and_idempotent"),
     (F::MovesTwice, "quarantine_is_atomic_and_idempotent"),
-    (F::FailsForAStranger, "quarantine_is_atomic_and_idempotent"),
+    (
+        F::FailsForAnUnknownId,
+        "quarantine_is_atomic_and_idempotent",
+    ),
     (F::LosesTheCount, "quarantine_is_atomic_and_idempotent"),
     (F::LosesTheError, "quarantine_is_atomic_and_idempotent"),
     (F::LosesWhenItFailed, "quarantine_is_atomic_and_idempotent"),
@@ -209,7 +221,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::MovesWhatIsInFlight, "an_event_in_flight_is_busy"),
     (F::SettlesWhatWasLost, "an_event_in_flight_is_busy"),
     (F::MovesThePublished, "a_published_event_is_missing"),
-    (F::BuriesThePublished, "a_published_event_is_missing"),
+    (F::QuarantinesThePublished, "a_published_event_is_missing"),
     (F::HoldsTheKey, "successors_are_claimed_after_a_quarantine"),
     (
         F::RetriesAtOnce,
@@ -219,8 +231,8 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         F::LosesTheReason,
         "a_dead_event_is_quarantined_with_its_reason",
     ),
-    (F::SkipsALetter, "pages_have_no_gaps_and_no_repeats"),
-    (F::RepeatsALetter, "pages_have_no_gaps_and_no_repeats"),
+    (F::SkipsADeadLetter, "pages_have_no_gaps_and_no_repeats"),
+    (F::RepeatsADeadLetter, "pages_have_no_gaps_and_no_repeats"),
     (
         F::PurgesWhatItReplays,
         "a_replay_keeps_the_id_and_gives_a_new_budget",
@@ -252,7 +264,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::ReplaysTheNewest, "replay_and_purge_are_bounded"),
     (F::PurgesTheNewest, "replay_and_purge_are_bounded"),
     (F::PurgesWhatItReplays, "replay_and_purge_are_bounded"),
-    (F::TellsTheSmallestGroups, "filters_and_statistics_agree"),
+    (F::ListsTheSmallestGroups, "filters_and_statistics_agree"),
     (F::ListsAnyType, "filters_and_statistics_agree"),
     (F::ListsAnyId, "each_condition_of_a_filter_narrows"),
     (F::ListsAnyType, "each_condition_of_a_filter_narrows"),
@@ -278,15 +290,15 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     ),
     (F::GroupsByErrorAlone, "each_condition_of_a_filter_narrows"),
     (
-        F::TellsNoErrorOfAGroup,
+        F::OmitsTheErrorOfAGroup,
         "each_condition_of_a_filter_narrows",
     ),
     (
-        F::TellsNoOldestOfAGroup,
+        F::OmitsTheOldestOfAGroup,
         "each_condition_of_a_filter_narrows",
     ),
     (
-        F::TellsNoNewestOfAGroup,
+        F::OmitsTheNewestOfAGroup,
         "each_condition_of_a_filter_narrows",
     ),
     (F::ReplaysAnyId, "replay_and_purge_take_what_a_filter_lists"),
@@ -372,7 +384,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::HoldsNothing, "events_of_a_lost_claim_stay_blocked"),
     (F::NeverBusy, "an_event_that_was_never_claimed_is_busy"),
     (
-        F::HoldsForAReplacedLetter,
+        F::HoldsForAReplacedDeadLetter,
         "a_replaced_dead_letter_holds_nothing",
     ),
     (
@@ -410,7 +422,10 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_pass_dropped_anywhere_loses_nothing",
     ),
     (F::ReversesTheOrder, "a_pass_dropped_anywhere_loses_nothing"),
-    (F::BlamesEveryone, "a_pass_dropped_anywhere_loses_nothing"),
+    (
+        F::FlagsEveryLostEvent,
+        "a_pass_dropped_anywhere_loses_nothing",
+    ),
     (
         F::LosesEventsWhenDropped,
         "a_tick_dropped_anywhere_quarantines_once",
@@ -442,7 +457,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (
-        F::BuriesThePublished,
+        F::QuarantinesThePublished,
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (
@@ -450,7 +465,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_cut_append_is_committed_whole_or_not",
     ),
     (F::DeletesWhatItClaims, "a_cut_claim_loses_nothing"),
-    (F::BlamesTheCallerForACut, "a_cut_claim_loses_nothing"),
+    (F::CallsACutInvalid, "a_cut_claim_loses_nothing"),
     (
         F::SettlesInTwoSteps,
         "a_cut_settlement_is_applied_whole_or_not",

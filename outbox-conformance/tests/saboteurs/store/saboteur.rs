@@ -142,6 +142,7 @@ impl Saboteur {
     ) -> Option<Done<()>> {
         let lost = OutboxError::new(ErrorKind::LeaseLost, "saboteur", "settle");
         let outcome = match self.fault {
+            _ if lock(&self.own).contains(&token) => return None,
             F::IgnoresASettlementOfAnotherHandle => return Some(Ok(())),
             F::PublishesForAnotherHandle => Outcome::Published,
             F::LosesTheClaimForAnotherHandle => released(),
@@ -231,10 +232,8 @@ impl OutboxStorage for Saboteur {
             }
             _ => {}
         }
-        if !lock(&self.own).contains(&token) {
-            if let Some(answer) = self.settle_for_another_handle(token, settlements).await {
-                return answer;
-            }
+        if let Some(answer) = self.settle_for_another_handle(token, settlements).await {
+            return answer;
         }
         if [F::ClaimsInTwoSteps, F::ClaimsTheWholeKey].contains(&self.fault) {
             self.note(token, settlements);
@@ -267,7 +266,7 @@ impl OutboxStorage for Saboteur {
             F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
             F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
             F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
-            F::FailsForAStranger => self.refuse_unknown_ids(entries)?,
+            F::FailsForAnUnknownId => self.refuse_unknown_ids(entries)?,
             _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
@@ -296,7 +295,7 @@ impl OutboxStorage for Saboteur {
                 (F::HoldsTheKey, QuarantineOutcome::Moved) => {
                     self.held.store(true, Ordering::SeqCst);
                 }
-                (F::HoldsForAReplacedLetter, QuarantineOutcome::Moved) => {
+                (F::HoldsForAReplacedDeadLetter, QuarantineOutcome::Moved) => {
                     self.held.fetch_or(replaced, Ordering::SeqCst);
                 }
                 _ => {}
@@ -323,7 +322,7 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::StaysBusyWhenDropped {
             self.lock_and_look().await?;
         }
-        if self.fault == F::TellsNoBacklog {
+        if self.fault == F::ReportsNoBacklog {
             return Ok(Backlog::default());
         }
         let mut backlog = self.store.backlog().await?;

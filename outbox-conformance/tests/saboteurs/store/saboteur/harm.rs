@@ -14,7 +14,7 @@ impl Saboteur {
     /// A clean-up that goes too far.
     pub(super) async fn clean(&self, limit: usize) -> Done<usize> {
         match self.fault {
-            F::CleansUpLetters => {
+            F::CleansUpDeadLetters => {
                 let filter = DeadLetterFilter::all();
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
@@ -95,7 +95,7 @@ impl Saboteur {
     pub(super) async fn harm(&self, entry: &DlqEntry, outcome: QuarantineOutcome) -> Done<()> {
         match (self.fault, outcome) {
             (F::MovesWhatIsInFlight, QuarantineOutcome::Busy) => self.take_away(entry.id).await,
-            (F::BuriesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
+            (F::QuarantinesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
             _ => Ok(()),
         }
     }

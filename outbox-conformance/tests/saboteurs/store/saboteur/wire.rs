@@ -35,7 +35,7 @@ impl Saboteur {
     fn manner(&self) -> Manner {
         Manner {
             kind: match self.fault {
-                F::BlamesTheCallerForACut => ErrorKind::Invalid,
+                F::CallsACutInvalid => ErrorKind::Invalid,
                 _ => ErrorKind::Unavailable,
             },
             stays_down: self.fault == F::StaysDownAfterACut,
