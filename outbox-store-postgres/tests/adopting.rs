@@ -23,13 +23,13 @@ fn block(text: &str) -> String {
     block.to_owned()
 }
 
-/// An outbox beside a table as Debezium's outbox event router reads it.
-async fn beside_a_table(own: Own) -> Own {
+/// Adds the table that the page assumes.
+async fn with_the_table(own: Own) -> Own {
     own.execute(&block("CREATE TABLE")).await;
     own
 }
 
-/// The statement that inserts an event; the payload is SQL.
+/// The values of a row; the payload is SQL.
 fn event(number: u32, aggregate: &str, payload: &str) -> String {
     format!(
         "('{}', 'order', '{aggregate}', 'order.changed', {payload})",
@@ -59,7 +59,8 @@ async fn refused(connection: &mut PgConnection, sql: &str) -> String {
 async fn published(own: &Own) -> Vec<Event> {
     let broker = MemoryBroker::new();
     let relay = Relay::new(own.open().await, broker.clone());
-    relay.run(own.drained()).await.expect("published");
+    let run = Box::pin(relay.run(own.drained()));
+    run.await.expect("published");
     broker.events()
 }
 
@@ -77,7 +78,7 @@ fn numbers(events: &[Event]) -> BTreeMap<String, Vec<u32>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_debeziums_table_are_published_in_order_per_aggregate() {
-    let own = beside_a_table(Own::in_schema("outbox")).await;
+    let own = with_the_table(Own::in_schema("outbox")).await;
     let before = insert(&[event(1, "a", "'{}'")]);
     own.execute(&before).await;
     own.execute(&block("CREATE TRIGGER")).await;
@@ -97,7 +98,7 @@ async fn rows_of_debeziums_table_are_published_in_order_per_aggregate() {
             insert(&[event(7, "a", "'7'")]),
             insert(&[event(8, "a", "NULL")]),
         ),
-        // As an application does whose rows are read from the log of the database.
+        // Debezium reads the row from the log of the database.
         format!(
             "BEGIN; {} DELETE FROM outboxevent; COMMIT;",
             insert(&[event(9, " b  7 ", "'9'")])
@@ -133,7 +134,7 @@ async fn rows_of_debeziums_table_are_published_in_order_per_aggregate() {
 
 #[tokio::test]
 async fn the_roles_of_the_application_need_no_new_privilege() {
-    let own = beside_a_table(Own::in_schema("outbox")).await;
+    let own = with_the_table(Own::in_schema("outbox")).await;
     own.execute(&block("CREATE TRIGGER")).await;
     let role = format!("{}_app", own.name());
     let grant = format!("CREATE ROLE {role} LOGIN; GRANT INSERT ON outboxevent TO {role}");
@@ -155,7 +156,7 @@ async fn the_roles_of_the_application_need_no_new_privilege() {
 
 #[tokio::test]
 async fn the_query_lists_the_rows_that_the_trigger_would_refuse() {
-    let own = beside_a_table(Own::in_schema("outbox")).await;
+    let own = with_the_table(Own::in_schema("outbox")).await;
     let good = insert(&[event(1, "a", "'1'"), event(2, "", "NULL")]);
     let bad = insert(&[event(3, "a", "'3'").replace("order.changed", "")]);
     own.execute(&format!("{good} {bad}")).await;
@@ -174,7 +175,7 @@ async fn the_query_lists_the_rows_that_the_trigger_would_refuse() {
 
 #[tokio::test]
 async fn the_trigger_waits_for_writers_and_then_changes_nothing() {
-    let own = beside_a_table(Own::in_schema("outbox")).await;
+    let own = with_the_table(Own::in_schema("outbox")).await;
     let mut writer = own.connect().await;
     run(
         &mut writer,
@@ -218,7 +219,7 @@ async fn own_with_slots() -> (Server, Own) {
         server
     });
     let server = server.await.expect("a server");
-    (server, beside_a_table(own).await)
+    (server, with_the_table(own).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
