@@ -1,5 +1,4 @@
-//! The consumer's side on `PostgreSQL`: which events were handled, in the transaction that handles
-//! them.
+#![doc = include_str!("../README.md")]
 
 use outbox_core::{EventId, OutboxError};
 use outbox_driver_postgres::{Component, Driver, PgUuid, interval, postgres_error};
@@ -7,10 +6,6 @@ use sqlx::{PgConnection, SqlStr};
 use std::time::Duration;
 
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -21,11 +16,7 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// The events that one consumer has handled.
-///
-/// An outbox delivers at least once. A consumer that asks its inbox in the transaction of its
-/// work does that work once for each event: the idempotent receiver of *Enterprise Integration
-/// Patterns*.
+/// The events that one consumer has handled. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct PostgresInbox {
     driver: Driver,
@@ -90,17 +81,18 @@ impl PostgresInbox {
         }
     }
 
-    /// Whether the event comes for the first time: then handle it in the transaction that
-    /// `connection` is in. If that rolls back, the next delivery is the first again. Waits for
-    /// another transaction that accepted the event and has not ended.
+    /// Returns whether the event comes for the first time. Then handle it in the transaction of
+    /// `connection`. If the transaction rolls back, the next delivery counts as the first. Waits for
+    /// another open transaction that accepted the event.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server is lost.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the connection is lost.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the table is missing.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the caller's transaction must be rolled back.
+    /// If the future is dropped, the caller must roll its transaction back.
     pub async fn accept(
         &self,
         connection: &mut PgConnection,
@@ -115,13 +107,17 @@ impl PostgresInbox {
             .map_err(postgres_error("accept"))
     }
 
-    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns how
-    /// many. One that is delivered again after that is handled again, so keep them for longer than
-    /// a relay may be down with an event that it published: 7 days is plenty.
+    /// Deletes up to `limit` events that were accepted more than `retention` ago, and returns how many.
+    /// An event that is delivered again later is handled again. So keep events for longer than a relay
+    /// can be down between a publication and its settlement, for example 7 days.
     ///
     /// # Errors
     ///
-    /// As [`accept`](Self::accept).
+    /// Those of [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, all of these events were deleted, or none.
     pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
         let query = sqlx::query(self.driver.sql(include_str!("sql/clean_up.sql")))
             .bind(&self.consumer)
@@ -132,7 +128,7 @@ impl PostgresInbox {
     }
 }
 
-/// The name of a consumer, if the index of the table can hold it.
+/// The name of a consumer. The index of the table stores at most 1,024 bytes.
 fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
     let consumer = consumer.into();
     if (1..=1024).contains(&consumer.len()) && !consumer.contains('\0') {

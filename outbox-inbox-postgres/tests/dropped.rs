@@ -1,5 +1,5 @@
-//! Callers that go away at each await point of a call in turn. All connections are the pool's only
-//! one, so that a call that keeps it is found.
+//! Calls that are dropped at each await point. The pool has a single connection, so a call that keeps it
+//! is found.
 
 use outbox_conformance::{CrashPoint, at_each_point};
 use outbox_core::EventId;
@@ -13,7 +13,7 @@ async fn inbox(pool: &PgPool) -> PostgresInbox {
     inbox.expect("migrated")
 }
 
-/// Asks in a transaction, which commits if it was answered; else it rolls back, as it must.
+/// Accepts in a transaction, and commits it if the call returned. Otherwise it rolls back, as it must.
 #[allow(
     clippy::disallowed_methods,
     reason = "an application starts its transaction like this; the future is not dropped in it"
@@ -36,7 +36,7 @@ async fn accept(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_accept_leaves_the_next_delivery_the_first() {
+async fn after_a_dropped_accept_the_next_delivery_is_the_first() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let inbox = inbox(&pool).await;
@@ -53,7 +53,7 @@ async fn a_dropped_accept_leaves_the_next_delivery_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_clean_up_forgets_all_or_none_of_its_events() {
+async fn a_dropped_clean_up_deletes_all_or_none_of_its_events() {
     const EVENTS: i64 = 3;
     let database = Database::create().await;
     let pool = database.pool_of(1);
@@ -84,7 +84,7 @@ async fn a_dropped_clean_up_forgets_all_or_none_of_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_migration_or_opening_is_done_again() {
+async fn a_dropped_migration_or_opening_can_be_repeated() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let (mut schemas, id) = (0.., EventId::new());

@@ -1,4 +1,4 @@
-//! Deliveries that repeat, roll back, race and grow old, on a real server.
+//! Repeated, rolled back, concurrent and old deliveries, on a real server.
 
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_postgres::sqlx::postgres::PgPoolOptions;
@@ -21,7 +21,7 @@ async fn connect(database: &Database) -> PgConnection {
     database.options().connect().await.expect("connected")
 }
 
-/// Asks in a separate transaction, which ends with `end`.
+/// Accepts in a separate transaction, which ends with `end`.
 async fn accept(
     connection: &mut PgConnection,
     inbox: &PostgresInbox,
@@ -35,7 +35,7 @@ async fn accept(
 }
 
 #[tokio::test]
-async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() {
+async fn a_consumer_with_an_empty_or_too_long_name_is_refused() {
     let database = Database::create().await;
     let long = "é".repeat(512);
     for name in ["", "a\0b", &*format!("{long}x")] {
@@ -57,7 +57,7 @@ async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() 
 }
 
 #[tokio::test]
-async fn an_event_comes_for_the_first_time_once_for_each_consumer() {
+async fn an_event_comes_once_for_the_first_time_to_each_consumer() {
     let database = Database::create().await;
     let (billing, mail) = (
         inbox(&database, "billing").await,
@@ -85,7 +85,7 @@ async fn a_delivery_after_a_rollback_is_the_first_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_many_deliveries_at_once_is_the_first() {
+async fn one_of_many_concurrent_deliveries_is_the_first() {
     let database = Database::create().await;
     let inbox = inbox(&database, "billing").await;
     for _ in 0..10 {
@@ -108,7 +108,7 @@ async fn one_of_many_deliveries_at_once_is_the_first() {
 }
 
 #[tokio::test]
-async fn old_events_are_forgotten_by_the_limit_and_young_ones_are_not() {
+async fn old_events_are_deleted_up_to_the_limit_and_young_events_are_not() {
     let database = Database::create().await;
     let inbox = inbox(&database, "billing").await;
     let mut connection = connect(&database).await;
@@ -138,7 +138,7 @@ async fn a_schema_without_the_table_is_refused() {
     assert_eq!(opened.expect_err("no table").kind(), ErrorKind::Invalid);
 }
 
-/// Several consumers at once, each of whose transactions may reach another connection of the server.
+/// Concurrent consumers, whose transactions may each reach another connection of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn through_pgbouncer_in_transaction_mode_an_event_is_handled_once() {
     const CONSUMERS: usize = 6;
