@@ -1,8 +1,8 @@
 //! When a handle looks for work, how many lanes it asks, and when it renews tables.
 //!
-//! Nothing here is needed for correctness. A look for work and a question to all 16 lanes cost the
-//! server more than a claim from one lane, so a busy worker does both rarely, and an idle worker does
-//! not look twice for the same answer. The numbers were measured with `benches`.
+//! It decides when events are claimed and at what cost, not which. A look for work and a claim from all 16
+//! lanes cost the server more than a claim from one lane. So a busy worker does both rarely, and an idle
+//! worker does not look twice for the same answer.
 
 use crate::outlook::Outlook;
 use crate::sql::LANES;
