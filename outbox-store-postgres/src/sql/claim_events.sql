@@ -13,7 +13,7 @@
 -- order of the log, so that the index is used with any statistics. Sometimes the end of the log is
 -- marked. A lane that another claim locks is skipped. A lane that was changed after the snapshot is
 -- skipped too (its turn is another), because rows of its window might be missing here. A claim that has
--- lost a lane takes no other: its token would be valid again for what it had read before.
+-- lost a lane takes no other: its token would be valid again for the events that it had read before.
 -- A claim that is lost in a crash of the server repeats nothing and loses nothing, so its commit need not
 -- wait for the disk.
 WITH free AS MATERIALIZED (

@@ -5,8 +5,8 @@
 --
 -- Atomic: one statement under the locks of its lanes. As in claim_events.sql, lanes that are locked or that
 -- were changed after the snapshot are skipped, and a claim that lost a lane takes none. The events of a
--- key end before one that is not due yet, one that was in a lost claim (S7), one that a dead letter blocks
--- (S9), and one that was written into another lane by hand.
+-- key end before an event that is not due yet, that was in a lost claim (S7), that a dead letter blocks
+-- (S9), or that was written into another lane by hand.
 WITH free AS MATERIALIZED (
     SELECT lane, coalesce(held, '{}') AS held
     FROM outbox.outbox_lanes AS l
