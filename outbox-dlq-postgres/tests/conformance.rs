@@ -1,6 +1,6 @@
-//! The PostgreSQL heap passes the suite, in the default schema, in one with an odd name, and over a
-//! wire that brings replies in parts. Each handle has its own connections, in the odd schema a
-//! single one, and each case a database.
+//! The PostgreSQL heap passes the suite: in the default schema, in a schema with an odd name, and over a
+//! wire that delivers replies in parts. Each case has a separate database, and each handle has its own
+//! connections; in the odd schema it has a single one.
 
 use async_trait::async_trait;
 use outbox_conformance::heap::{CrashFixture, HeapFixture, WireFixture};
@@ -19,12 +19,12 @@ struct Fixture {
     database: OnceCell<Database>,
     schema: Schema,
     neighbour: Schema,
-    /// Of each handle.
+    /// How many connections each handle has.
     connections: u32,
     wire: OnceLock<TcpWire>,
-    /// All handles go over the wire, and replies come in parts.
+    /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
-    /// That it may kill.
+    /// The server, if a case may kill it.
     server: Option<Mutex<Server>>,
 }
 

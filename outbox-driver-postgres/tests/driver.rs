@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
     database.execute("CREATE TABLE t (x bigint UNIQUE)").await;
-    // One connection: the next call finds everything that a call leaves on it.
+    // With one connection, the next call sees everything that a call leaves on it.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .connect_with(database.options())
@@ -33,7 +33,7 @@ async fn insert(connection: &mut PgConnection, x: i64) -> Result<(), OutboxError
         .map_err(postgres_error("insert"))
 }
 
-/// What another connection sees.
+/// The rows that another connection sees.
 async fn rows(database: &Database) -> Vec<i64> {
     let pool = database.pool();
     let rows = sqlx::query_scalar("SELECT x FROM t ORDER BY x")
@@ -63,7 +63,7 @@ async fn a_transaction_is_whole_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_ignores_a_failed_statement_is_not_taken_for_committed() {
+async fn a_transaction_that_ignores_a_failed_statement_is_not_reported_as_committed() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     let ignore = async |connection: &mut PgConnection| {
@@ -76,7 +76,7 @@ async fn a_transaction_that_ignores_a_failed_statement_is_not_taken_for_committe
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
+async fn a_dropped_call_leaves_no_transaction_behind() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     let mut rounds = 0..;
@@ -146,7 +146,7 @@ async fn a_role_with_too_many_connections_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn what_the_application_refuses_is_named_with_what_to_do() {
+async fn a_refusal_by_the_application_says_what_to_do() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     database
@@ -262,7 +262,7 @@ async fn one_row(pool: &PgPool, query: &'static str, time: SystemTime) -> sqlx::
 }
 
 #[tokio::test]
-async fn times_and_intervals_come_back_to_the_microsecond() {
+async fn times_and_intervals_come_back_with_microseconds() {
     let database = Database::create().await;
     let pool = database.pool();
     for micros in [0, 1, 1_767_225_600_123_456, 946_684_799_999_999] {
@@ -313,14 +313,15 @@ async fn uuids_come_back_exactly_alone_and_in_arrays() {
     assert_eq!(none, []);
 }
 
+/// The address of the server.
 fn address(server: &Server) -> SocketAddr {
     let options: PgConnectOptions = server.url().parse().expect("a URL");
     ([127, 0, 0, 1], options.get_port()).into()
 }
 
-/// A name leads to a standby for a while, and back: what the heap, the inbox and the store share.
+/// For a while the address leads to a standby. The heap, the inbox and the store share this behaviour.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
+async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
     let primary = Server::start(Kind::Postgres, &search_path()).expect("a server");
     let wire = TcpWire::to(address(&primary)).expect("a wire");
     let options: PgConnectOptions = primary.url().parse().expect("a URL");
@@ -358,9 +359,9 @@ async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
     together.expect("written at once");
 }
 
-/// As ALTER DATABASE sets it: a session keeps it until its end.
+/// ALTER DATABASE makes the database read-only, and each session keeps the setting until its end.
 #[tokio::test]
-async fn a_database_that_may_be_written_again_is_written_at_once() {
+async fn a_database_that_is_no_longer_read_only_is_written_at_once() {
     let database = Database::create().await;
     let name = database.name().to_owned();
     let set = async |value: &str| {
@@ -381,9 +382,9 @@ async fn a_database_that_may_be_written_again_is_written_at_once() {
         .expect("written at once");
 }
 
-/// A migration of the application, or a schema that was dropped and made again.
+/// A migration of the application, or a schema that was dropped and created again.
 #[tokio::test]
-async fn a_table_that_was_made_again_is_read_at_the_second_call() {
+async fn a_table_that_was_created_again_is_read_at_the_second_call() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     let read = || sqlx::query("SELECT * FROM t");

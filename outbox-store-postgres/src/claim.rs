@@ -184,7 +184,7 @@ impl Claiming<'_> {
         Ok(())
     }
 
-    /// Returns the claim, or None if it has no event for a worker and the caller shall try again.
+    /// Returns the claim, or None if it has no event for a worker, and the caller must try again.
     async fn finish(self) -> Result<Option<Claim>, OutboxError> {
         let Self {
             store,

@@ -1,12 +1,4 @@
-//! [`OutboxStorage`](outbox_core::OutboxStorage) and [`DeadLetters`](outbox_core::DeadLetters) on
-//! `PostgreSQL`, and [`append`] for the application's own transaction.
-//!
-//! The outbox is a log that is only inserted into. It is read in *windows*: the rows that one
-//! snapshot of the database sees and the one before it does not. So no late commit is missed, and
-//! no transaction that stays open holds the others up; the idea is that of `PgQ`. The log has 16
-//! lanes, and a claim leases lanes; events of one ordering key share a lane. On the healthy path a
-//! batch costs two small updates, and only events that fail cost rows of their own. The tables are
-//! a public contract: see `docs/postgres-schema.md`.
+#![doc = include_str!("../README.md")]
 
 mod append;
 mod claim;
@@ -42,10 +34,6 @@ use std::time::Duration;
 use upkeep::{Progress, Runs, adopt_at_start};
 use wake::Bell;
 
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
-
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
 
@@ -70,8 +58,13 @@ const COMPONENT: Component = Component {
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.
 ///
-/// A clone shares the connections. Several processes may share the schema. A claim is settled
-/// through the handle that made it, or a clone.
+/// Clones share the pool. Several processes may share the schema. A claim is settled through the handle
+/// that made it, or a clone.
+///
+/// # Cancel safety
+///
+/// Each method is one transaction, or a few where each is complete: a call whose future is dropped was
+/// applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     driver: Driver,
@@ -142,7 +135,7 @@ impl PostgresStore {
         COMPONENT.script(schema)
     }
 
-    /// Appends events to this store's schema inside a transaction of the application.
+    /// An appender for the schema of this store, also through PgBouncer.
     #[must_use]
     pub fn appender(&self) -> Appender {
         let appender = Appender::new(self.driver.schema());
@@ -168,7 +161,7 @@ impl PostgresStore {
         self
     }
 
-    /// Looks for new events every few milliseconds instead of listening for them. Default: a
+    /// Polls for new events every 5 to 100 milliseconds instead of listening for them. Default: a
     /// separate connection listens, unless [`PostgresConfig::through_pgbouncer`] is set.
     #[must_use]
     pub fn without_listening(mut self) -> Self {

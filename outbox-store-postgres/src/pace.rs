@@ -1,8 +1,8 @@
 //! When a handle looks for work, how many lanes it asks, and when it renews tables.
 //!
-//! Nothing here is needed for correctness. A look for work and a question to all 16 lanes cost the
-//! server more than a claim from one lane, so a busy worker does both rarely, and an idle worker does
-//! not look twice for the same answer. The numbers were measured with `benches`.
+//! It decides when events are claimed and at what cost, not which. A look for work and a claim from all 16
+//! lanes cost the server more than a claim from one lane. So a busy worker does both rarely, and an idle
+//! worker does not look twice for the same answer.
 
 use crate::outlook::Outlook;
 use crate::sql::LANES;
@@ -21,7 +21,7 @@ const SETTLEMENTS: u32 = 128;
 /// How long the log is not renewed after an attempt failed.
 const RENEWAL: Duration = Duration::from_secs(60);
 
-/// What was seen, and the bell's mark from before.
+/// The answer of a look, and the mark of the bell from before the look.
 pub(crate) type Seen = (Outlook, Option<u64>);
 
 /// Shared by the clones of a handle.
@@ -40,17 +40,17 @@ struct Inner {
     continued: u32,
     /// In a lane, the last claim found a run of few keys.
     has_run: bool,
-    /// Half of what the last claim read of the log must wait.
+    /// Events of the log that must wait were more than half of the last claim.
     found_waiting: bool,
     is_odd: bool,
-    /// When the last look was, and what it saw.
+    /// The time and the answer of the last look.
     looked: Option<Instant>,
     outlook: Outlook,
     /// The last claim found events.
     found: bool,
     /// The last claim found nothing, and no later look found anything.
     is_idle: bool,
-    /// What the last claim saw, if it found nothing.
+    /// The answer of the last claim's look, if the claim found nothing.
     answer: Option<Seen>,
     settlements: u32,
     renewal_failed: Option<Instant>,
@@ -83,7 +83,7 @@ impl Pace {
         inner.is_idle || inner.looked.is_none_or(|looked| looked.elapsed() > LOOK)
     }
 
-    /// Keeps what a look saw.
+    /// Keeps the answer of a look.
     pub(crate) fn saw(&self, outlook: Outlook) {
         let mut inner = self.lock();
         inner.looked = Some(Instant::now());
@@ -95,13 +95,13 @@ impl Pace {
         self.lock().looked = None;
     }
 
-    /// What the last look saw.
+    /// The answer of the last look.
     pub(crate) fn outlook(&self) -> Outlook {
         self.lock().outlook
     }
 
-    /// Notes the end of a claim. `answer` is what it saw if it found nothing. Returns whether the worker
-    /// is busy: the claim before this one found events too.
+    /// Notes the end of a claim. `answer` is that of its last look, if it found nothing. Returns whether
+    /// the worker is busy: the claim before this one found events.
     pub(crate) fn claimed(&self, answer: Option<Seen>) -> bool {
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.found, answer.is_none());
@@ -110,7 +110,7 @@ impl Pace {
         before
     }
 
-    /// Keeps what a wait saw, so that the next claim need not look again.
+    /// Keeps the answer of a wait, so that the next claim need not look again.
     pub(crate) fn will_find(&self, outlook: Outlook) {
         self.saw(outlook);
         let mut inner = self.lock();
@@ -118,12 +118,12 @@ impl Pace {
         inner.answer = None;
     }
 
-    /// What the last claim saw if it found nothing. Returns it once.
+    /// Takes the answer of the last claim's look, if the claim found nothing.
     pub(crate) fn take_answer(&self) -> Option<Seen> {
         self.lock().answer.take()
     }
 
-    /// Forgets what was seen: the tables are not those of before.
+    /// Forgets the last look, because the tables have changed.
     pub(crate) fn forget_looks(&self) {
         let mut inner = self.lock();
         inner.answer = None;

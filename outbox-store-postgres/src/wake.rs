@@ -94,7 +94,7 @@ impl Rung {
 }
 
 impl Bell {
-    /// A bell that nobody listens to: the worker polls.
+    /// A bell without a listener: the worker polls.
     pub(crate) fn silent() -> Self {
         Self::on(None)
     }

@@ -1,5 +1,6 @@
-//! The PostgreSQL store passes the suite, also over a wire that brings replies in parts; each handle
-//! and each transaction has its own connections, in the own schema a single one.
+//! The PostgreSQL store passes the suite: in the default schema, in another schema, and over a wire that
+//! delivers replies in parts. Each handle and each transaction has its own connections; in the other
+//! schema each has a single one.
 
 mod support;
 

@@ -1,5 +1,5 @@
--- The filter of dead letters, $1 to $5: ids, event type, ordering key, a part of the error, and the time
--- before which they were quarantined. A condition whose value is NULL matches each dead letter.
+-- The filter of dead letters, $1 to $5: ids, event type, ordering key, a part of the error, and a time after
+-- their quarantine. A condition whose value is NULL matches every dead letter.
   AND ($1::uuid[] IS NULL OR id = ANY ($1))
   AND ($2::text IS NULL OR event_type = $2)
   AND ($3::text IS NULL OR ordering_key = $3)

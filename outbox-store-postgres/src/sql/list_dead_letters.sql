@@ -1,5 +1,5 @@
--- D1: dead letters that match the filter $1 to $5, at most $6, after the position $7, without their
--- payloads: the length of one that is stored apart is known without reading it.
+-- D1: up to $6 dead letters after the position $7 that match the filter $1 to $5 of filter.sql, without their
+-- payloads. The length of a payload that is stored out of line is known without reading it.
 SELECT position, id, event_type, content_type, ordering_key, octet_length(payload)::bigint,
        created_at, failure_count, last_error, first_failed_at, last_failed_at, quarantined_at, replays
 FROM outbox.outbox_dead_letters

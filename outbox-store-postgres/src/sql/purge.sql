@@ -1,5 +1,5 @@
--- D4: deletes the first $6 dead letters that match the filter $1 to $5, as many as have $7 bytes
--- together, but at least one.
+-- D4: deletes the first $6 dead letters that match the filter $1 to $5 of filter.sql, with at most $7 bytes
+-- together, but at least one. Atomic: one statement.
 WITH matching AS (
     SELECT position, payload
     FROM outbox.outbox_dead_letters

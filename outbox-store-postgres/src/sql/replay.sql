@@ -1,7 +1,8 @@
--- D2, D4: moves the first $6 dead letters that match the filter $1 to $5 back, as many as have $7
--- bytes together, but at least one. One statement deletes and inserts, so an event is never in both
--- places or in neither. It comes last of its key: as a new row of the log (in the place of its
--- consumed one); or to its old place if it held the key (S9), or to the next if that is taken.
+-- D2, D4: moves the first $6 dead letters that match the filter $1 to $5 of filter.sql back, with at most $7
+-- bytes together, but at least one. An event becomes the last of its key, as a new row of the log that
+-- replaces its consumed row. If it blocked its key, it returns to its old place (S9), or to the next place
+-- if that is taken.
+-- Atomic: one statement deletes and inserts, so an event is never in both tables or in neither.
 WITH matching AS (
     SELECT position, payload, headers
     FROM outbox.outbox_dead_letters

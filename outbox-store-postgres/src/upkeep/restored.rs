@@ -39,7 +39,7 @@ impl PostgresStore {
     }
 }
 
-/// Checks the tables of a store that is opened. A standby is left as it is: it can show what it has.
+/// Checks the tables of a store that is opened. A standby is not changed, but the operator can read it.
 pub(crate) async fn adopt_at_start(
     driver: &Driver,
     statements: &Statements,

@@ -1,8 +1,8 @@
 //! S12: events of other keys that come after a long run of few keys in a lane. They are moved to the
 //! retries, so that the next claim finds them before the end of the run.
 //!
-//! A look behind a run reads up to 20,000 rows. So it starts only after a claim or two of the same keys,
-//! and then takes at most a tenth of the time, or one in 16 claims.
+//! A look behind a run reads up to 20,000 rows. So the first starts once the run has 8 rows. The next ones
+//! take about a tenth of the time, or come once in 16 claims.
 
 use crate::draft::Run;
 use crate::sql::{Statements, number, size};
@@ -32,7 +32,7 @@ const MOVED_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Runs(Mutex<HashMap<i16, Behind>>);
 
-/// What is known of the rows behind a run.
+/// The looks behind a run.
 #[derive(Debug, Default)]
 struct Behind {
     keys: Vec<String>,
@@ -62,7 +62,7 @@ impl Behind {
 }
 
 impl Runs {
-    /// Notes the runs that a claim found, and chooses the one to look behind, with what is known of it.
+    /// Notes the runs that a claim found. Returns one to look behind, and how far the last look came.
     fn next(&self, runs: Vec<Run>) -> Option<(Run, Option<Looked>)> {
         let mut lanes = self.lock();
         let mut next: Option<(Option<Instant>, Run)> = None;

@@ -1,4 +1,4 @@
-//! A store in a database of its own.
+//! A store in a separate database.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod load;
@@ -28,10 +28,10 @@ pub(crate) struct Own {
     database: Database,
     server: String,
     schema: Schema,
-    /// Of each handle.
+    /// How many connections each handle has.
     connections: u32,
     wire: OnceLock<TcpWire>,
-    /// All handles go over the wire, and replies come in parts.
+    /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
 }
 
@@ -94,7 +94,7 @@ impl Own {
         self.database.name()
     }
 
-    /// The schema through a pool of its own.
+    /// The schema, through a new pool.
     pub(crate) fn config(&self) -> PostgresConfig {
         PostgresConfig::new(self.pool()).schema(self.schema.clone())
     }
@@ -114,7 +114,7 @@ impl Own {
         &self.schema
     }
 
-    /// A connection of the application's.
+    /// A connection of the application.
     pub(crate) async fn connect(&self) -> PgConnection {
         self.try_connect().await.expect("connected")
     }
@@ -138,7 +138,7 @@ impl Own {
         self.database.pool_of(self.connections)
     }
 
-    /// Appends events in a transaction of their own.
+    /// Appends events in a separate transaction.
     pub(crate) async fn append(&self, events: &[Event]) {
         let mut connection = self.connect().await;
         self.appender()
@@ -152,7 +152,7 @@ impl Own {
         self.database.execute(sql).await;
     }
 
-    /// Returns when nothing is pending that is committed.
+    /// Returns when no committed event is pending.
     pub(crate) async fn drained(&self) {
         let store = self.open().await;
         while store.backlog().await.expect("a backlog").pending > 0 {
@@ -184,7 +184,7 @@ pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
     claim.events.iter().map(settlement).collect()
 }
 
-/// Runs it on a thread of its own, as a test may call it within its runtime.
+/// Runs `work` on a new thread, because a test may call this within its runtime.
 fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let thread = std::thread::spawn(|| runtime().block_on(work));
     thread.join().expect("done")
@@ -302,7 +302,7 @@ enum Order {
     Commit,
 }
 
-/// A transaction on a thread and a connection of its own, as the suite calls it without `await`.
+/// A transaction on a separate thread and connection, because the suite calls it without `await`.
 struct Writer {
     orders: Sender<Order>,
     answers: Receiver<Result<(), OutboxError>>,
