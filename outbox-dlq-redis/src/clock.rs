@@ -1,6 +1,5 @@
 //! The heap's clock, for tests.
 
-use crate::micros;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -18,4 +17,9 @@ impl ClockShift {
     pub(crate) fn micros(&self) -> u64 {
         self.0.load(SeqCst)
     }
+}
+
+/// A duration in the unit of the scripts.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@ mod clock;
 mod reply;
 
 use async_trait::async_trait;
+use clock::micros;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use outbox_driver_redis::redis::{Script, ScriptInvocation};
 use outbox_driver_redis::{Component, Driver};
@@ -265,8 +266,4 @@ impl DlqHeap for RedisDlqHeap {
         }
         Ok(count)
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

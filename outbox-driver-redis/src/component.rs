@@ -1,9 +1,10 @@
-//! The keys of one adapter.
+//! What one adapter has in Redis.
 
 use crate::config::RedisConfig;
-use crate::driver::{Driver, OPEN};
+use crate::driver::Driver;
+use crate::error::OPEN;
+use crate::keys::Keys;
 use outbox_core::OutboxError;
-use std::fmt;
 
 /// The keys of one adapter, such as a heap.
 #[derive(Clone, Copy, Debug)]
@@ -26,60 +27,11 @@ impl Component {
         let config = config.into();
         config.validate()?;
         let is_lazy = config.is_lazy;
-        let driver = Driver::new(Keys::new(self, &config.namespace), config);
+        let keys = Keys::new(self.name, &config.namespace, self.keys);
+        let driver = Driver::new(keys, config);
         if !is_lazy {
             driver.check_in(OPEN).await?;
         }
         Ok(driver)
-    }
-}
-
-/// The names of the keys in a namespace. All have one hash tag, so they are in one slot of a cluster.
-/// No namespace has a brace, so the tag is the whole namespace, and two namespaces never share a key.
-pub(crate) struct Keys {
-    prefix: String,
-    all: Vec<String>,
-}
-
-impl Keys {
-    fn new(component: &Component, namespace: &str) -> Self {
-        let prefix = format!("{}:{{{namespace}}}:", component.name);
-        let key = |name: &&str| format!("{prefix}{name}");
-        let all = component.keys.iter().map(key).collect();
-        Self { prefix, all }
-    }
-
-    pub(crate) fn all(&self) -> &[String] {
-        &self.all
-    }
-
-    pub(crate) fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-}
-
-impl fmt::Display for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}*", self.prefix)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_keys_of_a_namespace_have_its_hash_tag() {
-        let component = Component {
-            name: "outbox-dlq",
-            keys: &["counts", "turns"],
-        };
-        let keys = Keys::new(&component, "shop");
-        assert_eq!(
-            keys.all(),
-            ["outbox-dlq:{shop}:counts", "outbox-dlq:{shop}:turns"]
-        );
-        assert_eq!(keys.key("turns"), "outbox-dlq:{shop}:turns");
-        assert_eq!(keys.to_string(), "outbox-dlq:{shop}:*");
     }
 }

@@ -1,7 +1,6 @@
 //! Which server and namespace to use, and how calls are made.
 
-use crate::driver::OPEN;
-use crate::error::BACKEND;
+use crate::error::{BACKEND, OPEN};
 use crate::server::Server;
 use outbox_core::OutboxError;
 use redis::Client;

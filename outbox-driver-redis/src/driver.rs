@@ -1,9 +1,9 @@
 //! Calls of scripts, each with a timeout, on a server that was checked.
 
-use crate::component::Keys;
 use crate::config::RedisConfig;
 use crate::error::unavailable;
 use crate::info;
+use crate::keys::Keys;
 use crate::shared::SharedConnection;
 use outbox_core::OutboxError;
 use redis::{FromRedisValue, Script, ScriptInvocation};
@@ -13,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-pub(crate) const OPEN: &str = "open";
 const CHECK: &str = "check";
 
 /// The keys of an adapter, and the connection that all its calls share. Clones share the connection.

@@ -4,6 +4,7 @@ use outbox_core::{ErrorKind, OutboxError};
 use redis::{ErrorKind as Cause, RedisError, ServerErrorKind};
 
 pub(crate) const BACKEND: &str = "redis";
+pub(crate) const OPEN: &str = "open";
 
 /// Turns an error of Redis in `operation` into one that says what the caller may do.
 pub fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> OutboxError {

@@ -6,6 +6,7 @@ mod connection;
 mod driver;
 mod error;
 mod info;
+mod keys;
 mod login;
 mod server;
 mod shared;

@@ -1,7 +1,6 @@
 //! Which server to connect to, made from a URL or a client.
 
-use crate::driver::OPEN;
-use crate::error::{BACKEND, redis_error};
+use crate::error::{BACKEND, OPEN, redis_error};
 use outbox_core::OutboxError;
 use redis::{Client, RedisResult};
 use std::fmt;
