@@ -9,33 +9,37 @@
 //! a public contract: see `docs/postgres-schema.md`.
 
 mod append;
-mod aside;
 mod claim;
+mod claims;
 mod dead_letters;
 mod draft;
+mod filter;
+mod fresh;
 mod headers;
-mod lost;
-mod memory;
-mod origin;
+mod outlook;
+mod pace;
 mod plan;
 mod quarantine;
-mod renew;
 mod row;
 mod settle;
 mod sql;
 mod status;
+mod steps;
 mod storage;
+mod upkeep;
 mod wake;
 
 pub use append::{Appender, append};
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
-use memory::Memory;
+use claims::Claims;
 use outbox_core::OutboxError;
 use outbox_driver_postgres::{Component, Driver};
+use pace::Pace;
 use sql::Statements;
 use std::sync::Arc;
 use std::time::Duration;
+use upkeep::{Progress, Runs, adopt_at_start};
 use wake::Bell;
 
 #[cfg(doctest)]
@@ -72,14 +76,25 @@ const COMPONENT: Component = Component {
 pub struct PostgresStore {
     driver: Driver,
     statements: Arc<Statements>,
-    memory: Arc<Memory>,
+    claims: Arc<Claims>,
+    pace: Arc<Pace>,
+    runs: Arc<Runs>,
+    progress: Arc<Progress>,
     bell: Arc<Bell>,
     token_retention: Duration,
-    holds_keys: bool,
+    blocks_keys: bool,
 }
 
 impl PostgresStore {
     /// Opens the store in a schema that was migrated before.
+    ///
+    /// ```no_run
+    /// # use outbox_store_postgres::{PostgresStore, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://me@db.example/shop").await?;
+    /// let store = PostgresStore::open(pool).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -92,6 +107,15 @@ impl PostgresStore {
 
     /// Creates the schema and the tables that are missing, and opens the store. Several processes may
     /// call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_store_postgres::{PostgresConfig, PostgresStore, Schema, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://owner@db.example/shop").await?;
+    /// let config = PostgresConfig::new(pool).schema(Schema::new("events")?);
+    /// let store = PostgresStore::migrate(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -140,7 +164,7 @@ impl PostgresStore {
     /// wait until the dead letter is replayed or purged. Default: they are published.
     #[must_use]
     pub fn block_key_on_dead_letter(mut self) -> Self {
-        self.holds_keys = true;
+        self.blocks_keys = true;
         self
     }
 
@@ -159,13 +183,16 @@ impl PostgresStore {
             Bell::new(&driver).await?
         };
         let statements = Statements::new(&driver);
-        origin::adopt_at_start(&driver, &statements).await?;
+        adopt_at_start(&driver, &statements).await?;
         Ok(Self {
             statements: Arc::new(statements),
-            memory: Arc::default(),
+            claims: Arc::default(),
+            pace: Arc::default(),
+            runs: Arc::default(),
+            progress: Arc::default(),
             bell: Arc::new(bell),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
-            holds_keys: false,
+            blocks_keys: false,
             driver,
         })
     }

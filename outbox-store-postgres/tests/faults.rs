@@ -3,6 +3,7 @@
 
 mod support;
 
+use outbox_conformance::Wire;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
@@ -136,7 +137,7 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
         kind(store.clean_up(10).await),
     ];
     assert_eq!(kinds, [Some(ErrorKind::Unavailable); 10]);
-    assert!(!own.its_wire().mend(), "nothing was cut");
+    assert!(!own.its_wire().repair(), "nothing was cut");
     let settled = store.settle(first.token, &published).await;
     settled.expect("settled");
     assert_eq!(claim(&store, 10).await.events.len(), 2);

@@ -3,11 +3,7 @@
 WITH matching AS (
     SELECT position, payload
     FROM outbox.outbox_dead_letters
-    WHERE ($1::uuid[] IS NULL OR id = ANY ($1))
-      AND ($2::text IS NULL OR event_type = $2)
-      AND ($3::text IS NULL OR ordering_key = $3)
-      AND ($4::text IS NULL OR position($4 IN last_error) > 0)
-      AND ($5::timestamptz IS NULL OR quarantined_at < $5)
+    WHERE true /* and the filter */
     ORDER BY position
     LIMIT $6
     FOR UPDATE
