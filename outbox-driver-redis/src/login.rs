@@ -1,4 +1,4 @@
-//! Why a server refused a login.
+//! The reason why a server refused a login.
 
 use crate::error::is_temporary;
 use redis::{
@@ -6,11 +6,11 @@ use redis::{
     ServerErrorKind, cmd,
 };
 
-/// The server's own error, where the driver gives another one in its place.
+/// The server's own error, where the crate `redis` returns a different one.
 ///
-/// The driver reports each answer to `AUTH` that is not `OK` as a wrong password, and drops the code
-/// of an answer to `SELECT`. A server that has too many clients, that runs a script or that loads its
-/// data would look like one with another password. So the commands are sent again one by one.
+/// That crate reports each reply to `AUTH` that is not `OK` as a wrong password, and drops the code of
+/// an error reply to `SELECT`. So a server that has too many clients, runs a script or loads its data
+/// would look like one with another password. This function sends the commands again, one by one.
 pub(crate) async fn cause(
     client: &Client,
     config: &AsyncConnectionConfig,
@@ -20,14 +20,14 @@ pub(crate) async fn cause(
         return error;
     }
     match log_in(client, config).await {
-        // What the driver met has passed meanwhile.
+        // The cause has passed meanwhile.
         Ok(()) => passed(&error),
         Err(error) => error,
     }
 }
 
-/// For a server that only the driver can find: it is unknown whether a refused login can succeed
-/// later, so it counts as one that can.
+/// Behind sentinels the commands cannot be sent again, because only the crate `redis` knows the server.
+/// A refused login may then succeed later, so it counts as unavailable.
 #[cfg(feature = "sentinel")]
 pub(crate) fn unknown_cause(error: RedisError) -> RedisError {
     let of_select = "refused to switch database";
@@ -73,7 +73,7 @@ async fn log_in(client: &Client, config: &AsyncConnectionConfig) -> RedisResult<
     Ok(())
 }
 
-/// What the driver sends in one piece.
+/// The commands that the crate `redis` sends as one pipeline.
 fn commands(settings: &RedisConnectionInfo) -> Vec<Cmd> {
     let mut commands = Vec::new();
     if let Some(password) = settings.password() {

@@ -1,13 +1,19 @@
-//! What an error of Redis means to a caller.
+//! Errors of Redis as errors that say what the caller may do.
 
 use outbox_core::{ErrorKind, OutboxError};
 use redis::{ErrorKind as Cause, RedisError, ServerErrorKind};
 
 pub(crate) const BACKEND: &str = "redis";
+pub(crate) const OPEN: &str = "open";
 
 /// Turns an error of Redis in `operation` into one that says what the caller may do.
-pub(crate) fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> OutboxError {
+pub fn redis_error(operation: &'static str) -> impl Fn(RedisError) -> OutboxError {
     move |error| OutboxError::new(kind(&error), BACKEND, operation).with_source(error)
+}
+
+/// An error that this crate found, and that may pass.
+pub(crate) fn unavailable(operation: &'static str, problem: impl Into<String>) -> OutboxError {
+    OutboxError::new(ErrorKind::Unavailable, BACKEND, operation).with_source(problem.into())
 }
 
 /// Whether the same request can succeed later, perhaps on another connection.
@@ -20,9 +26,9 @@ fn kind(error: &RedisError) -> ErrorKind {
         return ErrorKind::Invalid;
     }
     match (error.kind(), error.code().unwrap_or_default()) {
-        // A key of ours that is not ours.
+        // One of our keys has another type.
         (_, "WRONGTYPE") => ErrorKind::Corrupt,
-        // The caller must change a login, a privilege, a URL, or a server that is too old.
+        // The caller must change a login, a privilege or a URL, or the server is too old.
         (_, "NOAUTH" | "WRONGPASS")
         | (
             Cause::AuthenticationFailed
@@ -33,13 +39,13 @@ fn kind(error: &RedisError) -> ErrorKind {
             | Cause::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot),
             _,
         ) => ErrorKind::Invalid,
-        (Cause::Server(ServerErrorKind::ResponseError), _) => told(error.detail()),
+        (Cause::Server(ServerErrorKind::ResponseError), _) => kind_of_text(error.detail()),
         // The network, a replica, a full memory, a failover: all may pass.
         _ => ErrorKind::Unavailable,
     }
 }
 
-/// A certificate that was refused: it will be again, until a person has seen to it.
+/// A refused certificate is refused again until an operator changes it.
 #[cfg(any(
     feature = "tls-rustls-ring-native-roots",
     feature = "tls-rustls-ring-webpki"
@@ -48,7 +54,7 @@ fn is_of_a_certificate(error: &RedisError) -> bool {
     use std::error::Error;
     type Shared = std::sync::Arc<dyn Error + Send + Sync>;
 
-    // The driver keeps its source in an `Arc`, and tells that as the source.
+    // The source of a `RedisError` is an `Arc` with the error in it.
     let shared = error
         .source()
         .and_then(|source| source.downcast_ref::<Shared>());
@@ -65,8 +71,7 @@ fn is_of_a_certificate(_: &RedisError) -> bool {
     false
 }
 
-/// The errors of a server that pass without anybody's help: by the end of a script, of a load, of a
-/// failover or of a shortage.
+/// The codes of errors that pass by themselves: when a script, a load, a failover or a shortage ends.
 const TEMPORARY: &[&str] = &[
     "BUSY",
     "CLUSTERDOWN",
@@ -79,8 +84,7 @@ const TEMPORARY: &[&str] = &[
     "TRYAGAIN",
 ];
 
-/// What a server or a proxy says about itself without a code. The third is of twemproxy, whose
-/// server is away.
+/// Texts of a server or a proxy that have no code. The third one is of twemproxy, when its server is away.
 const TEMPORARY_TEXTS: &[&str] = &[
     "max number of clients",
     "is loading the dataset",
@@ -91,9 +95,9 @@ const TEMPORARY_TEXTS: &[&str] = &[
     "is busy running a script",
 ];
 
-/// What an error without a specific code means. Before Redis 7.0 an error in a script has the code
-/// behind the place, as in `…: 156: -READONLY …` or `…:156: WRONGTYPE …`.
-fn told(detail: Option<&str>) -> ErrorKind {
+/// The kind of an error without a specific code. Before Redis 7.0 an error in a script has its code
+/// after the line number: `…: 156: -READONLY …` or `…:156: WRONGTYPE …`.
+fn kind_of_text(detail: Option<&str>) -> ErrorKind {
     let detail = detail.unwrap_or_default();
     let behind = detail
         .rsplit_once(": ")

@@ -1,4 +1,4 @@
-//! What is no entry, and entries that are not whole.
+//! Members that are not entries.
 
 use super::*;
 
@@ -12,7 +12,7 @@ impl Fixture {
         add.exec(&mut connect()).expect("planted");
     }
 
-    /// What is set aside, with its score.
+    /// The members that are set aside, with their scores.
     fn aside(&self) -> HashSet<(Vec<u8>, String)> {
         let mut range = cmd("ZRANGE");
         range.arg(self.key("aside")).arg(&["0", "-1", "WITHSCORES"]);
@@ -22,7 +22,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_prune_sets_aside_what_is_no_entry_and_says_so() {
+async fn a_prune_sets_invalid_members_aside_with_a_warning() {
     let heap = Fixture::open().await;
     let all = heap.fail(120, 1).await;
     let whole = EventId::new().to_string();
@@ -38,19 +38,19 @@ async fn a_prune_sets_aside_what_is_no_entry_and_says_so() {
         heap.plant("counts", member, count);
         heap.plant("first", member, "1");
     }
-    // Leased for long: there is no old entry to forget among them.
+    // Leased for a long time, so a prune cannot forget it as an old entry.
     heap.plant("turns", BYTES, "99999999999999999");
-    let (pruned, told) = warnings(heap.heap.prune(Duration::ZERO, 110)).await;
-    assert_eq!((pruned.expect("pruned"), told), (110, 1));
+    let (pruned, count) = warnings(heap.heap.prune(Duration::ZERO, 110)).await;
+    assert_eq!((pruned.expect("pruned"), count), (110, 1));
     let planted = planted.map(|(member, count)| (member, count.to_owned()));
     assert_eq!(heap.aside(), HashSet::from(planted));
     let pruned = heap.heap.prune(Duration::ZERO, usize::MAX).await;
     assert_eq!(pruned.expect("pruned"), all.len() - 110);
-    assert_eq!(heap.left(), [0; 3], "something leaks");
+    assert_eq!(heap.left(), [0; 3], "keys are not empty");
 }
 
 #[tokio::test]
-async fn a_member_that_is_no_text_is_in_no_calls_way() {
+async fn a_member_that_is_not_utf8_blocks_no_call() {
     let heap = Fixture::open().await;
     for threshold in [1, 2] {
         // More than a page below the threshold, and more than a page above it.
