@@ -11,11 +11,21 @@ pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
         Some(url) => vec![wiring::backend(INBOX, url)?],
         None => wiring::store_and_heap(&options.urls.urls()?)?,
     };
+    if options.no_transaction && options.action != MigrateAction::Print {
+        return Err(Failure::Input(
+            "--no-transaction is given, but only `migrate print` takes it".to_owned(),
+        ));
+    }
     match options.action {
         MigrateAction::Print => {
-            return backends
-                .iter()
-                .try_for_each(|backend| print(backend.script()));
+            return backends.iter().try_for_each(|backend| {
+                let script = backend.script();
+                print(if options.no_transaction {
+                    without_transaction(&script)
+                } else {
+                    &script
+                })
+            });
         }
         MigrateAction::Up => wiring::migrate(&backends).await?,
         MigrateAction::Check => {
@@ -42,6 +52,14 @@ pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
+}
+
+/// A script without the two statements around it that make it one transaction.
+fn without_transaction(script: &str) -> &str {
+    let begun = ["BEGIN;\n", "BEGIN IMMEDIATE;\n"];
+    let begun = begun.iter().find_map(|begin| script.strip_prefix(begin));
+    let inner = begun.and_then(|rest| rest.strip_suffix("COMMIT;\n"));
+    inner.unwrap_or(script)
 }
 
 /// How far the tables of one crate are migrated.

@@ -121,6 +121,14 @@ impl Event {
 
     /// An event whose payload is `value` as JSON (`application/json`).
     ///
+    /// ```
+    /// # use outbox_core::Event;
+    /// let event = Event::json("order.placed", &("leonie", 198))?;
+    /// assert_eq!(&*event.payload, br#"["leonie",198]"#);
+    /// assert_eq!(event.content_type, "application/json");
+    /// # Ok::<(), outbox_core::OutboxError>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `value` cannot be written as JSON.
@@ -199,6 +207,12 @@ impl Event {
     ///   by the store and the broker only.
     /// - `created_at` and `available_at` are in the years 1980 to 9999. A value outside usually has
     ///   the wrong unit.
+    ///
+    /// ```
+    /// # use outbox_core::Event;
+    /// let event = Event::new("", "no type");
+    /// assert!(event.validate().is_err());
+    /// ```
     ///
     /// # Errors
     ///

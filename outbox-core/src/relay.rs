@@ -1,4 +1,4 @@
-//! A worker, the dead-letter processor and clean-up in one task.
+//! A worker, the `DlqProcessor` and clean-up in one task.
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
@@ -19,7 +19,7 @@ const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Rows or entries that one step of a clean-up removes.
 const CLEAN_UP_LIMIT: usize = 1000;
 
-/// Runs the worker, the dead-letter processor and clean-up in one task. See [`run`](Self::run).
+/// Runs the worker, the `DlqProcessor` and clean-up in one task. See [`run`](Self::run).
 ///
 /// Setters may be called in any order. The store, the transport and the heap may be shared: an
 /// `Arc` of each is accepted as well, also an `Arc<dyn …>`.
@@ -45,6 +45,14 @@ pub struct Relay {
 
 impl Relay {
     /// A relay with the default options and no heap: a rejected event is retried forever.
+    ///
+    /// ```
+    /// # use outbox_core::{OutboxStorage, Relay, Transport};
+    /// # use std::sync::Arc;
+    /// # fn example(store: Arc<dyn OutboxStorage>, broker: impl Transport + 'static) -> Relay {
+    /// Relay::new(store, broker)
+    /// # }
+    /// ```
     #[must_use]
     pub fn new(storage: impl OutboxStorage + 'static, transport: impl Transport + 'static) -> Self {
         Self {
@@ -83,6 +91,17 @@ impl Relay {
     }
 
     /// Publishes and quarantines until `shutdown` completes, then ends within the grace time.
+    ///
+    /// ```
+    /// # use outbox_core::Relay;
+    /// # async fn example(relay: Relay) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    /// let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
+    /// // Later, when the program ends:
+    /// drop(stop);
+    /// running.await??;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -49,6 +49,14 @@ struct Statements {
 impl PostgresDlqHeap {
     /// Opens the heap in a schema that was migrated before.
     ///
+    /// ```no_run
+    /// # use outbox_dlq_postgres::{PostgresDlqHeap, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://me@db.example/shop").await?;
+    /// let heap = PostgresDlqHeap::open(pool).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -60,6 +68,15 @@ impl PostgresDlqHeap {
 
     /// Creates the schema and the tables that are missing, and opens the heap. Several processes may
     /// call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://owner@db.example/shop").await?;
+    /// let config = PostgresConfig::new(pool).schema(Schema::new("events")?);
+    /// let heap = PostgresDlqHeap::migrate(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

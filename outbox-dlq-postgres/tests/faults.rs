@@ -1,5 +1,6 @@
 //! Outages, privileges, missing schemas.
 
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
@@ -168,16 +169,16 @@ async fn the_printed_script_makes_a_heap() {
 #[tokio::test]
 async fn a_silent_connection_is_unavailable_and_the_handle_works_again_after_it() {
     let database = Database::create().await;
-    let wire = database.wire();
+    let wire = TcpWire::to(database.address()).expect("a wire");
     open(&database).await;
-    let config =
-        PostgresConfig::new(database.pool_over(&wire, 4)).call_timeout(Duration::from_millis(500));
+    let pool = database.pool_over(wire.port(), 4);
+    let config = PostgresConfig::new(pool).call_timeout(Duration::from_millis(500));
     let heap = PostgresDlqHeap::open(config).await;
     let heap = heap.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
     wire.go_silent();
     assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
-    assert!(!wire.mend(), "nothing was cut");
+    assert!(!wire.repair(), "nothing was cut");
     assert_eq!(every_method(&heap).await, [None; 8]);
 }
 

@@ -3,10 +3,10 @@
 //! Each handle has a connection of its own.
 
 use async_trait::async_trait;
-use outbox_conformance::Wire;
 use outbox_conformance::heap::{
     CorruptFixture, CrashFixture, HeapFixture, NamedFixture, WireFixture,
 };
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 #[cfg(feature = "tls-rustls-ring-native-roots")]
 use outbox_dlq_redis::redis::TlsCertificates;
@@ -33,7 +33,7 @@ struct Fixture {
     opened: Mutex<BTreeSet<String>>,
     shift: ClockShift,
     /// To the server at `url`.
-    wire: OnceLock<test_servers::Wire>,
+    wire: OnceLock<TcpWire>,
     /// That it may kill.
     server: Option<Mutex<Started>>,
 }
@@ -76,7 +76,7 @@ impl Fixture {
         let wire = self.wire.get_or_init(|| {
             let host = server.host_str().expect("a host");
             let address = (host, server.port().unwrap_or(6379));
-            test_servers::Wire::to(address).expect("a wire")
+            TcpWire::to(address).expect("a wire")
         });
         let port = wire.port();
         server.set_host(Some("127.0.0.1")).expect("a host");
@@ -263,6 +263,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -274,6 +275,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -284,6 +286,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -300,9 +303,17 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
 );
 #[cfg(feature = "tls-rustls-ring-native-roots")]
-outbox_conformance::dlq_heap_suite!(tls, Fixture::tls("heap"), counting, races, leases);
+outbox_conformance::dlq_heap_suite!(
+    tls,
+    Fixture::tls("heap"),
+    counting,
+    races,
+    leases,
+    cancellation
+);

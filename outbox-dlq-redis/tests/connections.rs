@@ -1,12 +1,12 @@
 //! Connections that lead nowhere, and callers that go away.
 
-use outbox_conformance::at_each_point;
+use outbox_conformance::{TcpWire, Wire, at_each_point};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, Connection, cmd};
 use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::future::ready;
 use std::time::Duration;
-use test_servers::{Kind, Server as Started, Wire, search_path};
+use test_servers::{Kind, Server as Started, search_path};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
@@ -17,9 +17,9 @@ fn redis() -> Started {
 }
 
 /// A wire to a server, and a heap behind it.
-async fn wired(redis: &Started) -> (Wire, RedisDlqHeap) {
+async fn wired(redis: &Started) -> (TcpWire, RedisDlqHeap) {
     let address = redis.url().trim_start_matches("redis://");
-    let wire = Wire::to(address.trim_end_matches('/')).expect("a wire");
+    let wire = TcpWire::to(address.trim_end_matches('/')).expect("a wire");
     let url = format!("redis://127.0.0.1:{}/", wire.port());
     let server = Server::from_url(&url).expect("a URL");
     let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
@@ -38,7 +38,7 @@ async fn a_caller_that_went_away_takes_its_silent_connection_along() {
     let dropped = timeout(moment, heap.record_failure(id)).await;
     dropped.expect_err("no answer comes");
     // The old connection stays silent; a new one would not.
-    assert!(!wire.mend());
+    assert!(!wire.repair());
     heap.record_failure(id).await.expect("recorded");
     let drained = heap.drain_exceeded(1).await.expect("drained");
     assert_eq!(drained[0].failure_count, 1);

@@ -23,7 +23,7 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// A dead-letter heap in a table of an SQLite file. Clones share the connection.
+/// A [`DlqHeap`] in a table of an SQLite file. Clones share the connection.
 ///
 /// # Cancel safety
 ///
@@ -39,6 +39,13 @@ pub struct SqliteDlqHeap {
 impl SqliteDlqHeap {
     /// Opens the heap in a file that was migrated before.
     ///
+    /// ```no_run
+    /// # use outbox_dlq_sqlite::SqliteDlqHeap;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let heap = SqliteDlqHeap::open("shop.db").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -50,6 +57,15 @@ impl SqliteDlqHeap {
 
     /// Creates the file and the tables that are missing, and opens the heap. Several processes may
     /// call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
+    /// # use std::time::Duration;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let config = SqliteConfig::new("shop.db").busy_timeout(Duration::from_secs(2));
+    /// let heap = SqliteDlqHeap::migrate(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

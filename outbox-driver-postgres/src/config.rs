@@ -21,6 +21,16 @@ pub struct PostgresConfig {
 
 impl PostgresConfig {
     /// The schema `outbox`, reached through connections of `pool`.
+    ///
+    /// ```
+    /// # use outbox_driver_postgres::{PostgresConfig, Schema, sqlx::PgPool};
+    /// # use std::time::Duration;
+    /// # fn example(pool: PgPool) -> Result<PostgresConfig, outbox_core::OutboxError> {
+    /// let config = PostgresConfig::new(pool)
+    ///     .schema(Schema::new("events")?)
+    ///     .call_timeout(Duration::from_secs(5));
+    /// # Ok(config) }
+    /// ```
     pub fn new(pool: PgPool) -> Self {
         Self {
             pool,

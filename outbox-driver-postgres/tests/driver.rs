@@ -1,15 +1,16 @@
 //! Calls, transactions and values against a real server.
 
+use outbox_conformance::{TcpWire, Wire, at_each_point};
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
 };
 use outbox_driver_postgres::{Driver, PgTime, PgUuid, PostgresConfig, interval, postgres_error};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
-use test_servers::postgres::{Database, given_up_after};
-use test_servers::{Kind, Server, Wire, search_path};
+use test_servers::postgres::Database;
+use test_servers::{Kind, Server, search_path};
 use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
@@ -78,30 +79,27 @@ async fn a_transaction_that_ignores_a_failed_statement_is_not_reported_as_commit
 async fn a_dropped_call_leaves_no_transaction_behind() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
-    let mut ended = 0;
-    for polls in 0.. {
-        let x = 2 * polls;
+    let mut rounds = 0..;
+    at_each_point("transaction", async |point| {
+        let round: i64 = rounds.next().unwrap_or_default();
+        let x = 2 * round;
         let work = async |connection: &mut PgConnection| {
             insert(connection, x).await?;
             insert(connection, x + 1).await
         };
         let transaction = driver.transaction("cut", work);
-        let done = given_up_after(usize::try_from(polls).unwrap(), transaction).await;
+        let done = point.reach(transaction).await;
         // On the only connection of the pool: in an open transaction no other connection would see it.
-        let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - polls);
+        let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - round);
         driver.execute("insert", insert).await.expect("inserted");
         let rows = rows(&database).await;
-        assert!(rows.contains(&(-1 - polls)), "cut after {polls} polls");
+        assert!(rows.contains(&(-1 - round)), "dropped at {point:?}");
         assert_eq!(rows.contains(&x), rows.contains(&(x + 1)), "half of it");
-        if let Some(result) = done {
-            result.expect("committed");
-            assert!(rows.contains(&x));
-            ended += 1;
-        }
-        if ended == 3 {
-            return;
-        }
-    }
+        let ended = done.map(|result| result.expect("committed")).is_some();
+        assert!(rows.contains(&x) || !ended, "committed and lost");
+        ended
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -315,17 +313,16 @@ async fn uuids_come_back_exactly_alone_and_in_arrays() {
     assert_eq!(none, []);
 }
 
-/// The port of the server.
-fn port(server: &Server) -> u16 {
+fn address(server: &Server) -> SocketAddr {
     let options: PgConnectOptions = server.url().parse().expect("a URL");
-    options.get_port()
+    ([127, 0, 0, 1], options.get_port()).into()
 }
 
 /// For a while the address leads to a standby. The heap, the inbox and the store share this behaviour.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
     let primary = Server::start(Kind::Postgres, &search_path()).expect("a server");
-    let wire = Wire::to(("127.0.0.1", port(&primary))).expect("a wire");
+    let wire = TcpWire::to(address(&primary)).expect("a wire");
     let options: PgConnectOptions = primary.url().parse().expect("a URL");
     let pool = PgPoolOptions::new()
         .max_connections(3)
@@ -334,7 +331,7 @@ async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
     let create = sqlx::query("CREATE TABLE t (x bigint)");
     driver.execute("create", create).await.expect("created");
     let standby = primary.start_standby(&search_path()).expect("a standby");
-    wire.lead_to(port(&standby));
+    wire.redirect_to(address(&standby));
     wire.cut_all();
     // Three connections to the standby, all idle then.
     let held = [
@@ -351,7 +348,7 @@ async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
     assert_eq!(together.unwrap_err().kind(), ErrorKind::Unavailable);
 
     // The connections to the standby stay open, as a proxy leaves them.
-    wire.lead_to(port(&primary));
+    wire.redirect_to(address(&primary));
     driver
         .execute("write", write())
         .await

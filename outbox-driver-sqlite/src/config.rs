@@ -34,6 +34,11 @@ impl SqliteConfig {
     /// A reader and a writer wait for each other there, and SQLite limits it to 1 GB. Opening it is
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if `name` is not 1 to 100 of the characters `a-z`,
     /// `A-Z`, `0-9`, `-`, `_` and `.`.
+    ///
+    /// ```
+    /// # use outbox_driver_sqlite::SqliteConfig;
+    /// let config = SqliteConfig::in_memory("shop");
+    /// ```
     pub fn in_memory(name: impl Into<String>) -> Self {
         Self::of(Database::Memory(name.into()))
     }

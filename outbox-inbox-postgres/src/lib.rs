@@ -17,6 +17,10 @@ const COMPONENT: Component = Component {
 };
 
 /// The events that one consumer has handled. Clones share the pool.
+///
+/// An outbox delivers at least once. If a consumer calls [`accept`](Self::accept) in the transaction of
+/// its work, it does the work once for each event: the idempotent receiver of *Enterprise Integration
+/// Patterns*.
 #[derive(Clone, Debug)]
 pub struct PostgresInbox {
     driver: Driver,
@@ -27,6 +31,14 @@ pub struct PostgresInbox {
 impl PostgresInbox {
     /// Opens the inbox of `consumer` in a schema that was migrated before. Each consumer of a schema
     /// has a different name.
+    ///
+    /// ```no_run
+    /// # use outbox_inbox_postgres::{PostgresInbox, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://me@db.example/shop").await?;
+    /// let inbox = PostgresInbox::open(pool, "billing").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -43,6 +55,15 @@ impl PostgresInbox {
 
     /// Creates the schema and the tables that are missing, and opens the inbox of `consumer`. Several
     /// processes may call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_inbox_postgres::{PostgresConfig, PostgresInbox, Schema, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://owner@db.example/shop").await?;
+    /// let config = PostgresConfig::new(pool).schema(Schema::new("events")?);
+    /// let inbox = PostgresInbox::migrate(config, "billing").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -81,18 +102,33 @@ impl PostgresInbox {
         }
     }
 
-    /// Returns whether the event comes for the first time. Then handle it in the transaction of
-    /// `connection`. If the transaction rolls back, the next delivery counts as the first. Waits for
-    /// another open transaction that accepted the event.
+    /// Whether this consumer sees the event for the first time. Then handle it in the transaction of
+    /// `connection`. If the transaction rolls back, the next delivery is the first again.
+    ///
+    /// If another open transaction has accepted the event, the call waits until that transaction ends.
+    ///
+    /// ```no_run
+    /// # use outbox_core::EventId;
+    /// # use outbox_inbox_postgres::{PostgresInbox, sqlx::{Connection, Executor, PgConnection}};
+    /// # async fn example(
+    /// #     inbox: &PostgresInbox, billing: &mut PgConnection, event: EventId,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut tx = billing.begin().await?;
+    /// if inbox.accept(&mut tx, event).await? {
+    ///     tx.execute("INSERT INTO invoices (order_id) VALUES (7)").await?;
+    /// }
+    /// tx.commit().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the connection is lost.
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the table is missing.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the connection fails.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the database of `connection` was not migrated.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the caller must roll its transaction back.
+    /// If the future is dropped, roll the transaction back.
     pub async fn accept(
         &self,
         connection: &mut PgConnection,
@@ -107,17 +143,17 @@ impl PostgresInbox {
             .map_err(postgres_error("accept"))
     }
 
-    /// Deletes up to `limit` events that were accepted more than `retention` ago, and returns how many.
-    /// An event that is delivered again later is handled again. So keep events for longer than a relay
-    /// can be down between a publication and its settlement, for example 7 days.
+    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns their number.
+    /// If such an event is delivered again, it is handled again. So keep the events for longer than a relay
+    /// may be down; 7 days are plenty.
     ///
     /// # Errors
     ///
-    /// Those of [`accept`](Self::accept).
+    /// As [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, all of these events were deleted, or none.
+    /// If the future is dropped, the server forgets the events or keeps them all.
     pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
         let query = sqlx::query(self.driver.sql(include_str!("sql/clean_up.sql")))
             .bind(&self.consumer)
@@ -128,7 +164,7 @@ impl PostgresInbox {
     }
 }
 
-/// The name of a consumer. The index of the table stores at most 1,024 bytes.
+/// The name of a consumer, if its length fits into the index of the table.
 fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
     let consumer = consumer.into();
     if (1..=1024).contains(&consumer.len()) && !consumer.contains('\0') {

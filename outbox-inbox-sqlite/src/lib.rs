@@ -31,6 +31,13 @@ impl SqliteInbox {
     /// Opens the inbox of `consumer` in a file that was migrated before. Each consumer of a file has a
     /// different name.
     ///
+    /// ```no_run
+    /// # use outbox_inbox_sqlite::SqliteInbox;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let inbox = SqliteInbox::open("shop.db", "billing").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -48,6 +55,15 @@ impl SqliteInbox {
 
     /// Creates the file and the tables that are missing, and opens the inbox of `consumer`. Several
     /// processes may call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_inbox_sqlite::{SqliteConfig, SqliteInbox};
+    /// # use std::time::Duration;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let config = SqliteConfig::new("shop.db").busy_timeout(Duration::from_secs(2));
+    /// let inbox = SqliteInbox::migrate(config, "billing").await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -86,6 +102,20 @@ impl SqliteInbox {
     ///
     /// Start the transaction with `TransactionBehavior::Immediate`, so that concurrent deliveries wait for
     /// each other. The connection needs a busy timeout (`Connection::busy_timeout`).
+    ///
+    /// ```no_run
+    /// # use outbox_core::EventId;
+    /// # use outbox_inbox_sqlite::{SqliteInbox, rusqlite};
+    /// # fn example(
+    /// #     inbox: &SqliteInbox, billing: &mut rusqlite::Connection, event: EventId,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let tx = billing.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    /// if inbox.accept(&tx, event)? {
+    ///     tx.execute("INSERT INTO invoices (order_id) VALUES (7)", [])?;
+    /// }
+    /// tx.commit()?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

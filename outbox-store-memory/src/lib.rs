@@ -52,6 +52,16 @@ impl MemoryStore {
     }
 
     /// Starts a transaction. Its events become visible when it commits; dropping it rolls back.
+    ///
+    /// ```
+    /// # use outbox_core::{Event, OutboxError};
+    /// # use outbox_store_memory::MemoryStore;
+    /// let store = MemoryStore::new();
+    /// let mut tx = store.begin();
+    /// tx.append(&[Event::new("order.placed", "7")])?;
+    /// tx.commit()?;
+    /// # Ok::<(), OutboxError>(())
+    /// ```
     pub fn begin(&self) -> MemoryTransaction {
         MemoryTransaction {
             outbox: self.clone(),
@@ -60,6 +70,14 @@ impl MemoryStore {
     }
 
     /// Appends events in one transaction.
+    ///
+    /// ```
+    /// # use outbox_core::{Event, OutboxError};
+    /// # use outbox_store_memory::MemoryStore;
+    /// let store = MemoryStore::new();
+    /// store.append(&[Event::new("order.placed", "7")])?;
+    /// # Ok::<(), OutboxError>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -16,6 +16,17 @@ const APPEND: &str = "append";
 /// because each locks the row that the key stands for. Like any failed statement, a refused append
 /// ends the transaction; set a savepoint before it to continue.
 ///
+/// ```no_run
+/// # use outbox_core::Event;
+/// # use outbox_store_postgres::{append, sqlx::{Connection, Executor, PgConnection}};
+/// # async fn example(shop: &mut PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut tx = shop.begin().await?;
+/// tx.execute("INSERT INTO orders (id) VALUES (7)").await?;
+/// append(&mut tx, &[Event::new("order.placed", "7").ordering_key("order-7")]).await?;
+/// tx.commit().await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken.
@@ -43,6 +54,15 @@ pub struct Appender {
 
 impl Appender {
     /// Appends to `schema`.
+    ///
+    /// ```no_run
+    /// # use outbox_core::{Event, OutboxError};
+    /// # use outbox_store_postgres::{Appender, Schema, sqlx::PgConnection};
+    /// # async fn example(tx: &mut PgConnection) -> Result<(), OutboxError> {
+    /// let appender = Appender::new(&Schema::new("events")?);
+    /// appender.append(tx, &[Event::new("order.placed", "7")]).await?;
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn new(schema: &Schema) -> Self {
         Self {

@@ -81,6 +81,14 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// Opens the store in a schema that was migrated before.
     ///
+    /// ```no_run
+    /// # use outbox_store_postgres::{PostgresStore, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://me@db.example/shop").await?;
+    /// let store = PostgresStore::open(pool).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -92,6 +100,15 @@ impl PostgresStore {
 
     /// Creates the schema and the tables that are missing, and opens the store. Several processes may
     /// call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_store_postgres::{PostgresConfig, PostgresStore, Schema, sqlx::PgPool};
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPool::connect("postgres://owner@db.example/shop").await?;
+    /// let config = PostgresConfig::new(pool).schema(Schema::new("events")?);
+    /// let store = PostgresStore::migrate(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

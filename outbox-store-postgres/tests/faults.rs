@@ -2,6 +2,7 @@
 
 mod support;
 
+use outbox_conformance::Wire;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
@@ -135,7 +136,7 @@ async fn calls_on_a_silent_connection_are_unavailable_and_the_handle_works_after
         kind(store.clean_up(10).await),
     ];
     assert_eq!(kinds, [Some(ErrorKind::Unavailable); 10]);
-    assert!(!own.its_wire().mend(), "nothing was cut");
+    assert!(!own.its_wire().repair(), "nothing was cut");
     let settled = store.settle(first.token, &published).await;
     settled.expect("settled");
     assert_eq!(claim(&store, 10).await.events.len(), 2);

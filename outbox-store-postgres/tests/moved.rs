@@ -4,14 +4,16 @@
 mod support;
 
 use outbox_conformance::store::StoreFixture;
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use outbox_store_postgres::{PostgresStore, append};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
-use test_servers::{Kind, Server, Wire, search_path};
+use test_servers::{Kind, Server, search_path};
 
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -63,9 +65,9 @@ impl Cluster {
         Self(Server::start(Kind::Postgres, &search_path()).expect("a server"))
     }
 
-    fn port(&self) -> u16 {
+    fn address(&self) -> SocketAddr {
         let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
-        options.get_port()
+        ([127, 0, 0, 1], options.get_port()).into()
     }
 
     async fn connect(&self) -> PgConnection {
@@ -94,7 +96,7 @@ impl Cluster {
         appended.expect("appended");
     }
 
-    fn pool_over(&self, wire: &Wire) -> PgPool {
+    fn pool_over(&self, wire: &TcpWire) -> PgPool {
         let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
         PgPoolOptions::new()
             .max_connections(2)
@@ -131,7 +133,7 @@ async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &
         cluster.burn(ahead).await;
     }
     let [old, new] = clusters;
-    let wire = Wire::to(("127.0.0.1", old.port())).expect("a wire");
+    let wire = TcpWire::to(old.address()).expect("a wire");
     let pool = old.pool_over(&wire);
     let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
@@ -143,7 +145,7 @@ async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &
 
     copy(&old, &new);
     new.execute(after_the_copy).await;
-    wire.lead_to(new.port());
+    wire.redirect_to(new.address());
     wire.cut_all();
     let after = events("after", NEW);
     new.append(&after).await;
@@ -176,7 +178,7 @@ async fn a_handle_that_is_moved_to_a_cluster_whose_sequence_stayed_behind_loses_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handle_that_met_a_standby_publishes_as_soon_as_the_primary_is_back() {
     let primary = Cluster::start();
-    let wire = Wire::to(("127.0.0.1", primary.port())).expect("a wire");
+    let wire = TcpWire::to(primary.address()).expect("a wire");
     let pool = primary.pool_over(&wire);
     let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
@@ -186,7 +188,7 @@ async fn a_handle_that_met_a_standby_publishes_as_soon_as_the_primary_is_back() 
     let standby = primary.0.start_standby(&search_path());
     let standby = Cluster(standby.expect("a standby"));
 
-    wire.lead_to(standby.port());
+    wire.redirect_to(standby.address());
     wire.cut_all();
     for _ in 0..3 {
         let claimed = store.claim(ClaimLimit::events(20), LEASE).await;
@@ -195,7 +197,7 @@ async fn a_handle_that_met_a_standby_publishes_as_soon_as_the_primary_is_back() 
         assert_eq!(waited.unwrap_err().kind(), ErrorKind::Unavailable);
     }
     // Connections to the standby stay open, as with a proxy.
-    wire.lead_to(primary.port());
+    wire.redirect_to(primary.address());
     let after = events("after", NEW);
     primary.append(&after).await;
     let claim = store.claim(ClaimLimit::events(20), LEASE).await;

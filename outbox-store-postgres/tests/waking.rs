@@ -2,6 +2,7 @@
 
 mod support;
 
+use outbox_conformance::Wire;
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::postgres::PgListener;
@@ -106,7 +107,7 @@ async fn a_silent_listener_is_noticed() {
     while !own.its_wire().has_silenced() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(!own.its_wire().mend(), "nothing was cut");
+    assert!(!own.its_wire().repair(), "nothing was cut");
     wakes(sleeper).await;
     assert_eq!(publish(&store).await, 1);
 }
@@ -261,5 +262,5 @@ async fn an_idle_pass_costs_one_statement() {
     // set again.
     own.its_wire().cut_request(3 * (PASSES + 10));
     idle(&store, PASSES).await;
-    assert!(!own.its_wire().mend(), "more than a statement a pass");
+    assert!(!own.its_wire().repair(), "more than a statement a pass");
 }

@@ -16,6 +16,17 @@ const APPEND: &str = "append";
 /// that reads first and then writes fails if another process has written in between. Set a busy timeout on
 /// the connection (`Connection::busy_timeout`), so that it waits for other writers.
 ///
+/// ```no_run
+/// # use outbox_core::Event;
+/// # use outbox_store_sqlite::{append, rusqlite};
+/// # fn example(shop: &mut rusqlite::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let tx = shop.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+/// tx.execute("INSERT INTO orders (id) VALUES (7)", [])?;
+/// append(&tx, &[Event::new("order.placed", "7").ordering_key("order-7")])?;
+/// tx.commit()?;
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 ///
 /// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken.

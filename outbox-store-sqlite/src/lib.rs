@@ -60,6 +60,13 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store in a file that was migrated before.
     ///
+    /// ```no_run
+    /// # use outbox_store_sqlite::SqliteStore;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let store = SqliteStore::open("shop.db").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
@@ -71,6 +78,15 @@ impl SqliteStore {
 
     /// Creates the file, and the tables, triggers and rows that are missing, and opens the store.
     /// Several processes may call it at the same time.
+    ///
+    /// ```no_run
+    /// # use outbox_store_sqlite::{SqliteConfig, SqliteStore};
+    /// # use std::time::Duration;
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let config = SqliteConfig::new("shop.db").busy_timeout(Duration::from_secs(2));
+    /// let store = SqliteStore::migrate(config).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

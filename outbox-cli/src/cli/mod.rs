@@ -73,6 +73,10 @@ pub(crate) struct MigrateOptions {
     /// heap.
     #[arg(long, value_name = "URL")]
     pub(crate) inbox: Option<String>,
+    /// With print: leave out the statements that start and commit a transaction, for a tool that opens
+    /// one itself.
+    #[arg(long)]
+    pub(crate) no_transaction: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,6 +2,7 @@
 
 use crate::support::{SHOP, done, json, open, refused};
 use outbox_store_sqlite::SqliteStore;
+use outbox_store_sqlite::rusqlite::Connection;
 use serde_json::json;
 use std::fs;
 use tempfile::TempDir;
@@ -103,8 +104,53 @@ fn the_tables_of_an_inbox_are_migrated_alone() {
     run("check");
     assert!(run("print").contains("outbox_inbox"));
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'outbox_events%'";
-    let billing =
-        outbox_store_sqlite::rusqlite::Connection::open(folder.join("billing.db")).unwrap();
+    let billing = Connection::open(folder.join("billing.db")).unwrap();
     let stores: i64 = billing.query_row(tables, [], |row| row.get(0)).unwrap();
     assert_eq!(stores, 0);
+}
+
+#[test]
+fn a_script_without_a_transaction_runs_in_the_callers() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let print = ["migrate", "print", "--no-transaction", "--store", SHOP];
+    let inbox = ["migrate", "print", "--no-transaction", "--inbox", SHOP];
+    let script = done(folder, &print) + &done(folder, &inbox);
+    let mut connection = open(folder);
+    let tx = connection.transaction().unwrap();
+    tx.execute_batch(&script).unwrap();
+    tx.rollback().unwrap();
+    assert_eq!(
+        schema(&connection),
+        [""; 0],
+        "the script committed something"
+    );
+    let tx = connection.transaction().unwrap();
+    tx.execute_batch(&script).unwrap();
+    tx.commit().unwrap();
+
+    let migrated = TempDir::new().unwrap();
+    done(migrated.path(), &["migrate", "--store", SHOP]);
+    done(migrated.path(), &["migrate", "--inbox", SHOP]);
+    assert_eq!(schema(&connection), schema(&open(migrated.path())));
+    done(folder, &["migrate", "check", "--store", SHOP]);
+    done(folder, &["migrate", "check", "--inbox", SHOP]);
+    for action in ["up", "check", "status"] {
+        let misplaced = ["migrate", action, "--no-transaction", "--store", SHOP];
+        refused(
+            folder,
+            &misplaced,
+            2,
+            &["--no-transaction", "migrate print"],
+        );
+    }
+}
+
+/// The statement of each table, index and trigger.
+fn schema(connection: &Connection) -> Vec<String> {
+    let all = "SELECT concat_ws(' ', type, name, sql) FROM sqlite_schema
+               WHERE name NOT LIKE 'sqlite_%' ORDER BY 1";
+    let mut all = connection.prepare(all).unwrap();
+    let all = all.query_map([], |row| row.get(0)).unwrap();
+    all.map(Result::unwrap).collect()
 }

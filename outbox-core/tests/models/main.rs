@@ -1,4 +1,4 @@
-//! Models of the processors' protocols. Every possible run is checked (`docs/testing.md`).
+//! Models of the processors' protocols. Every possible run is checked (`docs/verification.md`).
 
 mod check;
 mod quarantine;

@@ -4,11 +4,11 @@
 pub(crate) mod load;
 
 use async_trait::async_trait;
-use outbox_conformance::Wire;
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
     StoreFixture, WireFixture,
 };
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
 };
@@ -30,7 +30,7 @@ pub(crate) struct Own {
     schema: Schema,
     /// How many connections each handle has.
     connections: u32,
-    wire: OnceLock<test_servers::Wire>,
+    wire: OnceLock<TcpWire>,
     /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
 }
@@ -79,8 +79,9 @@ impl Own {
     }
 
     /// The wire to its server.
-    pub(crate) fn its_wire(&self) -> &test_servers::Wire {
-        self.wire.get_or_init(|| self.database.wire())
+    pub(crate) fn its_wire(&self) -> &TcpWire {
+        let wire = || TcpWire::to(self.database.address()).expect("a wire");
+        self.wire.get_or_init(wire)
     }
 
     /// The URL of the database, for the server's own tools.
@@ -100,7 +101,8 @@ impl Own {
 
     /// The same over the wire.
     pub(crate) fn wired_config(&self) -> PostgresConfig {
-        let pool = self.database.pool_over(self.its_wire(), self.connections);
+        let port = self.its_wire().port();
+        let pool = self.database.pool_over(port, self.connections);
         PostgresConfig::new(pool).schema(self.schema.clone())
     }
 
@@ -217,7 +219,7 @@ impl WireFixture for Own {
     }
 
     fn begin_wired(&self) -> Box<dyn AppTransaction> {
-        let options = self.database.options_over(self.its_wire());
+        let options = self.database.options_over(self.its_wire().port());
         Box::new(Writer::begin(options, self.schema.clone()))
     }
 

@@ -36,15 +36,69 @@ fn the_printed_script_makes_what_a_migration_makes() {
     let script = shop.done(&["migrate", "print"]);
     assert!(script.contains("\"My \"\"outbox\"\" & é?\".outbox_events"));
     let fresh = Shop::empty();
-    blocking(async {
-        let mut connection = PgConnection::connect(&fresh.url).await.unwrap();
-        let script = sqlx::raw_sql(AssertSqlSafe(script));
-        script.execute(&mut connection).await.unwrap();
-    });
+    run(&fresh, script);
     let store = fresh.url_with(super::ODD_PARAMETER);
     let check = ["migrate", "check", "--json", "--store", &store];
     assert_eq!(json(&done(fresh.folder(), &check))["up_to_date"], true);
     assert_eq!(tables(&fresh), tables(&shop));
+}
+
+#[test]
+fn a_script_without_a_transaction_runs_in_the_callers() {
+    let shop = Shop::odd();
+    let script = shop.done(&["migrate", "print", "--no-transaction"]);
+    let fresh = Shop::empty();
+    run(&fresh, format!("BEGIN; {script} ROLLBACK"));
+    assert!(
+        fresh.rows(SCHEMAS).is_empty(),
+        "the script committed something"
+    );
+    run(&fresh, format!("BEGIN; {script} COMMIT"));
+    let store = fresh.url_with(super::ODD_PARAMETER);
+    done(fresh.folder(), &["migrate", "check", "--store", &store]);
+    assert_eq!(tables(&fresh), tables(&shop));
+    assert_eq!(functions(&fresh), functions(&shop));
+}
+
+/// Runs a script as psql does: with the server's own clock.
+fn run(shop: &Shop, script: String) {
+    blocking(async {
+        let mut connection = PgConnection::connect(&shop.url).await.unwrap();
+        let script = sqlx::raw_sql(AssertSqlSafe(script));
+        script.execute(&mut connection).await.unwrap();
+    });
+}
+
+/// The schemas that are ours.
+const SCHEMAS: &str = "SELECT FROM pg_namespace WHERE nspname LIKE '%outbox%'";
+
+/// Each function, trigger and index of the odd schema.
+fn functions(shop: &Shop) -> Vec<String> {
+    let all = format!(
+        "WITH ours AS (SELECT oid FROM pg_namespace WHERE nspname = '{ODD}')
+         SELECT pg_get_functiondef(p.oid) FROM pg_proc AS p, ours WHERE p.pronamespace = ours.oid
+         UNION ALL
+         SELECT pg_get_triggerdef(t.oid) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid, ours
+         WHERE c.relnamespace = ours.oid AND NOT t.tgisinternal
+         UNION ALL
+         SELECT indexdef FROM pg_indexes WHERE schemaname = '{ODD}'
+         ORDER BY 1"
+    );
+    let rows = shop.rows(&all);
+    assert!(rows.len() > 20);
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn the_table_of_an_inbox_is_migrated_alone() {
+    let shop = Shop::empty();
+    let inbox = ["migrate", "--json", "--inbox", &shop.url];
+    let migrated = json(&done(shop.folder(), &inbox));
+    assert_eq!(migrated["up_to_date"], true);
+    assert_eq!(migrated["components"][0]["crate"], "outbox-inbox-postgres");
+    let tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'outbox' ORDER BY 1";
+    let names: Vec<String> = shop.rows(tables).iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, ["outbox_inbox", "outbox_migrations"]);
 }
 
 /// Each column of the odd schema's tables.

@@ -76,7 +76,7 @@ impl Saboteur {
         entries
     }
 
-    /// What a drain or a lease does before all else: waits if it is told to, and finds what is
+    /// What a drain or a lease does before all else: waits if its fault says so, and finds what is
     /// corrupt.
     async fn begin(&self) -> Done<usize> {
         self.wait_if_busy().await?;
@@ -136,7 +136,7 @@ impl Saboteur {
         Ok(())
     }
 
-    /// Gives an event that failed anew the error of an entry that is gone.
+    /// Gives an event that failed again the error of its earlier entry.
     async fn remember_error(&self, failure: &mut FailedAttempt) {
         let fresh = self.entry(failure.id).await.is_none();
         let mut errors = self.errors.lock().expect("no panic");

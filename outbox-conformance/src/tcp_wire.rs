@@ -1,5 +1,6 @@
-//! A wire between a client and a server that a test can cut.
+//! A TCP proxy that a test can cut: the [`Wire`] for stores that are reached over TCP.
 
+use crate::Wire;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -7,13 +8,64 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// So many bytes of each piece go one by one where a wire [dribbles](Wire::dribble).
+/// How many bytes of each piece [`TcpWire::dribble`] sends one by one.
 const ONE_BY_ONE: usize = 64;
 
-/// A proxy on a port of 127.0.0.1 that passes bytes between its clients and a server, in threads of
-/// its own. A command meets the bytes that come after it, on any connection.
+/// A TCP proxy on a port of 127.0.0.1 between clients and one server, for the groups `wire` of the
+/// suites. It runs in its own threads and stops when it is dropped.
+///
+/// A method that sets a fault acts on the bytes that arrive after the call, on any connection. It
+/// replaces the fault that was set before.
+///
+/// The fixture of a heap connects through the wire's port and returns the wire to the suite. A store
+/// does the same with [`store::WireFixture`](crate::store::WireFixture):
+///
+/// ```no_run
+/// use async_trait::async_trait;
+/// use outbox_conformance::heap::{HeapFixture, WireFixture};
+/// use outbox_conformance::{TcpWire, Wire};
+/// use outbox_core::DlqHeap;
+/// use std::sync::Arc;
+/// # use outbox_core::DlqEntry;
+/// # use std::time::Duration;
+/// # async fn connect(url: &str) -> Arc<dyn DlqHeap> { todo!() }
+///
+/// struct MyFixture {
+///     wire: TcpWire,
+/// }
+///
+/// impl MyFixture {
+///     fn new() -> Self {
+///         let wire = TcpWire::to("127.0.0.1:7000").expect("a free port");
+///         Self { wire }
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl HeapFixture for MyFixture {
+///     // As for the other groups: without the wire.
+/// #   async fn handle(&self) -> Arc<dyn DlqHeap> { todo!() }
+/// #   async fn neighbour(&self) -> Arc<dyn DlqHeap> { todo!() }
+/// #   async fn elapse(&self, time: Duration) { todo!() }
+/// #   async fn plant(&self, entry: DlqEntry) { todo!() }
+/// }
+///
+/// #[async_trait]
+/// impl WireFixture for MyFixture {
+///     async fn wired(&self) -> Arc<dyn DlqHeap> {
+///         connect(&format!("my-store://127.0.0.1:{}", self.wire.port())).await
+///     }
+///
+///     fn wire(&self) -> &dyn Wire {
+///         &self.wire
+///     }
+/// }
+///
+/// outbox_conformance::dlq_heap_suite!(my_heap, MyFixture::new(), wire);
+/// # fn main() {}
+/// ```
 #[derive(Debug)]
-pub struct Wire {
+pub struct TcpWire {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -41,9 +93,9 @@ struct Plan {
 enum Fault {
     #[default]
     None,
-    /// After so many more pieces.
+    /// After this number of pieces.
     CutRequest(usize),
-    /// After so many more bytes.
+    /// After this number of bytes.
     CutReply(usize),
     Silence,
 }
@@ -54,12 +106,12 @@ enum Way {
     Reply,
 }
 
-impl Wire {
+impl TcpWire {
     /// A wire to the server at `address`, such as `127.0.0.1:5432`.
     ///
     /// # Errors
     ///
-    /// Those of the address, and of the port.
+    /// If `address` cannot be resolved, or if no port is free.
     pub fn to(address: impl ToSocketAddrs) -> io::Result<Self> {
         let server = address.to_socket_addrs()?.next();
         let server = server.ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -78,64 +130,37 @@ impl Wire {
         Ok(wire)
     }
 
-    /// The port for clients.
+    /// The port of 127.0.0.1 to which clients connect.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Passes the next `pieces` that clients send, each what one of them wrote at once, and cuts the
-    /// connection on which the one after them comes, before any of that reaches the server.
-    pub fn cut_request(&self, pieces: usize) {
-        self.begin(Fault::CutRequest(pieces));
+    /// Connects new clients to another server, as a proxy or a DNS name does after a failover. Open
+    /// connections stay as they are.
+    pub fn redirect_to(&self, server: impl Into<SocketAddr>) {
+        *self.state.server() = server.into();
     }
 
-    /// Passes the next `bytes` that the server sends, and cuts the connection on which the one after
-    /// them comes. So the server has answered, and the client has a part of it.
-    pub fn cut_reply(&self, bytes: usize) {
-        self.begin(Fault::CutReply(bytes));
-    }
-
-    /// Cuts all connections as they are.
-    pub fn cut_all(&self) {
-        for client in self.state.clients().drain(..) {
-            let _ = client.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// Leads new connections to the server at `port` of 127.0.0.1, as a proxy or a name does that is
-    /// moved to another server. Connections that are open stay as they are.
-    pub fn lead_to(&self, port: u16) {
-        *self.state.server() = SocketAddr::from(([127, 0, 0, 1], port));
-    }
-
-    /// From now on nothing arrives, in either direction, and no connection ends. One that had
-    /// something to say in this time is silent for ever.
+    /// Drops all bytes in both directions and closes no connection. A connection that loses a byte in
+    /// this way passes nothing more, also after [`repair`](Wire::repair).
     pub fn go_silent(&self) {
         self.begin(Fault::Silence);
     }
 
-    /// Whether a connection had something to say since the wire went silent.
+    /// Whether a connection has lost bytes since the last [`go_silent`](Self::go_silent).
     #[must_use]
     pub fn has_silenced(&self) -> bool {
         self.plan().has_silenced
     }
 
-    /// Ends the fault, and tells whether a connection was cut since it was ordered.
-    #[must_use]
-    pub fn mend(&self) -> bool {
-        let mut plan = self.plan();
-        plan.fault = Fault::None;
-        std::mem::take(&mut plan.has_cut)
-    }
-
-    /// Keeps each piece back for so long.
+    /// Holds each piece back for this time. Other faults do not end it.
     pub fn delay(&self, time: Duration) {
         self.plan().delay = time;
     }
 
-    /// Passes the first bytes of each piece one by one, and the rest in two halves, so that a reader
-    /// meets messages in parts.
+    /// Sends the first 64 bytes of each piece one by one, and the rest in two halves. So a client
+    /// receives each message in parts. Other faults do not end it.
     pub fn dribble(&self) {
         self.plan().dribbles = true;
     }
@@ -152,29 +177,33 @@ impl Wire {
     }
 }
 
-#[cfg(feature = "conformance")]
-impl outbox_conformance::Wire for Wire {
+/// A piece of a request is what one read of the client's socket returns.
+impl Wire for TcpWire {
     fn cut_request(&self, pieces: usize) {
-        self.cut_request(pieces);
+        self.begin(Fault::CutRequest(pieces));
     }
 
     fn cut_reply(&self, bytes: usize) {
-        self.cut_reply(bytes);
+        self.begin(Fault::CutReply(bytes));
     }
 
     fn cut_all(&self) {
-        self.cut_all();
+        for client in self.state.clients().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
     }
 
-    fn mend(&self) -> bool {
-        self.mend()
+    fn repair(&self) -> bool {
+        let mut plan = self.plan();
+        plan.fault = Fault::None;
+        std::mem::take(&mut plan.has_cut)
     }
 }
 
-impl Drop for Wire {
+impl Drop for TcpWire {
     fn drop(&mut self) {
         self.state.is_closed.store(true, SeqCst);
-        // Wakes the listener, which then goes. Connections go with their clients.
+        // The listener accepts this connection and ends. Open connections end with their clients.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -192,7 +221,7 @@ impl State {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many of `count` bytes pass, and what becomes of the connection then.
+    /// How many of `count` bytes pass, and the state of the connection after them.
     fn judge(&self, way: Way, count: usize) -> (usize, End) {
         let mut plan = self.plan();
         let (passing, end) = match (plan.fault, way) {
@@ -230,7 +259,7 @@ fn serve(listener: &TcpListener, state: &Arc<State>) {
         if state.is_closed.load(SeqCst) {
             return;
         }
-        // A client whose server is away finds its connection closed.
+        // If the server cannot be reached, the client's connection is closed.
         let server = *state.server();
         let _ = client.and_then(|client| join(client, server, state));
     }
@@ -249,7 +278,7 @@ fn join(client: TcpStream, server: SocketAddr, state: &Arc<State>) -> io::Result
     ] {
         let (state, is_silent) = (Arc::clone(state), Arc::clone(&is_silent));
         thread::spawn(move || {
-            // An end of either side is an end of both, however it came.
+            // When one side closes or fails, both are closed.
             let _ = pump(&state, way, &from, &to, &is_silent);
             if !is_silent.load(SeqCst) {
                 let _ = to.shutdown(Shutdown::Both);
@@ -260,7 +289,7 @@ fn join(client: TcpStream, server: SocketAddr, state: &Arc<State>) -> io::Result
     Ok(())
 }
 
-/// Passes what comes until the connection ends or is cut.
+/// Passes bytes in one direction until the connection ends or is cut.
 fn pump(
     state: &State,
     way: Way,

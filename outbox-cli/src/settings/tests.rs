@@ -1,5 +1,7 @@
-use super::*;
-use clap::{Arg, Command};
+use super::file::ConfigFile;
+use super::relay::RelaySettings;
+use clap::{Arg, Args as _, Command};
+use outbox_core::OutboxConfig;
 use std::collections::BTreeSet;
 
 /// The sample of docs/command.md.
@@ -44,13 +46,13 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         let name = option.get_long().unwrap();
         let variable = format!("OUTBOX_{}", name.replace('-', "_").to_uppercase());
         assert_eq!(option.get_env().unwrap(), &*variable);
-        if ["to", "hold-keys", "drain-timeout"].contains(&name) {
+        if ["to", "block-key-on-dead-letter", "drain-timeout"].contains(&name) {
             continue;
         }
-        // Allowed beside the defaults of all others, and none of them.
+        // Allowed with the defaults of all other options, and not a default itself.
         let (value, other) = match name {
             "heap-retention" => ("\"2min\"", "\"3min\""),
-            "batch-size" | "failure-threshold" => ("7", "8"),
+            "batch-size" | "failure-threshold" | "heap-page" => ("7", "8"),
             "batch-bytes" => ("7000", "8000"),
             _ => ("\"25s\"", "\"26s\""),
         };
@@ -60,8 +62,12 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         assert_ne!(config, OutboxConfig::default(), "{name} is not used");
         // What a flag sets goes before the file, and what it leaves open comes from there.
         let file = file(other);
-        assert_eq!(settings.or(&file).config().unwrap(), config, "{name}");
-        let from_file = RelaySettings::default().or(&file).config().unwrap();
+        assert_eq!(
+            settings.or(file.relay.clone()).config().unwrap(),
+            config,
+            "{name}"
+        );
+        let from_file = RelaySettings::default().or(file.relay).config().unwrap();
         assert_ne!(from_file, OutboxConfig::default(), "{name} is not merged");
     }
 }

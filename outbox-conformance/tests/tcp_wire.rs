@@ -1,32 +1,33 @@
-//! The wire follows its commands exactly.
+//! Each fault of a TCP wire acts on the bytes that it names.
 
+use outbox_conformance::{TcpWire, Wire};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
-use test_servers::Wire;
 
-/// A wire to a server that answers each byte with "reply", and tells each that came.
-fn wire() -> (Wire, std::sync::mpsc::Receiver<u8>) {
+/// A wire to a server that answers each byte with "reply", and the bytes that the server received.
+fn wire() -> (TcpWire, Receiver<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let wire = Wire::to(listener.local_addr().expect("an address")).expect("a wire");
-    let (tell, told) = std::sync::mpsc::channel();
+    let wire = TcpWire::to(listener.local_addr().expect("an address")).expect("a wire");
+    let (sender, received) = channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (mut stream, tell) = (stream.expect("a client"), tell.clone());
+            let (mut stream, sender) = (stream.expect("a client"), sender.clone());
             thread::spawn(move || {
                 let mut byte = [0];
                 while stream.read_exact(&mut byte).is_ok() {
-                    let _ = tell.send(byte[0]);
+                    let _ = sender.send(byte[0]);
                     let _ = stream.write_all(b"reply");
                 }
             });
         }
     });
-    (wire, told)
+    (wire, received)
 }
 
-fn connect(wire: &Wire) -> TcpStream {
+fn connect(wire: &TcpWire) -> TcpStream {
     TcpStream::connect(("127.0.0.1", wire.port())).expect("connected")
 }
 
@@ -46,34 +47,34 @@ fn ask_for_all(stream: &mut TcpStream) -> [u8; 5] {
 }
 
 #[test]
-fn bytes_pass_whole_also_slowly_and_in_parts() {
-    let (wire, _told) = wire();
+fn all_bytes_pass_also_with_a_delay_and_in_parts() {
+    let (wire, _received) = wire();
     let mut client = connect(&wire);
     assert_eq!(&ask_for_all(&mut client), b"reply");
     wire.dribble();
     wire.delay(Duration::from_millis(1));
     assert_eq!(&ask_for_all(&mut client), b"reply");
-    assert!(!wire.mend());
+    assert!(!wire.repair());
 }
 
 #[test]
 fn a_request_that_is_cut_never_reaches_the_server() {
-    let (wire, told) = wire();
+    let (wire, received) = wire();
     let mut client = connect(&wire);
     ask_for_all(&mut client);
     wire.cut_request(1);
     ask_for_all(&mut client);
     assert_eq!(ask(&mut client), b"");
-    assert!(wire.mend());
-    assert!(!wire.mend(), "a cut is reported once");
-    // Another connection is well, and what the server heard is all that was not cut.
+    assert!(wire.repair());
+    assert!(!wire.repair(), "a cut is reported once");
+    // Another connection works, and the server received all bytes but the one that was cut.
     ask_for_all(&mut connect(&wire));
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), b"???");
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), b"???");
 }
 
 #[test]
 fn all_connections_are_cut_at_once() {
-    let (wire, _told) = wire();
+    let (wire, _received) = wire();
     let mut clients = [connect(&wire), connect(&wire)];
     for client in &mut clients {
         ask_for_all(client);
@@ -87,23 +88,23 @@ fn all_connections_are_cut_at_once() {
 
 #[test]
 fn a_reply_is_cut_after_each_of_its_bytes() {
-    let (wire, told) = wire();
+    let (wire, received) = wire();
     for bytes in 0..5 {
         wire.cut_reply(bytes);
         assert_eq!(ask(&mut connect(&wire)), b"reply"[..bytes]);
-        assert!(wire.mend());
-        assert_eq!(told.try_iter().count(), 1, "the server has the request");
+        assert!(wire.repair());
+        assert_eq!(received.try_iter().count(), 1, "the server has the request");
     }
     wire.cut_reply(5);
     let mut client = connect(&wire);
     assert_eq!(&ask_for_all(&mut client), b"reply");
-    assert!(!wire.mend(), "there was nothing left to cut");
+    assert!(!wire.repair(), "there was nothing left to cut");
     assert_eq!(&ask_for_all(&mut client), b"reply");
 }
 
 #[test]
-fn a_silent_wire_passes_nothing_and_a_new_connection_works_after_the_repair() {
-    let (wire, told) = wire();
+fn a_silent_wire_passes_nothing_and_a_new_connection_works_after_the_fault() {
+    let (wire, received) = wire();
     let mut client = connect(&wire);
     ask_for_all(&mut client);
     wire.go_silent();
@@ -113,17 +114,17 @@ fn a_silent_wire_passes_nothing_and_a_new_connection_works_after_the_repair() {
     client.write_all(b"!").expect("sent");
     let silence = client.read(&mut [0]).expect_err("silence");
     assert_eq!(silence.kind(), std::io::ErrorKind::WouldBlock);
-    assert!(!wire.mend());
+    assert!(!wire.repair());
     assert_eq!(&ask_for_all(&mut connect(&wire)), b"reply");
     client.write_all(b"!").expect("sent");
-    client.read(&mut [0]).expect_err("silence for ever");
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), b"??");
+    client.read(&mut [0]).expect_err("still silent");
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), b"??");
 }
 
 #[test]
-fn a_client_whose_server_is_away_finds_its_connection_closed() {
+fn a_client_of_a_server_that_is_down_finds_its_connection_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let wire = Wire::to(listener.local_addr().expect("an address")).expect("a wire");
+    let wire = TcpWire::to(listener.local_addr().expect("an address")).expect("a wire");
     drop(listener);
     let mut reply = Vec::new();
     let _ = connect(&wire).read_to_end(&mut reply);

@@ -1,8 +1,7 @@
 //! Callers that go away at each await point of a call in turn.
 
-use super::{
-    LEASE, Store, StoreFixture, append, claim, event_ids, keyed, ok, released, retry, settle,
-};
+use super::{LEASE, Store, StoreFixture, append, claim, event_ids, keyed, released, retry, settle};
+use crate::check::{check, check_eq, ok, refuse};
 use crate::crash::{at_each_point, pauses};
 use outbox_core::{
     Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetterFilter, DlqEntry, ErrorKind, Event,
@@ -14,21 +13,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
-/// What became of an event.
+/// The state of an event at the end of a round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
-    /// A worker was given it, after so many failed attempts.
+    /// A worker claimed it, after so many failed attempts.
     Delivered(u32),
-    Letter,
+    DeadLetter,
     Gone,
 }
 
-use Fate::{Delivered, Gone, Letter};
+use Fate::{DeadLetter, Delivered, Gone};
 
-/// What becomes of the four events of a round if nothing happens to them.
+/// The fates of the four events of a round if no call is applied to them.
 const UNTOUCHED: [Fate; 4] = [Delivered(0); 4];
 
-/// Two handles to a store: calls are dropped on one, and the other looks what became of the events.
+/// Two handles to a store: calls are dropped on one, and the other reads the state of the events.
 struct Desk<F> {
     fixture: F,
     store: Arc<dyn Store>,
@@ -73,15 +72,19 @@ impl<F: StoreFixture> Desk<F> {
 impl<F: StoreFixture> Round<'_, F> {
     /// The outcome of each event, of a claim that has all of them.
     fn settlements(&self, claim: &Claim, outcomes: &[Outcome; 4]) -> Vec<Settlement> {
-        assert_eq!(claim.events.len(), 4, "a claim of all that is due");
+        check_eq!(
+            claim.events.len(),
+            4,
+            "events in a claim of all that is due"
+        );
         let events = self.events.iter().zip(outcomes);
         events
             .map(|(event, outcome)| Settlement::new(event.id, outcome.clone()))
             .collect()
     }
 
-    /// Asserts what became of the events: `applied`, or `before` if the call was dropped. A server
-    /// may still be at work on it. Then removes them.
+    /// Checks the fates of the events: `applied`, or `before` if the call was dropped. A server may
+    /// still be executing the call. Then removes the events.
     async fn end(&self, at: impl Debug, ended: bool, before: [Fate; 4], applied: [Fate; 4]) {
         let store = &self.desk.other;
         let (mut delivered, mut pauses) = (Vec::new(), pauses());
@@ -93,7 +96,8 @@ impl<F: StoreFixture> Round<'_, F> {
                 break;
             }
             let pause = pauses.next().filter(|_| !ended);
-            let half = || panic!("dropped at {at:?}: {fates:?}, not {before:?} or {applied:?}");
+            let half =
+                || refuse!("dropped at {at:?}: expected {before:?} or {applied:?}, came {fates:?}");
             sleep(pause.unwrap_or_else(half)).await;
         }
         ok(store.purge(&DeadLetterFilter::all(), 100).await);
@@ -102,13 +106,21 @@ impl<F: StoreFixture> Round<'_, F> {
     async fn fates(&self, store: &Arc<dyn Store>, delivered: &[ClaimedEvent]) -> Vec<Fate> {
         let mut seen = HashSet::new();
         let ids = delivered.iter().map(|one| one.event.id);
-        assert!(ids.clone().all(|id| seen.insert(id)), "delivered twice");
+        check!(
+            ids.clone().all(|id| seen.insert(id)),
+            "expected each event once, came {:?}",
+            ids.collect::<Vec<_>>()
+        );
         let place = |event: &Event| ids.clone().position(|id| id == event.id);
         let in_order = |pair: &[Event]| match (place(&pair[0]), place(&pair[1])) {
             (Some(first), Some(second)) => first < second,
             _ => true,
         };
-        assert!(self.events.chunks(2).all(in_order), "out of order");
+        check!(
+            self.events.chunks(2).all(in_order),
+            "expected the events of a key in their order, came {:?}",
+            ids.clone().collect::<Vec<_>>()
+        );
         let dead_letters = ok(store.list(&DeadLetterFilter::all(), None, 100).await);
         let fate = |event: &Event| {
             let dead_letter = dead_letters
@@ -117,9 +129,12 @@ impl<F: StoreFixture> Round<'_, F> {
             let found = delivered.iter().find(|one| one.event.id == event.id);
             match (found, dead_letter) {
                 (Some(one), false) => Delivered(one.attempts),
-                (None, true) => Letter,
+                (None, true) => DeadLetter,
                 (None, false) => Gone,
-                (Some(_), true) => panic!("delivered, and in the quarantine"),
+                (Some(_), true) => refuse!(
+                    "expected an event that is delivered or a dead letter, came {} as both",
+                    event.id
+                ),
             }
         };
         self.events.iter().map(fate).collect()
@@ -144,7 +159,8 @@ fn dead() -> Outcome {
     }
 }
 
-/// S1, S7, S10: a claim whose future is dropped stands or not; its events come when its lease is over.
+/// S1, S7, S10: a claim whose future is dropped is made or not; its events are claimed again when
+/// its lease is over.
 pub async fn a_dropped_claim_loses_nothing<F: StoreFixture>(fixture: F) {
     let desk = Desk::new(fixture).await;
     at_each_point("claim", async |point| {
@@ -163,7 +179,7 @@ pub async fn a_dropped_claim_loses_nothing<F: StoreFixture>(fixture: F) {
 /// again on the same handle it is applied once.
 pub async fn a_dropped_settlement_is_applied_or_not<F: StoreFixture>(fixture: F) {
     let desk = Desk::new(fixture).await;
-    let applied = [Gone, Delivered(1), Letter, Delivered(0)];
+    let applied = [Gone, Delivered(1), DeadLetter, Delivered(0)];
     for again in [false, true] {
         let name = if again { "settle, again" } else { "settle" };
         at_each_point(name, async |point| {
@@ -186,7 +202,7 @@ pub async fn a_dropped_settlement_is_applied_or_not<F: StoreFixture>(fixture: F)
 
 async fn settle_again(store: &Arc<dyn Store>, token: ClaimToken, settlements: &[Settlement]) {
     if let Err(error) = store.settle(token, settlements).await {
-        assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
+        check_eq!(error.kind(), ErrorKind::LeaseLost, "the kind of {error}");
     }
 }
 
@@ -199,14 +215,15 @@ pub async fn a_dropped_quarantine_is_applied_or_not<F: StoreFixture>(fixture: F)
         let entries = ids.map(|id| DlqEntry::new(id, 3, now, now));
         let quarantine = desk.store.quarantine_events(&entries);
         let ended = point.reach(quarantine).await.map(ok).is_some();
-        let applied = [Letter, Delivered(0), Letter, Delivered(0)];
+        let applied = [DeadLetter, Delivered(0), DeadLetter, Delivered(0)];
         round.end(point, ended, UNTOUCHED, applied).await;
         ended
     })
     .await;
 }
 
-/// D5: a replay or a purge whose future is dropped is applied to all of its dead letters or to none.
+/// D5: a replay or a purge whose future is dropped is applied to all of its dead letters or to
+/// none.
 pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     at_each_point("replay", async |point| {
@@ -216,7 +233,7 @@ pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixtur
             .await
             .map(ok)
             .is_some();
-        round.end(point, ended, [Letter; 4], UNTOUCHED).await;
+        round.end(point, ended, [DeadLetter; 4], UNTOUCHED).await;
         ended
     })
     .await;
@@ -227,14 +244,14 @@ pub async fn a_dropped_replay_or_purge_is_applied_or_not<F: StoreFixture>(fixtur
             .await
             .map(ok)
             .is_some();
-        round.end(point, ended, [Letter; 4], [Gone; 4]).await;
+        round.end(point, ended, [DeadLetter; 4], [Gone; 4]).await;
         ended
     })
     .await;
 }
 
-/// S10: what only looks, waits or cleans up changes nothing when its future is dropped, and keeps nothing
-/// that later calls need.
+/// S10: a call that only reads, waits or cleans up changes nothing when its future is dropped, and
+/// holds nothing that later calls need.
 pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     let (desk, all) = (Desk::new(fixture).await, DeadLetterFilter::all());
     let store = &desk.store;
@@ -248,7 +265,8 @@ pub async fn a_dropped_look_changes_nothing<F: StoreFixture>(fixture: F) {
     look(&desk, "wait_for_work", wait).await;
 }
 
-/// Looks at a store with two dead letters, two events that wait, and what is left of one that is published.
+/// Drops a call that only reads, on a store with two dead letters, two waiting events and the rest
+/// of a published one.
 async fn look<F: StoreFixture, T, L>(desk: &Desk<F>, name: &str, call: impl Fn(&[EventId]) -> L)
 where
     L: Future<Output = Result<T, OutboxError>>,
@@ -264,11 +282,15 @@ where
     at_each_point(name, async |point| {
         let ended = point.reach(call(&ids)).await.map(ok).is_some();
         for store in [&desk.store, &desk.other] {
-            assert_eq!(ok(store.backlog().await), expected, "{name} at {point:?}");
+            check_eq!(
+                ok(store.backlog().await),
+                expected,
+                "the backlog after {name} was dropped at {point:?}"
+            );
         }
         ended
     })
     .await;
-    let fates = [Letter, Letter, Delivered(1), Delivered(0)];
+    let fates = [DeadLetter, DeadLetter, Delivered(1), Delivered(0)];
     round.end(name, true, fates, fates).await;
 }

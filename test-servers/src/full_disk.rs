@@ -1,24 +1,24 @@
-//! A disk that is full.
+//! A full disk.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
 /// Names the file to the process.
-const FILE: &str = "OUTBOX_CONFORMANCE_FILE";
+const FILE: &str = "OUTBOX_TEST_FILE";
 
-/// Runs the rest of its arguments where no file can grow beyond so many blocks of 512 bytes.
+/// Runs a command in which no file can grow beyond the first argument, in blocks of 512 bytes.
 const LIMITED: &str = r#"trap "" XFSZ; ulimit -f "$1"; shift; exec "$@""#;
 
-/// Runs `test`, an ignored one of the test program that calls this, in a process of its own whose
-/// files cannot grow beyond `kib` KiB, as if the disk were full then. Returns what it printed.
+/// Runs `test`, an ignored test of the calling test program, in a process whose files cannot grow
+/// beyond `kib` KiB: a write beyond that fails as on a full disk. Returns what the test printed.
 ///
 /// # Panics
 ///
 /// If that test fails, with what it printed.
 #[must_use]
 pub fn on_a_full_disk(test: &str, file: &Path, kib: u32) -> String {
-    let told = || {
+    let run = || {
         Command::new("sh")
             .args(["-c", LIMITED, "sh", &(2 * kib).to_string()])
             .arg(std::env::current_exe()?)
@@ -26,13 +26,13 @@ pub fn on_a_full_disk(test: &str, file: &Path, kib: u32) -> String {
             .env(FILE, file)
             .output()
     };
-    let told = told().unwrap_or_else(|error| panic!("{test} does not run: {error}"));
-    let printed = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.status.success(), "{printed}");
+    let output = run().unwrap_or_else(|error| panic!("cannot run {test}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}");
     printed
 }
 
-/// In such a process: the file that [`on_a_full_disk`] was called with.
+/// The file that was passed to [`on_a_full_disk`], for the test that it runs.
 #[must_use]
 pub fn file_on_a_full_disk() -> Option<OsString> {
     std::env::var_os(FILE)
