@@ -1,5 +1,4 @@
-//! What an operator sees in the log. The listener is a task of its own, so the subscriber is that of the
-//! whole process.
+//! What an operator sees in the log. The listener runs in a separate task, so the subscriber is global.
 
 mod support;
 
