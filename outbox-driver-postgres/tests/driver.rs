@@ -313,10 +313,7 @@ async fn uuids_come_back_exactly_alone_and_in_arrays() {
     assert_eq!(none, []);
 }
 
-<<<<<<< HEAD
 /// The address of the server.
-=======
->>>>>>> pgstore
 fn address(server: &Server) -> SocketAddr {
     let options: PgConnectOptions = server.url().parse().expect("a URL");
     ([127, 0, 0, 1], options.get_port()).into()

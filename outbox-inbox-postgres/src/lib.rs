@@ -17,13 +17,6 @@ const COMPONENT: Component = Component {
 };
 
 /// The events that one consumer has handled. Clones share the pool.
-<<<<<<< HEAD
-=======
-///
-/// An outbox delivers at least once. If a consumer calls [`accept`](Self::accept) in the transaction of
-/// its work, it does the work once for each event: the idempotent receiver of *Enterprise Integration
-/// Patterns*.
->>>>>>> pgstore
 #[derive(Clone, Debug)]
 pub struct PostgresInbox {
     driver: Driver,
