@@ -32,7 +32,7 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
 fuzz_target!(|text: &[u8]| {
     std::fs::write(&*FILE, text).expect("written");
     let refused = match ConfigFile::load(Some(&FILE)) {
-        Ok(file) => RelaySettings::default().config_with(&file).err(),
+        Ok(file) => file.relay_config(&RelaySettings::default()).err(),
         Err(failure) => Some(failure),
     };
     if let Some(failure) = refused {
