@@ -1,6 +1,6 @@
 //! How a Redis server is started, and how three of them become a cluster.
 
-use crate::launch::{PATIENCE, PAUSE, Plan, Started, free_port, launch};
+use crate::launch::{PATIENCE, PAUSE, Plan, Process, Started, free_port, launch};
 use crate::{Error, Kind};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,7 +49,7 @@ pub(crate) fn cluster(programs: &Path) -> Result<Started, Error> {
         nodes.push(launch(Kind::RedisCluster, programs, port, plan)?);
         ports.push(port);
     }
-    let folders: Vec<&Path> = nodes.iter().map(|node| node.folder()).collect();
+    let folders: Vec<&Path> = nodes.iter().map(Process::folder).collect();
     for (node, folder) in (0..MASTERS).zip(&folders) {
         let slots = (SLOTS * node / MASTERS)..(SLOTS * (node + 1) / MASTERS);
         let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
