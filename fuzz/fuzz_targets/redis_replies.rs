@@ -1,15 +1,17 @@
-//! What the scripts of the Redis heap answer, and what `INFO` does: any reply, and the rows of any
-//! store.
+//! Replies of the Redis heap's scripts and of `INFO`: any reply, and rows with any values.
 #![no_main]
 #![allow(dead_code)]
 
+#[path = "../../outbox-driver-redis/src/info.rs"]
+mod info;
 #[path = "../../outbox-dlq-redis/src/reply.rs"]
 mod reply;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use info::{evicting, is_replica};
 use libfuzzer_sys::fuzz_target;
-use redis::{FromRedisValue, Value, parse_redis_value};
-use reply::{Entries, Page, Size, evicting, is_replica};
+use outbox_driver_redis::redis::{FromRedisValue, Value, parse_redis_value};
+use reply::{Entries, Page, Size};
 
 #[derive(Arbitrary, Debug)]
 enum Input<'a> {
@@ -19,7 +21,7 @@ enum Input<'a> {
     Info(&'a str),
 }
 
-/// A row whose id may be one.
+/// A row whose id may be valid.
 #[derive(Arbitrary, Debug)]
 struct Row<'a> {
     id: Result<u128, &'a str>,
@@ -65,7 +67,7 @@ impl Row<'_> {
 
 fn read(value: Value) {
     if let Ok(page) = Page::<Entries>::from_redis_value(value.clone()) {
-        for entry in page.given.0 {
+        for entry in page.content.0 {
             assert!(entry.first_failed_at <= entry.last_failed_at, "{entry:?}");
         }
     }
@@ -96,7 +98,7 @@ fuzz_target!(|input: Input<'_>| {
             ]);
             if all_whole {
                 let read = Page::<Entries>::from_redis_value(page.clone());
-                let read = read.map(|page| page.given.0.len());
+                let read = read.map(|page| page.content.0.len());
                 assert_eq!(
                     read.ok(),
                     Some(rows.len()),

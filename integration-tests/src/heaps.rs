@@ -1,10 +1,10 @@
-//! A heap that is less than an adapter.
+//! A heap that implements the required methods only.
 
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 use outbox_dlq_memory::MemoryDlqHeap;
 
-/// A heap of the three required methods alone.
+/// The required methods of a heap in memory. The other methods are the provided ones of the trait.
 #[derive(Debug, Default)]
 pub struct SeedHeap(pub MemoryDlqHeap);
 

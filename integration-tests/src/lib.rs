@@ -1,6 +1,7 @@
-//! What the whole-system tests share: a shop of keyed events, a small heap, and checks.
+//! What the tests of the whole system share: events with keys, a small heap, and assertions.
 
 mod heaps;
+pub mod swap;
 
 pub use heaps::SeedHeap;
 
@@ -17,7 +18,8 @@ pub struct Readme;
 #[cfg(doctest)]
 pub struct Embedding;
 
-/// `per_key` events for each of `keys` keys, taken in turn; the payload is the number in the key.
+/// `per_key` events for each of `keys` keys. The keys take turns, and the payload is the number of the
+/// event within its key.
 #[must_use]
 pub fn keyed_events(keys: usize, per_key: usize) -> Vec<Event> {
     (0..per_key)
@@ -35,11 +37,11 @@ pub fn ids(events: &[Event]) -> Vec<EventId> {
     events.iter().map(|event| event.id).collect()
 }
 
-/// Asserts that exactly the `expected` events arrived, each once.
+/// Asserts that the `expected` events arrived, each once, and no others.
 ///
 /// # Panics
 ///
-/// If one is missing, came twice, or is strange.
+/// If an event is missing, arrived twice, or was not expected.
 pub fn assert_each_once(received: &[Event], expected: &[Event]) {
     let arrived: HashSet<EventId> = received.iter().map(|event| event.id).collect();
     assert_eq!(
@@ -51,11 +53,11 @@ pub fn assert_each_once(received: &[Event], expected: &[Event]) {
     assert_eq!(arrived, expected);
 }
 
-/// Asserts that the numbers of each key arrived in ascending order, each first arrival counted.
+/// Asserts that the first arrivals of each key are in ascending order of their numbers.
 ///
 /// # Panics
 ///
-/// If a key is out of order.
+/// If they are not.
 pub fn assert_ordered_per_key(received: &[Event]) {
     let mut seen = HashSet::new();
     let mut latest: BTreeMap<String, u64> = BTreeMap::new();
@@ -71,11 +73,11 @@ pub fn assert_ordered_per_key(received: &[Event]) {
     }
 }
 
-/// Returns when nothing is pending.
+/// Waits until no event is pending.
 ///
 /// # Panics
 ///
-/// If that takes longer than a minute, or the store fails.
+/// If that takes longer than a minute, or if the store returns an error.
 pub async fn drained(store: &Arc<dyn OutboxStorage>) {
     let wait = async {
         while store

@@ -1,4 +1,4 @@
-//! The dead-letter processor, stopped at each of its steps and run by two replicas.
+//! The `DlqProcessor`, stopped at each of its steps and run by two replicas.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Fails from the nth of these calls on, before the call or after it was applied.
+/// Fails the nth of these calls and all later ones: before the call is made, or after it was applied.
 #[derive(Debug)]
 struct Fuse {
     left: AtomicI64,
@@ -51,7 +51,7 @@ fn config() -> OutboxConfig {
         .expect("a valid config")
 }
 
-/// Five events that failed three times each, in the store and in the heap.
+/// Five events with three failures each, in the store and in the heap.
 async fn failed() -> (MemoryStore, MemoryDlqHeap, Vec<Event>) {
     let (store, heap) = (MemoryStore::new(), MemoryDlqHeap::new());
     let events = keyed_events(5, 1);
@@ -105,7 +105,7 @@ async fn assert_all_quarantined(store: &MemoryStore, heap: &MemoryDlqHeap, event
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_processor_that_dies_at_any_step_loses_no_count_and_quarantines_once() {
+async fn a_processor_that_fails_at_any_step_loses_no_count_and_quarantines_once() {
     let mut steps = 0;
     for applied in [false, true] {
         for step in 0.. {
@@ -133,7 +133,7 @@ async fn a_processor_that_dies_at_any_step_loses_no_count_and_quarantines_once()
             }
         }
     }
-    // Three pages of three steps, each failing before and after, and the two whole runs.
+    // Three pages of three steps. Each step fails before and after its call, and two runs do not fail.
     assert_eq!(steps, 2 * (3 * 3 + 1));
 }
 

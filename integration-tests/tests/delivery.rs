@@ -1,4 +1,4 @@
-//! The relay on memory, on tokio's paused clock: outages, broken heaps, poison.
+//! The relay on memory with tokio's paused clock: outages, heaps that fail, and events that fail.
 
 use integration_tests::{
     SeedHeap, assert_each_once, assert_ordered_per_key, drained, keyed_events,
@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A relay under way, and the way to end it.
+/// A running relay, and the sender that stops it.
 struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), outbox_core::OutboxError>>,
@@ -66,7 +66,7 @@ async fn drain(store: &MemoryStore) {
     drained(&store).await;
 }
 
-/// The reasons in the quarantine, by id.
+/// All dead letters.
 async fn dead_letters(store: &MemoryStore) -> Vec<outbox_core::DeadLetter> {
     store
         .list(&DeadLetterFilter::all(), None, 1000)
@@ -110,7 +110,7 @@ async fn an_hour_without_a_broker_counts_nothing_and_quarantines_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heap_that_errs_on_every_call_stops_nothing() {
+async fn a_heap_that_fails_on_every_call_stops_no_delivery() {
     let events = keyed_events(10, 50);
     let (store, broker) = (filled(&events), MemoryBroker::new());
     let faults = Arc::new(Faulty::default());
@@ -125,7 +125,7 @@ async fn a_heap_that_errs_on_every_call_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outcomes_that_a_heap_missed_are_reported_when_it_is_back() {
+async fn outcomes_are_reported_to_a_heap_that_works_again() {
     let events = keyed_events(3, 1);
     let poison = events[0].id;
     let broker = MemoryBroker::with_rule(move |event, _| {
@@ -205,7 +205,7 @@ async fn a_rejected_event_is_quarantined_once_and_its_neighbours_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_panics_the_transport_is_quarantined_and_the_worker_lives() {
+async fn an_event_that_makes_the_transport_panic_is_quarantined_and_the_worker_continues() {
     let events = keyed_events(8, 2);
     let poison = events[3].id;
     let broker = MemoryBroker::with_rule(move |event, _| {

@@ -99,8 +99,8 @@ impl Drop for Heap {
     }
 }
 
-/// A script whose right answers are the same for all: nothing is planted, and no lease is bounded,
-/// as each heap may choose its entries.
+/// A script with one right answer to each call. It plants no entry. Its leases have no small limit,
+/// because each heap may choose which entries it leases.
 fn script(seed: u64) -> Script {
     let mut script = Script::random(seed, true);
     script.planted.clear();

@@ -1,4 +1,4 @@
-//! The rows that a relay removes regularly, on memory and tokio's paused clock.
+//! The rows that a relay removes regularly, on memory with tokio's paused clock.
 
 use async_trait::async_trait;
 use outbox_conformance::transport::MemoryBroker;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Rows that are not needed any more, and the limit of each call that removed some of them.
+/// The number of rows that are not needed any more, and the limit of each call that removed some.
 #[derive(Debug)]
 struct Rows {
     left: usize,
@@ -65,7 +65,7 @@ impl OutboxStorage for Store {
     }
 }
 
-/// A heap of entries that all are older than a day, and none younger.
+/// A heap whose entries are all older than a day.
 struct Heap(Mutex<Rows>);
 
 #[async_trait]

@@ -54,8 +54,7 @@ async fn a_call_is_within_the_bytes_of_a_batch() {
     assert_eq!(ids(&broker.events()), ids(&events));
 }
 
-/// The third event fails once, as its kind says. What is behind it waits, uncharged, and follows in
-/// order.
+/// The third event fails once. The events behind it wait without a failed attempt, and follow in order.
 #[tokio::test(start_paused = true)]
 async fn events_behind_a_failed_event_are_released_and_follow_it() {
     for (kind, retried, dead) in [
@@ -92,7 +91,7 @@ async fn events_behind_a_failed_event_are_released_and_follow_it() {
     }
 }
 
-/// Panics while an event of its call is the poison, and then takes nothing of the call.
+/// Panics if a call has the poison event, and then publishes no event of the call.
 #[derive(Debug)]
 struct Fragile {
     broker: MemoryBroker,

@@ -1,5 +1,5 @@
-//! From pass to pass: when a worker waits, which errors of the store end it, and what it does
-//! while its lease runs out.
+//! What a worker does between its passes: when it waits, which errors of the store end it, and what it
+//! does when its lease runs out.
 
 use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
@@ -19,23 +19,23 @@ use tokio::time::{Instant, advance, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A store in memory whose next claims and settlements may fail, and that tells what it was asked.
+/// A store in memory whose next claims and settlements may fail. It records its calls.
 #[derive(Debug, Default)]
 struct Watched {
     store: MemoryStore,
-    /// How the next claims fail.
+    /// The errors of the next claims.
     fails: Mutex<VecDeque<ErrorKind>>,
-    /// How the next settlements fail.
+    /// The errors of the next settlements.
     settling_fails: Mutex<VecDeque<ErrorKind>>,
-    /// How long the answer to a claim is on its way.
+    /// How long a claim takes.
     delay: Mutex<Duration>,
     /// Whether claims take more bytes than the worker asks for.
     ignores_bytes: AtomicBool,
     /// How many events each claim asked for.
     limits: Mutex<Vec<usize>>,
-    /// When it was asked to settle.
+    /// The time of each call of `settle`.
     settled_at: Mutex<Vec<Instant>>,
-    /// How many events were not settled yet when the worker waited first.
+    /// How many events were pending at the first call of `wait_for_work`.
     pending_at_first_wait: OnceLock<u64>,
 }
 
@@ -148,7 +148,7 @@ async fn a_claim_that_fails_halves_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_under_way_at_a_shutdown_is_given_up_after_the_grace_time() {
+async fn a_claim_that_takes_too_long_at_a_shutdown_is_dropped_after_the_grace_time() {
     let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
     *store.delay.lock().expect("not poisoned") = 3600 * SECOND;
     let start = Instant::now();
@@ -158,7 +158,7 @@ async fn a_claim_under_way_at_a_shutdown_is_given_up_after_the_grace_time() {
     assert!(broker.events().is_empty());
 }
 
-/// Keeps how many bytes each call had.
+/// Records the bytes of each call.
 #[derive(Clone, Debug, Default)]
 struct Sizes(Arc<Mutex<Vec<usize>>>);
 
@@ -211,18 +211,18 @@ async fn a_worker_continues_after_a_temporary_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_asks_a_store_that_stays_away_less_and_less() {
+async fn the_pauses_of_a_worker_grow_while_its_store_fails() {
     let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
     *store.fails.lock().expect("not poisoned") = [ErrorKind::Unavailable; 100].into();
     let run = worker(&store, &broker, 30 * SECOND).run(pending());
-    // A hundred pauses that do not grow are over by then.
+    // A hundred pauses that do not grow would end before that.
     let run = tokio::time::timeout(100 * SECOND, run).await;
     run.expect_err("it ended");
     assert_eq!(broker.calls(), 0, "the pauses do not grow");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_settlement_is_tried_again_while_the_lease_holds() {
+async fn a_settlement_is_repeated_until_the_lease_runs_out() {
     for kind in [ErrorKind::Unavailable, ErrorKind::Conflict] {
         let (store, broker) = (filled(&keyed_events(1, 1)), MemoryBroker::new());
         *store.settling_fails.lock().expect("not poisoned") = [kind; 100].into();
@@ -242,7 +242,7 @@ async fn a_settlement_is_tried_again_while_the_lease_holds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_settlement_that_cannot_succeed_is_not_tried_again() {
+async fn a_settlement_that_cannot_succeed_is_not_repeated() {
     for kind in [
         ErrorKind::LeaseLost,
         ErrorKind::Duplicate,
@@ -307,7 +307,7 @@ async fn a_pass_that_published_nothing_does_not_close_the_breaker() {
     pass().await;
     broker.set_stopped(false);
     advance(SECOND).await;
-    // The claim comes so late that its event is given back at once.
+    // The claim takes so long that its event is released at once.
     *store.delay.lock().expect("not poisoned") = 25 * SECOND;
     assert_eq!(pass().await.released, 1);
     *store.delay.lock().expect("not poisoned") = Duration::ZERO;
@@ -345,8 +345,8 @@ async fn an_event_of_a_lost_worker_does_not_close_the_breaker() {
     assert_eq!(*limits, [10, 1, 1]);
 }
 
-/// A broker that answers for none of several events, and is away for one; it keeps the sizes of
-/// its calls.
+/// A broker that returns no results for several events, and `Unavailable` for one. It records the sizes
+/// of its calls.
 #[derive(Clone, Debug, Default)]
 struct Broken(Arc<Mutex<Vec<usize>>>);
 
@@ -362,7 +362,7 @@ impl Transport for Broken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_split_no_further_once_the_broker_is_away() {
+async fn a_batch_is_not_split_further_when_the_broker_is_unavailable() {
     let (store, broker) = (filled(&keyed_events(4, 1)), Broken::default());
     let mut worker = worker(&store, &broker, 30 * SECOND);
     let report = worker.process_pending_events().await.expect("a pass");

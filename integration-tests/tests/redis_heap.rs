@@ -1,4 +1,4 @@
-//! The relay with its heap in Redis, which dies and comes back, on SQLite and on PostgreSQL.
+//! The relay on SQLite and on PostgreSQL, with a heap in a Redis that is killed and started again.
 
 use integration_tests::{assert_each_once, assert_ordered_per_key, drained, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
@@ -30,7 +30,7 @@ fn config() -> OutboxConfig {
     config.build().expect("a valid config")
 }
 
-/// Twenty events of four keys, and one that the broker never takes.
+/// Twenty events of four keys, and the same with an event that the broker always rejects.
 fn with_poison() -> (Vec<Event>, Vec<Event>) {
     let good = keyed_events(4, 5);
     let mut all = good.clone();
@@ -52,7 +52,7 @@ async fn arrived(broker: &MemoryBroker, events: &[Event]) {
     assert!(waited.is_ok(), "{} events arrived", broker.events().len());
 }
 
-/// Runs a relay on a store while its Redis dies and comes back.
+/// Runs a relay on a store while its Redis is killed and started again.
 async fn delivers_and_quarantines<S>(store: S, append: impl AsyncFn(&[Event]))
 where
     S: OutboxStorage + DeadLetters + 'static,
@@ -84,7 +84,7 @@ where
     assert_each_once(&broker.events(), &good);
     assert_ordered_per_key(&broker.events());
     let [dead_letter] = &dead_letters().await[..] else {
-        panic!("no dead letter of the poison, or others")
+        panic!("not exactly one dead letter")
     };
     assert_eq!(&*dead_letter.event_type, POISON);
     assert!(
@@ -98,7 +98,7 @@ where
     append(&all).await;
     arrived(&broker, &more).await;
     good.extend(more);
-    assert_eq!(dead_letters().await.len(), 1, "no heap, no quarantine");
+    assert_eq!(dead_letters().await.len(), 1, "quarantined without a heap");
 
     redis.restart().expect("started again");
     drained(&as_storage).await;
@@ -108,8 +108,8 @@ where
     relay
         .await
         .expect("no panic")
-        .expect("a relay that ends well");
-    let size = heap.size().await.expect("told").expect("a size");
+        .expect("a relay that ends without an error");
+    let size = heap.size().await.expect("answered").expect("a size");
     assert_eq!(size.entries, 0, "the heap has not forgotten");
 }
 

@@ -1,4 +1,4 @@
-//! What a worker tells its heap, and when: on memory and tokio's paused clock.
+//! What a worker reports to its heap, and when, on memory with tokio's paused clock.
 
 use integration_tests::{ids, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
@@ -48,12 +48,12 @@ impl Shop {
 
     async fn counted(&self) -> u64 {
         let size = self.counts.size().await.expect("a size");
-        size.expect("this heap can tell").entries
+        size.expect("this heap has a size").entries
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heap_that_fails_is_asked_again_after_pauses_that_double() {
+async fn a_heap_that_fails_is_called_again_after_pauses_that_double() {
     let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
     let mut shop = Shop::new(&events, &broker, OutboxConfig::builder()).await;
     assert_eq!(shop.pass().await, 3);
@@ -70,11 +70,11 @@ async fn a_heap_that_fails_is_asked_again_after_pauses_that_double() {
     shop.faults.mend();
     advance(8000 * MS).await;
     shop.pass().await;
-    assert_eq!(shop.counted().await, 0, "a success was not told");
+    assert_eq!(shop.counted().await, 0, "a success was not reported");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_stops_tells_its_heap_what_it_kept() {
+async fn a_worker_that_stops_reports_the_outcomes_that_it_kept() {
     let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
     let config = OutboxConfig::builder().poll_interval(60_000 * MS);
     let shop = Shop::new(&events, &broker, config).await;
@@ -84,8 +84,12 @@ async fn a_worker_that_stops_tells_its_heap_what_it_kept() {
         faults.mend();
     };
     shop.worker.run(stop).await.expect("a clean end");
-    let size = counts.size().await.expect("a size").expect("it can tell");
-    assert_eq!(size.entries, 0, "a success was not told");
+    let size = counts
+        .size()
+        .await
+        .expect("a size")
+        .expect("this heap has a size");
+    assert_eq!(size.entries, 0, "a success was not reported");
 }
 
 /// Rejects the first attempt of one event and all attempts of another.

@@ -1,8 +1,9 @@
-//! A heap of the three required methods alone passes what needs no more.
+//! A heap with the required methods only passes the groups that need no others.
 
 use async_trait::async_trait;
 use integration_tests::SeedHeap;
-use outbox_conformance::{ManualClock, heap::HeapFixture};
+use outbox_conformance::ManualClock;
+use outbox_conformance::heap::{HeapFixture, cancellation};
 use outbox_core::{DlqEntry, DlqHeap, EventId};
 use outbox_dlq_memory::MemoryDlqHeap;
 use std::sync::Arc;
@@ -44,8 +45,16 @@ impl HeapFixture for Seed {
 
 outbox_conformance::dlq_heap_suite!(seed, Seed::new(), counting, races);
 
+/// The other cases of the group need leases.
+#[test]
+fn a_dropped_call_is_applied_or_not() {
+    outbox_conformance::run(async || {
+        cancellation::a_dropped_call_is_applied_or_not(Seed::new()).await;
+    });
+}
+
 #[tokio::test]
-async fn a_heap_of_the_required_methods_alone_tells_no_size_and_prunes_nothing() {
+async fn a_heap_of_the_required_methods_alone_has_no_size_and_prunes_nothing() {
     let (heap, id) = (SeedHeap::default(), EventId::new());
     heap.record_failure(id).await.expect("recorded");
     assert_eq!(heap.size().await.expect("answered"), None);

@@ -1,4 +1,4 @@
-//! Workers that hang, die or are stopped, on memory and tokio's paused clock.
+//! Workers that hang, are dropped or are stopped, on memory with tokio's paused clock.
 
 use async_trait::async_trait;
 use integration_tests::{assert_each_once, keyed_events};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-/// A broker that never answers a call that holds a certain event.
+/// A broker that never answers a call with the poison event.
 #[derive(Clone, Debug)]
 struct Hanging {
     broker: MemoryBroker,
@@ -86,7 +86,7 @@ async fn an_event_that_hangs_the_broker_ends_in_the_quarantine_and_the_rest_arri
         .dlq_heap(Arc::new(MemoryDlqHeap::new()))
         .config(config());
     let task = tokio::spawn(relay.run(pending()));
-    // Each time it is alone costs a publish timeout and a pause; fresh events get it charged.
+    // Each attempt takes a publish timeout and a pause. New events make it count as a failure.
     let mut expected = without(&events, transport.poison);
     for _ in 0..40 {
         let more = keyed_events(1, 1);
@@ -124,7 +124,7 @@ async fn an_event_that_kills_its_worker_is_quarantined_and_no_neighbour_is_blame
         &transport.broker.events(),
         &without(&events, transport.poison),
     );
-    // In company, then alone once for each attempt of the threshold.
+    // Once with other events, then alone for each attempt of the threshold.
     assert_eq!(deaths, 4);
 }
 
@@ -173,7 +173,7 @@ async fn a_pass_reports_what_it_did() {
     });
     let mut worker = OutboxProcessor::new(Arc::new(filled(&events)), Arc::new(broker));
     let report = worker.process_pending_events().await.expect("a pass");
-    // The successor of the rejected event is released, that of the dead one goes out.
+    // The successor of the rejected event is released. The successor of the dead one is published.
     let outcomes = (report.published, report.retried, report.dead);
     assert_eq!(
         (report.claimed, outcomes, report.released),

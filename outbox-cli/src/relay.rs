@@ -45,14 +45,18 @@ impl Started {
     async fn new(options: &RelayOptions) -> Result<Self, Failure> {
         let file = options.urls.file()?;
         let urls = options.urls.urls_with(&file)?;
-        let config = options.settings.config_with(&file)?;
-        let settings = options.settings.clone().or(&file);
+        let config = file.relay_config(&options.settings)?;
+        let settings = file.relay_with(&options.settings);
         let timeout = settings.drain_timeout.map_or(DRAIN_TIMEOUT, Into::into);
         if timeout.is_zero() {
-            let message = "drain timeout is 0s, but must be longer";
+            let message = "drain timeout is 0s, but must be longer than that";
             return Err(Failure::Input(message.to_owned()));
         }
-        let store = wiring::open_store(&urls.store, settings.hold_keys.unwrap_or(false)).await?;
+        let store = wiring::open_store(
+            &urls.store,
+            settings.block_key_on_dead_letter.unwrap_or(false),
+        )
+        .await?;
         let heap = wiring::open_heap_for_relay(&urls.heap).await?;
         let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
         let relay = Relay::new(Arc::clone(&store.storage), Arc::new(outlet.clone()))

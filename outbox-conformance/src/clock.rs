@@ -4,12 +4,12 @@ use outbox_core::Clock;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// A clock that stands still until a test moves it, for stores that take a [`Clock`].
+/// A clock that a test moves, for stores that take a [`Clock`].
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<SystemTime>>);
 
 impl ManualClock {
-    /// A clock that stands at 2026-01-01 00:00 UTC.
+    /// A clock that starts at 2026-01-01 00:00 UTC.
     #[must_use]
     pub fn new() -> Self {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);

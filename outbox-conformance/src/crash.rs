@@ -1,5 +1,7 @@
 //! Callers that go away: a future is dropped at each of its await points in turn.
 
+use crate::case::progress;
+use crate::check::{check, refuse};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -8,16 +10,16 @@ use tokio::time::{Duration, timeout};
 /// More await points than a call or a pass has.
 const MOST: usize = 1000;
 
-/// A round that takes longer waits for what a dropped call left behind.
+/// A round that takes longer waits for a lock that a dropped call still holds.
 pub(crate) const STUCK: Duration = Duration::from_secs(60);
 
 /// Where a caller goes away: an await point of a future. See [`at_each_point`].
 #[derive(Clone, Copy, Debug)]
 pub struct CrashPoint {
-    /// How often the future has had to wait. With none it is dropped before it begins.
+    /// How often the future has had to wait. With none it is dropped before it starts.
     waits: usize,
-    /// At the end of the last wait, when an answer may have come that nobody sees; else at its
-    /// beginning.
+    /// At the end of the last wait, when an answer may have come that no caller reads; otherwise at
+    /// its start.
     answered: bool,
 }
 
@@ -43,8 +45,8 @@ impl CrashPoint {
     }
 }
 
-/// Plays a round for each await point of a future, until the future ends before it is dropped, which
-/// is what a round returns. For tests of calls that no suite has:
+/// Plays a round for each await point of a future, until the future ends before it is dropped,
+/// which is what a round returns. For tests of calls that no suite has:
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
@@ -58,34 +60,40 @@ impl CrashPoint {
 /// # });
 /// ```
 ///
-/// It prints the number of points under `name`. A round that takes longer than a minute is stuck and
-/// panics.
+/// It prints the number of points under `name`. A round that takes longer than a minute is stuck
+/// and panics.
 ///
-/// How often a future waits is its driver's affair and no two runs are alike, so the points
-/// are counted as they come, and a future that ended early is tried again.
+/// How often a future waits depends on its driver and differs between runs, so the points are
+/// counted during the run, and a future that ended early is tried again.
 pub async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) -> bool) {
     let mut points = 0;
     for answered in [false, true] {
         // Before the first wait there is nothing to answer.
         let (mut waits, mut ends) = (usize::from(answered), 0);
         while ends < 3 {
-            assert!(waits < MOST, "{name} waits more than {MOST} times");
+            check!(
+                waits < MOST,
+                "expected {name} to wait up to {MOST} times, came more"
+            );
             let point = CrashPoint { waits, answered };
             let ended = timeout(STUCK, round(point)).await;
-            let ended = ended.unwrap_or_else(|_| panic!("{name}, dropped at {point:?}: stuck"));
+            let ended = ended.unwrap_or_else(|_| {
+                refuse!("{name}, dropped at {point:?}: expected later calls to end, came none within {STUCK:?}")
+            });
             if ended {
                 ends += 1;
             } else {
                 (waits, ends) = (waits + 1, 0);
                 points += 1;
+                progress!("{name}: dropped at {points} points");
             }
         }
     }
     println!("{name}: dropped at {points} points");
 }
 
-/// How long to wait, again and again, for what a server may still do of a dropped call: some eight
-/// seconds in all. What is half done for longer stays so.
+/// The pauses before each new look at a call that a server may still finish: some eight seconds in
+/// all. A call that is half done for longer than that stays half done.
 pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
     (0..13).map(|turn| Duration::from_millis(1 << turn))
 }

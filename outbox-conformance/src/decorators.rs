@@ -1,5 +1,5 @@
-//! What stands around a heap or a store: one hook for all calls, with which a test lets them fail, be
-//! late, or be counted.
+//! One hook around all calls of a heap or a store. With it a test makes calls fail, delays them, or
+//! counts them.
 
 use async_trait::async_trait;
 use outbox_core::{
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What is done around each asynchronous call of a [`Decorated`] heap or store.
+/// A hook around each asynchronous call of a [`Decorated`] heap or store.
 ///
 /// ```
 /// # use outbox_conformance::{Around, Decorated};
@@ -49,9 +49,9 @@ pub trait Around: Send + Sync + Debug {
     ) -> impl Future<Output = Result<T, OutboxError>> + Send;
 }
 
-/// A heap or a store with something [`Around`] each of its calls. Where that does nothing, it is as
-/// good as what it decorates. Several may share what stands around them, as a worker's store and heap
-/// that fail together.
+/// A heap or a store with something [`Around`] each of its calls. If the hook does nothing, the
+/// decorated heap or store behaves as the inner one. Several may share a hook, so that a worker's
+/// store and heap fail together.
 #[derive(Debug)]
 pub struct Decorated<S: ?Sized, A> {
     inner: Arc<S>,
@@ -206,7 +206,7 @@ impl<S: DeadLetters + ?Sized, A: Around> DeadLetters for Decorated<S, A> {
     }
 }
 
-/// When a call around which [`Faulty`] stands fails.
+/// When [`Faulty`] makes a call fail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Fails {
@@ -216,7 +216,7 @@ pub enum Fails {
     After,
 }
 
-/// Lets calls fail as [`Unavailable`](ErrorKind::Unavailable) while a test wants it.
+/// Makes calls fail as [`Unavailable`](ErrorKind::Unavailable) while a test wants it.
 #[derive(Debug, Default)]
 pub struct Faulty {
     failing: Mutex<Option<Fails>>,

@@ -1,5 +1,5 @@
-//! How long the random cases run, and from which seed. Both come from the environment, so that a
-//! soak is the same test with larger numbers.
+//! The length and the first seed of the random cases. Both come from the environment, so a soak is
+//! the same test with larger numbers.
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -13,8 +13,8 @@ thread_local! {
     static FIRST: Cell<u64> = const { Cell::new(1) };
 }
 
-/// Begins with this seed on this thread, where the environment names none: for runs that must not
-/// all make the same choices.
+/// Sets the first seed of this thread, unless the environment names one: for runs that must not all
+/// make the same choices.
 #[doc(hidden)]
 pub fn first_seed(seed: u64) {
     FIRST.set(seed);
@@ -38,11 +38,11 @@ pub fn seeds(count: u64) -> impl Iterator<Item = u64> {
     (first..=u64::MAX).take(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// What a person runs to see the failure of a seed again.
+/// The settings with which a person repeats the failure of a seed.
 pub(crate) fn again(seed: u64) -> String {
     match times() {
-        1 => format!("{SEED}={seed} begins with this seed"),
-        times => format!("{SEED}={seed} {CASES}={times} begins with this seed"),
+        1 => format!("{SEED}={seed} starts with this seed"),
+        times => format!("{SEED}={seed} {CASES}={times} starts with this seed"),
     }
 }
 

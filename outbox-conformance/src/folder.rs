@@ -1,4 +1,4 @@
-//! Where the files of a fixture lie.
+//! The folder for the files of a fixture.
 
 use std::path::Path;
 use tempfile::TempDir;

@@ -1,4 +1,4 @@
-//! What a backend reports through `tracing`.
+//! Counts the warnings that a backend reports through `tracing`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,17 +8,17 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 /// The result of `call`, and how many warnings and errors it reported.
 ///
-/// What runs in other tasks is not counted.
+/// Warnings of other tasks are not counted.
 pub async fn warnings<T>(call: impl Future<Output = T>) -> (T, usize) {
-    let told = Arc::new(AtomicUsize::new(0));
-    let counter = Dispatch::new(Counter(Arc::clone(&told)));
-    // With a single subscriber, `tracing` lets the thread that comes first to a warning decide for
-    // all threads whether anyone listens, and that thread may be of another case. With two it asks
-    // the subscribers.
+    let warned = Arc::new(AtomicUsize::new(0));
+    let counter = Dispatch::new(Counter(Arc::clone(&warned)));
+    // With a single subscriber, `tracing` lets the thread that reaches a warning first decide for
+    // all threads whether the warning is enabled, and that thread may be of another case. With two
+    // it asks the subscribers.
     let second = Dispatch::new(Counter(Arc::default()));
     let result = call.with_subscriber(counter).await;
     drop(second);
-    (result, told.load(Ordering::SeqCst))
+    (result, warned.load(Ordering::SeqCst))
 }
 
 struct Counter(Arc<AtomicUsize>);

@@ -1,5 +1,7 @@
 //! A wire between a backend's handle and its store, cut at each place in turn.
 
+use crate::case::progress;
+use crate::check::{check, check_eq};
 use outbox_core::{ErrorKind, OutboxError};
 use std::cell::Cell;
 use std::env;
@@ -10,8 +12,8 @@ const SPREAD: usize = 64;
 /// Set to cut at every byte.
 const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
 
-/// What lies between a handle and its store, such as a TCP proxy. A cut is ordered before a call and
-/// happens once, on whatever connection the bytes come.
+/// What lies between a handle and its store, such as a TCP proxy: [`TcpWire`](crate::TcpWire). A cut
+/// is ordered before a call and happens once, on whatever connection the bytes come.
 pub trait Wire: Send + Sync {
     /// Lets the next `pieces` through that are written to the store, and cuts before the one after
     /// them has reached it.
@@ -24,8 +26,8 @@ pub trait Wire: Send + Sync {
     /// Cuts all connections as they are.
     fn cut_all(&self);
 
-    /// Takes the order back, and tells whether the cut has happened.
-    fn mend(&self) -> bool;
+    /// Ends the fault, and returns whether a connection was cut since the fault was set.
+    fn repair(&self) -> bool;
 }
 
 /// A cut of one round.
@@ -52,14 +54,17 @@ impl Cut<'_> {
             Place::Reply(bytes) => self.wire.cut_reply(bytes),
         }
         let result = call.await;
-        self.has_happened.set(self.wire.mend());
+        self.has_happened.set(self.wire.repair());
         if let Err(error) = &result {
             let place = self.place;
-            assert!(self.has_happened.get(), "no cut at {place:?}, and {error}");
-            assert_eq!(
+            check!(
+                self.has_happened.get(),
+                "expected a success without a cut at {place:?}, came {error}"
+            );
+            check_eq!(
                 error.kind(),
                 ErrorKind::Unavailable,
-                "a cut at {place:?}: {error}"
+                "the kind of an error after a cut at {place:?}: {error}"
             );
         }
         result
@@ -93,10 +98,11 @@ pub(crate) async fn at_each_place(wire: &dyn Wire, round: impl AsyncFn(&Cut<'_>)
                 break;
             }
             cuts += 1;
+            progress!("{cuts} cuts survived");
         }
     }
     println!("{cuts} cuts survived");
-    assert!(
+    check!(
         cuts > 0,
         "the wire was never cut: is it between the handle and its store?"
     );

@@ -1,8 +1,9 @@
-//! The decorators pass the suite when they do nothing, and do what they say when they are told to.
+//! The decorators pass the suites while their hook does nothing, and the hooks do what their
+//! documentation says.
 
 use async_trait::async_trait;
-use outbox_conformance::heap::{HeapFixture, History, leases, races};
-use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture, crashes};
+use outbox_conformance::heap::{self, HeapFixture, History};
+use outbox_conformance::store::{self, AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_conformance::{
     Around, Decorated, Fails, Faulty, ManualClock, Slow, dlq_heap_suite, store_suite,
 };
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// A heap in memory, decorated anew for each handle.
+/// A heap in memory, with a decorator for each handle.
 struct Heap {
     clock: ManualClock,
     inner: MemoryDlqHeap,
@@ -55,7 +56,7 @@ impl HeapFixture for Heap {
     }
 }
 
-/// A store in memory, decorated anew for each handle.
+/// A store in memory, with a decorator for each handle.
 struct Outbox {
     clock: ManualClock,
     inner: MemoryStore,
@@ -147,18 +148,20 @@ macro_rules! suites {
             Heap::by(|heap| $decorate(heap)),
             counting,
             races,
-            leases
+            leases,
+            cancellation
         );
         store_suite!(
             $store,
             Outbox::by(|store| $decorate(store)),
             claims,
+            settlements,
             races,
             quarantine,
             dead_letters,
             late,
             holding,
-            crashes,
+            cancellation,
             passes
         );
     };
@@ -172,11 +175,12 @@ dlq_heap_suite!(
     Heap::by(in_a_history),
     counting,
     races,
-    leases
+    leases,
+    cancellation
 );
 
 #[tokio::test]
-async fn each_call_of_a_heap_or_a_store_passes_what_stands_around_it() {
+async fn each_call_of_a_heap_or_a_store_goes_through_the_hook() {
     let (calls, id, all) = (
         Arc::new(Calls::default()),
         EventId::new(),
@@ -257,22 +261,23 @@ impl Drop for Waiting {
 
 #[tokio::test(start_paused = true)]
 async fn each_method_of_a_heap_or_a_store_is_dropped_by_a_case() {
-    let heap = || Heap::by(|heap| Arc::new(Decorated::new(Arc::new(heap), Arc::new(Dropped))));
-    let store = || Outbox::by(|store| Arc::new(Decorated::new(Arc::new(store), Arc::new(Dropped))));
-    races::a_dropped_call_is_applied_or_not(heap()).await;
-    leases::a_dropped_batch_is_applied_or_not(heap()).await;
-    leases::a_dropped_lease_loses_nothing(heap()).await;
-    crashes::a_dropped_claim_loses_nothing(store()).await;
-    crashes::a_dropped_settlement_is_applied_or_not(store()).await;
-    crashes::a_dropped_quarantine_is_applied_or_not(store()).await;
-    crashes::a_dropped_replay_or_purge_is_applied_or_not(store()).await;
-    crashes::a_dropped_look_changes_nothing(store()).await;
+    let heaps = || Heap::by(|heap| Arc::new(Decorated::new(Arc::new(heap), Arc::new(Dropped))));
+    let stores =
+        || Outbox::by(|store| Arc::new(Decorated::new(Arc::new(store), Arc::new(Dropped))));
+    heap::cancellation::a_dropped_call_is_applied_or_not(heaps()).await;
+    heap::cancellation::a_dropped_batch_is_applied_or_not(heaps()).await;
+    heap::cancellation::a_dropped_lease_loses_nothing(heaps()).await;
+    store::cancellation::a_dropped_claim_loses_nothing(stores()).await;
+    store::cancellation::a_dropped_settlement_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_quarantine_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_replay_or_purge_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_look_changes_nothing(stores()).await;
     let dropped = DROPPED.lock().expect("not poisoned").clone();
     assert_eq!(dropped, BTreeSet::from_iter(methods()));
 }
 
 #[tokio::test]
-async fn what_is_faulty_fails_before_or_after_until_it_is_mended() {
+async fn faulty_calls_fail_before_or_after_the_inner_call() {
     let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
     let faults = Arc::new(Faulty::default());
     let faulty = Decorated::new(Arc::new(heap.clone()), faults.clone());
@@ -294,7 +299,7 @@ async fn what_is_faulty_fails_before_or_after_until_it_is_mended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_slow_waits_before_and_after_its_call() {
+async fn slow_calls_wait_before_and_after_the_inner_call() {
     const WAIT: Duration = Duration::from_secs(10);
     let (heap, id) = (MemoryDlqHeap::new(), EventId::new());
     let slow = Decorated::new(Arc::new(heap.clone()), Arc::new(Slow(WAIT)));
@@ -337,7 +342,7 @@ async fn a_history_with_a_call_that_failed_is_explained() {
 }
 
 #[tokio::test]
-async fn a_violation_is_told_so_that_a_person_can_read_it() {
+async fn a_violation_prints_the_calls_on_one_event() {
     let (heap, id) = (Arc::new(MemoryDlqHeap::new()), EventId::new());
     let history = History::default();
     let (one, two) = (history.client(heap.clone()), history.client(heap.clone()));
@@ -345,9 +350,9 @@ async fn a_violation_is_told_so_that_a_person_can_read_it() {
     two.drain_exceeded(2).await.unwrap();
     heap.record_success(id).await.unwrap();
     two.drain_exceeded(1).await.unwrap();
-    let told = history.check().unwrap_err().to_string();
-    let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].contains(&id.to_string()), "{told}");
+    let report = history.check().unwrap_err().to_string();
+    let lines: Vec<&str> = report.lines().collect();
+    assert!(lines[0].contains(&id.to_string()), "{report}");
     assert_eq!(
         lines[1..3],
         [

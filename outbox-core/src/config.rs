@@ -123,8 +123,8 @@ options! {
     /// start at 1 s, or at this value if it is shorter, and double with each further failure.
     heap_retry_max: Duration = 30 * SECOND;
 
-    /// How often the dead-letter processor checks the heap for events to quarantine, 1 ms to a day.
-    /// Default 5 s. This is a safety net: the worker wakes the dead-letter processor earlier.
+    /// How often the `DlqProcessor` checks the heap for events to quarantine, 1 ms to a day.
+    /// Default 5 s. This is a safety net: the worker wakes the `DlqProcessor` earlier.
     heap_interval: Duration = 5 * SECOND;
 
     /// How long the heap hides an entry over the threshold from other processes while its event is
@@ -219,9 +219,9 @@ impl OutboxConfigBuilder {
         let retention = MINUTE..=366 * DAY;
         duration("heap retention", config.heap_retention, retention)?;
         if config.lease <= config.publish_timeout {
-            let timeout = config.publish_timeout;
-            let longer = format!("longer than the publish timeout ({timeout:?})");
-            return Err(invalid("lease", format!("{:?}", config.lease), longer));
+            let timeout = length(config.publish_timeout);
+            let longer = format!("longer than the publish timeout ({timeout})");
+            return Err(invalid("lease", length(config.lease), longer));
         }
         Ok(config)
     }
@@ -242,8 +242,22 @@ fn duration(
     if range.contains(&value) {
         return Ok(());
     }
-    let range = format!("{:?} to {:?}", range.start(), range.end());
-    Err(invalid(what, format!("{value:?}"), range))
+    let range = format!("{} to {}", length(*range.start()), length(*range.end()));
+    Err(invalid(what, length(value), range))
+}
+
+/// A duration in its largest whole unit, such as `7d`.
+fn length(value: Duration) -> String {
+    let seconds = value.as_secs();
+    let units = [(24 * 3600, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    match units
+        .into_iter()
+        .find(|(unit, _)| seconds.is_multiple_of(*unit))
+    {
+        _ if value.is_zero() => "0s".to_owned(),
+        Some((unit, name)) if value.subsec_nanos() == 0 => format!("{}{name}", seconds / unit),
+        _ => format!("{value:?}"),
+    }
 }
 
 fn invalid(
@@ -322,7 +336,7 @@ mod tests {
             (builder().store_retry_max(Duration::ZERO), "store retry max"),
             (
                 builder().heap_retry_max(2 * HOUR),
-                "heap retry max is 7200s, but must be 1ms to 3600s",
+                "heap retry max is 2h, but must be 1ms to 1h",
             ),
             (builder().heap_retention(Duration::ZERO), "heap retention"),
         ] {

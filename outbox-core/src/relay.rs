@@ -1,4 +1,4 @@
-//! A worker, the dead-letter processor and clean-up in one task.
+//! A worker, the `DlqProcessor` and clean-up in one task.
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
@@ -19,7 +19,7 @@ const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Rows or entries that one step of a clean-up removes.
 const CLEAN_UP_LIMIT: usize = 1000;
 
-/// Runs the worker, the dead-letter processor and clean-up in one task. See [`run`](Self::run).
+/// Runs the worker, the `DlqProcessor` and clean-up in one task. See [`run`](Self::run).
 ///
 /// Setters may be called in any order. The store, the transport and the heap may be shared: an
 /// `Arc` of each is accepted as well, also an `Arc<dyn …>`.

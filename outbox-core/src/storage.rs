@@ -61,7 +61,7 @@ use uuid::Uuid;
 ///   its time limit.
 /// - **S18** The backlog counts pending, claimed, waiting and dead events in one snapshot.
 /// - **S19** A clean-up removes no event, no dead letter, and no token during its retention.
-/// - **S20** A worker or a dead-letter processor that stops at any await point, or runs next to
+/// - **S20** A worker or a `DlqProcessor` that stops at any await point, or runs next to
 ///   others, loses no event, breaks no order, and quarantines each failing event once. A stopped
 ///   worker causes at most one second delivery of each event in its claim.
 /// - **S21** A call whose connection is cut is [`Unavailable`](crate::ErrorKind::Unavailable) and is

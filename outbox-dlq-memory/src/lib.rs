@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 /// The longest lease: a thousand years. The end of a longer one may not be a valid time.
 const LONGEST_LEASE: Duration = Duration::from_secs(1000 * 365 * 24 * 60 * 60);
 
-/// A dead-letter heap in memory. Clones share the entries.
+/// A [`DlqHeap`] in memory. Clones share the entries.
 #[derive(Clone, Debug)]
 pub struct MemoryDlqHeap {
     entries: Arc<Mutex<Entries>>,

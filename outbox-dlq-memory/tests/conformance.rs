@@ -39,4 +39,4 @@ impl HeapFixture for Memory {
     }
 }
 
-outbox_conformance::dlq_heap_suite!(memory, Memory::new(), counting, races, leases);
+outbox_conformance::dlq_heap_suite!(memory, Memory::new(), counting, races, leases, cancellation);

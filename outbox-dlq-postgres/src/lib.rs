@@ -25,7 +25,7 @@ const COMPONENT: Component = Component {
 ///
 /// # Cancel safety
 ///
-/// Each method is one statement: a call whose future is dropped was applied whole or not at all.
+/// A call whose future is dropped was applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct PostgresDlqHeap {
     driver: Driver,

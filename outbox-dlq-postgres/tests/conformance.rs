@@ -1,10 +1,10 @@
-//! The PostgreSQL heap passes the suite, in the default schema, in one with an odd name, and over a
-//! wire that brings replies in parts. Each handle has its own connections, in the odd schema a
-//! single one, and each case a database.
+//! The PostgreSQL heap passes the suite: in the default schema, in a schema with an odd name, and over a
+//! wire that delivers replies in parts. Each case has a separate database, and each handle has its own
+//! connections; in the odd schema it has a single one.
 
 use async_trait::async_trait;
-use outbox_conformance::Wire;
 use outbox_conformance::heap::{CrashFixture, HeapFixture, WireFixture};
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqEntry, DlqHeap};
 use outbox_dlq_postgres::sqlx::{self, PgPool};
 use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
@@ -19,12 +19,12 @@ struct Fixture {
     database: OnceCell<Database>,
     schema: Schema,
     neighbour: Schema,
-    /// Of each handle.
+    /// How many connections each handle has.
     connections: u32,
-    wire: OnceLock<test_servers::Wire>,
-    /// All handles go over the wire, and replies come in parts.
+    wire: OnceLock<TcpWire>,
+    /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
-    /// That it may kill.
+    /// The server, if a case may kill it.
     server: Option<Mutex<Server>>,
 }
 
@@ -72,11 +72,12 @@ impl Fixture {
 
     async fn over_the_wire(&self) -> PgPool {
         let database = self.database().await;
-        let wire = self.wire.get_or_init(|| database.wire());
+        let wire = || TcpWire::to(database.address()).expect("a wire");
+        let wire = self.wire.get_or_init(wire);
         if self.is_slow {
             wire.dribble();
         }
-        database.pool_over(wire, 4)
+        database.pool_over(wire.port(), 4)
     }
 
     async fn open(&self, schema: &Schema) -> Arc<dyn DlqHeap> {
@@ -150,6 +151,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     wire,
 );
@@ -158,6 +160,7 @@ outbox_conformance::dlq_heap_suite!(
     Fixture::over_a_slow_wire(),
     counting,
     races,
+    cancellation,
     durability,
 );
 outbox_conformance::dlq_heap_suite!(
@@ -170,6 +173,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
 );
 outbox_conformance::dlq_heap_suite!(own_server, Fixture::on_a_separate_server(), crashes);

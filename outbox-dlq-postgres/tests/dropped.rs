@@ -1,5 +1,5 @@
-//! Callers that go away at each await point of a migration and of an opening. All connections are
-//! the pool's only one, so that a call that keeps it is found.
+//! Migrations and openings that are dropped at each await point. The pool has a single connection, so a
+//! call that keeps it is found.
 
 use outbox_conformance::at_each_point;
 use outbox_core::{DlqHeap, EventId};
@@ -15,7 +15,7 @@ async fn works(heap: PostgresDlqHeap) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_migration_or_opening_is_done_again() {
+async fn a_dropped_migration_or_opening_can_be_repeated() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let mut schemas = 0..;

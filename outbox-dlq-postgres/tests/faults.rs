@@ -1,5 +1,6 @@
-//! Outages, rights, schemas that are not there.
+//! Outages, privileges, missing schemas.
 
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
@@ -27,7 +28,7 @@ fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-/// Each method, and the kind of its error; none if it succeeds.
+/// Calls each method, and returns the kinds of the errors. None for a call that succeeds.
 async fn every_method(heap: &PostgresDlqHeap) -> Vec<Option<ErrorKind>> {
     let id = EventId::new();
     vec![
@@ -99,7 +100,7 @@ async fn an_outage_is_unavailable_and_the_handle_works_again_after_it() {
 }
 
 #[tokio::test]
-async fn connections_that_the_server_ended_cost_no_count() {
+async fn connections_that_the_server_ended_lose_no_count() {
     let database = Database::create().await;
     let (heap, id) = (open(&database).await, EventId::new());
     for _ in 0..5 {
@@ -114,7 +115,7 @@ async fn connections_that_the_server_ended_cost_no_count() {
 
 const SCHEMA_PAGE: &str = include_str!("../../outbox-store-postgres/docs/postgres-schema.md");
 
-/// Whether the heap needs the statement of the page. The others are for the tables of the store.
+/// Whether the heap needs this GRANT of the page. The others are for the tables of the store.
 fn is_for_the_heap(line: &str) -> bool {
     let objects = [
         "SCHEMA outbox TO",
@@ -168,20 +169,20 @@ async fn the_printed_script_makes_a_heap() {
 #[tokio::test]
 async fn a_silent_connection_is_unavailable_and_the_handle_works_again_after_it() {
     let database = Database::create().await;
-    let wire = database.wire();
+    let wire = TcpWire::to(database.address()).expect("a wire");
     open(&database).await;
-    let config =
-        PostgresConfig::new(database.pool_over(&wire, 4)).call_timeout(Duration::from_millis(500));
+    let pool = database.pool_over(wire.port(), 4);
+    let config = PostgresConfig::new(pool).call_timeout(Duration::from_millis(500));
     let heap = PostgresDlqHeap::open(config).await;
     let heap = heap.expect("opened");
     assert_eq!(every_method(&heap).await, [None; 8]);
     wire.go_silent();
     assert_eq!(every_method(&heap).await, [Some(ErrorKind::Unavailable); 8]);
-    assert!(!wire.mend(), "nothing was cut");
+    assert!(!wire.repair(), "nothing was cut");
     assert_eq!(every_method(&heap).await, [None; 8]);
 }
 
-/// Several clients, each of whose calls may reach another connection of the server.
+/// Several clients, whose calls may each reach another connection of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn clients_of_pgbouncer_in_transaction_mode_count_every_failure() {
     const CLIENTS: u32 = 6;

@@ -1,4 +1,4 @@
-//! What the suite cannot see: large batches, locks, calls that are given up.
+//! Cases that the suite does not have: large batches, locks, wrong clocks.
 
 use outbox_core::{DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt};
 use outbox_dlq_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, Executor, PgConnection};
@@ -26,7 +26,7 @@ fn ids(count: usize) -> Vec<EventId> {
 }
 
 #[tokio::test]
-async fn a_database_tells_what_it_lacks_until_it_is_migrated() {
+async fn a_database_that_is_not_migrated_is_refused_with_what_to_do() {
     let database = Database::create().await;
     let applied = async || {
         let applied = PostgresDlqHeap::applied_migrations(database.pool()).await;
@@ -86,7 +86,7 @@ async fn an_entry_that_failed_again_is_not_old() {
 }
 
 #[tokio::test]
-async fn the_longest_times_are_taken() {
+async fn the_longest_times_are_accepted() {
     let database = Database::create().await;
     let heap = open(&database).await;
     heap.record_failure(EventId::new()).await.expect("recorded");
@@ -131,7 +131,7 @@ async fn batches_of_all_kinds_on_the_same_ids_never_deadlock() {
     }
 }
 
-/// A transaction of another program's, in the midst of a change to the heap.
+/// An open transaction of another program that has changed the heap.
 struct Other(PgConnection);
 
 impl Other {
@@ -145,7 +145,7 @@ impl Other {
         Self(connection)
     }
 
-    /// Commits once `call` waits for this transaction, and returns what the call came to.
+    /// Commits once `call` waits for this transaction, and returns the result of the call.
     async fn commit_under<T>(mut self, call: JoinHandle<T>) -> T {
         let waited_for = "SELECT EXISTS (SELECT FROM pg_stat_activity
             WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
@@ -160,7 +160,7 @@ impl Other {
     }
 }
 
-/// A drain that waits for a transaction with `change`.
+/// The result of a drain that waits for a transaction with `change`.
 async fn drain_under(change: &str, database: &Database, heap: &PostgresDlqHeap) -> Vec<DlqEntry> {
     let other = Other::begin(database, change).await;
     let heap = heap.clone();
@@ -169,7 +169,7 @@ async fn drain_under(change: &str, database: &Database, heap: &PostgresDlqHeap) 
 }
 
 #[tokio::test]
-async fn a_drain_takes_the_count_that_was_under_way_and_leaves_what_was_leased() {
+async fn a_drain_that_waits_returns_the_newest_count_and_leaves_leased_entries() {
     let database = Database::create().await;
     let (heap, id) = (open(&database).await, EventId::new());
     heap.record_failures(&failures(&[id, id]))
@@ -184,7 +184,7 @@ async fn a_drain_takes_the_count_that_was_under_way_and_leaves_what_was_leased()
 }
 
 #[tokio::test]
-async fn a_lease_passes_by_an_entry_that_another_call_holds() {
+async fn a_lease_skips_an_entry_that_another_call_has_locked() {
     let database = Database::create().await;
     let (heap, ids) = (open(&database).await, ids(2));
     heap.record_failures(&failures(&ids))
@@ -200,9 +200,9 @@ async fn a_lease_passes_by_an_entry_that_another_call_holds() {
     assert_eq!(heap.lease_exceeded(1, 1, LEASE).await.expect("leased"), []);
 }
 
-/// The server's clock was a year ahead for a moment.
+/// The server's clock was a year ahead.
 #[tokio::test]
-async fn a_lease_that_was_taken_while_the_clock_was_wrong_is_cut() {
+async fn a_lease_that_was_taken_while_the_clock_was_wrong_is_shortened() {
     let database = Database::create().await;
     let heap = PostgresDlqHeap::migrate(database.pool())
         .await

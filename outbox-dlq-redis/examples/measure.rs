@@ -104,7 +104,7 @@ async fn lease_all(heap: &RedisDlqHeap) -> Result<(), OutboxError> {
 
 type Work<'h> = std::pin::Pin<Box<dyn Future<Output = Result<(), OutboxError>> + Send + 'h>>;
 
-/// How long another client, on a thread of its own, waits for its PING meanwhile.
+/// Runs `work` while another client, on a separate thread, measures how long its `PING` takes.
 async fn pings<'h>(
     url: &str,
     name: &str,

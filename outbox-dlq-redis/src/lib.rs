@@ -1,32 +1,29 @@
 #![doc = include_str!("../README.md")]
 
-mod config;
-mod connection;
-mod error;
-mod keys;
-mod login;
+mod clock;
 mod reply;
-mod scripts;
-mod server;
 
 use async_trait::async_trait;
-use connection::{Call, Link};
-use error::BACKEND;
-use keys::Keys;
-use outbox_core::{
-    DlqEntry, DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, HeapSize, OutboxError,
-};
-use redis::{FromRedisValue, Script, ScriptInvocation, cmd};
+use clock::micros;
+use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
+use outbox_driver_redis::redis::{Script, ScriptInvocation};
+use outbox_driver_redis::{Component, Driver};
 use reply::{Entries, Page, Place, Size};
-use scripts::Scripts;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 
-pub use config::RedisConfig;
-pub use redis;
-pub use server::{ClockShift, Server};
+pub use clock::ClockShift;
+pub use outbox_driver_redis::{RedisConfig, Server, redis};
+
+const COMPONENT: Component = Component {
+    name: "outbox-dlq",
+    keys: &["counts", "turns", "first", "details", ASIDE],
+};
+
+/// The key of members that are not entries, for an operator.
+const ASIDE: &str = "aside";
 
 /// The most entries that one script returns, so that other clients of the server do not wait for
 /// long. Measured in the README.
@@ -39,24 +36,42 @@ const BATCH: usize = 1000;
 ///
 /// # Cancel safety
 ///
-/// Each page of 100 entries is one script, which is applied whole or not at all, and a single success
-/// is one command. A call whose future is dropped was applied up to some page; what a dropped drain
-/// took out is gone.
+/// Each script is applied whole or not at all. A script takes up to 1,000 failures or ids, or a page of
+/// up to 100 entries, so a larger call whose future is dropped was applied up to some script. Entries
+/// that a dropped drain had removed are lost.
 #[derive(Clone, Debug)]
 pub struct RedisDlqHeap {
-    link: Arc<Link>,
-    keys: Keys,
+    driver: Driver,
     scripts: Arc<Scripts>,
     shift: ClockShift,
-    /// How many members the last warning reported as set aside, so that not every call repeats it.
+    /// How many members the latest warning reported as set aside, so that each call does not repeat it.
     aside: Arc<AtomicU64>,
-    /// Set when the server has answered what [`check`](RedisDlqHeap::check) asks.
-    checked: Arc<OnceCell<()>>,
+}
+
+/// The scripts. Each starts with the prelude.
+#[derive(Debug)]
+struct Scripts {
+    record: Script,
+    forget: Script,
+    drain: Script,
+    lease: Script,
+    size: Script,
+    prune: Script,
+}
+
+/// A script with the prelude.
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(
+            include_str!("lua/prelude.lua"),
+            include_str!($file)
+        ))
+    };
 }
 
 impl RedisDlqHeap {
-    /// Opens the heap of a namespace. There are no tables, so nothing is migrated before. Warns through
-    /// `tracing` if the server may evict the heap's keys.
+    /// Opens the heap of a namespace. There are no tables, so nothing is migrated before. Logs a
+    /// warning if the server may evict the heap's keys.
     ///
     /// # Errors
     ///
@@ -64,22 +79,10 @@ impl RedisDlqHeap {
     /// used. [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     /// If the config is [lazy](RedisConfig::lazy), only the namespace is checked.
     pub async fn open(config: impl Into<RedisConfig>) -> Result<Self, OutboxError> {
-        let config = config.into();
-        let heap = Self {
-            keys: Keys::new(&config.namespace)?,
-            link: Arc::new(Link::new(config.server, config.call_timeout)),
-            scripts: Arc::default(),
-            shift: ClockShift::default(),
-            aside: Arc::default(),
-            checked: Arc::default(),
-        };
-        if !config.is_lazy {
-            heap.check().await?;
-        }
-        Ok(heap)
+        Ok(Self::on(COMPONENT.open(config).await?))
     }
 
-    /// Does what [`open`](Self::open) does, so that a program can swap its heap in one line.
+    /// Does the same as [`open`](Self::open), so that a program can swap its heap in one line.
     ///
     /// # Errors
     ///
@@ -88,110 +91,74 @@ impl RedisDlqHeap {
         Self::open(config).await
     }
 
-    /// Asks the server what [`open`](Self::open) asks: that it answers, that it is not a replica, and, with a
-    /// warning, whether it may evict the heap's keys. Asks nothing if it has been answered before.
+    /// Checks what [`open`](Self::open) checks: that the server answers and is not a replica, and, with a
+    /// warning, whether it may evict the heap's keys. Sends nothing if an earlier check succeeded.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn check(&self) -> Result<(), OutboxError> {
-        self.link.within("check", self.checked()).await
+        self.driver.check().await
     }
 
-    async fn checked(&self) -> Result<(), OutboxError> {
-        let asked = async || {
-            if let Some(policy) = self.policy().await? {
-                tracing::warn!(
-                    policy,
-                    keys = %self.keys,
-                    "the server may evict the heap's keys, and counts would start again: \
-                     set maxmemory-policy to noeviction or to one of volatile-*"
-                );
-            }
-            Ok(())
-        };
-        self.checked.get_or_try_init(asked).await.copied()
-    }
-
-    /// The `maxmemory-policy` of the server, if it lets the heap's keys be evicted: one of
-    /// `allkeys-*`, with a limit to the memory. The heap's keys never expire, so `volatile-*` does
-    /// not.
+    /// The `maxmemory-policy` of the server, if it may evict the heap's keys: one of `allkeys-*`, together
+    /// with a limit to the memory. The heap's keys never expire, so `volatile-*` does not evict them.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn eviction_policy(&self) -> Result<Option<String>, OutboxError> {
-        self.link.within("check", self.policy()).await
+        self.driver.eviction_policy().await
     }
 
-    async fn policy(&self) -> Result<Option<String>, OutboxError> {
-        let mut server = self.scripts.server.prepare_invoke();
-        server.key(self.keys.all());
-        let told: String = self.link.run("check", &Call::Script(server)).await?;
-        if reply::is_replica(&told) {
-            self.link.disconnect().await;
-            let error = OutboxError::new(ErrorKind::Unavailable, BACKEND, "check");
-            return Err(error.with_source("the server is a replica, which cannot be written to"));
-        }
-        Ok(reply::evicting(&told))
-    }
-
-    /// Moves the heap's clock on, for tests: leases run out and entries grow old without waiting.
+    /// Moves the heap's clock ahead, for tests: leases end and entries grow old without waiting.
     #[must_use]
     pub fn with_clock_shift(mut self, shift: ClockShift) -> Self {
         self.shift = shift;
         self
     }
 
-    /// A call of a script that asks for the time.
+    fn on(driver: Driver) -> Self {
+        let scripts = Scripts {
+            record: script!("lua/record.lua"),
+            forget: script!("lua/forget.lua"),
+            drain: script!("lua/drain.lua"),
+            lease: script!("lua/lease.lua"),
+            size: script!("lua/size.lua"),
+            prune: script!("lua/prune.lua"),
+        };
+        Self {
+            driver,
+            scripts: Arc::new(scripts),
+            shift: ClockShift::default(),
+            aside: Arc::default(),
+        }
+    }
+
+    /// A call of a script with the arguments that the prelude reads.
     fn call<'s>(&self, script: &'s Script) -> ScriptInvocation<'s> {
-        let mut call = script.prepare_invoke();
-        call.key(self.keys.all()).arg(self.shift.micros());
+        let mut call = self.driver.call(script);
+        call.arg(self.shift.micros());
         call
     }
 
-    async fn run<T: FromRedisValue>(
+    /// A call for a page of up to `limit` entries.
+    fn page<'s>(
         &self,
-        operation: &'static str,
-        call: &Call<'_>,
-    ) -> Result<T, OutboxError> {
-        let work = async {
-            self.checked().await?;
-            self.link.run(operation, call).await
-        };
-        self.link.within(operation, work).await
-    }
-
-    /// For what does not look for a key of another type: if one was in the way, it is asked for and
-    /// named.
-    async fn write<T: FromRedisValue>(
-        &self,
-        operation: &'static str,
-        call: &Call<'_>,
-    ) -> Result<T, OutboxError> {
-        let result = self.run(operation, call).await;
-        if let Err(error) = &result
-            && error.kind() == ErrorKind::Corrupt
-        {
-            let size = Call::Script(self.call(&self.scripts.size));
-            self.run::<Size>(operation, &size).await?;
-        }
-        result
-    }
-
-    /// A call for a page of at most so many entries.
-    fn page<'s>(&self, script: &'s Script, place: &Place, most: usize, args: &[u64]) -> Call<'s> {
+        script: &'s Script,
+        place: &Place,
+        limit: usize,
+        args: &[u64],
+    ) -> ScriptInvocation<'s> {
         let mut call = self.call(script);
         call.arg(&place.begun).arg(&place.passed).arg(&place.score);
-        call.arg(PAGE).arg(PAGE.min(most)).arg(args);
-        Call::Script(call)
+        call.arg(PAGE).arg(PAGE.min(limit)).arg(args);
+        call
     }
 
-    /// Asks for page after page, up to `limit` entries.
-    ///
-    /// What earlier pages gave up is not lost to an error of a later one: it is returned, and the
-    /// rest is for the next call.
-    async fn pages(
+    /// Returns up to `limit` entries, page by page. If a later page fails, the entries of the earlier
+    /// ones are returned all the same, because a drain has removed them.
+    async fn entries(
         &self,
         operation: &'static str,
         script: &Script,
@@ -202,26 +169,30 @@ impl RedisDlqHeap {
         let mut place = Some(Place::default());
         while let Some(next) = place.filter(|_| entries.len() < limit) {
             let call = self.page(script, &next, limit - entries.len(), args);
-            let page: Page<Entries> = match self.run(operation, &call).await {
+            let page: Page<Entries> = match self.driver.run(operation, &call).await {
                 Ok(page) => page,
                 Err(error) if entries.is_empty() => return Err(error),
                 Err(error) => {
-                    let (error, given) = (error.to_string(), entries.len());
-                    tracing::warn!(error, given, "gave up only a part of the entries");
+                    let (error, returned) = (error.to_string(), entries.len());
+                    tracing::warn!(
+                        error,
+                        returned,
+                        "a page failed: only a part of the entries is returned"
+                    );
                     break;
                 }
             };
-            self.tell_of_aside(page.aside);
-            entries.extend(page.given.0);
+            self.warn_of_aside(page.aside);
+            entries.extend(page.content.0);
             place = page.next;
         }
         Ok(entries)
     }
 
-    fn tell_of_aside(&self, count: u64) {
-        if self.aside.swap(count, Ordering::Relaxed) != count && count > 0 {
-            let key = self.keys.aside();
-            tracing::warn!(key, count, "members that are no entries are set aside");
+    fn warn_of_aside(&self, count: u64) {
+        if self.aside.swap(count, Relaxed) != count && count > 0 {
+            let key = self.driver.key(ASIDE);
+            tracing::warn!(key, count, "members that are not entries are set aside");
         }
     }
 }
@@ -233,52 +204,36 @@ impl DlqHeap for RedisDlqHeap {
     }
 
     async fn record_success(&self, id: EventId) -> Result<(), OutboxError> {
-        const SUCCESS: &str = "record success";
-        let id = id.to_string();
-        let mut remove = cmd("ZREM");
-        remove.arg(self.keys.counts()).arg(&id);
-        let is_entry: bool = self.write(SUCCESS, &Call::Command(remove)).await?;
-        // Most events never failed. Of one that did, the entry is gone, and what is left of it if
-        // the caller goes away here is tidied up by those who find it.
-        if is_entry {
-            let mut tidy = self.scripts.tidy.prepare_invoke();
-            tidy.key(self.keys.all()).arg(&id);
-            self.write::<()>(SUCCESS, &Call::Script(tidy)).await?;
-        }
-        Ok(())
+        self.forget(&[id]).await
     }
 
     async fn drain_exceeded(&self, threshold: u32) -> Result<Vec<DlqEntry>, OutboxError> {
-        let args = [u64::from(threshold.max(1))];
-        let script = &self.scripts.drain;
-        self.pages("drain", script, usize::MAX, &args).await
+        let (drain, args) = (&self.scripts.drain, [u64::from(threshold.max(1))]);
+        self.entries("drain_exceeded", drain, usize::MAX, &args)
+            .await
     }
 
     async fn record_failures(&self, failures: &[FailedAttempt]) -> Result<(), OutboxError> {
         for part in failures.chunks(BATCH) {
-            let mut record = self.call(match part {
-                [_] => &self.scripts.record_one,
-                _ => &self.scripts.record,
-            });
+            let mut record = self.call(&self.scripts.record);
             for failure in part {
-                // A text is stored behind a space.
-                let text = failure.error.as_ref().map(ErrorText::as_str);
-                let text = text.map_or_else(String::new, |text| format!(" {text}"));
-                record.arg(failure.id.to_string()).arg(text);
+                // A text is stored after a space.
+                let error = failure.error.as_deref();
+                let error = error.map_or_else(String::new, |error| format!(" {error}"));
+                record.arg(failure.id.to_string()).arg(error);
             }
-            self.write::<()>("record", &Call::Script(record)).await?;
+            self.driver.run::<()>("record_failures", &record).await?;
         }
         Ok(())
     }
 
     async fn forget(&self, ids: &[EventId]) -> Result<(), OutboxError> {
         for part in ids.chunks(BATCH) {
-            let mut forget = self.scripts.forget.prepare_invoke();
-            forget.key(self.keys.all());
+            let mut forget = self.call(&self.scripts.forget);
             for id in part {
                 forget.arg(id.to_string());
             }
-            self.write::<()>("forget", &Call::Script(forget)).await?;
+            self.driver.run::<()>("forget", &forget).await?;
         }
         Ok(())
     }
@@ -290,13 +245,13 @@ impl DlqHeap for RedisDlqHeap {
         lease: Duration,
     ) -> Result<Vec<DlqEntry>, OutboxError> {
         let args = [u64::from(threshold.max(1)), micros(lease)];
-        let script = &self.scripts.lease;
-        self.pages("lease", script, limit, &args).await
+        self.entries("lease_exceeded", &self.scripts.lease, limit, &args)
+            .await
     }
 
     async fn size(&self) -> Result<Option<HeapSize>, OutboxError> {
-        let size = Call::Script(self.call(&self.scripts.size));
-        let size: Size = self.run("size", &size).await?;
+        let size = self.call(&self.scripts.size);
+        let size: Size = self.driver.run("size", &size).await?;
         Ok(Some(HeapSize::new(size.entries, size.oldest)))
     }
 
@@ -304,15 +259,11 @@ impl DlqHeap for RedisDlqHeap {
         let (mut count, mut place) = (0, Some(Place::default()));
         while let Some(next) = place.filter(|_| count < limit) {
             let prune = self.page(&self.scripts.prune, &next, limit - count, &[micros(age)]);
-            let page: Page<usize> = self.run("prune", &prune).await?;
-            self.tell_of_aside(page.aside);
-            count += page.given;
+            let page: Page<usize> = self.driver.run("prune", &prune).await?;
+            self.warn_of_aside(page.aside);
+            count += page.content;
             place = page.next;
         }
         Ok(count)
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,12 +1,12 @@
-//! The Redis heap passes the suite, in a plain namespace, in one with odd characters, on a cluster,
-//! over a wire that brings replies in parts, and, with the feature, over TLS.
-//! Each handle has a connection of its own.
+//! The Redis heap passes the suite: in a plain namespace, in one with unusual characters, in a cluster,
+//! over a proxy that splits replies, and, with the feature, over TLS. Each handle has a separate
+//! connection.
 
 use async_trait::async_trait;
-use outbox_conformance::Wire;
 use outbox_conformance::heap::{
     CorruptFixture, CrashFixture, HeapFixture, NamedFixture, WireFixture,
 };
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqEntry, DlqHeap, EventId, OutboxError};
 #[cfg(feature = "tls-rustls-ring-native-roots")]
 use outbox_dlq_redis::redis::TlsCertificates;
@@ -22,19 +22,19 @@ use test_servers::{Kind, Server as Started, search_path};
 use url::Url;
 use uuid::Uuid;
 
-/// Namespaces that begin with an id of the case. All their keys go with it.
+/// Namespaces that start with an id of the case. Their keys are deleted with it.
 struct Fixture {
     kind: Kind,
-    /// Over TLS, this client and no other.
+    /// Replaces `url`, for TLS or a proxy.
     client: Option<Client>,
     url: String,
     case: String,
     namespace: &'static str,
     opened: Mutex<BTreeSet<String>>,
     shift: ClockShift,
-    /// To the server at `url`.
-    wire: OnceLock<test_servers::Wire>,
-    /// That it may kill.
+    /// A proxy in front of the server at `url`.
+    wire: OnceLock<TcpWire>,
+    /// A server that the case may kill.
     server: Option<Mutex<Started>>,
 }
 
@@ -53,7 +53,7 @@ impl Fixture {
         }
     }
 
-    /// On a server of its own that writes each change to the disk before it answers.
+    /// On a separate server that writes each change to the disk before it replies.
     fn that_syncs(namespace: &'static str) -> Self {
         let settings = ["--appendonly", "yes", "--appendfsync", "always"];
         let server = Started::start_redis(&search_path(), None, &settings).expect("a server");
@@ -63,7 +63,7 @@ impl Fixture {
         fixture
     }
 
-    /// All its connections go over a wire, and replies come in parts.
+    /// All connections go through a proxy that splits replies.
     fn over_a_slow_wire(namespace: &'static str) -> Self {
         let mut fixture = Self::new(Kind::Redis, namespace);
         fixture.client = Some(fixture.over_the_wire());
@@ -76,7 +76,7 @@ impl Fixture {
         let wire = self.wire.get_or_init(|| {
             let host = server.host_str().expect("a host");
             let address = (host, server.port().unwrap_or(6379));
-            test_servers::Wire::to(address).expect("a wire")
+            TcpWire::to(address).expect("a wire")
         });
         let port = wire.port();
         server.set_host(Some("127.0.0.1")).expect("a host");
@@ -84,7 +84,7 @@ impl Fixture {
         Client::open(server).expect("a URL")
     }
 
-    /// On a server of this process that takes TLS alone.
+    /// On a server of this process that accepts only TLS.
     #[cfg(feature = "tls-rustls-ring-native-roots")]
     fn tls(namespace: &'static str) -> Self {
         static REDIS: LazyLock<test_servers::tls::Redis> = LazyLock::new(|| {
@@ -158,7 +158,7 @@ impl Drop for Fixture {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "the keys of the failed case begin with {}",
+                "the keys of the failed case start with {}",
                 key(&self.case, "")
             );
             return;
@@ -206,7 +206,7 @@ impl HeapFixture for Fixture {
 #[async_trait]
 impl CrashFixture for Fixture {
     async fn crash(&self) {
-        let server = self.server.as_ref().expect("one of its own");
+        let server = self.server.as_ref().expect("a separate server");
         let crashed = || server.lock().expect("no panic").crash();
         tokio::task::block_in_place(crashed).expect("back");
     }
@@ -263,6 +263,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -274,6 +275,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -284,6 +286,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -300,9 +303,17 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
 );
 #[cfg(feature = "tls-rustls-ring-native-roots")]
-outbox_conformance::dlq_heap_suite!(tls, Fixture::tls("heap"), counting, races, leases);
+outbox_conformance::dlq_heap_suite!(
+    tls,
+    Fixture::tls("heap"),
+    counting,
+    races,
+    leases,
+    cancellation
+);

@@ -1,12 +1,12 @@
-//! Connections that lead nowhere, and callers that go away.
+//! Silent and closed connections, and cancelled callers.
 
-use outbox_conformance::at_each_point;
+use outbox_conformance::{TcpWire, Wire, at_each_point};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, Connection, cmd};
 use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::future::ready;
 use std::time::Duration;
-use test_servers::{Kind, Server as Started, Wire, search_path};
+use test_servers::{Kind, Server as Started, search_path};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::yield_now;
@@ -16,10 +16,10 @@ fn redis() -> Started {
     Started::start(Kind::Redis, &search_path()).expect("started")
 }
 
-/// A wire to a server, and a heap behind it.
-async fn wired(redis: &Started) -> (Wire, RedisDlqHeap) {
+/// A proxy in front of a server, and a heap that uses it.
+async fn wired(redis: &Started) -> (TcpWire, RedisDlqHeap) {
     let address = redis.url().trim_start_matches("redis://");
-    let wire = Wire::to(address.trim_end_matches('/')).expect("a wire");
+    let wire = TcpWire::to(address.trim_end_matches('/')).expect("a wire");
     let url = format!("redis://127.0.0.1:{}/", wire.port());
     let server = Server::from_url(&url).expect("a URL");
     let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
@@ -29,23 +29,23 @@ async fn wired(redis: &Started) -> (Wire, RedisDlqHeap) {
 }
 
 #[tokio::test]
-async fn a_caller_that_went_away_takes_its_silent_connection_along() {
+async fn a_cancelled_call_discards_its_silent_connection() {
     let redis = redis();
     let (wire, heap) = wired(&redis).await;
     let id = EventId::new();
     wire.go_silent();
     let moment = Duration::from_millis(100);
     let dropped = timeout(moment, heap.record_failure(id)).await;
-    dropped.expect_err("no answer comes");
-    // The old connection stays silent; a new one would not.
-    assert!(!wire.mend());
+    dropped.expect_err("no reply comes");
+    // The old connection stays silent, but a new one works.
+    assert!(!wire.repair());
     heap.record_failure(id).await.expect("recorded");
     let drained = heap.drain_exceeded(1).await.expect("drained");
     assert_eq!(drained[0].failure_count, 1);
 }
 
 #[tokio::test]
-async fn a_caller_that_went_away_costs_no_other_call() {
+async fn a_cancelled_call_does_not_disturb_another_one() {
     let redis = redis();
     let (wire, heap) = wired(&redis).await;
     wire.delay(Duration::from_millis(50));
@@ -60,7 +60,7 @@ async fn a_caller_that_went_away_costs_no_other_call() {
     other.await.expect("no panic").expect("recorded");
 }
 
-/// What `open` does, on one handle.
+/// The check that `open` makes, on one handle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_check_is_done_again_by_the_next_call() {
     let redis = redis();
@@ -80,10 +80,10 @@ async fn a_dropped_check_is_done_again_by_the_next_call() {
     .await;
 }
 
-/// A clock that stands still moves on when nothing else can happen, so what waits in vain waits for
-/// exactly its limit.
+/// The paused clock advances only when all tasks wait, so a call that times out waits exactly as long as
+/// its limit.
 #[tokio::test(start_paused = true)]
-async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
+async fn calls_that_queue_for_a_connection_wait_no_longer_than_one_call() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("redis://{}/", silent.local_addr().expect("an address"));
     let server = Server::from_url(&url).expect("a URL");
@@ -98,7 +98,7 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     let calls = tokio::join!(heap.size(), heap.record_failure(id), heap.check());
     let failed = [calls.0.err(), calls.1.err(), calls.2.err()];
     for error in failed {
-        let error = error.expect("nobody answers");
+        let error = error.expect("the server is silent");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("2s"), "{error}");
     }
@@ -106,9 +106,9 @@ async fn calls_that_wait_in_line_for_a_connection_wait_no_longer_than_one() {
     assert!(waited < Duration::from_secs(3), "waited for {waited:?}");
 }
 
-/// How many connections a server has had.
+/// How many connections a server has accepted.
 fn connections(admin: &mut Connection) -> String {
-    let stats: String = cmd("INFO").arg("stats").query(admin).expect("told");
+    let stats: String = cmd("INFO").arg("stats").query(admin).expect("an answer");
     let line = stats.lines().find(|line| line.starts_with("total_conn"));
     line.expect("a number").to_owned()
 }
@@ -120,7 +120,7 @@ async fn idle() {
 }
 
 #[tokio::test]
-async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
+async fn a_connection_that_the_server_closed_while_it_was_idle_fails_no_call() {
     let redis = redis();
     let server = Server::from_url(redis.url()).expect("a URL");
     let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop"))
@@ -139,14 +139,14 @@ async fn a_connection_that_a_server_closed_while_it_was_idle_costs_no_call() {
     }
     let before = connections(&mut admin);
     idle().await;
-    let size = heap.size().await.expect("a size").expect("it can tell");
+    let size = heap.size().await.expect("an answer").expect("a size");
     assert_eq!(size.entries, 3);
     let after = connections(&mut admin);
-    assert_eq!(after, before, "one that lives is not used on");
+    assert_eq!(after, before, "a live connection is not used again");
 }
 
 #[tokio::test]
-async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
+async fn an_unknown_reply_is_corrupt_and_keeps_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("redis://{}/", listener.local_addr().expect("an address"));
     let odd = tokio::spawn(async move {
@@ -158,7 +158,7 @@ async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
             if asked.is_empty() {
                 return;
             }
-            // One answer for each command, all of which are arrays.
+            // One reply for each command; each command is an array.
             let commands = asked.lines().filter(|line| line.starts_with('*')).count();
             let answer = "$11\r\nrole:master\r\n".repeat(commands);
             connection.write_all(answer.as_bytes()).await.expect("sent");
@@ -177,7 +177,7 @@ async fn an_answer_that_no_script_gives_is_corrupt_and_keeps_its_connection() {
 }
 
 #[tokio::test]
-async fn a_node_of_a_cluster_is_no_single_server() {
+async fn a_node_of_a_cluster_is_refused_as_a_single_server() {
     let cluster = Started::start(Kind::RedisCluster, &search_path()).expect("started");
     let mut refused = 0;
     for namespace in ["one", "two", "three", "four", "five", "six"] {
@@ -190,5 +190,5 @@ async fn a_node_of_a_cluster_is_no_single_server() {
         assert!(error.to_string().contains("redis+cluster"), "{error}");
         refused += 1;
     }
-    assert!(refused > 0, "all of them are in slots of one node");
+    assert!(refused > 0, "all namespaces are in slots of one node");
 }

@@ -1,4 +1,4 @@
-//! The master of a heap's slot dies, and its replica takes over.
+//! The master of a heap's slot is killed, and its replica takes over.
 
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use outbox_dlq_redis::redis::{Client, FromRedisValue, cmd};
@@ -11,18 +11,18 @@ use test_servers::{Kind, Server as Started, search_path};
 const PATIENCE: Duration = Duration::from_secs(60);
 const COUNTS: &str = "outbox-dlq:{shop}:counts";
 
-/// Returns as soon as there is an answer, and fails if there never is.
+/// Polls until there is an answer, and fails after [`PATIENCE`].
 fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = answer() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        assert!(start.elapsed() < PATIENCE, "timed out: {what}");
     }
 }
 
-/// What the server on a port answers.
+/// Sends a command to the server on a port.
 fn ask<T: FromRedisValue>(port: u16, command: &[&str]) -> T {
     let client = Client::open(format!("redis://127.0.0.1:{port}/")).expect("a URL");
     let mut connection = client.get_connection().expect("connected");
@@ -31,15 +31,15 @@ fn ask<T: FromRedisValue>(port: u16, command: &[&str]) -> T {
     answer.unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// A number of `INFO`.
-fn field(told: &str, name: &str) -> u64 {
-    let line = told
+/// A number in the reply of `INFO`.
+fn field(info: &str, name: &str) -> u64 {
+    let line = info
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.and_then(|number| number.parse().ok()).expect(name)
 }
 
-/// A node as `CLUSTER NODES` tells it: its id, its port, whether it is a master, and its slots.
+/// A node in the reply of `CLUSTER NODES`.
 struct Node {
     id: String,
     port: u16,
@@ -48,7 +48,7 @@ struct Node {
 }
 
 fn nodes(port: u16) -> Vec<Node> {
-    let told: String = ask(port, &["CLUSTER", "NODES"]);
+    let reply: String = ask(port, &["CLUSTER", "NODES"]);
     let node = |line: &str| {
         let fields: Vec<&str> = line.split(' ').collect();
         let address = fields[1].split('@').next().expect("an address");
@@ -61,10 +61,10 @@ fn nodes(port: u16) -> Vec<Node> {
             slots: slots.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?))),
         }
     };
-    told.lines().map(node).collect()
+    reply.lines().map(node).collect()
 }
 
-/// Three masters, of which one holds the heap and has a replica.
+/// Three masters. The one that holds the heap has a replica.
 struct Cluster {
     ports: Vec<u16>,
     master: Node,
@@ -94,8 +94,8 @@ impl Cluster {
         });
         ask::<()>(replica, &["CLUSTER", "REPLICATE", &master.id]);
         until("a replica in step", || {
-            let told: String = ask(replica, &["INFO", "replication"]);
-            told.contains("master_link_status:up").then_some(())
+            let info: String = ask(replica, &["INFO", "replication"]);
+            info.contains("master_link_status:up").then_some(())
         });
         for port in ports.iter().chain([&replica]) {
             let settings = [
@@ -120,7 +120,7 @@ impl Cluster {
         }
     }
 
-    /// Keeps from the replica what is written from now on: it may not connect again.
+    /// Stops the replication: the replica cannot log in again.
     fn cut_replication(&self) {
         let master = self.master.port;
         ask::<()>(master, &["CONFIG", "SET", "requirepass", "hush"]);
@@ -132,7 +132,7 @@ impl Cluster {
         assert_eq!(killed, 1);
     }
 
-    /// With SIGKILL.
+    /// Sends SIGKILL.
     fn kill_master(&self, process: u64) {
         let status = Command::new("kill")
             .args(["-KILL", &process.to_string()])
@@ -151,7 +151,7 @@ fn port(server: &Started) -> u16 {
     port.and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// A node that is in no cluster yet. Nodes talk on a port that is 10,000 higher.
+/// A node that is in no cluster yet. Nodes also use the port that is 10,000 higher.
 fn start_node() -> Started {
     let port = until("a free port", || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").ok()?;
@@ -163,7 +163,7 @@ fn start_node() -> Started {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() {
+async fn a_replica_takes_over_with_its_entries_and_the_handle_works_again() {
     let cluster = Cluster::start();
     let hosts: Vec<String> = cluster
         .ports
@@ -185,8 +185,8 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
         let replica: String = ask(cluster.replica, &["INFO", "replication"]);
         (field(&replica, "slave_repl_offset") >= written).then_some(())
     });
-    let told: String = ask(cluster.master.port, &["INFO", "server"]);
-    let process = field(&told, "process_id");
+    let info: String = ask(cluster.master.port, &["INFO", "server"]);
+    let process = field(&info, "process_id");
 
     cluster.cut_replication();
     heap.forget(&[forgotten]).await.expect("forgotten");
@@ -202,7 +202,7 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
         }
         assert!(start.elapsed() < PATIENCE, "no replica took over");
     };
-    assert_eq!(size.entries, 2, "what had reached the replica");
+    assert_eq!(size.entries, 2, "the entries of the replica");
     heap.record_failure(late).await.expect("recorded");
     let drained = heap.drain_exceeded(1).await.expect("drained");
     let counts: BTreeMap<EventId, u32> = drained
@@ -212,6 +212,6 @@ async fn a_replica_takes_over_with_what_had_reached_it_and_the_handle_goes_on() 
     let expected = BTreeMap::from([(kept, 3), (forgotten, 1), (late, 1)]);
     assert_eq!(
         counts, expected,
-        "the late failure began anew, and the forgotten one was back"
+        "the late failure counts from one, and the forgotten entry is back"
     );
 }

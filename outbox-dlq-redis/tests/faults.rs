@@ -1,4 +1,4 @@
-//! Outages, logins, rights, keys that are not ours, and what comes after.
+//! Outages, logins, privileges, keys of other programs, and the calls after them.
 
 use outbox_conformance::warnings;
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
@@ -6,12 +6,12 @@ use outbox_dlq_redis::redis::{Client, Commands, Connection, cmd};
 use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
 use std::net::TcpListener;
 use std::time::Duration;
-use test_servers::{Server as Started, search_path};
+use test_servers::{Kind, Server as Started, search_path};
 
 const LEASE: Duration = Duration::from_secs(60);
 const KEYS: [&str; 5] = ["counts", "turns", "first", "details", "aside"];
 
-/// A Redis of the test's own, which it may stop.
+/// A Redis that only this test uses, so that it may stop it.
 struct Redis {
     port: u16,
     started: Option<Started>,
@@ -46,10 +46,10 @@ impl Redis {
         client.get_connection().expect("connected")
     }
 
-    fn tell(&self, command: &[&str]) {
+    fn send(&self, command: &[&str]) {
         let (name, rest) = command.split_first().expect("a command");
-        let told = cmd(name).arg(rest).exec(&mut self.connect());
-        told.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let sent = cmd(name).arg(rest).exec(&mut self.connect());
+        sent.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     }
 
     async fn open(&self) -> RedisDlqHeap {
@@ -89,21 +89,10 @@ async fn every_method(heap: &RedisDlqHeap) -> [Option<ErrorKind>; 8] {
     ]
 }
 
-/// What each method says while `key` has another type. A success of an event without a count looks
-/// at no other key, and a failure writes to `aside` only what it finds to be no count.
-fn refusals(key: &str) -> [Option<ErrorKind>; 8] {
-    let corrupt = Some(ErrorKind::Corrupt);
-    let failure = corrupt.filter(|_| key != "aside");
-    let success = corrupt.filter(|_| key == "counts");
-    let (lease, size, prune, drain) = (corrupt, corrupt, corrupt, corrupt);
-    [
-        failure, failure, lease, size, prune, success, success, drain,
-    ]
-}
-
 const ALL_WELL: [Option<ErrorKind>; 8] = [None; 8];
 const ALL_UNAVAILABLE: [Option<ErrorKind>; 8] = [Some(ErrorKind::Unavailable); 8];
 const ALL_INVALID: [Option<ErrorKind>; 8] = [Some(ErrorKind::Invalid); 8];
+const ALL_CORRUPT: [Option<ErrorKind>; 8] = [Some(ErrorKind::Corrupt); 8];
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_unavailable_and_the_handle_works_again_when_it_is_back() {
@@ -126,7 +115,7 @@ async fn a_connection_that_is_killed_costs_one_call_and_no_count() {
     let (heap, id) = (redis.open().await, EventId::new());
     for _ in 0..5 {
         heap.record_failure(id).await.expect("recorded");
-        redis.tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        redis.send(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
         refused(heap.size().await, ErrorKind::Unavailable);
     }
     let drained = heap.drain_exceeded(1).await.expect("drained");
@@ -138,7 +127,7 @@ async fn a_script_cache_that_is_flushed_is_filled_again() {
     let redis = Redis::start(&[]);
     let heap = redis.open().await;
     for _ in 0..3 {
-        redis.tell(&["SCRIPT", "FLUSH"]);
+        redis.send(&["SCRIPT", "FLUSH"]);
         assert_eq!(every_method(&heap).await, ALL_WELL);
     }
 }
@@ -148,7 +137,7 @@ async fn a_replica_is_unavailable_until_it_is_a_master() {
     let master = Redis::start(&[]);
     let redis = Redis::start(&[]);
     let heap = redis.open().await;
-    redis.tell(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    redis.send(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
     let text = refused(
         heap.record_failure(EventId::new()).await,
         ErrorKind::Unavailable,
@@ -158,15 +147,15 @@ async fn a_replica_is_unavailable_until_it_is_a_master() {
     assert!(text.to_lowercase().contains("readonly"), "{text}");
     let text = refused(open(&redis.url()).await, ErrorKind::Unavailable);
     assert!(text.contains("is a replica"), "{text}");
-    redis.tell(&["REPLICAOF", "NO", "ONE"]);
+    redis.send(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(every_method(&heap).await, ALL_WELL);
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_the_callers_and_is_not_told() {
+async fn a_wrong_password_is_invalid_and_not_shown() {
     let redis = Redis::start(&[]);
     let heap = redis.open().await;
-    redis.tell(&["CONFIG", "SET", "requirepass", "secret"]);
+    redis.send(&["CONFIG", "SET", "requirepass", "secret"]);
     for url in [
         format!("redis://:guess@127.0.0.1:{}/", redis.port),
         redis.url(),
@@ -174,7 +163,7 @@ async fn a_wrong_password_is_the_callers_and_is_not_told() {
         let text = refused(open(&url).await, ErrorKind::Invalid);
         assert!(!text.contains("guess"), "{text}");
     }
-    // A connection that has logged in stays, a new one does not come about.
+    // A connection that has logged in stays usable; a new one is refused.
     let mut admin = Client::open(format!("redis://:secret@127.0.0.1:{}/", redis.port))
         .and_then(|client| client.get_connection())
         .expect("connected");
@@ -192,7 +181,7 @@ async fn a_wrong_password_is_the_callers_and_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
+async fn a_key_of_another_type_is_named_and_nothing_is_changed() {
     let redis = Redis::start(&[]);
     let heap = redis.open().await;
     for name in KEYS {
@@ -205,17 +194,14 @@ async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
         connection
             .set::<_, _, ()>(&key, "an application's")
             .expect("set");
-        let kinds = every_method(&heap).await;
-        assert_eq!(kinds, refusals(name), "{name}");
-        if name != "aside" {
-            let batch = [FailedAttempt::new(one), FailedAttempt::new(two)];
-            let text = refused(heap.record_failures(&batch).await, ErrorKind::Corrupt);
+        assert_eq!(every_method(&heap).await, ALL_CORRUPT, "{name}");
+        let batch = [FailedAttempt::new(one), FailedAttempt::new(two)];
+        for batch in [&batch[..1], &batch] {
+            let text = refused(heap.record_failures(batch).await, ErrorKind::Corrupt);
             assert!(text.contains(&key), "{text}");
         }
-        // What one failure more of a known event does not look at is not in its way.
-        let again = kind(heap.record_failure(one).await);
-        let refused = ["counts", "details"].contains(&name);
-        assert_eq!(again, refused.then_some(ErrorKind::Corrupt), "{name}");
+        let text = refused(heap.forget(&[one]).await, ErrorKind::Corrupt);
+        assert!(text.contains(&key), "{text}");
         let kept: String = connection.get(&key).expect("got");
         assert_eq!(kept, "an application's");
         connection.del::<_, ()>(&key).expect("deleted");
@@ -225,12 +211,12 @@ async fn a_key_of_another_type_is_named_and_nothing_is_half_done() {
             .iter()
             .map(|entry| (entry.id, entry.failure_count))
             .collect();
-        assert_eq!(counts, [(one, if refused { 1 } else { 2 })], "{name}");
+        assert_eq!(counts, [(one, 1)], "{name}");
         heap.prune(Duration::ZERO, 10).await.expect("pruned");
         for left in KEYS {
             let left = format!("outbox-dlq:{{shop}}:{left}");
             let exists: bool = connection.exists(&left).expect("asked");
-            assert!(!exists, "{left} is left over without {name}");
+            assert!(!exists, "{left} is not empty after {name}");
         }
     }
 }
@@ -244,13 +230,13 @@ async fn a_full_memory_refuses_failures_and_lets_entries_leave() {
         let new = |_| FailedAttempt::new(EventId::new());
         let failures: Vec<_> = (0..count).map(new).collect();
         heap.record_failures(&failures).await.expect("recorded");
-        redis.tell(&["CONFIG", "SET", "maxmemory", "1"]);
+        redis.send(&["CONFIG", "SET", "maxmemory", "1"]);
         for batch in [1, 2] {
             let full = heap.record_failures(&failures[..batch]).await;
             let text = refused(full, ErrorKind::Unavailable);
             assert!(text.contains("OOM"), "{text}");
         }
-        // As a processor of dead letters takes them.
+        // As a `DlqProcessor` leases and forgets them.
         let leased = heap.lease_exceeded(1, count - 1, LEASE).await;
         let leased: Vec<EventId> = leased
             .expect("leased")
@@ -262,7 +248,7 @@ async fn a_full_memory_refuses_failures_and_lets_entries_leave() {
         assert_eq!(heap.drain_exceeded(1).await.expect("drained").len(), 1);
         assert_eq!(heap.prune(Duration::ZERO, 10).await.expect("pruned"), 0);
         heap.forget(&leased[..1]).await.expect("forgotten");
-        redis.tell(&["CONFIG", "SET", "maxmemory", "0"]);
+        redis.send(&["CONFIG", "SET", "maxmemory", "0"]);
         assert_eq!(every_method(&heap).await, ALL_WELL);
     }
 }
@@ -278,40 +264,88 @@ async fn a_server_that_is_silent_is_unavailable_within_the_timeout() {
     };
     let heap = RedisDlqHeap::open(config(&redis.url())).await;
     let heap = heap.expect("opened");
-    redis.tell(&["CLIENT", "PAUSE", "3600000", "WRITE"]);
+    redis.send(&["CLIENT", "PAUSE", "3600000", "WRITE"]);
     let text = refused(heap.size().await, ErrorKind::Unavailable);
     assert!(text.contains("300ms"), "{text}");
     let silent = TcpListener::bind("127.0.0.1:0").expect("bound");
     let silent = format!("redis://{}/", silent.local_addr().expect("an address"));
     let opened = RedisDlqHeap::open(config(&silent)).await;
     refused(opened, ErrorKind::Unavailable);
-    redis.tell(&["CLIENT", "UNPAUSE"]);
+    redis.send(&["CLIENT", "UNPAUSE"]);
     assert_eq!(every_method(&heap).await, ALL_WELL);
 }
 
-#[tokio::test]
-async fn the_rights_that_are_documented_are_enough() {
-    let redis = Redis::start(&[]);
+/// A list of privileges in the README that starts with this one.
+fn documented(first: &str) -> Vec<&'static str> {
     let readme = include_str!("../README.md");
-    let rights = readme.split('`').find(|part| part.starts_with("+evalsha"));
-    let user = "ACL SETUSER relay on >secret ~outbox-dlq:* -@all";
-    let user = format!("{user} {}", rights.expect("the rights"));
-    redis.tell(&user.split_whitespace().collect::<Vec<_>>());
-    let url = format!("redis://relay:secret@127.0.0.1:{}/", redis.port);
-    let heap = open(&url).await.unwrap_or_else(|error| panic!("{error}"));
+    let list = readme.split('`').find(|part| part.starts_with(first));
+    list.expect(first).split(' ').collect()
+}
+
+#[tokio::test]
+async fn the_documented_privileges_are_enough() {
+    let redis = Redis::start(&[]);
+    let grant = |rules: &[&str]| redis.send(&[&["ACL", "SETUSER", "relay"], rules].concat());
+    grant(&["on", ">secret", "~outbox-dlq:*", "-@all"]);
+    grant(&documented("+evalsha"));
+    let url = |database| format!("redis://relay:secret@127.0.0.1:{}/{database}", redis.port);
+    let heap = open(&url(0))
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(every_method(&heap).await, ALL_WELL);
-    redis.tell(&["ACL", "SETUSER", "relay", "resetkeys", "~shop:*"]);
+
+    let text = refused(open(&url(1)).await, ErrorKind::Invalid);
+    assert!(text.contains("select"), "{text}");
+    grant(&documented("+select"));
+    let in_one = open(&url(1))
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(every_method(&in_one).await, ALL_WELL);
+
+    grant(&["resetkeys", "~shop:*"]);
     assert_eq!(every_method(&heap).await, ALL_INVALID);
 }
 
 #[tokio::test]
-async fn a_policy_that_evicts_our_keys_is_told() {
+async fn the_documented_privileges_are_enough_in_a_cluster() {
+    let cluster = Started::start(Kind::RedisCluster, &search_path()).expect("started");
+    let connect = |url: &str| Client::open(url).and_then(|client| client.get_connection());
+    let nodes: String = cmd("CLUSTER")
+        .arg("NODES")
+        .query(&mut connect(cluster.url()).expect("connected"))
+        .expect("an answer");
+    let address = |line: &str| {
+        line.split([' ', '@'])
+            .nth(1)
+            .expect("an address")
+            .to_owned()
+    };
+    let addresses: Vec<String> = nodes.lines().map(address).collect();
+    let grant = |rules: &[&str]| {
+        for address in &addresses {
+            let mut set = cmd("ACL");
+            set.arg(&["SETUSER", "relay"]).arg(rules);
+            let mut node = connect(&format!("redis://{address}/")).expect("connected");
+            set.exec(&mut node).expect("granted");
+        }
+    };
+    grant(&["on", ">secret", "~outbox-dlq:*", "-@all"]);
+    grant(&documented("+evalsha"));
+    let url = format!("redis+cluster://relay:secret@{}", addresses[0]);
+    refused(open(&url).await, ErrorKind::Invalid);
+    grant(&documented("+cluster"));
+    let heap = open(&url).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(every_method(&heap).await, ALL_WELL);
+}
+
+#[tokio::test]
+async fn a_policy_that_evicts_our_keys_is_reported() {
     let redis = Redis::start(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
     let heap = redis.open().await;
-    let policy = heap.eviction_policy().await.expect("told");
+    let policy = heap.eviction_policy().await.expect("reported");
     assert_eq!(policy.as_deref(), Some("allkeys-lru"));
-    redis.tell(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
-    assert_eq!(heap.eviction_policy().await.expect("told"), None);
+    redis.send(&["CONFIG", "SET", "maxmemory-policy", "volatile-lru"]);
+    assert_eq!(heap.eviction_policy().await.expect("reported"), None);
 }
 
 #[tokio::test]
@@ -323,13 +357,13 @@ async fn a_heap_that_was_opened_without_its_server_warns_of_the_policy_when_it_i
     let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop").lazy())
         .await
         .expect("a namespace");
-    let told = async || warnings(heap.record_failure(EventId::new())).await;
-    let (away, none) = told().await;
+    let record = async || warnings(heap.record_failure(EventId::new())).await;
+    let (away, none) = record().await;
     refused(away, ErrorKind::Unavailable);
     redis.start_again(&settings);
-    let (first, one) = told().await;
+    let (first, one) = record().await;
     first.expect("recorded");
-    let (second, none_again) = told().await;
+    let (second, none_again) = record().await;
     second.expect("recorded");
     assert_eq!((none, one, none_again), (0, 1, 0));
 }

@@ -1,4 +1,4 @@
-//! What the suite cannot see: pages, cut replies, keys that were lost, the server's clock.
+//! Cases of Redis that the suite does not have: pages, cut replies, lost keys, the server's clock.
 
 use outbox_conformance::warnings;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize};
@@ -14,15 +14,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[path = "heap/bounds.rs"]
 mod bounds;
+#[path = "heap/invalid_members.rs"]
+mod invalid_members;
 #[path = "heap/records.rs"]
 mod records;
-#[path = "heap/strangers.rs"]
-mod strangers;
 
 const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A heap of the test's own, whose keys go with it.
+/// A heap that only one test uses. Its keys are deleted with it.
 struct Fixture {
     heap: RedisDlqHeap,
     shift: ClockShift,
@@ -51,7 +51,7 @@ impl Fixture {
         format!("outbox-dlq:{{{}}}:{name}", self.namespace)
     }
 
-    /// Records one failure each of so many new events, and goes on in time.
+    /// Records failures of `count` new events, `times` each, and moves the clock ahead.
     async fn fail(&self, count: usize, times: usize) -> HashSet<EventId> {
         let ids: HashSet<EventId> = (0..count).map(|_| EventId::new()).collect();
         let failures: Vec<_> = ids.iter().map(|id| FailedAttempt::new(*id)).collect();
@@ -65,7 +65,7 @@ impl Fixture {
         ids
     }
 
-    /// The sizes of the keys beside that of counts.
+    /// The sizes of `turns`, `first` and `details`.
     fn left(&self) -> [u64; 3] {
         [("ZCARD", "turns"), ("ZCARD", "first"), ("HLEN", "details")].map(|(size, name)| {
             let size = cmd(size).arg(self.key(name)).query(&mut connect());
@@ -117,7 +117,7 @@ async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshol
     assert_eq!(heap.lease(2, usize::MAX).await, newest);
     assert!(heap.lease(2, 1).await.is_empty());
     heap.shift.advance(LEASE);
-    // Those whose leases ran out come behind those that were never leased.
+    // Entries whose leases ran out come after those that were never leased.
     let waiting = heap.fail(700, 2).await;
     heap.shift.advance(LEASE);
     assert_eq!(
@@ -129,7 +129,7 @@ async fn many_entries_are_leased_in_turn_behind_more_that_are_below_the_threshol
 }
 
 #[tokio::test]
-async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
+async fn a_drain_skips_more_leased_entries_than_a_page_holds() {
     let heap = Fixture::open().await;
     let all = heap.fail(2_000, 1).await;
     let leased = heap.lease(1, 1_300).await;
@@ -144,7 +144,7 @@ async fn a_drain_passes_by_more_leased_entries_than_a_page_holds() {
 }
 
 #[tokio::test]
-async fn old_entries_are_pruned_behind_many_that_still_fail() {
+async fn old_entries_are_pruned_after_many_that_still_fail() {
     let heap = Fixture::open().await;
     let failing = heap.fail(1_200, 1).await;
     heap.fail(1_200, 1).await;
@@ -154,16 +154,16 @@ async fn old_entries_are_pruned_behind_many_that_still_fail() {
         .record_failures(&failures)
         .await
         .expect("recorded");
-    // No multiple of a page.
+    // Not a multiple of a page.
     assert_eq!(heap.heap.prune(LEASE, 650).await.expect("pruned"), 650);
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 550);
     assert_eq!(heap.heap.prune(LEASE, 700).await.expect("pruned"), 0);
     assert_eq!(heap.drain(1).await, failing);
-    assert_eq!(heap.left(), [0; 3], "something leaks");
+    assert_eq!(heap.left(), [0; 3], "keys are not empty");
 }
 
 #[tokio::test]
-async fn times_are_the_servers() {
+async fn times_are_those_of_the_servers_clock() {
     let heap = Fixture::open().await;
     let time = || {
         let (seconds, micros): (u64, u64) = cmd("TIME").query(&mut connect()).expect("asked");
@@ -179,7 +179,7 @@ async fn times_are_the_servers() {
         .heap
         .size()
         .await
-        .expect("told")
+        .expect("an answer")
         .and_then(|size| size.oldest);
     let entry = &heap.heap.drain_exceeded(1).await.expect("drained")[0];
     assert!(before <= entry.first_failed_at && entry.last_failed_at <= after);
@@ -211,11 +211,11 @@ async fn a_clock_that_went_back_does_not_move_the_last_failure() {
 }
 
 #[tokio::test]
-async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
+async fn remainders_without_counts_are_not_counted_and_are_pruned() {
     let heap = Fixture::open().await;
     heap.fail(700, 1).await;
     connect().del::<_, ()>(heap.key("counts")).expect("deleted");
-    let size = heap.heap.size().await.expect("told");
+    let size = heap.heap.size().await.expect("an answer");
     assert_eq!(size, Some(HeapSize::default()));
     heap.shift.advance(LEASE);
     assert_eq!(heap.heap.prune(LEASE, 1_000).await.expect("pruned"), 0);
@@ -223,7 +223,7 @@ async fn what_is_left_over_without_counts_is_not_told_and_is_pruned() {
 }
 
 #[tokio::test]
-async fn a_lease_and_an_age_may_be_endless() {
+async fn a_lease_and_an_age_may_be_unlimited() {
     let heap = Fixture::open().await;
     heap.fail(1, 1).await;
     assert_eq!(
@@ -241,7 +241,7 @@ async fn a_lease_and_an_age_may_be_endless() {
 }
 
 #[tokio::test]
-async fn a_member_that_is_no_entry_is_kept_for_a_person() {
+async fn an_invalid_member_is_kept_for_an_operator() {
     let heap = Fixture::open().await;
     let mut connection = connect();
     let add = |connection: &mut Connection, member: &str, score: f64| {
@@ -266,11 +266,11 @@ async fn a_member_that_is_no_entry_is_kept_for_a_person() {
         ]
     );
     connection.del::<_, ()>(heap.key("aside")).expect("deleted");
-    assert_eq!(warnings(heap.drain(1)).await, (none, 0), "of nothing");
+    assert_eq!(warnings(heap.drain(1)).await, (none, 0), "without members");
 }
 
 #[tokio::test]
-async fn a_heap_that_lost_one_of_its_keys_goes_on() {
+async fn a_heap_that_lost_one_of_its_keys_still_works() {
     for lost in ["counts", "turns", "first", "details"] {
         let heap = Fixture::open().await;
         let all = heap.fail(700, 1).await;
@@ -288,14 +288,14 @@ async fn a_heap_that_lost_one_of_its_keys_goes_on() {
             700 - hidden,
             "without {lost}"
         );
-        let size = heap.heap.size().await.expect("told").expect("a size");
+        let size = heap.heap.size().await.expect("an answer").expect("a size");
         assert_eq!((size.entries, size.oldest.is_some()), (700, true));
         heap.shift.advance(LEASE * 2);
         assert_eq!(heap.heap.prune(LEASE, 1_000).await.expect("pruned"), 700);
     }
 }
 
-/// A way to the server that is cut when it has brought so many bytes back.
+/// A proxy that closes the connection after this many bytes of replies.
 async fn cut_after(bytes: Arc<AtomicU64>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let url = format!("redis://{}/", listener.local_addr().expect("an address"));
@@ -331,7 +331,7 @@ async fn cut_after(bytes: Arc<AtomicU64>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
+async fn a_reply_that_is_cut_at_any_byte_loses_no_count_and_the_handle_still_works() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let id = EventId::new();
@@ -358,7 +358,7 @@ async fn a_reply_that_is_cut_at_any_byte_costs_no_count_and_no_handle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drain_that_is_cut_on_a_later_page_returns_what_it_has() {
+async fn a_drain_that_is_cut_on_a_later_page_returns_the_earlier_pages() {
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let heap = Fixture::open_at(&cut_after(Arc::clone(&left)).await).await;
     let all = heap.fail(1_300, 1).await;

@@ -1,4 +1,4 @@
-//! Answers of a server that pass without anybody's help are `Unavailable`, whatever they answer.
+//! Errors of a server that pass by themselves are `Unavailable`, for each command that they answer.
 
 use outbox_core::{DlqHeap, ErrorKind, EventId, OutboxError};
 use outbox_dlq_redis::redis::{Client, Connection, cmd};
@@ -9,7 +9,7 @@ use test_servers::{Server as Started, search_path};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// With the texts of Redis 7.0, Envoy and twemproxy.
+/// Texts of Redis 7.0, Envoy and twemproxy.
 const TEMPORARY: &[&str] = &[
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
     "LOADING Redis is loading the dataset in memory",
@@ -26,7 +26,7 @@ const TEMPORARY: &[&str] = &[
     "ERR Connection refused",
 ];
 
-/// What a person must repair, and the command that meets it.
+/// Errors that an operator must repair, and the command that they answer.
 const PERMANENT: &[(&str, &str)] = &[
     (
         "AUTH",
@@ -46,7 +46,7 @@ const PERMANENT: &[(&str, &str)] = &[
     ("EVALSHA", "ERR unknown command 'EVALSHA'"),
 ];
 
-/// A server that answers one command with an error, and others as a master does.
+/// A server that answers one command with an error, and the others as a master does.
 struct Scripted {
     port: u16,
 }
@@ -80,7 +80,7 @@ async fn answer(stream: TcpStream, refused: &str, error: &str) -> Option<()> {
         let answer = match &*name {
             name if name == refused => format!("-{error}\r\n"),
             "HELLO" => "%1\r\n+proto\r\n:3\r\n".to_owned(),
-            // Only if the script is not to be loaded.
+            // Makes the client send `SCRIPT LOAD`.
             "EVALSHA" if refused == "SCRIPT" => "-NOSCRIPT No matching script.\r\n".to_owned(),
             "EVALSHA" => "$11\r\nrole:master\r\n".to_owned(),
             _ => "+OK\r\n".to_owned(),
@@ -127,7 +127,7 @@ async fn assert_refused(
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_unavailable_at_each_step() {
+async fn a_temporary_error_is_unavailable_for_each_command() {
     for error in TEMPORARY {
         for command in ["AUTH", "SELECT", "EVALSHA", "SCRIPT"] {
             assert_refused("redis", "3", command, error, ErrorKind::Unavailable).await;
@@ -140,7 +140,7 @@ async fn what_passes_by_itself_is_unavailable_at_each_step() {
 }
 
 #[tokio::test]
-async fn what_a_person_must_repair_is_invalid_and_the_servers_own_words_are_kept() {
+async fn a_permanent_error_is_invalid_and_keeps_the_text_of_the_server() {
     for (command, error) in PERMANENT {
         assert_refused("redis", "3", command, error, ErrorKind::Invalid).await;
         let server = Scripted::start(command, error).await;
@@ -155,7 +155,7 @@ async fn what_a_person_must_repair_is_invalid_and_the_servers_own_words_are_kept
 }
 
 #[tokio::test]
-async fn what_passes_by_itself_is_unavailable_in_the_set_up_of_a_cluster() {
+async fn a_temporary_error_is_unavailable_when_a_cluster_is_connected() {
     for error in TEMPORARY {
         for command in ["AUTH", "CLUSTER"] {
             assert_refused("redis+cluster", "", command, error, ErrorKind::Unavailable).await;
@@ -163,7 +163,7 @@ async fn what_passes_by_itself_is_unavailable_in_the_set_up_of_a_cluster() {
     }
 }
 
-/// A server of its own, which may be broken.
+/// A server that only this test uses, so that it may break it.
 struct Real {
     started: Started,
     admin: Connection,
@@ -177,12 +177,12 @@ impl Real {
         Self { started, admin }
     }
 
-    fn tell(&mut self, words: &[&str]) {
-        let told = cmd(words[0]).arg(&words[1..]).exec(&mut self.admin);
-        told.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    fn send(&mut self, words: &[&str]) {
+        let sent = cmd(words[0]).arg(&words[1..]).exec(&mut self.admin);
+        sent.unwrap_or_else(|error| panic!("{words:?}: {error}"));
     }
 
-    /// With the database 3, and a user if the server knows one.
+    /// A heap in database 3. `user` may be empty.
     async fn heap(&self, user: &str) -> RedisDlqHeap {
         let address = self
             .started
@@ -210,34 +210,34 @@ async fn assert_unavailable(heap: &RedisDlqHeap, words: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_runs_a_long_script_is_unavailable_and_then_usable() {
+async fn a_server_that_runs_a_long_script_is_unavailable_until_it_ends() {
     let mut redis = Real::start(&["--busy-reply-threshold", "1"]);
     let heap = redis.heap("").await;
     let mut other = Client::open(redis.started.url())
         .and_then(|client| client.get_connection())
         .expect("connected");
-    // It ends by itself, so that a test that fails does too.
+    // Ends by itself, so that a failed test ends too.
     let long = "local begun = redis.call('TIME')[1]
                 while redis.call('TIME')[1] - begun < 20 do end";
     let long = std::thread::spawn(move || cmd("EVAL").arg(long).arg(0).exec(&mut other));
     while cmd("DBSIZE").exec(&mut redis.admin).is_ok() {}
     assert_unavailable(&heap, "busy running a script").await;
-    redis.tell(&["SCRIPT", "KILL"]);
+    redis.send(&["SCRIPT", "KILL"]);
     long.join().expect("no panic").expect_err("killed");
     heap.check().await.expect("usable");
 }
 
 #[tokio::test]
-async fn a_server_with_as_many_clients_as_it_takes_is_unavailable_and_then_usable() {
+async fn a_server_with_too_many_clients_is_unavailable_until_some_leave() {
     let mut redis = Real::start(&[]);
-    redis.tell(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]);
+    redis.send(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]);
     for heap in [redis.heap("").await, redis.heap("me:secret@").await] {
-        redis.tell(&["CONFIG", "SET", "maxclients", "1"]);
+        redis.send(&["CONFIG", "SET", "maxclients", "1"]);
         for error in [heap.check().await.err(), heap.size().await.err()] {
-            let error = error.expect("there is no room");
+            let error = error.expect("too many clients");
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         }
-        redis.tell(&["CONFIG", "SET", "maxclients", "100"]);
+        redis.send(&["CONFIG", "SET", "maxclients", "100"]);
         heap.check().await.expect("usable");
     }
 }
@@ -245,9 +245,9 @@ async fn a_server_with_as_many_clients_as_it_takes_is_unavailable_and_then_usabl
 #[tokio::test]
 async fn a_server_that_loads_its_data_is_unavailable() {
     let mut redis = Real::start(&["--enable-debug-command", "yes", "--key-load-delay", "1000"]);
-    redis.tell(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]);
-    redis.tell(&["DEBUG", "POPULATE", "100000"]);
-    redis.tell(&[
+    redis.send(&["ACL", "SETUSER", "me", "on", ">secret", "~*", "&*", "+@all"]);
+    redis.send(&["DEBUG", "POPULATE", "100000"]);
+    redis.send(&[
         "CONFIG",
         "SET",
         "loading-process-events-interval-bytes",
@@ -262,13 +262,13 @@ async fn a_server_that_loads_its_data_is_unavailable() {
     for heap in heaps {
         assert_unavailable(&heap, "loading the dataset").await;
     }
-    redis.tell(&["CONFIG", "SET", "key-load-delay", "0"]);
+    redis.send(&["CONFIG", "SET", "key-load-delay", "0"]);
     drop(redis);
-    // It ended in the middle of its load.
+    // The server ended while it loaded its data.
     let _ = loading.join().expect("no panic");
 }
 
-/// A name that leads to one server or another: a port whose new connections go where it points.
+/// A name that can be pointed to another server: a port that forwards new connections.
 struct Name {
     port: u16,
     target: Arc<AtomicU16>,
@@ -302,13 +302,13 @@ fn port(started: &Started) -> u16 {
     port.and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// A connection to the replica is not kept, so the first call after the change reaches the master.
+/// A connection to a replica is discarded, so the first call after the change reaches the master.
 #[tokio::test]
-async fn a_name_that_led_to_a_replica_for_a_while_leads_to_the_master_again() {
+async fn a_name_that_led_to_a_replica_is_used_again_when_it_leads_to_a_master() {
     let master = Real::start(&[]);
     let mut replica = Real::start(&[]);
     let master_port = port(&master.started);
-    replica.tell(&["REPLICAOF", "127.0.0.1", &master_port.to_string()]);
+    replica.send(&["REPLICAOF", "127.0.0.1", &master_port.to_string()]);
     let name = Name::of(port(&replica.started)).await;
     let server = Server::from_url(&format!("redis://127.0.0.1:{}/", name.port)).expect("a URL");
     let heap = RedisDlqHeap::open(RedisConfig::new(server).namespace("shop").lazy())
@@ -324,7 +324,7 @@ async fn a_name_that_led_to_a_replica_for_a_while_leads_to_the_master_again() {
         .await
         .expect("recorded by the master");
 
-    // And from the master to the replica and back, with calls under way.
+    // From the master to the replica and back, with calls in between.
     name.points_to(port(&replica.started));
     let mut admin = master.admin;
     cmd("CLIENT")

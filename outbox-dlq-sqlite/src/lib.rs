@@ -23,7 +23,7 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// A dead-letter heap in a table of an SQLite file. Clones share the connection.
+/// A [`DlqHeap`] in a table of an SQLite file. Clones share the connection.
 ///
 /// # Cancel safety
 ///

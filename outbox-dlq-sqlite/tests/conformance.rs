@@ -133,6 +133,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     durability,
     names,
     corruption,
@@ -143,6 +144,7 @@ outbox_conformance::dlq_heap_suite!(
     counting,
     races,
     leases,
+    cancellation,
     names,
     corruption,
 );

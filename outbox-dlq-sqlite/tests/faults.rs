@@ -1,6 +1,6 @@
 //! A full disk, and locks of other connections, held repeatedly.
 
-use outbox_conformance::{Folder, file_on_a_full_disk, on_a_full_disk};
+use outbox_conformance::Folder;
 use outbox_core::{DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, OutboxError};
 use outbox_dlq_sqlite::rusqlite::Connection;
 use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
+use test_servers::{file_on_a_full_disk, on_a_full_disk};
 
 const LEASE: Duration = Duration::from_secs(60);
 

@@ -1,23 +1,12 @@
-//! The tables of one adapter, and their versions.
+//! What each adapter does with its tables: open, migrate, count the migrations, print them.
 
 use crate::config::PostgresConfig;
 use crate::driver::Driver;
 use crate::error::refusal;
-use crate::migrate::{self, APPLIED, LONGEST, MIGRATE, OPEN};
+use crate::migrate::{self, APPLIED, Component, LONGEST, MIGRATE, OPEN};
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::PgConnection;
-
-/// The tables of one adapter: a store, a heap or an inbox.
-#[derive(Clone, Copy, Debug)]
-pub struct Component {
-    /// The name in the table `outbox_migrations`.
-    pub name: &'static str,
-    /// The tables and views that the migrations create.
-    pub tables: &'static [&'static str],
-    /// The migrations, oldest first. They name each table as `outbox.outbox_…`.
-    pub migrations: &'static [&'static str],
-}
 
 impl Component {
     /// Opens a schema that has all tables in exactly this version. Changes nothing.
@@ -29,6 +18,7 @@ impl Component {
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn open(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
         let driver = Driver::new(config);
+        driver.close_idle();
         let found = driver
             .transaction(OPEN, async |connection: &mut PgConnection| {
                 migrate::version_here(connection, driver.schema(), self).await
@@ -52,18 +42,19 @@ impl Component {
 
     /// Creates the schema if it is missing, and applies the missing migrations.
     ///
-    /// All of it is one transaction under an advisory lock, so several processes may call it at the
-    /// same time: one applies the migrations, the others find nothing to do. It may take ten minutes.
+    /// All migrations are one transaction under an advisory lock, so several processes may call it at
+    /// the same time: one applies them, the others find nothing to do. It may take ten minutes.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] if one of the tables exists although the component was never migrated,
     /// if a newer program migrated the schema, if the server is too old or has settings that the
     /// adapters cannot work with, if a migrated table is missing, or if a privilege is missing.
-    /// Nothing is changed then.
+    /// After an error nothing is changed.
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn migrate(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
         let driver = Driver::new(config);
+        driver.close_idle();
         driver
             .transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
                 migrate::apply_missing(connection, driver.schema(), self).await
@@ -79,6 +70,7 @@ impl Component {
     /// Those of [`migrate`](Self::migrate), except a missing privilege.
     pub async fn applied(&self, config: impl Into<PostgresConfig>) -> Result<usize, OutboxError> {
         let driver = Driver::new(config);
+        driver.close_idle();
         driver
             .transaction(APPLIED, async |connection: &mut PgConnection| {
                 migrate::applied_here(connection, driver.schema(), self).await

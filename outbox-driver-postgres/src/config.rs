@@ -4,8 +4,12 @@ use crate::schema::Schema;
 use sqlx::PgPool;
 use std::time::Duration;
 
-/// The pool, the schema of the tables, and how calls are made. Made from a pool by [`From`], or with
-/// [`new`](Self::new) and the setters, in any order.
+/// The pool, the schema of the tables, and how calls are made. A pool converts into it with [`From`];
+/// [`new`](Self::new) and the setters, in any order, set more.
+///
+/// New connections of the pool do not log their statements: sqlx would log 2 KB of SQL for each slow
+/// one. This also holds for other users of the pool. An adapter that is opened closes the pool's idle
+/// connections, so that they are made again.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PostgresConfig {
@@ -51,8 +55,8 @@ impl PostgresConfig {
     /// The pool goes through PgBouncer (or another proxy) in transaction mode, which may run each
     /// transaction on another connection to the server. Default: it does not.
     ///
-    /// Each call is then a separate transaction that leaves no prepared statement behind, for two
-    /// to four more round trips. New connections of the pool leave out the startup parameter
+    /// Each call is then a separate transaction that leaves no prepared statement behind, which costs
+    /// two to four more round trips. New connections of the pool leave out the startup parameter
     /// `extra_float_digits`, which PgBouncer refuses. A pool that connects before it is given to an
     /// adapter needs `PgConnectOptions::extra_float_digits(None)`.
     pub fn through_pgbouncer(mut self) -> Self {

@@ -7,14 +7,16 @@ use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr,
+};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long the driver asks why it gets no connection.
+/// How long the driver tries to find out why it gets no connection.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Operations that change nothing, by the names of the traits' methods.
+/// Operations that change nothing that a caller can see, by the names of the traits' methods.
 const READS: &[&str] = &[
     "open",
     "applied_migrations",
@@ -23,6 +25,7 @@ const READS: &[&str] = &[
     "find",
     "statistics",
     "backlog",
+    "wait_for_work",
 ];
 
 /// A pool, a schema, and the time that a call may take. Clones share the pool.
@@ -44,16 +47,18 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs calls on connections of the pool of `config`.
+    /// Runs calls on connections of the pool of `config`. New connections of the pool do not log their
+    /// statements.
     #[must_use]
     pub fn new(config: impl Into<PostgresConfig>) -> Self {
         let config = config.into();
+        let mut connect = (*config.pool.connect_options())
+            .clone()
+            .disable_statement_logging();
         if config.through_pgbouncer {
-            let connect = (*config.pool.connect_options()).clone();
-            config
-                .pool
-                .set_connect_options(connect.extra_float_digits(None));
+            connect = connect.extra_float_digits(None);
         }
+        config.pool.set_connect_options(connect);
         Self { config }
     }
 
@@ -86,7 +91,7 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// Those of [`postgres_error`]; [`ErrorKind::Unavailable`] if the answer does not come in time.
+    /// Those of [`postgres_error`]; [`ErrorKind::Unavailable`] if the call times out.
     pub async fn execute(
         &self,
         operation: &'static str,
@@ -115,13 +120,13 @@ impl Driver {
         .await
     }
 
-    /// Runs one statement that always has a row, and reads its first.
+    /// Runs one statement that returns at least one row, and reads the first.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute); [`ErrorKind::Corrupt`] if there is no row, or `read` fails. A
-    /// `read` that fails with [`sqlx::Error::Protocol`] says that this is not the server that the
-    /// caller expects: the connection is closed.
+    /// As [`execute`](Self::execute); [`ErrorKind::Corrupt`] if no row comes, or if `read` fails. If
+    /// `read` fails with [`sqlx::Error::Protocol`], this is not the server that the caller expects: the
+    /// connection is closed.
     pub async fn fetch_one<T>(
         &self,
         operation: &'static str,
@@ -135,14 +140,14 @@ impl Driver {
         .await
     }
 
-    /// Runs `work` in a transaction (READ COMMITTED) and answers once it is committed.
+    /// Runs `work` in a transaction (READ COMMITTED), and returns once it is committed.
     ///
-    /// If `work` errs, or a statement in it failed and `work` went on, all of it is rolled back.
-    /// `work` must not begin or end a transaction; savepoints are fine.
+    /// If `work` fails, or ignores a statement that failed, all of it is rolled back. `work` must not
+    /// start or end a transaction; savepoints are fine.
     ///
     /// # Errors
     ///
-    /// What `work` returns, and as [`execute`](Self::execute).
+    /// Those of `work`, and those of [`execute`](Self::execute).
     pub async fn transaction<T>(
         &self,
         operation: &'static str,
@@ -183,7 +188,7 @@ impl Driver {
     ) -> Result<T, OutboxError> {
         let error = postgres_error(operation);
         if self.config.through_pgbouncer {
-            // The messages of one statement may reach two servers, unless a transaction holds them.
+            // Without a transaction, the messages of one statement may reach two connections.
             let work = async |connection: &mut PgConnection| work(connection).await.map_err(error);
             return self.transaction(operation, work).await;
         }
@@ -194,7 +199,7 @@ impl Driver {
         .await
     }
 
-    /// The query as a statement without a name, if a name would stay on a connection of others.
+    /// The query, as an unnamed statement if a name would stay on a connection of other clients.
     fn unnamed<'q>(
         &self,
         query: Query<'q, Postgres, PgArguments>,
@@ -224,8 +229,8 @@ impl Driver {
         Ok(value)
     }
 
-    /// Ends a transaction that failed with `error`, and takes its prepared statements back. If the
-    /// name of a statement was taken by another client of PgBouncer, the names go with it.
+    /// Ends a transaction that failed with `error`, and removes its prepared statements. If another client
+    /// of PgBouncer had taken the name of a statement, all names on the connection are removed.
     async fn roll_back(
         &self,
         connection: &mut PgConnection,
@@ -243,8 +248,8 @@ impl Driver {
         sqlx::raw_sql(end).execute(connection).await.map(drop)
     }
 
-    /// Runs `work` on a connection within `time`. An outer `Err` of `work` says that the connection
-    /// is not fit for another caller; an inner one may say so.
+    /// Runs `work` on a connection within `time`. After an outer `Err` of `work` the connection is closed;
+    /// after an inner one it is closed if the error shows that it must be.
     async fn call<T>(
         &self,
         time: Duration,
@@ -295,8 +300,8 @@ impl Driver {
         }
     }
 
-    /// Why the server refuses a new connection, if it does. A pool does not say: it tries again while
-    /// the server or the role has too many connections, until its time is over.
+    /// The error with which the server refuses a new connection, if it does. A pool does not return it:
+    /// while the server or the role has too many connections, the pool retries until it times out.
     async fn refused(&self) -> Option<sqlx::Error> {
         let options = self.config.pool.options();
         if self.config.pool.size() >= options.get_max_connections() {
@@ -315,14 +320,14 @@ impl Driver {
         }
     }
 
-    /// Closes idle connections: they may lead to the same server as the last one.
-    fn close_idle(&self) {
+    /// Closes idle connections, which may lead to a wrong server or log their statements.
+    pub(crate) fn close_idle(&self) {
         while let Some(mut idle) = self.config.pool.try_acquire() {
             idle.close_on_drop();
         }
     }
 }
 
-/// The statement before the COMMIT fails in a transaction that a failed statement has ended, where
-/// a COMMIT alone would be answered as if it had committed.
+/// After a failed statement, the server answers a COMMIT with a rollback and no error. The statement
+/// before the COMMIT fails then.
 const COMMIT: &str = "SELECT; COMMIT";

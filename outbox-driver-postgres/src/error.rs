@@ -8,7 +8,7 @@ const BACKEND: &str = "postgres";
 
 /// Turns an error of PostgreSQL in `operation` into one that says what the caller may do.
 ///
-/// The text has what the server said, without the values of the row, which may be large or secret.
+/// The text is that of the server, without the values of the row, which may be large or secret.
 pub fn postgres_error(operation: &'static str) -> impl Fn(sqlx::Error) -> OutboxError {
     move |error| {
         let (kind, text) = (kind(&error), error.as_database_error().map(explain));
@@ -20,12 +20,12 @@ pub fn postgres_error(operation: &'static str) -> impl Fn(sqlx::Error) -> Outbox
     }
 }
 
-/// What the server said, and what to do about it.
+/// The text of the server, and what to do about it.
 fn explain(error: &dyn DatabaseError) -> String {
     let code = error.code().unwrap_or_default();
     let mut text = format!("{} (SQLSTATE {code})", error.message());
     let postgres = error.try_downcast_ref::<PgDatabaseError>();
-    // Details of other errors quote the row, with its payload.
+    // The details of other errors quote the row, with its payload.
     let quotes_a_key = matches!(&*code, "23503" | "23505");
     if let Some(detail) = postgres
         .and_then(PgDatabaseError::detail)
@@ -36,28 +36,30 @@ fn explain(error: &dyn DatabaseError) -> String {
     if let Some(hint) = postgres.and_then(PgDatabaseError::hint) {
         text = format!("{text}; {hint}");
     }
-    if let Some(advice) = advice(&code, error.message(), postgres) {
+    if let Some(advice) = advice(error, postgres) {
         text = format!("{text}; {advice}");
     }
     text
 }
 
-fn advice(code: &str, message: &str, error: Option<&PgDatabaseError>) -> Option<String> {
-    if is_not_migrated(code, message) {
+fn advice(error: &dyn DatabaseError, postgres: Option<&PgDatabaseError>) -> Option<String> {
+    let code = error.code().unwrap_or_default();
+    let message = error.message();
+    if is_not_migrated(&code, message, context(error)) {
         let text = "the tables are missing or have another version: run `outbox migrate`, or call \
                     `migrate` of the adapter";
         return Some(text.to_owned());
     }
-    match code {
+    match &*code {
         "42501" => Some(format!("grant the role the privileges that {GRANTS} lists")),
         "23503" if message.starts_with("update or delete on table") => Some(
             "drop this foreign key of the application, or declare it ON DELETE CASCADE: the relay \
              deletes rows that are published"
                 .to_owned(),
         ),
-        // Nothing of ours raises it.
+        // No statement or function of ours raises it.
         "P0001" => {
-            let by = error.and_then(PgDatabaseError::r#where);
+            let by = postgres.and_then(PgDatabaseError::r#where);
             let by = by.map_or_else(String::new, |by| format!(" ({by})"));
             Some(format!(
                 "a trigger or function of the application refuses the statement{by}: let it pass"
@@ -70,13 +72,27 @@ fn advice(code: &str, message: &str, error: Option<&PgDatabaseError>) -> Option<
 /// Where the privileges of each role are listed.
 const GRANTS: &str = "outbox-store-postgres/docs/postgres-schema.md#privileges";
 
-/// Whether a table, a column or a function of ours does not exist.
-fn is_not_migrated(code: &str, message: &str) -> bool {
-    matches!(code, "3F000" | "42P01" | "42703" | "42883") && message.contains("outbox")
+/// Whether a table, a column or a function of ours does not exist. `context` is the function in which
+/// the statement failed.
+///
+/// The message has the name of a missing table, and our tables have `outbox` in theirs. The name of a
+/// missing column shows nothing, but a statement outside of a function is ours.
+fn is_not_migrated(code: &str, message: &str, context: Option<&str>) -> bool {
+    match code {
+        "3F000" | "42P01" | "42883" => message.contains("outbox"),
+        "42703" => message.contains("outbox") || context.is_none_or(|by| by.contains("outbox")),
+        _ => false,
+    }
 }
 
-/// Whether the connection on which this happened must not be used again: it is broken, or leads to
-/// a server that is the wrong one or is going away, or its prepared statements are stale.
+/// The innermost function in which a statement failed, if it failed in one.
+fn context(error: &dyn DatabaseError) -> Option<&str> {
+    let context = error.try_downcast_ref::<PgDatabaseError>()?.r#where()?;
+    context.lines().next()
+}
+
+/// Whether the connection must not be used again: it is broken, or leads to the wrong server or to one
+/// that shuts down, or its prepared statements are stale.
 pub(crate) fn is_unfit(error: &OutboxError) -> bool {
     match source(error) {
         Some(sqlx::Error::Database(error)) => {
@@ -92,23 +108,23 @@ pub(crate) fn is_unfit(error: &OutboxError) -> bool {
     }
 }
 
-/// Whether the error is about the values of the call, a right, or a lock or a resource at this moment:
-/// another connection would answer the same.
+/// Whether the error is about the values of the call, a privilege, a lock or a resource, so that another
+/// connection would return it too.
 fn is_about_the_call(code: &str) -> bool {
     let class = code.get(..2).unwrap_or_default();
     matches!(class, "21" | "22" | "23" | "40" | "53" | "54" | "P0")
         || matches!(code, "42501" | "55006" | "55P03" | "57014")
 }
 
-/// Whether a statement could not be prepared or was not found: another client of the same server
-/// connection has the name.
+/// Whether a statement could not be prepared or was not found, because another client of the same server
+/// connection uses its name.
 pub(crate) fn is_name_of_others(error: &OutboxError) -> bool {
     let code = source(error).and_then(sqlstate);
     matches!(code.as_deref(), Some("42P05" | "26000"))
 }
 
-/// The error, with what to do about it if statements of others show that a proxy in transaction mode
-/// is in between and the driver does not expect it.
+/// The error, or one that says what to do if prepared statements of other clients show that there is a
+/// proxy in transaction mode which the driver does not expect.
 pub(crate) fn without_option(error: OutboxError, is_expected: bool) -> OutboxError {
     if is_expected || !is_name_of_others(&error) {
         return error;
@@ -123,7 +139,7 @@ fn source(error: &OutboxError) -> Option<&sqlx::Error> {
     source.downcast_ref()
 }
 
-/// An error that this crate found by itself, in words.
+/// An error that this crate found itself.
 pub(crate) fn refusal(
     kind: ErrorKind,
     operation: &'static str,
@@ -132,7 +148,7 @@ pub(crate) fn refusal(
     OutboxError::new(kind, BACKEND, operation).with_source(text.into())
 }
 
-/// A value that is refused, and what is allowed instead.
+/// A value that is refused, and what it must be.
 pub(crate) fn invalid(what: &'static str, value: &str, allowed: &str) -> OutboxError {
     OutboxError::invalid(
         BACKEND,
@@ -141,16 +157,16 @@ pub(crate) fn invalid(what: &'static str, value: &str, allowed: &str) -> OutboxE
     )
 }
 
-/// The five characters by which PostgreSQL names an error; none for one of this side.
+/// The five characters by which PostgreSQL names an error. None if the error is not of the server.
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     let code = error.as_database_error()?.code()?;
     Some(code.into_owned())
 }
 
 fn kind(error: &sqlx::Error) -> ErrorKind {
-    if let Some(code) = sqlstate(error) {
-        let message = error.as_database_error().map_or("", DatabaseError::message);
-        if is_not_migrated(&code, message) {
+    if let sqlx::Error::Database(error) = error {
+        let code = error.code().unwrap_or_default();
+        if is_not_migrated(&code, error.message(), context(&**error)) {
             return ErrorKind::Invalid;
         }
         return kind_of_sqlstate(&code);
@@ -160,14 +176,14 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
         | sqlx::Error::InvalidArgument(_)
         | sqlx::Error::Encode(_)
         | sqlx::Error::Tls(_) => ErrorKind::Invalid,
-        // A row that is not what the statement promises: the tables are not what was migrated.
+        // A row that does not fit the statement: the tables are not those of the migrations.
         sqlx::Error::RowNotFound
         | sqlx::Error::TypeNotFound { .. }
         | sqlx::Error::ColumnIndexOutOfBounds { .. }
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::ColumnDecode { .. }
         | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
-        // The network, the pool: all may pass.
+        // The network or the pool: a later call may succeed.
         _ => ErrorKind::Unavailable,
     }
 }
@@ -180,12 +196,12 @@ fn kind_of_sqlstate(code: &str) -> ErrorKind {
         // The caller must change a privilege, a login, a name, a foreign key or a trigger.
         (_, "42501" | "42602" | "42622" | "42939")
         | ("22" | "23" | "28" | "3D" | "3F" | "54" | "P0", _) => ErrorKind::Invalid,
-        // A name that another client of PgBouncer has taken on this connection: another may do.
+        // Another client of PgBouncer uses the name on this connection; another connection may work.
         (_, "42P05") => ErrorKind::Unavailable,
-        // A statement that does not fit the tables: they are not what was migrated.
+        // A statement that does not fit the tables: they are not those of the migrations.
         ("42", _) | (_, "XX001" | "XX002") => ErrorKind::Corrupt,
-        // Connections (08), resources (53), shutdown and timeouts (57), the disk (58), a standby
-        // that only reads (25): all may pass.
+        // Connections (08), resources (53), shutdown and timeouts (57), the disk (58), a read-only
+        // standby (25): a later call may succeed.
         _ => ErrorKind::Unavailable,
     }
 }
@@ -223,17 +239,21 @@ mod tests {
     #[test]
     fn only_missing_tables_of_ours_call_for_a_migration() {
         let ours = "relation \"outbox.outbox_events\" does not exist";
-        assert!(is_not_migrated("42P01", ours));
-        assert!(!is_not_migrated(
-            "42P01",
-            "relation \"orders\" does not exist"
-        ));
-        assert!(!is_not_migrated(
-            "42501",
-            "permission denied for table outbox_events"
-        ));
-        let advice = advice("42P01", ours, None).unwrap_or_default();
-        assert!(advice.contains("outbox migrate"), "{advice}");
+        assert!(is_not_migrated("42P01", ours, None));
+        let theirs = "relation \"orders\" does not exist";
+        assert!(!is_not_migrated("42P01", theirs, None));
+        let denied = "permission denied for table outbox_events";
+        assert!(!is_not_migrated("42501", denied, None));
+    }
+
+    #[test]
+    fn a_missing_column_is_ours_unless_a_function_of_the_application_reads_it() {
+        let missing = "column e.replays does not exist";
+        let ours = "PL/pgSQL function outbox.outbox_take_token() line 3 at SQL statement";
+        let theirs = "PL/pgSQL function public.audit() line 3 at SQL statement";
+        assert!(is_not_migrated("42703", missing, None));
+        assert!(is_not_migrated("42703", missing, Some(ours)));
+        assert!(!is_not_migrated("42703", missing, Some(theirs)));
     }
 
     #[test]
@@ -251,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_this_side_says_what_the_caller_may_do() {
+    fn an_error_without_a_sqlstate_says_what_the_caller_may_do() {
         assert_eq!(kind(&sqlx::Error::PoolTimedOut), ErrorKind::Unavailable);
         assert_eq!(kind(&sqlx::Error::RowNotFound), ErrorKind::Corrupt);
         let argument = sqlx::Error::InvalidArgument(String::new());

@@ -1,4 +1,4 @@
-//! A connection that goes back to its pool only after a call that ended.
+//! A connection that returns to its pool only after a call that ended.
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
@@ -6,9 +6,8 @@ use sqlx::{PgConnection, Postgres};
 /// A connection on loan from a pool.
 ///
 /// If it is dropped before [`give_back`](Self::give_back), it is closed: a transaction may be open on
-/// it, or an answer may still arrive. sqlx would give such a connection
-/// to the next caller when a `begin` was dropped half-way (its issues 4385 and 4393), and would
-/// wait for the answer of a silent server for ever.
+/// it, or an answer may still arrive. sqlx would give a connection whose `begin` was dropped to the next
+/// caller (its issues 4385 and 4393), and would wait without end for the answer of a silent server.
 pub(crate) struct Lent {
     connection: PoolConnection<Postgres>,
     ended: bool,

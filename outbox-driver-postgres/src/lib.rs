@@ -1,5 +1,4 @@
-//! Shared code of the PostgreSQL adapters: calls with a timeout, transactions that are safe to cancel,
-//! schemas, migrations and errors.
+#![doc = include_str!("../README.md")]
 
 mod component;
 mod config;
@@ -10,10 +9,10 @@ mod migrate;
 mod schema;
 mod value;
 
-pub use component::Component;
 pub use config::PostgresConfig;
 pub use driver::Driver;
 pub use error::postgres_error;
+pub use migrate::Component;
 pub use schema::Schema;
 pub use sqlx;
 pub use value::{PgTime, PgUuid, interval};

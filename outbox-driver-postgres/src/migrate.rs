@@ -1,8 +1,6 @@
-//! Tables and their versions.
-//!
-//! Each migration of each component (the store, each heap) has a row in `outbox_migrations`.
+//! The tables of one adapter, and their migrations on a connection. The table `outbox_migrations` has a
+//! row for each migration of each component.
 
-use crate::component::Component;
 use crate::error::{postgres_error, refusal, sqlstate};
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
@@ -15,11 +13,22 @@ pub(crate) const APPLIED: &str = "applied_migrations";
 const MIGRATIONS: &str = include_str!("sql/migrations.sql");
 const TABLE: &str = "outbox_migrations";
 
-/// How long a migration may take, time for others that migrate included.
+/// How long a migration may take, including the wait for other processes that migrate.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
 /// PostgreSQL 13: the first with `pg_current_xact_id`, and the oldest that is tested.
 const OLDEST: i32 = 130_000;
+
+/// The tables of one adapter: a store, a heap or an inbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// The name in the table `outbox_migrations`.
+    pub name: &'static str,
+    /// The tables and views that the migrations create.
+    pub tables: &'static [&'static str],
+    /// The migrations, oldest first. They name each table as `outbox.outbox_…`.
+    pub migrations: &'static [&'static str],
+}
 
 /// Applies the migrations that are missing.
 pub(crate) async fn apply_missing(
@@ -28,15 +37,15 @@ pub(crate) async fn apply_missing(
     component: &Component,
 ) -> Result<(), OutboxError> {
     let (name, migrations) = (component.name, component.migrations);
-    check_server(connection).await?;
+    check_server(connection, MIGRATE).await?;
     prepare(connection, schema).await?;
     refuse_hidden_rows(connection, schema, component, MIGRATE).await?;
-    let (noted, found) = applied(connection, schema, component).await?;
-    if noted.is_none() && found > 0 {
+    let (recorded, found) = applied(connection, schema, component, MIGRATE).await?;
+    if recorded.is_none() && found > 0 {
         let text = "outbox_migrations was emptied; the existing tables are kept";
         tracing::warn!(component = name, "{text}");
         for version in (1..).take(found) {
-            note(connection, schema, name, version).await?;
+            record(connection, schema, name, version).await?;
         }
     }
     for (version, migration) in (1..).zip(migrations).skip(found) {
@@ -51,19 +60,19 @@ pub(crate) async fn applied_here(
     schema: &Schema,
     component: &Component,
 ) -> Result<usize, OutboxError> {
-    check_server(connection).await?;
+    check_server(connection, APPLIED).await?;
     refuse_hidden_rows(connection, schema, component, APPLIED).await?;
-    let (_, found) = applied(connection, schema, component).await?;
+    let (_, found) = applied(connection, schema, component, APPLIED).await?;
     Ok(found)
 }
 
-/// The version of the component's tables, which are all there if it is the newest.
+/// The version of the component's tables. Fails if it is the newest, but a table is missing.
 pub(crate) async fn version_here(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
 ) -> Result<Option<u32>, OutboxError> {
-    check_server(connection).await?;
+    check_server(connection, OPEN).await?;
     refuse_hidden_rows(connection, schema, component, OPEN).await?;
     let found = version(connection, schema, component.name, OPEN).await?;
     if found == Some(number(component.migrations.len())) {
@@ -89,14 +98,19 @@ pub(crate) fn script(schema: &Schema, component: &Component) -> String {
     script + "COMMIT;\n"
 }
 
-async fn check_server(connection: &mut PgConnection) -> Result<(), OutboxError> {
+async fn check_server(
+    connection: &mut PgConnection,
+    operation: &'static str,
+) -> Result<(), OutboxError> {
     let (number, version, encoding, isolation): (i32, String, String, String) =
         sqlx::query_as(include_str!("sql/server.sql"))
             .fetch_one(connection)
             .await
-            .map_err(postgres_error(OPEN))?;
-    explain_server(number, &version, &encoding, &isolation)
-        .map_or(Ok(()), |text| Err(refusal(ErrorKind::Invalid, OPEN, text)))
+            .map_err(postgres_error(operation))?;
+    match explain_server(number, &version, &encoding, &isolation) {
+        Some(text) => Err(refusal(ErrorKind::Invalid, operation, text)),
+        None => Ok(()),
+    }
 }
 
 /// Why the adapters cannot use the server.
@@ -116,7 +130,7 @@ fn explain_server(number: i32, version: &str, encoding: &str, isolation: &str) -
     })
 }
 
-/// Takes the lock, and makes the schema and the table of migrations where they are missing.
+/// Takes the lock, and creates the schema and the table of migrations if they are missing.
 async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), OutboxError> {
     let error = postgres_error(MIGRATE);
     sqlx::query(include_str!("sql/lock.sql"))
@@ -124,7 +138,7 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
         .execute(&mut *connection)
         .await
         .map_err(&error)?;
-    // Asked first: CREATE … IF NOT EXISTS needs the right to create even where there is nothing to do.
+    // CREATE … IF NOT EXISTS needs the right to create even if there is nothing to create.
     let (has_schema, has_table) = exists(connection, schema, TABLE, MIGRATE).await?;
     if !has_schema {
         let create = format!("CREATE SCHEMA {}", schema.quoted());
@@ -142,29 +156,25 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
     Ok(())
 }
 
-/// The noted version, and how many migrations the schema has. Refuses tables that belong to another
-/// program or a newer one. Tables with exactly the columns of the migrations are ours even if no
-/// version is noted: the rows of all tables were deleted.
+/// The recorded version, and how many migrations the schema has. Refuses tables that belong to another
+/// program or to a newer one. Tables with exactly the columns of the migrations are ours even if no
+/// version is recorded: the rows of all tables were deleted.
 async fn applied(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
+    operation: &'static str,
 ) -> Result<(Option<u32>, usize), OutboxError> {
-    let Component {
-        name,
-        tables,
-        migrations,
-    } = *component;
-    let Some(found) = version(connection, schema, name, MIGRATE).await? else {
-        if is_ours(connection, schema, tables, migrations).await? {
-            return Ok((None, migrations.len()));
+    let Some(found) = version(connection, schema, component.name, operation).await? else {
+        if is_ours(connection, schema, component, operation).await? {
+            return Ok((None, component.migrations.len()));
         }
-        refuse_foreign_tables(connection, schema, tables).await?;
+        refuse_foreign_tables(connection, schema, component.tables, operation).await?;
         return Ok((None, 0));
     };
-    let newest = number(migrations.len());
+    let newest = number(component.migrations.len());
     if found > newest {
-        return Err(newer(name, found, newest, MIGRATE));
+        return Err(newer(component.name, found, newest, operation));
     }
     Ok((Some(found), found as usize))
 }
@@ -181,11 +191,11 @@ async fn apply(
         .execute(&mut *connection)
         .await
         .map_err(&error)?;
-    note(connection, schema, component, version).await
+    record(connection, schema, component, version).await
 }
 
-/// Notes that a migration was applied.
-async fn note(
+/// Records that a migration was applied.
+async fn record(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &str,
@@ -200,17 +210,18 @@ async fn note(
         .map_err(postgres_error(MIGRATE))
 }
 
-/// Whether all tables of a component have the columns that its migrations make. Applies them in a
-/// temporary schema and rolls that back.
+/// Whether all tables of a component have the columns that its migrations create. Applies the migrations
+/// in a temporary schema, and rolls that back.
 async fn is_ours(
     connection: &mut PgConnection,
     schema: &Schema,
-    tables: &[&str],
-    migrations: &[&str],
+    component: &Component,
+    operation: &'static str,
 ) -> Result<bool, OutboxError> {
-    let error = postgres_error(MIGRATE);
+    let error = postgres_error(operation);
+    let tables = component.tables;
     let here = columns(connection, schema, tables).await.map_err(&error)?;
-    let missing = missing(connection, schema, tables, MIGRATE).await?;
+    let missing = missing(connection, schema, tables, operation).await?;
     if here.is_empty() || !missing.is_empty() {
         return Ok(false);
     }
@@ -218,7 +229,7 @@ async fn is_ours(
         .execute("SAVEPOINT outbox_beside")
         .await
         .map_err(&error)?;
-    let beside = make_beside(connection, tables, migrations).await;
+    let beside = create_beside(connection, component).await;
     connection
         .execute("ROLLBACK TO SAVEPOINT outbox_beside")
         .await
@@ -226,20 +237,19 @@ async fn is_ours(
     Ok(beside.is_ok_and(|beside| beside == here))
 }
 
-async fn make_beside(
+async fn create_beside(
     connection: &mut PgConnection,
-    tables: &[&str],
-    migrations: &[&str],
+    component: &Component,
 ) -> sqlx::Result<Vec<String>> {
     let beside = Schema::new("outbox_beside").map_err(|error| sqlx::Error::Decode(error.into()))?;
     let create = format!("CREATE SCHEMA {}", beside.quoted());
     connection.execute(AssertSqlSafe(create)).await?;
-    for migration in migrations {
+    for migration in component.migrations {
         sqlx::raw_sql(beside.sql(migration))
             .execute(&mut *connection)
             .await?;
     }
-    columns(connection, &beside, tables).await
+    columns(connection, &beside, component.tables).await
 }
 
 /// The columns of the tables, each as text.
@@ -274,7 +284,7 @@ async fn require_tables(
     Err(refusal(ErrorKind::Invalid, operation, text))
 }
 
-/// The tables that are not there.
+/// The tables that are missing.
 async fn missing(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -309,8 +319,8 @@ async fn version(
     Ok(found.map(i32::unsigned_abs))
 }
 
-/// Refuses tables with row level security for this role. Rows that are hidden would read as tables
-/// that were never migrated, or as an outbox without events.
+/// Refuses tables with row level security for this role. With hidden rows, the tables would look as if
+/// they were never migrated, or the outbox as if it had no events.
 async fn refuse_hidden_rows(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -340,10 +350,11 @@ async fn refuse_foreign_tables(
     connection: &mut PgConnection,
     schema: &Schema,
     tables: &[&str],
+    operation: &'static str,
 ) -> Result<(), OutboxError> {
     for table in tables {
-        if exists(connection, schema, table, MIGRATE).await?.1 {
-            return Err(foreign(schema, table, MIGRATE));
+        if exists(connection, schema, table, operation).await?.1 {
+            return Err(foreign(schema, table, operation));
         }
     }
     Ok(())
@@ -369,7 +380,7 @@ fn foreign(schema: &Schema, table: &str, operation: &'static str) -> OutboxError
         ErrorKind::Invalid,
         operation,
         format!(
-            "the schema {:?} has a table named {table} that is not ours; rename it or use another \
+            "the schema {:?} has a table {table} of another program; rename the table or use another \
              schema",
             schema.name()
         ),

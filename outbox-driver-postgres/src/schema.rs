@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// The longest name that PostgreSQL keeps whole, in bytes.
 const LONGEST: usize = 63;
 
-/// How the SQL files name a table, so that they can be pasted into psql: all of the project's
-/// tables begin with `outbox_` and are written with the default schema.
+/// How the SQL files name a table, so that they can be pasted into psql: in the default schema, with the
+/// prefix `outbox_`.
 const WRITTEN: &str = "outbox.outbox_";
 
 /// A name of a schema, quoted wherever it is used. The default is `outbox`.
@@ -44,17 +44,17 @@ impl Schema {
         format!("\"{}\"", self.0.replace('"', "\"\""))
     }
 
-    /// The text of a SQL file with its tables in this schema. Cheap to clone; sqlx prepares a
-    /// statement once per connection by its text, so keep it.
+    /// The text of a SQL file with its tables in this schema. Keep it and clone it, which is cheap: sqlx
+    /// prepares each text once per connection.
     ///
     /// The file writes each table as `outbox.outbox_…`, and never within a string.
     #[must_use]
     pub fn sql(&self, text: &str) -> SqlStr {
-        // A constant is replaced by a quoted name.
+        // The name of the schema is quoted.
         AssertSqlSafe(Arc::<str>::from(self.text(text))).into_sql_str()
     }
 
-    /// As [`sql`](Self::sql). Comments stay as they are: a name with a line break would end them.
+    /// As [`sql`](Self::sql). Comments are not changed, because a name with a line break would end them.
     pub(crate) fn text(&self, text: &str) -> String {
         let ours = format!("{}.outbox_", self.quoted());
         let mut sql = String::with_capacity(text.len());

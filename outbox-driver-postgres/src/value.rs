@@ -20,8 +20,7 @@ const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
 /// The first instant of 2000, from which PostgreSQL counts.
 const EPOCH: Duration = Duration::from_secs(946_684_800);
 
-/// The longest time that is added to a time of the server's: a thousand years. PostgreSQL refuses
-/// a sum that is beyond its calendar.
+/// The longest interval, a thousand years. PostgreSQL refuses a sum that is beyond its calendar.
 const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 /// A `uuid`; slices of it are `uuid[]`.
@@ -57,8 +56,8 @@ impl Decode<'_, Postgres> for PgUuid {
     }
 }
 
-/// A `timestamptz`, to the microsecond. One that is read as infinite is the last or the first that there
-/// is. One that is written is finite: a time beyond the calendar of PostgreSQL is its last or first.
+/// A `timestamptz`, in microseconds. An infinite one is read as the last or the first time that can be
+/// represented. A time beyond the calendar of PostgreSQL is written as the last or the first of it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PgTime(pub SystemTime);
 
@@ -91,7 +90,7 @@ impl Decode<'_, Postgres> for PgTime {
     }
 }
 
-/// A duration as an `interval`, to the microsecond; at most a thousand years.
+/// A duration as an `interval` in microseconds, at most a thousand years.
 #[must_use]
 pub fn interval(duration: Duration) -> PgInterval {
     PgInterval {
@@ -101,8 +100,8 @@ pub fn interval(duration: Duration) -> PgInterval {
     }
 }
 
-/// The ends of PostgreSQL's calendar, 4714 BC and 294276, in microseconds since 2000. What is beyond
-/// them is refused or infinite.
+/// The ends of PostgreSQL's calendar, 4714 BC and 294276, in microseconds since 2000. A time beyond them
+/// is refused or infinite.
 const CALENDAR: (i64, i64) = (-211_813_488_000_000_000, 9_223_371_331_199_999_999);
 
 /// Microseconds since 2000, negative before.
@@ -116,7 +115,7 @@ fn micros(time: SystemTime) -> i64 {
     micros.clamp(CALENDAR.0, CALENDAR.1)
 }
 
-/// The time that many microseconds after 2000, or 1970 if the machine cannot tell it.
+/// The time that is `micros` after 2000, or 1970 if the machine cannot represent it.
 fn from_micros(micros: i64) -> SystemTime {
     let distance = Duration::from_micros(micros.unsigned_abs());
     let epoch = SystemTime::UNIX_EPOCH + EPOCH;

@@ -1,20 +1,21 @@
 //! Calls, transactions and values against a real server.
 
+use outbox_conformance::{TcpWire, Wire, at_each_point};
 use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use outbox_driver_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
 };
 use outbox_driver_postgres::{Driver, PgTime, PgUuid, PostgresConfig, interval, postgres_error};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, SystemTime};
-use test_servers::postgres::{Database, given_up_after};
-use test_servers::{Kind, Server, Wire, search_path};
+use test_servers::postgres::Database;
+use test_servers::{Kind, Server, search_path};
 use uuid::Uuid;
 
 async fn with_table(database: &Database) -> Driver {
     database.execute("CREATE TABLE t (x bigint UNIQUE)").await;
-    // One connection: the next call finds everything that a call leaves on it.
+    // With one connection, the next call sees everything that a call leaves on it.
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .connect_with(database.options())
@@ -32,7 +33,7 @@ async fn insert(connection: &mut PgConnection, x: i64) -> Result<(), OutboxError
         .map_err(postgres_error("insert"))
 }
 
-/// What another connection sees.
+/// The rows that another connection sees.
 async fn rows(database: &Database) -> Vec<i64> {
     let pool = database.pool();
     let rows = sqlx::query_scalar("SELECT x FROM t ORDER BY x")
@@ -62,7 +63,7 @@ async fn a_transaction_is_whole_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_ignores_a_failed_statement_is_not_taken_for_committed() {
+async fn a_transaction_that_ignores_a_failed_statement_is_not_reported_as_committed() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     let ignore = async |connection: &mut PgConnection| {
@@ -75,33 +76,30 @@ async fn a_transaction_that_ignores_a_failed_statement_is_not_taken_for_committe
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_no_transaction_behind() {
+async fn a_dropped_call_leaves_no_transaction_behind() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
-    let mut ended = 0;
-    for polls in 0.. {
-        let x = 2 * polls;
+    let mut rounds = 0..;
+    at_each_point("transaction", async |point| {
+        let round: i64 = rounds.next().unwrap_or_default();
+        let x = 2 * round;
         let work = async |connection: &mut PgConnection| {
             insert(connection, x).await?;
             insert(connection, x + 1).await
         };
         let transaction = driver.transaction("cut", work);
-        let done = given_up_after(usize::try_from(polls).unwrap(), transaction).await;
+        let done = point.reach(transaction).await;
         // On the only connection of the pool: in an open transaction no other connection would see it.
-        let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - polls);
+        let insert = sqlx::query("INSERT INTO t VALUES ($1)").bind(-1 - round);
         driver.execute("insert", insert).await.expect("inserted");
         let rows = rows(&database).await;
-        assert!(rows.contains(&(-1 - polls)), "cut after {polls} polls");
+        assert!(rows.contains(&(-1 - round)), "dropped at {point:?}");
         assert_eq!(rows.contains(&x), rows.contains(&(x + 1)), "half of it");
-        if let Some(result) = done {
-            result.expect("committed");
-            assert!(rows.contains(&x));
-            ended += 1;
-        }
-        if ended == 3 {
-            return;
-        }
-    }
+        let ended = done.map(|result| result.expect("committed")).is_some();
+        assert!(rows.contains(&x) || !ended, "committed and lost");
+        ended
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -148,7 +146,7 @@ async fn a_role_with_too_many_connections_is_named_as_such() {
 }
 
 #[tokio::test]
-async fn what_the_application_refuses_is_named_with_what_to_do() {
+async fn a_refusal_by_the_application_says_what_to_do() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     database
@@ -264,7 +262,7 @@ async fn one_row(pool: &PgPool, query: &'static str, time: SystemTime) -> sqlx::
 }
 
 #[tokio::test]
-async fn times_and_intervals_come_back_to_the_microsecond() {
+async fn times_and_intervals_come_back_with_microseconds() {
     let database = Database::create().await;
     let pool = database.pool();
     for micros in [0, 1, 1_767_225_600_123_456, 946_684_799_999_999] {
@@ -315,17 +313,20 @@ async fn uuids_come_back_exactly_alone_and_in_arrays() {
     assert_eq!(none, []);
 }
 
-/// The number of the server's port of a URL.
-fn port(server: &Server) -> u16 {
+<<<<<<< HEAD
+/// The address of the server.
+=======
+>>>>>>> pgstore
+fn address(server: &Server) -> SocketAddr {
     let options: PgConnectOptions = server.url().parse().expect("a URL");
-    options.get_port()
+    ([127, 0, 0, 1], options.get_port()).into()
 }
 
-/// A name leads to a standby for a while, and back: what the heap, the inbox and the store share.
+/// For a while the address leads to a standby. The heap, the inbox and the store share this behaviour.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
+async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
     let primary = Server::start(Kind::Postgres, &search_path()).expect("a server");
-    let wire = Wire::to(("127.0.0.1", port(&primary))).expect("a wire");
+    let wire = TcpWire::to(address(&primary)).expect("a wire");
     let options: PgConnectOptions = primary.url().parse().expect("a URL");
     let pool = PgPoolOptions::new()
         .max_connections(3)
@@ -334,7 +335,7 @@ async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
     let create = sqlx::query("CREATE TABLE t (x bigint)");
     driver.execute("create", create).await.expect("created");
     let standby = primary.start_standby(&search_path()).expect("a standby");
-    wire.lead_to(port(&standby));
+    wire.redirect_to(address(&standby));
     wire.cut_all();
     // Three connections to the standby, all idle then.
     let held = [
@@ -351,7 +352,7 @@ async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
     assert_eq!(together.unwrap_err().kind(), ErrorKind::Unavailable);
 
     // The connections to the standby stay open, as a proxy leaves them.
-    wire.lead_to(port(&primary));
+    wire.redirect_to(address(&primary));
     driver
         .execute("write", write())
         .await
@@ -361,9 +362,9 @@ async fn a_call_succeeds_as_soon_as_the_name_leads_to_the_primary_again() {
     together.expect("written at once");
 }
 
-/// As ALTER DATABASE sets it: a session keeps it until its end.
+/// ALTER DATABASE makes the database read-only, and each session keeps the setting until its end.
 #[tokio::test]
-async fn a_database_that_may_be_written_again_is_written_at_once() {
+async fn a_database_that_is_no_longer_read_only_is_written_at_once() {
     let database = Database::create().await;
     let name = database.name().to_owned();
     let set = async |value: &str| {
@@ -384,9 +385,9 @@ async fn a_database_that_may_be_written_again_is_written_at_once() {
         .expect("written at once");
 }
 
-/// A migration of the application, or a schema that was dropped and made again.
+/// A migration of the application, or a schema that was dropped and created again.
 #[tokio::test]
-async fn a_table_that_was_made_again_is_read_at_the_second_call() {
+async fn a_table_that_was_created_again_is_read_at_the_second_call() {
     let database = Database::create().await;
     let driver = with_table(&database).await;
     let read = || sqlx::query("SELECT * FROM t");

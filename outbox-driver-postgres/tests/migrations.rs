@@ -29,7 +29,7 @@ fn things(migrations: &'static [&'static str]) -> Component {
     }
 }
 
-/// Migrates, and returns how many migrations that applied.
+/// Migrates, and returns how many migrations it applied.
 async fn migrate(
     config: &PostgresConfig,
     migrations: &'static [&'static str],
@@ -59,7 +59,7 @@ fn refused(result: Result<impl std::fmt::Debug, OutboxError>, text: &str) {
 }
 
 #[tokio::test]
-async fn a_schema_is_made_and_brought_up_to_date_once() {
+async fn a_schema_is_created_and_brought_up_to_date_once() {
     let database = Database::create().await;
     for name in ["outbox", "public", ODD] {
         let config = config(database.pool(), name);
@@ -80,7 +80,7 @@ async fn a_schema_is_made_and_brought_up_to_date_once() {
 }
 
 #[tokio::test]
-async fn of_many_that_migrate_at_once_one_does() {
+async fn one_of_many_concurrent_migrations_applies_the_migrations() {
     let database = Database::create().await;
     for round in 0..10 {
         let barrier = Arc::new(Barrier::new(6));
@@ -119,7 +119,7 @@ async fn a_migration_that_fails_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_ours_is_left_alone() {
+async fn a_table_of_another_program_is_not_changed() {
     let database = Database::create().await;
     let config = config(database.pool(), "public");
     database
@@ -133,6 +133,14 @@ async fn a_table_that_is_not_ours_is_left_alone() {
     refused(migrate(&config, MIGRATIONS).await, "outbox_migrations");
     refused(applied(&config, MIGRATIONS).await, "outbox_migrations");
     refused(open(&config, 2).await, "outbox_migrations");
+    // The operation of an error is the method.
+    let asked = applied(&config, MIGRATIONS).await.unwrap_err();
+    assert_eq!(asked.operation(), "applied_migrations");
+    let migrated = things(MIGRATIONS).migrate(config.clone()).await;
+    let migrated = migrated.unwrap_err();
+    assert_eq!(migrated.operation(), "migrate");
+    let opened = open(&config, 2).await.unwrap_err();
+    assert_eq!(opened.operation(), "open");
 }
 
 #[tokio::test]
@@ -199,7 +207,7 @@ async fn a_missing_privilege_is_named_and_none_is_needed_when_nothing_is_missing
 }
 
 #[tokio::test]
-async fn row_level_security_does_not_read_as_tables_that_were_never_migrated() {
+async fn row_level_security_is_not_reported_as_missing_tables() {
     let database = Database::create().await;
     migrate(&config(database.pool(), "outbox"), MIGRATIONS)
         .await

@@ -1,4 +1,4 @@
--- Which events a consumer has handled.
+-- The events that each consumer has handled.
 CREATE TABLE outbox.outbox_inbox (
     consumer    text        NOT NULL,
     event_id    uuid        NOT NULL,

@@ -1,5 +1,4 @@
-//! The consumer's side on `PostgreSQL`: which events were handled, in the transaction that handles
-//! them.
+#![doc = include_str!("../README.md")]
 
 use outbox_core::{EventId, OutboxError};
 use outbox_driver_postgres::{Component, Driver, PgUuid, interval, postgres_error};
@@ -7,10 +6,6 @@ use sqlx::{PgConnection, SqlStr};
 use std::time::Duration;
 
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -21,11 +16,14 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// The events that one consumer has handled.
+/// The events that one consumer has handled. Clones share the pool.
+<<<<<<< HEAD
+=======
 ///
-/// An outbox delivers at least once. A consumer that asks its inbox in the transaction of its
-/// work does that work once for each event: the idempotent receiver of *Enterprise Integration
+/// An outbox delivers at least once. If a consumer calls [`accept`](Self::accept) in the transaction of
+/// its work, it does the work once for each event: the idempotent receiver of *Enterprise Integration
 /// Patterns*.
+>>>>>>> pgstore
 #[derive(Clone, Debug)]
 pub struct PostgresInbox {
     driver: Driver,
@@ -107,9 +105,10 @@ impl PostgresInbox {
         }
     }
 
-    /// Whether the event comes for the first time: then handle it in the transaction that
-    /// `connection` is in. If that rolls back, the next delivery is the first again. Waits for
-    /// another transaction that accepted the event and has not ended.
+    /// Whether this consumer sees the event for the first time. Then handle it in the transaction of
+    /// `connection`. If the transaction rolls back, the next delivery is the first again.
+    ///
+    /// If another open transaction has accepted the event, the call waits until that transaction ends.
     ///
     /// ```no_run
     /// # use outbox_core::EventId;
@@ -127,11 +126,12 @@ impl PostgresInbox {
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server is lost.
+    /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the connection fails.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the database of `connection` was not migrated.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped the caller's transaction must be rolled back.
+    /// If the future is dropped, roll the transaction back.
     pub async fn accept(
         &self,
         connection: &mut PgConnection,
@@ -146,13 +146,17 @@ impl PostgresInbox {
             .map_err(postgres_error("accept"))
     }
 
-    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns how
-    /// many. One that is delivered again after that is handled again, so keep them for longer than
-    /// a relay may be down with an event that it published: 7 days is plenty.
+    /// Forgets up to `limit` events that were accepted more than `retention` ago, and returns their number.
+    /// If such an event is delivered again, it is handled again. So keep the events for longer than a relay
+    /// may be down; 7 days are plenty.
     ///
     /// # Errors
     ///
     /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the server forgets the events or keeps them all.
     pub async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError> {
         let query = sqlx::query(self.driver.sql(include_str!("sql/clean_up.sql")))
             .bind(&self.consumer)
@@ -163,7 +167,7 @@ impl PostgresInbox {
     }
 }
 
-/// The name of a consumer, if the index of the table can hold it.
+/// The name of a consumer, if its length fits into the index of the table.
 fn named(consumer: impl Into<String>) -> Result<String, OutboxError> {
     let consumer = consumer.into();
     if (1..=1024).contains(&consumer.len()) && !consumer.contains('\0') {

@@ -1,38 +1,12 @@
-//! Deliveries that repeat, roll back, race and grow old, on a real server.
+//! Names and schemas that are refused, and deliveries through PgBouncer.
 
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_postgres::sqlx::postgres::PgPoolOptions;
-use outbox_inbox_postgres::sqlx::{ConnectOptions, Executor, PgConnection};
-use outbox_inbox_postgres::{PostgresConfig, PostgresInbox, Schema};
-use std::sync::Arc;
+use outbox_inbox_postgres::sqlx::{ConnectOptions, Executor};
+use outbox_inbox_postgres::{PostgresConfig, PostgresInbox};
 use std::time::Duration;
 use test_servers::postgres::Database;
 use test_servers::{Kind, Server, search_path};
-use tokio::sync::Barrier;
-
-async fn inbox(database: &Database, consumer: &str) -> PostgresInbox {
-    let schema = Schema::new("My \"inbox\"").expect("a name");
-    let config = PostgresConfig::new(database.pool()).schema(schema);
-    let inbox = PostgresInbox::migrate(config, consumer).await;
-    inbox.expect("migrated")
-}
-
-async fn connect(database: &Database) -> PgConnection {
-    database.options().connect().await.expect("connected")
-}
-
-/// Asks in a separate transaction, which ends with `end`.
-async fn accept(
-    connection: &mut PgConnection,
-    inbox: &PostgresInbox,
-    id: EventId,
-    end: &'static str,
-) -> bool {
-    connection.execute("BEGIN").await.expect("begun");
-    let first = inbox.accept(connection, id).await.expect("asked");
-    connection.execute(end).await.expect("ended");
-    first
-}
 
 #[tokio::test]
 async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() {
@@ -44,91 +18,11 @@ async fn a_consumer_without_a_name_or_with_one_that_no_index_holds_is_refused() 
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("1 to 1024 bytes"), "{error}");
     }
-    let inbox = inbox(&database, &long).await;
-    assert!(
-        accept(
-            &mut connect(&database).await,
-            &inbox,
-            EventId::new(),
-            "COMMIT"
-        )
-        .await
-    );
-}
-
-#[tokio::test]
-async fn an_event_comes_for_the_first_time_once_for_each_consumer() {
-    let database = Database::create().await;
-    let (billing, mail) = (
-        inbox(&database, "billing").await,
-        inbox(&database, "mail").await,
-    );
-    let mut connection = connect(&database).await;
-    let (one, two) = (EventId::new(), EventId::new());
-    for (inbox, id, first) in [
-        (&billing, one, true),
-        (&billing, one, false),
-        (&mail, one, true),
-        (&billing, two, true),
-    ] {
-        assert_eq!(accept(&mut connection, inbox, id, "COMMIT").await, first);
-    }
-}
-
-#[tokio::test]
-async fn a_delivery_after_a_rollback_is_the_first_again() {
-    let database = Database::create().await;
-    let (inbox, id) = (inbox(&database, "billing").await, EventId::new());
-    let mut connection = connect(&database).await;
-    assert!(accept(&mut connection, &inbox, id, "ROLLBACK").await);
-    assert!(accept(&mut connection, &inbox, id, "COMMIT").await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_many_deliveries_at_once_is_the_first() {
-    let database = Database::create().await;
-    let inbox = inbox(&database, "billing").await;
-    for _ in 0..10 {
-        let (id, barrier) = (EventId::new(), Arc::new(Barrier::new(4)));
-        let mut deliveries = Vec::new();
-        for _ in 0..4 {
-            let (inbox, barrier) = (inbox.clone(), Arc::clone(&barrier));
-            let mut connection = connect(&database).await;
-            deliveries.push(tokio::spawn(async move {
-                barrier.wait().await;
-                accept(&mut connection, &inbox, id, "COMMIT").await
-            }));
-        }
-        let mut first = 0;
-        for delivery in deliveries {
-            first += usize::from(delivery.await.expect("answered"));
-        }
-        assert_eq!(first, 1);
-    }
-}
-
-#[tokio::test]
-async fn old_events_are_forgotten_by_the_limit_and_young_ones_are_not() {
-    let database = Database::create().await;
-    let inbox = inbox(&database, "billing").await;
-    let mut connection = connect(&database).await;
-    let (old, young) = ([(); 3].map(|()| EventId::new()), EventId::new());
-    for id in old {
-        accept(&mut connection, &inbox, id, "COMMIT").await;
-    }
-    let age =
-        "UPDATE \"My \"\"inbox\"\"\".outbox_inbox SET accepted_at = now() - interval '1 hour'";
-    database.execute(age).await;
-    accept(&mut connection, &inbox, young, "COMMIT").await;
-    for forgotten in [2, 1, 0] {
-        let minute = Duration::from_secs(60);
-        assert_eq!(
-            inbox.clean_up(minute, 2).await.expect("cleaned up"),
-            forgotten
-        );
-    }
-    assert!(!accept(&mut connection, &inbox, young, "COMMIT").await);
-    assert!(accept(&mut connection, &inbox, old[0], "COMMIT").await);
+    let inbox = PostgresInbox::migrate(database.pool(), long).await;
+    let inbox = inbox.expect("migrated");
+    let mut connection = database.options().connect().await.expect("connected");
+    let accepted = inbox.accept(&mut connection, EventId::new()).await;
+    assert!(accepted.expect("accepted"));
 }
 
 #[tokio::test]
@@ -138,7 +32,7 @@ async fn a_schema_without_the_table_is_refused() {
     assert_eq!(opened.expect_err("no table").kind(), ErrorKind::Invalid);
 }
 
-/// Several consumers at once, each of whose transactions may reach another connection of the server.
+/// Each transaction of the six consumers may use another connection of the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn through_pgbouncer_in_transaction_mode_an_event_is_handled_once() {
     const CONSUMERS: usize = 6;

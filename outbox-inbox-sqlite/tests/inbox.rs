@@ -1,105 +1,18 @@
-//! Repeated, concurrent, old and rolled back deliveries.
+//! Names, tables and times that are refused.
 
 use outbox_core::{ErrorKind, EventId};
 use outbox_inbox_sqlite::SqliteInbox;
-use outbox_inbox_sqlite::rusqlite::{Connection, TransactionBehavior};
+use outbox_inbox_sqlite::rusqlite::Connection;
 use std::path::Path;
-use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 fn connect(path: &Path) -> Connection {
-    let connection = Connection::open(path).expect("opened");
-    connection
-        .busy_timeout(Duration::from_secs(30))
-        .expect("set");
-    connection
+    Connection::open(path).expect("opened")
 }
 
 async fn inbox(path: &Path, consumer: &str) -> SqliteInbox {
     let migrated = SqliteInbox::migrate(path, consumer).await;
     migrated.expect("migrated")
-}
-
-fn accept(inbox: &SqliteInbox, connection: &mut Connection, id: EventId) -> bool {
-    let immediate = TransactionBehavior::Immediate;
-    let transaction = connection
-        .transaction_with_behavior(immediate)
-        .expect("begun");
-    let is_first = inbox.accept(&transaction, id).expect("asked");
-    transaction.commit().expect("committed");
-    is_first
-}
-
-#[tokio::test]
-async fn each_consumer_accepts_an_event_once() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("billing.db");
-    let (billing, mail) = (inbox(&path, "billing").await, inbox(&path, "mail").await);
-    let mut connection = connect(&path);
-    let (one, two) = (EventId::new(), EventId::new());
-    let answers = [
-        (&billing, one),
-        (&billing, one),
-        (&mail, one),
-        (&billing, two),
-    ]
-    .map(|(inbox, id)| accept(inbox, &mut connection, id));
-    assert_eq!(answers, [true, false, true, true]);
-}
-
-#[tokio::test]
-async fn a_rolled_back_transaction_accepted_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("billing.db");
-    let inbox = inbox(&path, "billing").await;
-    let mut connection = connect(&path);
-    let id = EventId::new();
-    let transaction = connection.transaction().expect("begun");
-    assert!(inbox.accept(&transaction, id).expect("asked"));
-    drop(transaction);
-    assert!(accept(&inbox, &mut connection, id));
-}
-
-#[tokio::test]
-async fn one_of_four_concurrent_deliveries_is_accepted() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("billing.db");
-    let inbox = inbox(&path, "billing").await;
-    for _ in 0..10 {
-        let (id, barrier) = (EventId::new(), Arc::new(Barrier::new(4)));
-        let deliveries = [(); 4].map(|()| {
-            let (path, barrier) = (path.clone(), Arc::clone(&barrier));
-            let inbox = inbox.clone();
-            std::thread::spawn(move || {
-                let mut connection = connect(&path);
-                barrier.wait();
-                accept(&inbox, &mut connection, id)
-            })
-        });
-        let first = deliveries.map(|delivery| delivery.join().expect("answered"));
-        assert_eq!(first.iter().filter(|first| **first).count(), 1);
-    }
-}
-
-#[tokio::test]
-async fn clean_up_forgets_old_events_up_to_the_limit() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("billing.db");
-    let inbox = inbox(&path, "billing").await;
-    let mut connection = connect(&path);
-    let (old, young) = ([(); 3].map(|()| EventId::new()), EventId::new());
-    for id in old {
-        accept(&inbox, &mut connection, id);
-    }
-    let age = "UPDATE outbox_inbox SET accepted_at = accepted_at - 3600000000";
-    connection.execute(age, []).expect("aged");
-    accept(&inbox, &mut connection, young);
-    for forgotten in [2, 1, 0] {
-        let cleaned = inbox.clean_up(Duration::from_secs(60), 2).await;
-        assert_eq!(cleaned.expect("cleaned up"), forgotten);
-    }
-    assert!(!accept(&inbox, &mut connection, young));
-    assert!(accept(&inbox, &mut connection, old[0]));
 }
 
 #[tokio::test]

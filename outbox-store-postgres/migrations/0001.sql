@@ -1,11 +1,11 @@
 -- The outbox on PostgreSQL. A producer in any language inserts into outbox_events; the other tables
 -- belong to the relay. docs/postgres-schema.md describes each column.
 
--- A log: rows are inserted, read and, once they are consumed, cleaned up; never updated.
+-- A log: rows are inserted, read, and deleted after they were consumed. They are never updated.
 -- xid: with a snapshot it shows whether the row was committed when the snapshot was taken. The column is
 -- before seq, so a transaction gets its id before its rows get their numbers, and the sequence gives numbers
 -- one by one. So a transaction that got its id after a row was visible has only rows with a greater seq.
--- A row that the log accepts is accepted by each later statement. A refused row names the limit.
+-- Each later statement accepts a row that the log accepts. The error for a refused row names the limit.
 CREATE TABLE outbox.outbox_events (
     xid               xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq               bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -34,7 +34,7 @@ CREATE TABLE outbox.outbox_events (
         CHECK (octet_length(headers::text) <= 9437184),
     CONSTRAINT payload_is_at_most_1000000000_bytes
         CHECK (octet_length(payload) <= 1000000000),
-    -- A time outside is mostly a number of another unit.
+    -- A time outside of these years is mostly a number in another unit.
     CONSTRAINT created_at_is_in_the_years_1980_to_9999
         CHECK (created_at >= '1980-01-01 00:00:00+00' AND created_at < '10000-01-01 00:00:00+00'),
     CONSTRAINT available_at_is_in_the_years_1980_to_9999
@@ -50,14 +50,14 @@ SELECT (CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
              ELSE hashtextextended(ordering_key, 0) END & 15)::smallint AS lane, *
 FROM outbox.outbox_events;
 
--- A lane is read in the order of its rows. Each index makes an insert slower, so this is the only one. No
--- two entries are equal, so PostgreSQL does not search a full page for duplicates.
+-- A lane is read in the order of its rows. Each index makes an insert slower, so the log has only this one
+-- and its primary key. No two entries are equal, so a full page is not searched for duplicates.
 CREATE INDEX outbox_events_in_order ON outbox.outbox_events
     (((CASE WHEN ordering_key IS NULL THEN uuid_hash_extended(id, 0)
             ELSE hashtextextended(ordering_key, 0) END & 15)::smallint), seq)
     WITH (deduplicate_items = off);
 
--- Consumed rows go soon and new ones come: plan and clean up by what is there now.
+-- Consumed rows are deleted soon and new rows come, so vacuum and analyze often.
 ALTER TABLE outbox.outbox_events SET (autovacuum_vacuum_scale_factor = 0,
                                       autovacuum_vacuum_threshold = 10000,
                                       autovacuum_vacuum_cost_delay = 0);
@@ -75,10 +75,10 @@ CREATE INDEX outbox_tokens_by_age ON outbox.outbox_tokens (created_at);
 -- window_end is set while a window is read: the rows that it sees and seen does not, of which those
 -- up to position are claimed. seen_xid and window_xid are the transactions that took the snapshots: a
 -- larger transaction id was assigned later. (Comparing an id with a snapshot's xmax does not prove that.)
--- token, leased_until, reads and held are of the claim that holds the lane: it has the next rows of
--- the window, as many as it reads, and the rows of outbox_retries whose places are held. turn
--- is the transaction that changed the row: the lane that was used longest ago is the next, and a
--- statement sees whether it looks at the newest state.
+-- token, leased_until, reads and held belong to the claim that has the lane. It has the next rows of the
+-- window, as many as reads says, and the rows of outbox_retries whose places are in held. turn is the
+-- transaction that changed the row last: the lane with the oldest turn is the next, and a statement
+-- sees whether its snapshot has the newest state.
 CREATE TABLE outbox.outbox_lanes (
     lane         smallint    PRIMARY KEY,
     reads        integer     NOT NULL DEFAULT 0,
@@ -96,14 +96,14 @@ CREATE TABLE outbox.outbox_lanes (
 
 INSERT INTO outbox.outbox_lanes (lane) SELECT generate_series(0, 15);
 
--- All rows of the transaction xid, and of those that began after it, come after seq.
+-- All rows of the transaction xid, and of transactions with a larger id, come after seq.
 CREATE TABLE outbox.outbox_marks (
     xid xid8   PRIMARY KEY,
     seq bigint NOT NULL
 );
 
--- The lanes, and the first row of each that was not claimed: after its top; or, if one of the
--- transactions that were open when seen was taken may have ended since, after the mark of the oldest.
+-- The lanes, and the seq after which the unclaimed rows of each come. That is top; or, if one of the
+-- transactions that were open when seen was taken may have ended since, the mark of the oldest of them.
 CREATE VIEW outbox.outbox_unread AS
 SELECT l.*,
        CASE WHEN late.xid IS NULL THEN l.top
@@ -133,19 +133,20 @@ INSERT INTO outbox.outbox_origin (system_identifier, server_started, sequence_fi
 SELECT c.system_identifier, pg_postmaster_start_time(), pg_relation_filenode(s.tableoid)
 FROM pg_control_system() AS c, outbox.outbox_events_seq_seq AS s;
 
--- One row, with the last number of the log's sequence, if this server is the one that was checked; none
--- otherwise. What relies on a snapshot reads this row first: a claim, a clean-up. It costs a few
--- microseconds, and is true for every connection and proxy that the statement may use.
+-- One row, with the last number of the log's sequence, if this server is the one that was checked; no row
+-- otherwise. Each statement that relies on a snapshot reads it, such as a claim or a clean-up. That takes
+-- a few microseconds, and is valid for every connection and proxy that the statement may use.
 CREATE VIEW outbox.outbox_home AS
 SELECT s.last_value
 FROM outbox.outbox_origin AS o, outbox.outbox_events_seq_seq AS s
 WHERE o.server_started = pg_postmaster_start_time()
   AND o.sequence_file = pg_relation_filenode(s.tableoid);
 
--- Events that failed, that are not due yet, or that wait behind one of their key, in the order of
--- their key (place). Only the first of a key has a due_at, and none has it while a dead letter holds
--- the key. delayed_until: the time that its last attempt or release asked for, which counts once it is
--- the first. suspect: it was in a claim whose worker was lost; worker_lost: and alone in it.
+-- The retries: events that failed, that are not due yet, or that wait for an earlier event of their key.
+-- place is their order in the key. Only the first event of a key has a due_at, and none has it while a
+-- dead letter blocks the key. delayed_until: the time that its last attempt or release asked for, which
+-- counts once it is the first. suspect: it was in a claim whose worker was lost. worker_lost: it was
+-- alone in that claim.
 CREATE TABLE outbox.outbox_retries (
     place             bigint      PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
     id                uuid        NOT NULL,
@@ -171,13 +172,13 @@ CREATE INDEX outbox_retries_due ON outbox.outbox_retries (lane, due_at)
     WHERE due_at IS NOT NULL AND NOT suspect;
 CREATE INDEX outbox_retries_suspect ON outbox.outbox_retries (lane, due_at)
     WHERE due_at IS NOT NULL AND suspect;
--- By the hash of the key: an entry of an index has at most 2704 bytes.
+-- By the hash of the key, because an index entry has at most 2704 bytes.
 CREATE INDEX outbox_retries_by_key ON outbox.outbox_retries
     (hashtextextended(ordering_key, 0), place)
     WHERE ordering_key IS NOT NULL;
 CREATE INDEX outbox_retries_by_id ON outbox.outbox_retries (id);
 
--- The quarantine. position grows with each quarantine, for paging.
+-- The quarantine. position grows with each new dead letter, for paging. holds: it blocks its key.
 CREATE TABLE outbox.outbox_dead_letters (
     position          bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     place             bigint      NOT NULL,
@@ -200,18 +201,18 @@ CREATE TABLE outbox.outbox_dead_letters (
     payload           bytea       NOT NULL
 );
 
--- The dead letters that hold their key: events of it at a later place wait until the dead letter is gone.
+-- The dead letters that block their key: its events at later places wait until the dead letter is gone.
 CREATE INDEX outbox_dead_letters_holding ON outbox.outbox_dead_letters
     (hashtextextended(ordering_key, 0), place)
     WHERE holds;
 
--- The time until which new events are announced with NOTIFY, because a worker waits, in seconds since 1970.
--- A sequence, not a row: a change takes effect at once for every transaction, and reading it is cheap.
+-- The time until which inserts send a NOTIFY, because a worker sleeps, in seconds since 1970. It is a
+-- sequence, not a row: a change takes effect at once for every transaction, and reading it is cheap.
 CREATE SEQUENCE outbox.outbox_alarm;
 GRANT SELECT ON SEQUENCE outbox.outbox_alarm TO PUBLIC;
 
--- The same event may keep its token (a replay); another event is refused. The insert waits for a
--- transaction that is about to take the same token.
+-- The same event may take its token again (a replay); another event is refused. The insert waits for an
+-- open transaction that has taken the same token.
 CREATE FUNCTION outbox.outbox_take_token() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
 BEGIN
@@ -232,7 +233,7 @@ FOR EACH ROW WHEN (NEW.idempotency_token IS NOT NULL)
 EXECUTE FUNCTION outbox.outbox_take_token();
 
 -- An update by hand can move an event to another lane, whose cursor may have passed its row already.
--- So an event whose key or id is changed is appended once more, and one that was consumed stays so:
+-- So an event whose key or id is changed is appended again. A consumed event stays consumed, because
 -- every snapshot sees the transaction 0.
 CREATE FUNCTION outbox.outbox_move_event() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
@@ -256,7 +257,7 @@ FOR EACH ROW WHEN (NEW.xid = OLD.xid AND (NEW.id <> OLD.id
                                           OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key))
 EXECUTE FUNCTION outbox.outbox_move_event();
 
--- The same for an event that waits: it comes last of its new key.
+-- The same for an event that waits: it becomes the last of its new key.
 CREATE FUNCTION outbox.outbox_move_retry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
 BEGIN
@@ -279,9 +280,9 @@ CREATE TRIGGER outbox_retries_move BEFORE UPDATE OF id, ordering_key ON outbox.o
 FOR EACH ROW WHEN (NEW.id <> OLD.id OR NEW.ordering_key IS DISTINCT FROM OLD.ordering_key)
 EXECUTE FUNCTION outbox.outbox_move_retry();
 
--- xid and seq are the position of a row, so they must be what the table gave. A row with other values
--- would be skipped, and deleted unread. The trigger below calls this only for a row that differs from what its
--- session was given last, as all but the last of a COPY do.
+-- xid and seq are the position of a row, so the table must assign them. A row with other values would be
+-- skipped, and deleted unread. The trigger below calls this only for a row whose values are not the last
+-- that its session was given, such as all rows of a COPY except the last.
 CREATE FUNCTION outbox.outbox_check_place() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
 BEGIN
@@ -303,15 +304,15 @@ BEGIN
     RETURN NULL;
 END $outbox$;
 
--- Rings of transactions that may be prepared: one row for each, which its end takes away.
+-- One row for each transaction that may be prepared and has inserted events. Its end deletes the row.
 CREATE UNLOGGED TABLE outbox.outbox_rings (
     xid     xid8 PRIMARY KEY,
     channel text NOT NULL
 );
 
--- At the end of the transaction, where the server says what ends it. PREPARE TRANSACTION refuses a
--- transaction that has notified, so its events are found by the next look. SET CONSTRAINTS can call
--- this before the end: then the statement is neither a commit nor a separate transaction.
+-- Runs at the end of the transaction, where the current statement shows what ends it. PREPARE TRANSACTION
+-- refuses a transaction that has sent a NOTIFY, so its events are found by the next poll. SET CONSTRAINTS
+-- can call this before the end: then the statement is neither a commit nor a separate transaction.
 CREATE FUNCTION outbox.outbox_ring() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $outbox$
 BEGIN
@@ -329,11 +330,11 @@ END $outbox$;
 CREATE CONSTRAINT TRIGGER outbox_rings_end AFTER INSERT ON outbox.outbox_rings
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION outbox.outbox_ring();
 
--- Once per statement, and nothing but a look at the alarm while no worker sleeps: a NOTIFY makes commits
--- wait for each other. It never fails a producer: it needs no right of theirs, misses the alarm
--- without an error, leaves a queue alone that fills up (a full one refuses commits), and where a
--- transaction can be prepared it leaves the NOTIFY to outbox_ring. The functions are made here so
--- that they have the names of the sequences in their text.
+-- Runs once per statement, and only reads the alarm while no worker sleeps, because commits that send a
+-- NOTIFY wait for each other. It never fails a producer: it needs no privilege of the producer, and
+-- ignores a missing alarm. It sends nothing while the notification queue is half full, because a full
+-- queue refuses commits. Where transactions can be prepared, it leaves the NOTIFY to outbox_ring. The
+-- functions are created here so that their text has the names of the sequences.
 DO $outbox$
 DECLARE
     schema text := (SELECT quote_ident(n.nspname)
@@ -377,15 +378,15 @@ BEGIN
         EXECUTE FUNCTION outbox.outbox_check_place() $trigger$;
 END $outbox$;
 
--- So that a producer can be asked what its session was given.
+-- So that the trigger can read which number the session of a producer was given.
 GRANT SELECT ON SEQUENCE outbox.outbox_events_seq_seq TO PUBLIC;
 
 CREATE TRIGGER outbox_events_wake AFTER INSERT ON outbox.outbox_events
 FOR EACH STATEMENT EXECUTE FUNCTION outbox.outbox_wake();
 
--- While a transaction stays open, vacuum leaves all that was deleted and updated since. These two put
--- what a table holds into an empty one: only a TRUNCATE gives the rest back. They wait for the table
--- for a moment only, as others wait behind them, and fail then.
+-- While a transaction stays open, vacuum keeps all rows that were deleted or updated since it started.
+-- These two functions move the live rows of a table into an empty one, because only a TRUNCATE frees the
+-- room. They wait for the lock of the table only briefly, because others wait for them, and then fail.
 CREATE FUNCTION outbox.outbox_renew_lanes() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms'
 AS $outbox$
@@ -399,8 +400,8 @@ BEGIN
     RETURN true;
 END $outbox$;
 
--- No writer has rows in the table that has not committed: it would hold a lock. False, and nothing
--- done, if more than a few rows are still to be read.
+-- No open transaction has rows in the table, because it would have a lock. Returns false, and changes
+-- nothing, if more than a few rows are unread.
 CREATE FUNCTION outbox.outbox_renew_events() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms'
 AS $outbox$
@@ -411,7 +412,7 @@ DECLARE
     unread uuid[];
     kept outbox.outbox_events[];
 BEGIN
-    -- What is unread follows from the snapshots of all lanes, on the server that they belong to.
+    -- The snapshots of the lanes show which rows are unread, on the server that they belong to.
     IF (SELECT count(*) FROM outbox.outbox_lanes, outbox.outbox_home WHERE top <= last_value) < 16 THEN
         RETURN false;
     END IF;
@@ -441,7 +442,7 @@ BEGIN
     END LOOP;
     kept := ARRAY(SELECT e FROM outbox.outbox_events AS e WHERE id = ANY (unread));
     TRUNCATE outbox.outbox_events;
-    -- What is put back keeps its place: outbox_check_place compares it with a number of this session.
+    -- The rows keep their positions. outbox_check_place compares them with a number of this session.
     PERFORM set_config('outbox.renewing', 'on', true), nextval(s.tableoid)
     FROM outbox.outbox_events_seq_seq AS s;
     INSERT INTO outbox.outbox_events
@@ -454,8 +455,8 @@ BEGIN
     RETURN true;
 END $outbox$;
 
--- They run with the privileges of their owner. So no other role may use the trigger function on its own
--- tables, or block the producers with the other functions.
+-- The functions run with the privileges of their owner. So no other role may use the trigger functions on
+-- its own tables, or block the producers with the other functions.
 REVOKE ALL ON FUNCTION outbox.outbox_take_token(), outbox.outbox_move_event(),
                        outbox.outbox_move_retry(), outbox.outbox_check_place(),
                        outbox.outbox_ring(), outbox.outbox_wake(), outbox.outbox_renew_lanes(),

@@ -1,4 +1,4 @@
-//! The producer's side: events into the application's own transaction.
+//! The producer's side: `append` in a transaction of the application.
 
 use outbox_core::{ErrorKind, Event, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, Schema, postgres_error};
@@ -8,8 +8,8 @@ use sqlx::{PgConnection, Postgres, SqlStr};
 
 const APPEND: &str = "append";
 
-/// Appends `events` to the outbox in the schema `outbox`, inside the caller's transaction: all or none,
-/// in one statement. For another schema, or through PgBouncer, use an [`Appender`].
+/// Appends `events` to the outbox in the schema `outbox`, in the caller's transaction: all or none, with
+/// one statement. For another schema, or through PgBouncer, use an [`Appender`].
 ///
 /// The events are published once the transaction commits, and never if it rolls back. Events of one
 /// ordering key are published in the order of the appends if their writers take turns, for example
@@ -80,8 +80,8 @@ impl Appender {
         self
     }
 
-    /// Does what [`append`] does. Through PgBouncer the caller's transaction must have begun, because
-    /// two statements outside of a transaction may reach two servers.
+    /// As [`append`]. Through PgBouncer the caller's transaction must have started, because two messages
+    /// outside of a transaction may reach two connections.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Appender {
     ///
     /// # Cancel safety
     ///
-    /// As for [`append`].
+    /// If the future is dropped, the caller must roll its transaction back.
     pub async fn append(
         &self,
         connection: &mut PgConnection,
@@ -165,7 +165,7 @@ fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
     events.iter().map(column).collect()
 }
 
-/// Headers as the object of strings that the column holds; without any it is empty.
+/// The headers as a JSON object of strings. Without headers the column is NULL.
 fn headers_to_json(headers: &Headers) -> Result<Option<String>, OutboxError> {
     if headers.is_empty() {
         return Ok(None);

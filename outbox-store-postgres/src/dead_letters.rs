@@ -1,8 +1,8 @@
 //! The operator's side: [`DeadLetters`].
 
-use crate::claim::{number, size};
-use crate::settle::{lock_lanes, promote};
-use crate::{PostgresStore, row};
+use crate::sql::size;
+use crate::steps::{lock_lanes, promote};
+use crate::{PostgresStore, filter, row};
 use async_trait::async_trait;
 use outbox_core::{
     DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, ErrorText, Event, EventId,
@@ -11,10 +11,10 @@ use outbox_core::{
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row as _, SqlStr};
+use sqlx::{PgConnection, Postgres, Row as _};
 use std::collections::BTreeSet;
 
-/// Bytes that one replay copies and one purge deletes at most, if they are of several dead letters.
+/// The most bytes that one replay copies, and that one purge deletes. A single dead letter may be larger.
 const REPLAYED: usize = 64 * 1024 * 1024;
 const PURGED: usize = 256 * 1024 * 1024;
 
@@ -28,7 +28,9 @@ impl DeadLetters for PostgresStore {
     ) -> Result<Vec<DeadLetter>, OutboxError> {
         const LIST: &str = "list";
         let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let query = filtered(&self.statements.list_dead_letters, filter, limit).bind(after);
+        let query = filter::query(&self.statements.list_dead_letters, filter)
+            .bind(size(limit))
+            .bind(after);
         let rows = self.driver.fetch(LIST, query).await?;
         row::collect(LIST, rows, row::dead_letter)
     }
@@ -48,7 +50,9 @@ impl DeadLetters for PostgresStore {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let query = filtered(&self.statements.replay, filter, limit).bind(size(REPLAYED));
+        let query = filter::query(&self.statements.replay, filter)
+            .bind(size(limit))
+            .bind(size(REPLAYED));
         self.take_dead_letters("replay", query).await
     }
 
@@ -58,7 +62,9 @@ impl DeadLetters for PostgresStore {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let query = filtered(&self.statements.purge, filter, limit).bind(size(PURGED));
+        let query = filter::query(&self.statements.purge, filter)
+            .bind(size(limit))
+            .bind(size(PURGED));
         self.take_dead_letters("purge", query).await
     }
 
@@ -68,15 +74,15 @@ impl DeadLetters for PostgresStore {
         limit: usize,
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         const STATISTICS: &str = "statistics";
-        let query = filtered(&self.statements.dead_letter_groups, filter, limit);
+        let query = filter::query(&self.statements.dead_letter_groups, filter).bind(size(limit));
         let rows = self.driver.fetch(STATISTICS, query).await?;
         row::collect(STATISTICS, rows, group)
     }
 }
 
 impl PostgresStore {
-    /// Replays or purges. Where a dead letter held its key, the key may go on: then the lane is locked,
-    /// so that an event which begins to wait at this moment is seen here or sees the dead letter gone.
+    /// Replays or purges, and unblocks the keys that the dead letters blocked. For that it locks their
+    /// lanes: an event that starts to wait at the same moment is seen here, or sees no dead letter.
     async fn take_dead_letters(
         &self,
         operation: &'static str,
@@ -104,29 +110,9 @@ impl PostgresStore {
     }
 }
 
-/// The event, its lane, and its key if it was held.
+/// The event, its lane, and its key if the dead letter blocked it.
 fn taken(row: &PgRow) -> sqlx::Result<(EventId, i16, Option<String>)> {
     Ok((row::id(row, 0)?, row.try_get(1)?, row.try_get(2)?))
-}
-
-/// A statement with the filter as its first five parameters and the limit as the sixth.
-fn filtered<'q>(
-    statement: &SqlStr,
-    filter: &DeadLetterFilter,
-    limit: usize,
-) -> Query<'q, Postgres, PgArguments> {
-    let uuid = |id: &EventId| PgUuid(*id.as_uuid());
-    let ids = filter
-        .ids
-        .as_ref()
-        .map(|ids| ids.iter().map(uuid).collect::<Vec<_>>());
-    sqlx::query(statement.clone())
-        .bind(ids)
-        .bind(filter.event_type.clone())
-        .bind(filter.ordering_key.clone())
-        .bind(filter.error_contains.clone())
-        .bind(filter.before.map(PgTime))
-        .bind(i64::from(number(limit)))
 }
 
 fn group(row: &PgRow) -> sqlx::Result<DeadLetterGroup> {

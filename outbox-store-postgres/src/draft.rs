@@ -1,27 +1,27 @@
-//! A claim while it is put together and while a worker has it: what it took from where.
+//! The contents of a claim: which events it took, and from where.
 
 use outbox_core::{ClaimedEvent, ErrorText, Event, EventId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// A row of the log, or of the events that wait, as a claim reads it.
+/// A row of the log or of the retries, as a claim reads it.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) lane: i16,
     pub(crate) place: Place,
     pub(crate) id: EventId,
     pub(crate) key: Option<String>,
-    /// The event, or why it cannot be read. None: it must wait, and was not read.
+    /// The event, or why it cannot be read. None: it must wait, so it was not read.
     pub(crate) event: Option<Result<Event, ErrorText>>,
     pub(crate) attempts: u32,
     pub(crate) worker_lost: bool,
 }
 
-/// Where an event stands.
+/// Where an event is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
     /// In the log, by its `seq`.
     Log(i64),
-    /// Among the events that wait, by its `place`.
+    /// In the retries, by its `place`.
     Waiting(i64),
 }
 
@@ -36,12 +36,12 @@ pub(crate) struct Held {
     pub(crate) part: Part,
 }
 
-/// What the claim does with an event.
+/// The part that an event has in a claim.
 #[derive(Clone, Debug)]
 pub(crate) enum Part {
-    /// The worker has it.
+    /// The worker gets it.
     Given,
-    /// It must wait: the worker does not get it.
+    /// It must wait, so the worker does not get it.
     Behind,
     /// It cannot be read, and becomes a dead letter.
     Unreadable(ErrorText),
@@ -57,39 +57,40 @@ pub(crate) struct Reach {
 /// A claim.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
-    /// What the worker gets; handed over once.
+    /// The events that the worker gets.
     pub(crate) given: Vec<ClaimedEvent>,
-    /// All that was read, in the order of each key.
+    /// All events that were read, in the order of each key.
     pub(crate) held: Vec<Held>,
     pub(crate) lanes: BTreeMap<i16, Reach>,
     bytes: usize,
-    /// Keys of which nothing more may be given.
+    /// Keys of which no later event may be given.
     closed: HashSet<String>,
     ids: HashSet<EventId>,
 }
 
 impl Draft {
-    /// Adds events that waited, in their order. `holds`: a dead letter of this handle holds its key.
-    pub(crate) fn add_waiting(&mut self, rows: Vec<Row>, holds: bool) {
+    /// Adds events of the retries, in their order. With `blocks`, a dead letter of this handle blocks its
+    /// key.
+    pub(crate) fn add_waiting(&mut self, rows: Vec<Row>, blocks: bool) {
         for row in rows {
             self.lanes.entry(row.lane).or_default();
-            self.add(row, holds);
+            self.add(row, blocks);
         }
     }
 
-    /// Adds rows of the log, in the order of each lane. `holds` as in `add_waiting`.
-    pub(crate) fn add_log(&mut self, read: LogRead, holds: bool) {
+    /// Adds rows of the log, in the order of each lane. `blocks` as in `add_waiting`.
+    pub(crate) fn add_log(&mut self, read: LogRead, blocks: bool) {
         for (lane, ends) in read.lanes {
             self.lanes.entry(lane).or_default().ends = ends;
         }
         for (seq, row) in read.rows {
             self.lanes.entry(row.lane).or_default().read_to = Some(seq);
-            self.add(row, holds);
+            self.add(row, blocks);
         }
     }
 
-    /// What the worker gets: events that waited, then those of the log in its order, whichever lane
-    /// was read first.
+    /// Takes the events for the worker: first those of the retries, then those of the log in the order
+    /// of the log.
     pub(crate) fn take_given(&mut self) -> Vec<ClaimedEvent> {
         let is_given = |held: &&Held| matches!(held.part, Part::Given);
         let places = self.held.iter().filter(is_given).map(|held| held.place);
@@ -101,19 +102,19 @@ impl Draft {
         given.into_iter().map(|(_, event)| event).collect()
     }
 
-    /// The bytes of what the worker gets.
+    /// The bytes of the events that the worker gets.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Events of the log that must wait.
+    /// How many events of the log must wait.
     pub(crate) fn waiting_from_log(&self) -> usize {
         let waits =
             |held: &&Held| matches!((&held.part, held.place), (Part::Behind, Place::Log(_)));
         self.held.iter().filter(waits).count()
     }
 
-    /// The places that the claim has among the events that wait.
+    /// The places of the events that the claim has from the retries.
     pub(crate) fn waiting_places(&self) -> Vec<i64> {
         let waiting = |held: &Held| match held.place {
             Place::Waiting(place) => Some(place),
@@ -122,8 +123,8 @@ impl Draft {
         self.held.iter().filter_map(waiting).collect()
     }
 
-    fn add(&mut self, row: Row, holds: bool) {
-        // A settlement names an event by its id, so a second one of the same id waits.
+    fn add(&mut self, row: Row, blocks: bool) {
+        // A settlement names an event by its id, so a second event of the same id waits.
         let closed = row
             .key
             .as_ref()
@@ -145,7 +146,7 @@ impl Draft {
                 Part::Given
             }
             Some(Err(reason)) => {
-                if holds {
+                if blocks {
                     self.closed.extend(row.key.clone());
                 }
                 Part::Unreadable(reason)
@@ -162,20 +163,20 @@ impl Draft {
     }
 }
 
-/// What one statement read of the log.
+/// The rows of the log that one statement read.
 #[derive(Debug, Default)]
 pub(crate) struct LogRead {
-    /// The lanes that it leased, those without a row included. True: the window ends with these rows.
+    /// The lanes that it leased, with or without rows. True if the window ends with these rows.
     pub(crate) lanes: BTreeMap<i16, bool>,
     /// The rows by their `seq`, in the order of each lane.
     pub(crate) rows: Vec<(i64, Row)>,
-    /// How many rows the lanes had to give.
+    /// How many rows the lanes had, within the limit.
     pub(crate) found: usize,
-    /// A lane that is leased for more rows than the claim takes of it, and how many it takes.
+    /// A lane of which the claim takes fewer rows than it leased, and how many it takes.
     pub(crate) cut: Option<(i16, usize)>,
 }
 
-/// A lane in which a claim found a run of few keys only, and no end of it.
+/// A lane in which a claim found only a run of few keys, and not its end.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) lane: i16,
@@ -187,7 +188,7 @@ pub(crate) struct Run {
 }
 
 impl LogRead {
-    /// Where events of other keys may be behind a run.
+    /// The lanes where events of other keys may come after a run.
     pub(crate) fn runs(&self) -> Vec<Run> {
         let mut lanes: BTreeMap<i16, (BTreeSet<&str>, usize, i64)> = BTreeMap::new();
         let mut mixed: BTreeSet<i16> = BTreeSet::new();

@@ -1,10 +1,11 @@
-//! What the column of headers holds.
+//! The column `headers`.
 
 use outbox_core::Headers;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// A value that is not a string arrives as its JSON text: other languages insert numbers too.
+/// A value that is not a string becomes its JSON text, because programs in other languages also insert
+/// numbers.
 pub(crate) fn headers(json: &str) -> Result<Headers, String> {
     let raw: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(json).map_err(|error| format!("the headers: {error}"))?;

@@ -1,46 +1,38 @@
-//! [`OutboxStorage`](outbox_core::OutboxStorage) and [`DeadLetters`](outbox_core::DeadLetters) on
-//! `PostgreSQL`, and [`append`] for the application's own transaction.
-//!
-//! The outbox is a log that is only inserted into. It is read in *windows*: the rows that one
-//! snapshot of the database sees and the one before it does not. So no late commit is missed, and
-//! no transaction that stays open holds the others up; the idea is that of `PgQ`. The log has 16
-//! lanes, and a claim leases lanes; events of one ordering key share a lane. On the healthy path a
-//! batch costs two small updates, and only events that fail cost rows of their own. The tables are
-//! a public contract: see `docs/postgres-schema.md`.
+#![doc = include_str!("../README.md")]
 
 mod append;
-mod aside;
 mod claim;
+mod claims;
 mod dead_letters;
 mod draft;
+mod filter;
+mod fresh;
 mod headers;
-mod lost;
-mod memory;
-mod origin;
+mod outlook;
+mod pace;
 mod plan;
 mod quarantine;
-mod renew;
 mod row;
 mod settle;
 mod sql;
 mod status;
+mod steps;
 mod storage;
+mod upkeep;
 mod wake;
 
 pub use append::{Appender, append};
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
-use memory::Memory;
+use claims::Claims;
 use outbox_core::OutboxError;
 use outbox_driver_postgres::{Component, Driver};
+use pace::Pace;
 use sql::Statements;
 use std::sync::Arc;
 use std::time::Duration;
+use upkeep::{Progress, Runs, adopt_at_start};
 use wake::Bell;
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 /// The migrations, oldest first.
 pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
@@ -66,16 +58,24 @@ const COMPONENT: Component = Component {
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.
 ///
-/// A clone shares the connections. Several processes may share the schema. A claim is settled
-/// through the handle that made it, or a clone.
+/// Clones share the pool. Several processes may share the schema. A claim is settled through the handle
+/// that made it, or a clone.
+///
+/// # Cancel safety
+///
+/// Each method is one transaction, or a few where each is complete: a call whose future is dropped was
+/// applied whole or not at all.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     driver: Driver,
     statements: Arc<Statements>,
-    memory: Arc<Memory>,
+    claims: Arc<Claims>,
+    pace: Arc<Pace>,
+    runs: Arc<Runs>,
+    progress: Arc<Progress>,
     bell: Arc<Bell>,
     token_retention: Duration,
-    holds_keys: bool,
+    blocks_keys: bool,
 }
 
 impl PostgresStore {
@@ -135,7 +135,7 @@ impl PostgresStore {
         COMPONENT.script(schema)
     }
 
-    /// Appends events to this store's schema inside a transaction of the application.
+    /// An appender for the schema of this store, also through PgBouncer.
     #[must_use]
     pub fn appender(&self) -> Appender {
         let appender = Appender::new(self.driver.schema());
@@ -157,11 +157,11 @@ impl PostgresStore {
     /// wait until the dead letter is replayed or purged. Default: they are published.
     #[must_use]
     pub fn block_key_on_dead_letter(mut self) -> Self {
-        self.holds_keys = true;
+        self.blocks_keys = true;
         self
     }
 
-    /// Looks for new events every few milliseconds instead of listening for them. Default: a
+    /// Polls for new events every 5 to 100 milliseconds instead of listening for them. Default: a
     /// separate connection listens, unless [`PostgresConfig::through_pgbouncer`] is set.
     #[must_use]
     pub fn without_listening(mut self) -> Self {
@@ -176,13 +176,16 @@ impl PostgresStore {
             Bell::new(&driver).await?
         };
         let statements = Statements::new(&driver);
-        origin::adopt_at_start(&driver, &statements).await?;
+        adopt_at_start(&driver, &statements).await?;
         Ok(Self {
             statements: Arc::new(statements),
-            memory: Arc::default(),
+            claims: Arc::default(),
+            pace: Arc::default(),
+            runs: Arc::default(),
+            progress: Arc::default(),
             bell: Arc::new(bell),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
-            holds_keys: false,
+            blocks_keys: false,
             driver,
         })
     }

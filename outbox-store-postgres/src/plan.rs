@@ -1,4 +1,5 @@
-//! From the outcomes of a claim to what its settlement changes: pure, so that it can be read alone.
+//! From the outcomes of a claim to the changes of its settlement. It is pure, so that it can be read
+//! alone.
 
 use crate::draft::{Draft, Held, Part, Place, Reach};
 use outbox_core::{ErrorText, EventId, Outcome, Settlement};
@@ -25,7 +26,7 @@ pub(crate) struct Park {
     pub(crate) lane: i16,
     pub(crate) seq: i64,
     pub(crate) id: EventId,
-    /// Until it is due; none: it waits behind another event.
+    /// The time until it is due. None: it waits for an earlier event of its key.
     pub(crate) delay: Option<Duration>,
     pub(crate) attempts: u32,
 }
@@ -36,30 +37,32 @@ pub(crate) struct Again {
     pub(crate) id: EventId,
     pub(crate) delay: Option<Duration>,
     pub(crate) attempts: u32,
-    /// A failed attempt was charged now.
+    /// This settlement counted a failed attempt.
     pub(crate) charged: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Dead {
     pub(crate) id: EventId,
-    /// Its place, if it waited; one of the log is parked first.
+    /// Its place, if it waited. An event of the log is parked first.
     pub(crate) place: Option<i64>,
     pub(crate) count: u32,
     pub(crate) reason: ErrorText,
+    /// Its row cannot be read, so no worker got it.
+    pub(crate) is_unreadable: bool,
 }
 
-/// Settlements that are not those of the claim.
+/// Settlements that do not match the claim.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Mismatch {
     /// Not of the claim, or named twice.
-    Stranger(EventId),
+    Unknown(EventId),
     /// Of the claim, and not named.
     Missing(EventId),
 }
 
 impl Plan {
-    /// What `settlements` ask of the events of `draft`.
+    /// The changes that `settlements` ask for.
     pub(crate) fn new(draft: &Draft, settlements: &[Settlement]) -> Result<Self, Mismatch> {
         let mut outcomes = outcomes(draft, settlements)?;
         let mut plan = Self {
@@ -72,13 +75,13 @@ impl Plan {
                 Part::Given => outcomes.remove(&held.id),
                 Part::Behind => None,
                 Part::Unreadable(reason) => {
-                    plan.bury(held, reason.clone());
+                    plan.quarantine(held, reason.clone());
                     continue;
                 }
             };
             match outcome {
                 Some(Outcome::Published) => plan.publish(held),
-                Some(Outcome::Dead { reason }) => plan.bury(held, reason.clone()),
+                Some(Outcome::Dead { reason }) => plan.quarantine(held, reason.clone()),
                 outcome => {
                     let first = held.key.as_deref().is_none_or(|key| waits.insert(key));
                     plan.wait(held, outcome.filter(|_| first));
@@ -103,7 +106,7 @@ impl Plan {
         }
     }
 
-    fn bury(&mut self, held: &Held, reason: ErrorText) {
+    fn quarantine(&mut self, held: &Held, reason: ErrorText) {
         let place = match held.place {
             Place::Waiting(place) => Some(place),
             Place::Log(seq) => {
@@ -117,22 +120,23 @@ impl Plan {
             place,
             count: held.attempts.saturating_add(1),
             reason,
+            is_unreadable: matches!(held.part, Part::Unreadable(_)),
         });
     }
 
-    /// The first event of a key that remains waits for its time and is charged; those behind it
-    /// wait for it.
+    /// Of the events of a key that remain, the first waits for its time, and its attempt is counted. The
+    /// later ones wait for it.
     fn wait(&mut self, held: &Held, outcome: Option<&Outcome>) {
         let (delay, charged) = match outcome {
             Some(Outcome::Retry { delay, .. }) => (Some(*delay), true),
             Some(Outcome::Released { delay }) => (Some(*delay), false),
-            // Without a key there is nothing to wait behind.
+            // An event without a key waits for no other event.
             _ => (held.key.is_none().then_some(Duration::ZERO), false),
         };
         let attempts = held.attempts.saturating_add(u32::from(charged));
         self.keys.extend(held.key.clone());
         match held.place {
-            // Delayed by its producer, not by an attempt.
+            // Its producer may have delayed it, but no attempt did.
             Place::Log(seq) if outcome.is_none() => {
                 self.park.push(Park::behind(held.lane, seq, held.id));
             }
@@ -155,7 +159,7 @@ impl Plan {
 }
 
 impl Park {
-    /// Waits behind what is before it.
+    /// An event that waits for the earlier events of its key.
     pub(crate) fn behind(lane: i16, seq: i64, id: EventId) -> Self {
         Self {
             lane,
@@ -186,7 +190,7 @@ fn outcomes<'s>(
                 .insert(settlement.id, &settlement.outcome)
                 .is_some()
         {
-            return Err(Mismatch::Stranger(settlement.id));
+            return Err(Mismatch::Unknown(settlement.id));
         }
     }
     match given.iter().find(|id| !outcomes.contains_key(id)) {

@@ -1,25 +1,25 @@
-//! Events that keep failing, into the quarantine.
+//! S8: moves events that keep failing into the quarantine.
 
 use crate::PostgresStore;
 use crate::plan::Park;
 use crate::row;
-use crate::settle::{Burial, bury, lock_lanes, park, promote, run};
 use crate::sql::Statements;
+use crate::steps::{Failures, lock_lanes, move_to_dead_letters, park, promote, run, uuids};
 use outbox_core::{DlqEntry, EventId, OutboxError, QuarantineOutcome};
-use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
+use outbox_driver_postgres::{PgTime, postgres_error};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeSet, HashMap};
 
 const QUARANTINE: &str = "quarantine_events";
 
-/// Bytes that one call copies at most, if they are of several events.
+/// The most bytes that one call copies. A single event may be larger.
 const COPIED: usize = 64 * 1024 * 1024;
 
 /// An event that is still in the outbox.
 struct Found {
     lane: i16,
-    /// Its place, if it waits.
+    /// Its place in the retries, if it waits.
     place: Option<i64>,
     /// Its position in the log, if it was not claimed yet.
     seq: Option<i64>,
@@ -30,19 +30,20 @@ struct Found {
     bytes: usize,
 }
 
-/// What is moved.
+/// The events that one call moves.
 #[derive(Default)]
 struct Moves {
-    burials: Vec<Burial>,
-    /// Events of the log, with the entry that buries them.
-    log: Vec<(EventId, Park, Burial)>,
+    /// Events of the retries.
+    waiting: Vec<Failures>,
+    /// Events of the log. They pass through the retries.
+    log: Vec<(Park, Failures)>,
     keys: BTreeSet<String>,
     bytes: usize,
 }
 
 impl PostgresStore {
-    /// Moves what may be moved, and not more than a call can copy: the other entries are busy. Answers
-    /// for each entry, in order.
+    /// Moves as many events as one call can copy; the other entries are busy. Returns an outcome for
+    /// each entry, in order.
     pub(crate) async fn quarantine(
         &self,
         entries: &[DlqEntry],
@@ -50,19 +51,19 @@ impl PostgresStore {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        while self.take_back_lost_claim().await? {}
+        self.take_over_lost_claims(QUARANTINE).await?;
         let statements = &*self.statements;
-        let holds = self.holds_keys;
-        self.memory.look_again();
+        let blocks = self.blocks_keys;
+        self.pace.look_again();
         self.driver
             .transaction(QUARANTINE, async |connection: &mut PgConnection| {
                 let mut found = find(connection, statements, entries).await?;
                 let mut moves = Moves::default();
                 let outcomes = entries
                     .iter()
-                    .map(|entry| moves.decide(entry, &mut found, holds))
+                    .map(|entry| moves.decide(entry, &mut found, blocks))
                     .collect();
-                moves.apply(connection, statements, holds).await?;
+                moves.apply(connection, statements, blocks).await?;
                 Ok(outcomes)
             })
             .await
@@ -74,17 +75,16 @@ impl Moves {
         &mut self,
         entry: &DlqEntry,
         found: &mut HashMap<EventId, Found>,
-        holds: bool,
+        blocks: bool,
     ) -> QuarantineOutcome {
         let Some(event) = found.get(&entry.id) else {
             return QuarantineOutcome::Missing;
         };
-        // A dead letter blocks its key from its position; an event that was never claimed has none.
-        if event.claimed || (holds && event.place.is_none()) {
+        // A dead letter blocks its key from its place on, and an event that was never claimed has none.
+        if event.claimed || (blocks && event.place.is_none()) {
             return QuarantineOutcome::Busy;
         }
-        // D3: a replayed event begins anew. Without a failed attempt of this life the entry tells of
-        // the earlier one.
+        // D3: a replay resets the failures. If none came after it, the entry counts older ones.
         if event.replayed && event.attempts == 0 {
             return QuarantineOutcome::Missing;
         }
@@ -93,7 +93,7 @@ impl Moves {
             return QuarantineOutcome::Busy;
         }
         self.bytes = bytes;
-        let burial = Burial {
+        let failures = Failures {
             place: event.place.unwrap_or_default(),
             id: entry.id,
             count: entry.failure_count,
@@ -104,10 +104,10 @@ impl Moves {
             failed: Some((PgTime(entry.first_failed_at), PgTime(entry.last_failed_at))),
         };
         match event.seq {
-            None => self.burials.push(burial),
+            None => self.waiting.push(failures),
             Some(seq) => {
                 let park = Park::behind(event.lane, seq, entry.id);
-                self.log.push((entry.id, park, burial));
+                self.log.push((park, failures));
             }
         }
         self.keys.extend(event.key.clone());
@@ -119,32 +119,28 @@ impl Moves {
         mut self,
         connection: &mut PgConnection,
         statements: &Statements,
-        holds: bool,
+        blocks: bool,
     ) -> Result<(), OutboxError> {
         if !self.log.is_empty() {
-            self.take_up(connection, statements).await?;
+            self.take_from_log(connection, statements).await?;
         }
-        bury(connection, QUARANTINE, statements, &self.burials, holds).await?;
+        let events = &self.waiting;
+        move_to_dead_letters(connection, QUARANTINE, statements, events, blocks).await?;
         promote(connection, QUARANTINE, statements, &self.keys).await
     }
 
-    /// Takes events out of the log that no claim has read.
-    async fn take_up(
+    /// Moves events that no claim has read from the log to the retries.
+    async fn take_from_log(
         &mut self,
         connection: &mut PgConnection,
         statements: &Statements,
     ) -> Result<(), OutboxError> {
-        let mut rows = Vec::new();
-        let mut ours = Vec::new();
-        for (id, row, burial) in self.log.drain(..) {
-            rows.push(row);
-            ours.push((id, burial));
-        }
+        let (rows, events): (Vec<Park>, Vec<Failures>) = self.log.drain(..).unzip();
         let places = park(connection, QUARANTINE, statements, &rows).await?;
-        for (id, mut burial) in ours {
-            if let Some(&place) = places.get(&id) {
-                burial.place = place;
-                self.burials.push(burial);
+        for mut failures in events {
+            if let Some(&place) = places.get(&failures.id) {
+                failures.place = place;
+                self.waiting.push(failures);
             }
         }
         let query = sqlx::query(statements.remove_events.clone())
@@ -155,17 +151,14 @@ impl Moves {
     }
 }
 
-/// Locks the lanes of the entries, then reads what is there.
+/// Locks the lanes of the entries, then reads their events.
 async fn find(
     connection: &mut PgConnection,
     statements: &Statements,
     entries: &[DlqEntry],
 ) -> Result<HashMap<EventId, Found>, OutboxError> {
     let error = postgres_error(QUARANTINE);
-    let ids: Vec<PgUuid> = entries
-        .iter()
-        .map(|entry| PgUuid(*entry.id.as_uuid()))
-        .collect();
+    let ids = uuids(entries.iter().map(|entry| entry.id));
     let lanes: Vec<i16> = sqlx::query_scalar(statements.find_lanes.clone())
         .bind(&ids)
         .fetch_all(&mut *connection)

@@ -1,5 +1,5 @@
-//! Rows to events. A claim takes an event exactly as it was written or not at all; the operator's
-//! list shows what can be shown of any row.
+//! Rows to events. A claim takes an event exactly as it was written, or not at all. The operator's list
+//! shows as much of a row as can be read.
 
 use crate::draft::{Place, Row};
 use crate::headers::headers;
@@ -26,7 +26,7 @@ pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
     Ok(Some((seq, row)))
 }
 
-/// A row of the events that wait: `lane`, `place`, `attempts`, `worker_lost`, the event's columns.
+/// A row of the retries: `lane`, `place`, `attempts`, `worker_lost`, the event's columns.
 pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
     Ok(Row {
         lane: row.try_get(0)?,
@@ -40,7 +40,7 @@ pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
 }
 
 /// A dead letter without its event: `position`, `id`, `event_type`, `content_type`, `ordering_key`, the
-/// bytes of the payload, `created_at`, then what is known of its failures.
+/// bytes of the payload, `created_at`, then its failures.
 pub(crate) fn dead_letter(row: &PgRow) -> sqlx::Result<DeadLetter> {
     let position = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
     let mut event = Event::new(row.try_get::<String, _>(2)?, Vec::new())
@@ -70,7 +70,7 @@ pub(crate) fn whole_dead_letter(row: &PgRow) -> sqlx::Result<(DeadLetter, Event)
     Ok((dead_letter(row)?, event))
 }
 
-/// Reads each row, and drops it once it is read.
+/// Reads each row, and drops it before the next is read.
 pub(crate) fn collect<T, C: FromIterator<T>>(
     operation: &'static str,
     rows: Vec<PgRow>,
@@ -86,12 +86,12 @@ pub(crate) fn id(row: &PgRow, at: usize) -> sqlx::Result<EventId> {
     row.try_get::<PgUuid, _>(at).map(|id| EventId::from(id.0))
 }
 
-/// A count as callers know it; the column is wider.
+/// A count as the API has it. The column is wider.
 pub(crate) fn count(value: i64) -> u32 {
     u32::try_from(value.max(0)).unwrap_or(u32::MAX)
 }
 
-/// The event whose columns begin with `id` at `at`, or why it cannot be read.
+/// The event whose first column, `id`, is at `at`, or why it cannot be read.
 fn event(row: &PgRow, at: usize) -> Result<Event, ErrorText> {
     read(row, at, headers)
 }

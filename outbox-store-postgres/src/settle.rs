@@ -2,30 +2,19 @@
 
 use crate::PostgresStore;
 use crate::draft::{Draft, Reach};
-use crate::plan::{Again, Dead, Mismatch, Park, Plan};
-use crate::row;
+use crate::plan::{Again, Dead, Mismatch, Plan};
 use crate::sql::Statements;
+use crate::steps::{Failures, close, move_to_dead_letters, park, promote, run, uuids};
 use outbox_core::{ClaimToken, ErrorKind, EventId, OutboxError, Settlement};
-use outbox_driver_postgres::{PgTime, PgUuid, interval, postgres_error};
+use outbox_driver_postgres::{PgUuid, interval};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row as _};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use sqlx::{PgConnection, Postgres};
+use std::collections::{BTreeMap, HashMap};
 
 const SETTLE: &str = "settle";
 
 const MISSING: &str = "events of a claim were deleted or changed by hand before they were settled; the others are settled";
-
-/// An event that goes into the quarantine, by its place among those that wait.
-#[derive(Debug)]
-pub(crate) struct Burial {
-    pub(crate) place: i64,
-    pub(crate) id: EventId,
-    pub(crate) count: u32,
-    pub(crate) error: Option<String>,
-    /// The first and the last failure; none: now.
-    pub(crate) failed: Option<(PgTime, PgTime)>,
-}
 
 impl PostgresStore {
     pub(crate) async fn settle_claim(
@@ -33,20 +22,22 @@ impl PostgresStore {
         token: ClaimToken,
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
-        let Some(draft) = self.memory.claim(token) else {
-            return Err(lease_lost());
+        let Some(draft) = self.claims.get(token) else {
+            return Err(lease_lost(SETTLE));
         };
-        let settled = self.settle_draft(token, &draft, settlements).await;
+        let settled = self.settle_draft(SETTLE, token, &draft, settlements).await;
         let lost = |error: &OutboxError| error.kind() == ErrorKind::LeaseLost;
         if settled.as_ref().err().is_none_or(lost) {
-            self.memory.forget(token);
+            self.claims.remove(token);
         }
-        self.renew_lanes().await;
+        self.renew_lanes(SETTLE).await;
         settled
     }
 
+    /// Settles a claim during `operation`.
     pub(crate) async fn settle_draft(
         &self,
+        operation: &'static str,
         token: ClaimToken,
         draft: &Draft,
         settlements: &[Settlement],
@@ -55,67 +46,54 @@ impl PostgresStore {
         let statements = &*self.statements;
         if plan.is_clean() {
             let query = close_clean(statements, token, &plan.lanes);
-            let closed = self.driver.execute(SETTLE, query).await?;
-            return fence(usize::try_from(closed).unwrap_or_default(), &plan.lanes);
+            let closed = self.driver.execute(operation, query).await?;
+            let closed = usize::try_from(closed).unwrap_or_default();
+            return fence(operation, closed, &plan.lanes);
         }
-        self.memory.look_again();
-        let holds = self.holds_keys;
+        self.pace.look_again();
+        let blocks = self.blocks_keys;
         self.driver
-            .transaction(SETTLE, async |connection: &mut PgConnection| {
+            .transaction(operation, async |connection: &mut PgConnection| {
                 let may_be_lost = plan.dead.is_empty();
                 let query = close(statements, token, &plan.lanes, may_be_lost);
-                fence(run(connection, SETTLE, query).await?, &plan.lanes)?;
-                apply(connection, statements, &plan, holds).await
+                let closed = run(connection, operation, query).await?;
+                fence(operation, closed, &plan.lanes)?;
+                apply(connection, operation, statements, &plan, blocks).await
             })
-            .await
+            .await?;
+        warn_of_unreadable(&plan);
+        Ok(())
     }
 }
 
 async fn apply(
     connection: &mut PgConnection,
+    operation: &'static str,
     statements: &Statements,
     plan: &Plan,
-    holds: bool,
+    blocks: bool,
 ) -> Result<(), OutboxError> {
-    let places = park(connection, SETTLE, statements, &plan.park).await?;
+    let places = park(connection, operation, statements, &plan.park).await?;
     let mut settled = places.len();
     if !plan.again.is_empty() {
-        settled += run(connection, SETTLE, park_again(statements, &plan.again)).await?;
+        settled += run(connection, operation, park_again(statements, &plan.again)).await?;
     }
     if !plan.remove.is_empty() {
-        settled += run(connection, SETTLE, remove_retries(statements, &plan.remove)).await?;
+        let remove = remove_retries(statements, &plan.remove);
+        settled += run(connection, operation, remove).await?;
     }
-    let burials: Vec<Burial> = plan
-        .dead
-        .iter()
-        .filter_map(|dead| burial(dead, &places))
-        .collect();
-    settled += bury(connection, SETTLE, statements, &burials, holds).await?;
-    let all = plan.park.len() + plan.again.len() + plan.remove.len() + burials.len();
+    let dead = plan.dead.iter();
+    let dead: Vec<Failures> = dead.filter_map(|dead| failures(dead, &places)).collect();
+    settled += move_to_dead_letters(connection, operation, statements, &dead, blocks).await?;
+    let all = plan.park.len() + plan.again.len() + plan.remove.len() + dead.len();
     if settled < all {
         let missing = all - settled;
         tracing::warn!(missing, "{MISSING}");
     }
-    promote(connection, SETTLE, statements, &plan.keys).await
+    promote(connection, operation, statements, &plan.keys).await
 }
 
-/// S4: ends the claim in its lanes.
-pub(crate) fn close<'q>(
-    statements: &Statements,
-    token: ClaimToken,
-    lanes: &BTreeMap<i16, Reach>,
-    may_be_lost: bool,
-) -> Query<'q, Postgres, PgArguments> {
-    let reaches = || lanes.values();
-    sqlx::query(statements.settle_lanes.clone())
-        .bind(PgUuid(*token.as_uuid()))
-        .bind(lanes.keys().copied().collect::<Vec<i16>>())
-        .bind(reaches().map(|reach| reach.read_to).collect::<Vec<_>>())
-        .bind(reaches().map(|reach| reach.ends).collect::<Vec<_>>())
-        .bind(may_be_lost)
-}
-
-/// S4: ends a claim that was published as a whole.
+/// S4: ends a claim of which all events were published.
 fn close_clean<'q>(
     statements: &Statements,
     token: ClaimToken,
@@ -131,42 +109,17 @@ fn close_clean<'q>(
     }
 }
 
-/// All lanes of the claim, or the claim was taken over: all its lanes are taken back at once.
-fn fence(closed: usize, lanes: &BTreeMap<i16, Reach>) -> Result<(), OutboxError> {
+/// A claim that was taken over has lost all its lanes at once, so fewer closed lanes mean a lost lease.
+fn fence(
+    operation: &'static str,
+    closed: usize,
+    lanes: &BTreeMap<i16, Reach>,
+) -> Result<(), OutboxError> {
     if closed == lanes.len() {
         Ok(())
     } else {
-        Err(lease_lost())
+        Err(lease_lost(operation))
     }
-}
-
-/// Moves events of the log among those that wait. Returns their places.
-pub(crate) async fn park(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    statements: &Statements,
-    park: &[Park],
-) -> Result<HashMap<EventId, i64>, OutboxError> {
-    if park.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let delays = park.iter().map(|park| park.delay.map(interval));
-    let rows = sqlx::query(statements.park_events.clone())
-        .bind(park.iter().map(|park| park.lane).collect::<Vec<_>>())
-        .bind(park.iter().map(|park| park.seq).collect::<Vec<_>>())
-        .bind(ids(park.iter().map(|park| park.id)))
-        .bind(delays.collect::<Vec<_>>())
-        .bind(
-            park.iter()
-                .map(|park| i64::from(park.attempts))
-                .collect::<Vec<_>>(),
-        )
-        .fetch_all(connection)
-        .await
-        .map_err(postgres_error(operation))?;
-    row::collect(operation, rows, |row| {
-        Ok((row::id(row, 1)?, row.try_get(0)?))
-    })
 }
 
 fn park_again<'q>(statements: &Statements, again: &[Again]) -> Query<'q, Postgres, PgArguments> {
@@ -174,7 +127,7 @@ fn park_again<'q>(statements: &Statements, again: &[Again]) -> Query<'q, Postgre
     let attempts = again.iter().map(|again| i64::from(again.attempts));
     sqlx::query(statements.park_again.clone())
         .bind(again.iter().map(|again| again.place).collect::<Vec<_>>())
-        .bind(ids(again.iter().map(|again| again.id)))
+        .bind(uuids(again.iter().map(|again| again.id)))
         .bind(delays.collect::<Vec<_>>())
         .bind(attempts.collect::<Vec<_>>())
         .bind(again.iter().map(|again| again.charged).collect::<Vec<_>>())
@@ -186,15 +139,11 @@ fn remove_retries<'q>(
 ) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(statements.remove_retries.clone())
         .bind(remove.iter().map(|(place, _)| *place).collect::<Vec<_>>())
-        .bind(ids(remove.iter().map(|(_, id)| *id)))
+        .bind(uuids(remove.iter().map(|(_, id)| *id)))
 }
 
-fn ids(ids: impl Iterator<Item = EventId>) -> Vec<PgUuid> {
-    ids.map(|id| PgUuid(*id.as_uuid())).collect()
-}
-
-fn burial(dead: &Dead, places: &HashMap<EventId, i64>) -> Option<Burial> {
-    Some(Burial {
+fn failures(dead: &Dead, places: &HashMap<EventId, i64>) -> Option<Failures> {
+    Some(Failures {
         place: dead.place.or_else(|| places.get(&dead.id).copied())?,
         id: dead.id,
         count: dead.count,
@@ -203,86 +152,24 @@ fn burial(dead: &Dead, places: &HashMap<EventId, i64>) -> Option<Burial> {
     })
 }
 
-/// S8: moves events that wait into the quarantine. Returns how many.
-pub(crate) async fn bury(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    statements: &Statements,
-    burials: &[Burial],
-    holds: bool,
-) -> Result<usize, OutboxError> {
-    if burials.is_empty() {
-        return Ok(0);
+/// One warning for each row that cannot be read: no worker got it, so no worker logs it.
+fn warn_of_unreadable(plan: &Plan) {
+    for dead in plan.dead.iter().filter(|dead| dead.is_unreadable) {
+        let (id, reason) = (dead.id, dead.reason.as_str());
+        tracing::warn!(
+            %id, reason,
+            "event quarantined, as its row cannot be read; `outbox dlq show {id}` shows it"
+        );
     }
-    let first = burials.iter().map(|one| one.failed.map(|(first, _)| first));
-    let last = burials.iter().map(|one| one.failed.map(|(_, last)| last));
-    let query = sqlx::query(statements.quarantine.clone())
-        .bind(burials.iter().map(|one| one.place).collect::<Vec<_>>())
-        .bind(
-            burials
-                .iter()
-                .map(|one| i64::from(one.count))
-                .collect::<Vec<_>>(),
-        )
-        .bind(
-            burials
-                .iter()
-                .map(|one| one.error.clone())
-                .collect::<Vec<_>>(),
-        )
-        .bind(first.collect::<Vec<_>>())
-        .bind(last.collect::<Vec<_>>())
-        .bind(holds)
-        .bind(ids(burials.iter().map(|one| one.id)));
-    run(connection, operation, query).await
 }
 
-/// Lets the first waiting event of each key become due.
-pub(crate) async fn promote(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    statements: &Statements,
-    keys: &BTreeSet<String>,
-) -> Result<(), OutboxError> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let query = sqlx::query(statements.promote.clone()).bind(keys);
-    run(connection, operation, query).await?;
-    Ok(())
-}
-
-/// Locks lanes for the rest of the transaction.
-pub(crate) async fn lock_lanes(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    statements: &Statements,
-    lanes: &[i16],
-) -> Result<(), OutboxError> {
-    let query = sqlx::query(statements.lock_lanes.clone()).bind(lanes);
-    run(connection, operation, query).await?;
-    Ok(())
-}
-
-/// Runs a statement of a transaction and returns how many rows it changed.
-pub(crate) async fn run(
-    connection: &mut PgConnection,
-    operation: &'static str,
-    query: Query<'_, Postgres, PgArguments>,
-) -> Result<usize, OutboxError> {
-    let done = query.execute(connection).await;
-    done.map(|done| usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
-        .map_err(postgres_error(operation))
-}
-
-fn lease_lost() -> OutboxError {
-    OutboxError::new(ErrorKind::LeaseLost, "postgres", SETTLE)
+fn lease_lost(operation: &'static str) -> OutboxError {
+    OutboxError::new(ErrorKind::LeaseLost, "postgres", operation)
 }
 
 fn mismatch(mismatch: &Mismatch) -> OutboxError {
     let problem = match mismatch {
-        Mismatch::Stranger(id) => format!("event {id} is not in the claim, or is named twice"),
+        Mismatch::Unknown(id) => format!("event {id} is not in the claim, or is named twice"),
         Mismatch::Missing(id) => {
             format!("event {id} is not named, but a settlement must name each event of the claim")
         }

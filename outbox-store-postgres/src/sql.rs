@@ -1,7 +1,21 @@
 //! The statements, each in a separate file, with their tables in the schema.
 
+use crate::filter::with_conditions;
 use outbox_driver_postgres::Driver;
 use sqlx::SqlStr;
+
+/// How many lanes the log has. The statements and the migration have the same number.
+pub(crate) const LANES: usize = 16;
+
+/// A count as the statements take it.
+pub(crate) fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// Bytes as the statements take them.
+pub(crate) fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
 
 macro_rules! statements {
     ($($name:ident)*) => {
@@ -13,8 +27,9 @@ macro_rules! statements {
 
         impl Statements {
             pub(crate) fn new(driver: &Driver) -> Self {
+                let text = |text| driver.sql(&with_conditions(text));
                 Self {
-                    $($name: driver.sql(include_str!(concat!("sql/", stringify!($name), ".sql"))),)*
+                    $($name: text(include_str!(concat!("sql/", stringify!($name), ".sql"))),)*
                 }
             }
         }
@@ -32,12 +47,12 @@ statements! {
     clean_up_marks
     clean_up_tokens
     cut_leases
+    dead_letter_groups
+    find_dead_letter
     find_entries
     find_lanes
-    find_dead_letter
-    dead_letter_groups
-    list_dead_letters
     is_foreign
+    list_dead_letters
     lock_lanes
     lock_log
     lost_claim

@@ -9,9 +9,11 @@ use outbox_core::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a worker polls without a wake-up: soon after work, then less and less often.
+/// How often a worker polls without a wake-up: at first after 5 milliseconds, then less often.
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
+
+const WAIT: &str = "wait_for_work";
 
 #[async_trait]
 impl OutboxStorage for PostgresStore {
@@ -36,29 +38,29 @@ impl OutboxStorage for PostgresStore {
     }
 
     fn blocks_key_on_dead_letter(&self) -> bool {
-        self.holds_keys
+        self.blocks_keys
     }
 
-    /// Sleeps until a producer's commit rings, the next event is due, or a lease runs out. Without
-    /// a connection that listens it looks every 5 to 100 milliseconds; for what may commit unheard, as
-    /// it was appended before this worker fell asleep, it looks ever less often.
+    /// Sleeps until a producer's commit notifies it, the next event is due, or a lease ends. Without
+    /// a connection that listens, it polls every 5 to 100 milliseconds. The commit of a transaction that
+    /// appended before this worker fell asleep may not notify, so it polls for those less and less often.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
         let start = Instant::now();
         let mut pause = SHORTEST_LOOK;
         loop {
-            // From here a commit is heard, so what is looked for next cannot be missed.
+            // A commit from here on is heard, so the look that follows cannot miss one.
             let rung = self.bell.listen(self).await?;
             let rest = at_most.saturating_sub(start.elapsed());
             if rest.is_zero() {
-                // The claim that follows looks.
+                // The next claim looks.
                 return Ok(());
             }
-            let outlook = match self.memory.take_answer() {
+            let outlook = match self.pace.take_answer() {
                 Some((outlook, mark)) if rung.is_quiet_since(mark) => outlook,
-                _ => self.outlook().await?,
+                _ => self.outlook(WAIT).await?,
             };
             if outlook.has_work() {
-                self.memory.will_find(outlook);
+                self.pace.will_find(outlook);
                 return Ok(());
             }
             let mut sleep = outlook.next_in.unwrap_or(rest).min(rest);
@@ -78,7 +80,7 @@ impl OutboxStorage for PostgresStore {
 
     /// `pending` is exact up to 100,000 events in each of the 16 lanes.
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        self.waiting().await
+        self.read_backlog().await
     }
 
     async fn clean_up(&self, limit: usize) -> Result<usize, OutboxError> {

@@ -1,10 +1,10 @@
-//! The bell: how a sleeping worker hears of a commit.
+//! The bell: how a commit wakes a sleeping worker.
 //!
-//! A trigger rings once per INSERT statement, with NOTIFY, and only while `outbox_alarm` says that
-//! workers sleep: a NOTIFY makes commits wait for each other. A worker that is woken for an event now
-//! and then lets the alarm stand, as each change is a write; one that is busy turns it off for all:
-//! it finds the events, and turns it on again before it sleeps. If it dies before, the others look
-//! when their wait ends.
+//! A trigger sends one NOTIFY for each INSERT statement, but only while `outbox_alarm` says that a
+//! worker sleeps, because commits that notify wait for each other. A worker that is woken by an
+//! occasional event leaves the alarm on, because each change of it is a write. A busy worker turns it
+//! off for all workers: it finds the events, and turns the alarm on again before it sleeps. If it dies
+//! first, the other workers look when their wait ends.
 
 use crate::PostgresStore;
 use outbox_core::{ClaimToken, ErrorKind, OutboxError};
@@ -18,19 +18,19 @@ use tokio::task::JoinHandle;
 
 const WAIT: &str = "wait_for_work";
 
-/// For how long a worker sets the alarm.
+/// How long an alarm lasts.
 const SLEEP: Duration = Duration::from_secs(60);
 
-/// Set again when less than this is left of it.
+/// An alarm that ends sooner than this is set again.
 const REST: Duration = Duration::from_secs(30);
 
 /// How long the listener waits before it connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The same, after nothing was heard on a connection that works.
+/// The same, if notifications do not arrive although the connection works.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
-/// How often the listener asks whether its connection still leads to the server of the pool.
+/// How often the listener checks that its connection leads to the server of the pool.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long the listener waits for an answer.
@@ -44,7 +44,7 @@ pub(crate) struct Bell {
     rings: watch::Sender<Ring>,
 }
 
-/// How often the bell rang, and whether it can be heard.
+/// How often the bell rang, and whether this handle listens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Ring {
     count: u64,
@@ -54,21 +54,22 @@ struct Ring {
 #[derive(Debug, Default)]
 struct State {
     task: Option<JoinHandle<()>>,
-    /// Until when this worker set the alarm.
+    /// When the alarm ends that this worker set.
     asleep_until: Option<Instant>,
-    /// Transactions below this may have appended before it was set.
+    /// Transactions with a smaller id may have appended before the alarm was set.
     asleep_since: i64,
 }
 
-/// What can be heard from now on.
+/// The rings from one moment on.
 pub(crate) struct Rung {
     rings: watch::Receiver<Ring>,
+    /// Commits of this transaction and of later ones ring.
     since: i64,
 }
 
 impl Rung {
-    /// Whether nothing rang since `mark` was taken, which was while the alarm was set: what was seen
-    /// after the mark is still good.
+    /// Whether the alarm was set when `mark` was taken, and nothing rang since. Then an outlook that was
+    /// read after the mark is still valid.
     pub(crate) fn is_quiet_since(&self, mark: Option<u64>) -> bool {
         let ring = *self.rings.borrow();
         ring.listening && mark == Some(ring.count)
@@ -78,13 +79,13 @@ impl Rung {
         self.rings.borrow().listening
     }
 
-    /// Whether a commit from now on is heard, if this is the oldest open transaction: older ones may
+    /// Whether each later commit rings, if `oldest_open` is the oldest open transaction. An older one may
     /// have appended while the alarm was not set.
     pub(crate) fn hears(&self, oldest_open: i64) -> bool {
         self.is_listening() && oldest_open >= self.since
     }
 
-    /// Returns at the next ring, or when the connection came or went.
+    /// Returns at the next ring, or when the connection is lost or made.
     pub(crate) async fn wait(mut self) {
         if self.rings.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -93,12 +94,12 @@ impl Rung {
 }
 
 impl Bell {
-    /// A bell that is never heard.
+    /// A bell without a listener: the worker polls.
     pub(crate) fn silent() -> Self {
         Self::on(None)
     }
 
-    /// The bell of the outbox in the driver's schema. The channel is of its table.
+    /// The bell of the outbox in the driver's schema.
     pub(crate) async fn new(driver: &Driver) -> Result<Self, OutboxError> {
         const OPEN: &str = "open";
         let table = format!("{}.outbox_events", driver.schema().quoted());
@@ -116,7 +117,7 @@ impl Bell {
     }
 
     /// Sets the alarm, unless this worker has set it already.
-    pub(crate) async fn listen(&self, outbox: &PostgresStore) -> Result<Rung, OutboxError> {
+    pub(crate) async fn listen(&self, store: &PostgresStore) -> Result<Rung, OutboxError> {
         let mut rung = Rung {
             rings: self.rings.subscribe(),
             since: self.state().asleep_since,
@@ -124,13 +125,13 @@ impl Bell {
         let Some(channel) = &self.channel else {
             return Ok(rung);
         };
-        self.start(&outbox.driver, channel);
+        self.start(&store.driver, channel);
         let now = Instant::now();
         if rung.is_listening() && !self.is_asleep(now) {
-            set(outbox, SLEEP).await?;
-            let query = sqlx::query(outbox.statements.next_transaction.clone());
+            set(store, WAIT, SLEEP).await?;
+            let query = sqlx::query(store.statements.next_transaction.clone());
             let read = |row: &PgRow| row.try_get(0);
-            rung.since = outbox.driver.fetch_one(WAIT, query, read).await?;
+            rung.since = store.driver.fetch_one(WAIT, query, read).await?;
             let mut state = self.state();
             state.asleep_since = rung.since;
             state.asleep_until = Some(now + SLEEP);
@@ -138,7 +139,7 @@ impl Bell {
         Ok(rung)
     }
 
-    /// To ask later whether the bell rang since: none while it would not ring.
+    /// A mark, to ask later whether the bell rang since. None if the alarm is not set.
     pub(crate) fn mark(&self) -> Option<u64> {
         let asleep = self.is_asleep(Instant::now());
         asleep.then(|| self.rings.borrow().count)
@@ -149,10 +150,11 @@ impl Bell {
         until.is_some_and(|until| until > now + REST)
     }
 
-    /// Turns the alarm off for a busy worker that had set it. That may fail: it is rung for then.
-    pub(crate) async fn wake(&self, outbox: &PostgresStore) {
+    /// Turns the alarm off, if this worker had set it and is busy now. If that fails, commits ring
+    /// without need until the alarm ends.
+    pub(crate) async fn wake(&self, operation: &'static str, store: &PostgresStore) {
         if self.state().asleep_until.take().is_some() {
-            let _ = set(outbox, Duration::ZERO).await;
+            let _ = set(store, operation, Duration::ZERO).await;
         }
     }
 
@@ -169,10 +171,14 @@ impl Bell {
     }
 }
 
-/// Has new events ring for `time` from now.
-async fn set(outbox: &PostgresStore, time: Duration) -> Result<(), OutboxError> {
-    let query = sqlx::query(outbox.statements.set_alarm.clone()).bind(interval(time));
-    outbox.driver.execute(WAIT, query).await?;
+/// Lets commits ring for `time` from now.
+async fn set(
+    store: &PostgresStore,
+    operation: &'static str,
+    time: Duration,
+) -> Result<(), OutboxError> {
+    let query = sqlx::query(store.statements.set_alarm.clone()).bind(interval(time));
+    store.driver.execute(operation, query).await?;
     Ok(())
 }
 
@@ -184,7 +190,7 @@ impl Drop for Bell {
     }
 }
 
-/// Listens until the bell is dropped, on a connection that is not of the caller's pool.
+/// Listens until the bell is dropped, on a connection outside of the caller's pool.
 async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
     loop {
         let heard = hear(&driver, &channel, &rings).await;
@@ -193,7 +199,7 @@ async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
             Ok(true) => PAUSE,
             Ok(false) => {
                 tracing::warn!(
-                    "notifications do not arrive, as through PgBouncer in transaction mode; looking \
+                    "notifications do not arrive, as through PgBouncer in transaction mode; polling \
                      for new events instead"
                 );
                 LONG_PAUSE
@@ -201,7 +207,7 @@ async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
             Err(error) => {
                 tracing::warn!(
                     %error,
-                    "cannot listen for new events; looking for them instead"
+                    "cannot listen for new events; polling for them instead"
                 );
                 PAUSE
             }
@@ -210,14 +216,14 @@ async fn listen(driver: Driver, channel: String, rings: watch::Sender<Ring>) {
     }
 }
 
-/// Listens until the connection is lost; false if it never heard anything.
+/// Listens until the connection is lost. Returns false if notifications do not arrive.
 async fn hear(
     driver: &Driver,
     channel: &str,
     rings: &watch::Sender<Ring>,
 ) -> Result<bool, OutboxError> {
     let error = postgres_error(WAIT);
-    // A pool for this connection alone: a later one connects to wherever the name leads then.
+    // A pool for this connection alone, so that the next one resolves the name of the server again.
     let own = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(PATIENCE)
@@ -250,8 +256,8 @@ async fn hear(
     }
 }
 
-/// Whether a notification of the pool's arrives. It does not through a proxy that gives each
-/// transaction another connection, or if the pool leads to another server.
+/// Whether a notification that the pool sends arrives. It does not if a proxy gives each transaction
+/// another connection, or if the pool leads to another server.
 async fn hears_itself(
     driver: &Driver,
     listener: &mut PgListener,
@@ -279,7 +285,7 @@ async fn hears_itself(
         .map_err(postgres_error(WAIT))
 }
 
-/// Errs if the connection does not answer, or leads to another server than the pool.
+/// Fails if the connection does not answer, or leads to another server than the pool.
 async fn beat(driver: &Driver, listener: &mut PgListener) -> Result<(), OutboxError> {
     const WHICH: &str = include_str!("sql/which_server.sql");
     let row = in_time(listener.fetch_one(WHICH)).await?;
@@ -289,11 +295,13 @@ async fn beat(driver: &Driver, listener: &mut PgListener) -> Result<(), OutboxEr
     if here == there {
         return Ok(());
     }
-    let text = format!("it listens on the server of {here}, but the pool uses that of {there}");
+    let text = format!(
+        "the listener is connected to the server started {here}, but the pool to the one started {there}"
+    );
     Err(OutboxError::new(ErrorKind::Unavailable, "postgres", WAIT).with_source(text))
 }
 
-/// What the server answers, unless it is silent.
+/// The answer of the server, or an error if it takes too long.
 async fn in_time<T>(answer: impl Future<Output = sqlx::Result<T>>) -> Result<T, OutboxError> {
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer.map_err(postgres_error(WAIT)),

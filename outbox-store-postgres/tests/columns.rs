@@ -1,5 +1,5 @@
-//! Each column at its limits and beyond them: what the log accepts, each later statement accepts, and
-//! what it refuses has the name of its limit.
+//! Each column at its limits and beyond them. Each later statement accepts the values that the log
+//! accepts. A refusal names the limit.
 
 mod support;
 
@@ -25,7 +25,7 @@ async fn insert(connection: &mut PgConnection, columns: &str, values: &str) -> s
         .map(drop)
 }
 
-/// What the server says of a refused row.
+/// The error of the server for a refused row.
 async fn refusal(connection: &mut PgConnection, columns: &str, values: &str) -> String {
     let refused = insert(connection, columns, values).await;
     let error = refused.expect_err(values);
@@ -33,7 +33,7 @@ async fn refusal(connection: &mut PgConnection, columns: &str, values: &str) -> 
     error.to_string()
 }
 
-/// A row of plain columns, with one of them as stated.
+/// The columns and the values of a plain row, of which one column has `value`.
 fn with(column: &str, value: &str) -> (String, String) {
     let others = [
         ("event_type", "'limits'"),
@@ -45,7 +45,7 @@ fn with(column: &str, value: &str) -> (String, String) {
     (names.join(", "), values.join(", "))
 }
 
-/// A column, a value that it must not have, and what the refusal says.
+/// A column, a value that it must not have, and a part of the error.
 const BEYOND: &[(&str, &str, &str)] = &[
     ("event_type", "''", "event_type_is_1_to_1024_bytes"),
     (
@@ -165,7 +165,7 @@ async fn a_row_beyond_a_limit_is_refused_and_the_limit_is_named() {
     assert_eq!(left.events.len(), 0);
 }
 
-/// Within a session that has inserted, and in one that has not.
+/// In a session that has inserted a row, and in one that has not.
 #[tokio::test]
 async fn a_seq_that_was_passed_is_refused() {
     let own = Own::in_schema("outbox");
@@ -211,7 +211,7 @@ fn dense(length: usize) -> String {
     )
 }
 
-/// Through all that can happen to an event.
+/// A retry, a quarantine, a replay and a publication.
 #[tokio::test]
 async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published() {
     let own = Own::in_schema("outbox");
@@ -298,7 +298,7 @@ async fn a_row_within_its_limits_is_retried_quarantined_replayed_and_published()
     while store.clean_up(100).await.expect("cleaned up") > 0 {}
 }
 
-/// One claim, each of its events with the same outcome.
+/// Settles all events of one claim with the same outcome.
 async fn settle_all(store: &PostgresStore, outcome: &Outcome) -> usize {
     let claim = store
         .claim(ClaimLimit::events(ALL), LEASE)
@@ -312,9 +312,9 @@ async fn settle_all(store: &PostgresStore, outcome: &Outcome) -> usize {
     claim.events.len()
 }
 
-/// An operator's hand reaches the other tables too.
+/// An operator may also change the other tables by hand.
 #[tokio::test]
-async fn a_time_without_an_end_in_another_table_stops_nobody() {
+async fn an_infinite_time_in_another_table_stops_no_call() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     own.append(&[Event::new("retried", ""), Event::new("other", "")])
@@ -345,7 +345,7 @@ async fn a_time_without_an_end_in_another_table_stops_nobody() {
     }
 }
 
-/// Times that a program computes wrongly are refused, not written as infinity.
+/// Wrong times of a program are refused, and not written as infinity.
 #[tokio::test]
 async fn an_append_refuses_what_the_log_refuses() {
     let own = Own::in_schema("outbox");

@@ -1,5 +1,6 @@
-//! The PostgreSQL store passes the suite, also over a wire that brings replies in parts; each handle
-//! and each transaction has its own connections, in the own schema a single one.
+//! The PostgreSQL store passes the suite: in the default schema, in another schema, and over a wire that
+//! delivers replies in parts. Each handle and each transaction has its own connections; in the other
+//! schema each has a single one.
 
 mod support;
 
@@ -9,13 +10,14 @@ outbox_conformance::store_suite!(
     default_schema,
     Own::in_schema("outbox"),
     claims,
+    settlements,
     outcomes,
     budgets,
     shares,
     races,
     quarantine,
     dead_letters,
-    crashes,
+    cancellation,
     passes,
     late,
     holding,
@@ -28,6 +30,7 @@ outbox_conformance::store_suite!(
     slow_wire,
     Own::over_a_slow_wire(),
     claims,
+    settlements,
     quarantine,
     dead_letters,
     late
@@ -36,13 +39,14 @@ outbox_conformance::store_suite!(
     own_schema,
     Own::in_schema("Größe \"x\" 'y'").on_one_connection(),
     claims,
+    settlements,
     outcomes,
     budgets,
     shares,
     races,
     quarantine,
     dead_letters,
-    crashes,
+    cancellation,
     passes,
     late,
     holding,

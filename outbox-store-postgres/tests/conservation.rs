@@ -24,7 +24,7 @@ fn below(seed: &mut u64, limit: usize) -> usize {
     usize::try_from(random(seed)).expect("31 bits") % limit
 }
 
-/// What a call was refused for: nothing but the loss of a lease is allowed.
+/// The result of a call, or none if its lease was lost. Other errors are not allowed.
 #[track_caller]
 fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
     match result {
@@ -49,7 +49,7 @@ fn outcome(seed: &mut u64) -> Outcome {
     }
 }
 
-/// Claims and settles; one claim in eight is left to its lease. Returns what was published.
+/// Claims and settles, but lets one lease in eight run out. Returns the published events.
 async fn work(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
     let mut published = Vec::new();
     for _ in 0..TURNS {
@@ -75,7 +75,7 @@ async fn work(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
     published
 }
 
-/// Quarantines a few at a time, in an order of its own.
+/// Quarantines the events in a random order, a few at a time.
 async fn quarantine(store: PostgresStore, ids: Arc<Vec<EventId>>, mut seed: u64) -> usize {
     let mut moved = 0;
     for _ in 0..TURNS {
@@ -108,7 +108,7 @@ async fn operate(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
     purged
 }
 
-/// What is still in the outbox.
+/// The events that are still in the outbox.
 async fn rest(own: &Own, store: &PostgresStore) -> Vec<EventId> {
     let mut rest = Vec::new();
     while store.backlog().await.expect("read").pending > 0 {
@@ -140,7 +140,7 @@ async fn dead_letters(store: &PostgresStore) -> Vec<EventId> {
         .collect()
 }
 
-async fn each_event_ends_in_one_place(hold: bool) {
+async fn all_move_events(hold: bool) {
     let own = Own::in_schema("outbox");
     let open = async || {
         let store = own.open().await;
@@ -205,11 +205,11 @@ async fn each_event_ends_in_one_place(hold: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_event_ends_in_one_place_whoever_moves_it() {
-    each_event_ends_in_one_place(false).await;
+async fn each_event_ends_in_one_place() {
+    all_move_events(false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_event_ends_in_one_place_where_dead_letters_hold_their_keys() {
-    each_event_ends_in_one_place(true).await;
+async fn each_event_ends_in_one_place_if_dead_letters_block_their_keys() {
+    all_move_events(true).await;
 }

@@ -1,5 +1,5 @@
-//! Callers that go away at each await point of what the suite does not call: an append, a migration,
-//! an opening. All connections are the pool's only one, so that a call that keeps it is found.
+//! Calls that the suite does not make, dropped at each await point: an append, a migration, an opening.
+//! The pool has a single connection, so a call that keeps it is found.
 
 use outbox_conformance::{CrashPoint, at_each_point};
 use outbox_core::{ClaimLimit, Event, EventId, OutboxStorage, Outcome, Settlement};
@@ -8,10 +8,10 @@ use outbox_store_postgres::{Appender, PostgresConfig, PostgresStore, Schema};
 use std::time::Duration;
 use test_servers::postgres::Database;
 
-/// Appends in a transaction, which commits if that was answered; else it rolls back, as it must.
+/// Appends in a transaction, and commits it if the append returned. Otherwise it rolls back, as it must.
 #[allow(
     clippy::disallowed_methods,
-    reason = "an application begins so, and is not lost in it"
+    reason = "an application starts its transaction like this, and this call is not dropped"
 )]
 async fn append_at(
     pool: &PgPool,
@@ -35,7 +35,7 @@ async fn append_at(
     true
 }
 
-/// Publishes all that can be claimed, and returns it in its order.
+/// Publishes all events that can be claimed, and returns them in their order.
 async fn publish_all(store: &PostgresStore) -> Vec<EventId> {
     let mut published = Vec::new();
     loop {
@@ -66,7 +66,7 @@ fn events(count: usize) -> Vec<Event> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_append_leaves_nothing_and_can_be_made_again() {
+async fn a_dropped_append_leaves_nothing_and_can_be_repeated() {
     let database = Database::create().await;
     let (pool, schema) = (database.pool_of(1), Schema::default());
     let store = PostgresStore::migrate(pool.clone()).await;
@@ -88,7 +88,7 @@ async fn a_dropped_append_leaves_nothing_and_can_be_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_migration_or_opening_is_done_again() {
+async fn a_dropped_migration_or_opening_can_be_repeated() {
     let database = Database::create().await;
     let pool = database.pool_of(1);
     let mut schemas = 0..;

@@ -1,4 +1,4 @@
-//! S13: tables that are emptied, and rows that are deleted, while a claim is in flight or events wait.
+//! S13: tables that are emptied, and rows that are deleted, while a claim is open or events wait.
 
 mod support;
 
@@ -63,9 +63,9 @@ fn outcomes(claim: &Claim) -> Vec<Settlement> {
     ids.map(|(n, id)| Settlement::new(id, outcome(n))).collect()
 }
 
-/// Each table alone, then all of them; the sequences begin again after a TRUNCATE.
+/// Each table alone, then all tables. A TRUNCATE restarts the sequences.
 #[tokio::test]
-async fn a_table_that_is_emptied_in_flight_stops_nothing() {
+async fn a_table_that_is_emptied_during_a_claim_stops_no_event() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let all = TABLES.map(|table| format!("outbox.{table}")).join(", ");
@@ -95,9 +95,9 @@ async fn a_table_that_is_emptied_in_flight_stops_nothing() {
     }
 }
 
-/// A place that another event got after a TRUNCATE is not that of the claim's event.
+/// After a TRUNCATE, other events get the places that the events of the claim had.
 #[tokio::test]
-async fn a_settlement_leaves_events_alone_that_got_the_places_of_its_own() {
+async fn a_settlement_does_not_change_events_at_reused_places() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let delay = Duration::ZERO;
@@ -123,9 +123,9 @@ async fn a_settlement_leaves_events_alone_that_got_the_places_of_its_own() {
     assert_eq!(publish_all(&store).await, expected);
 }
 
-/// What a key waits for is gone, and nobody settles it any more.
+/// The event or the dead letter that a key waits for was deleted, so no settlement ends the wait.
 #[tokio::test]
-async fn a_key_continues_when_what_it_waits_for_is_deleted_by_hand() {
+async fn a_key_continues_after_the_row_that_it_waits_for_was_deleted_by_hand() {
     let own = Own::in_schema("outbox");
     let store = own.open().await.block_key_on_dead_letter();
     let delay = LEASE * 100;

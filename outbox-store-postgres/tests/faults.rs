@@ -1,8 +1,8 @@
-//! Connections that are cut, a server that is killed, workers that are lost and callers that go
-//! away, all under load.
+//! Cut connections, a killed server and lost workers, under load.
 
 mod support;
 
+use outbox_conformance::Wire;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
@@ -24,19 +24,19 @@ use tokio::task::JoinHandle;
 const LEASE: Duration = Duration::from_secs(30);
 const WORKERS: usize = 3;
 
-/// Ends about half of the connections, whatever they are doing.
+/// Ends about half of the connections.
 const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()
                      AND random() < 0.5";
 
-/// Writers that go on until their rounds are made fewer.
+/// Starts writers that write until the number of rounds is made smaller.
 fn start(own: &Arc<Own>) -> (Arc<AtomicU64>, Vec<JoinHandle<()>>) {
     let rounds = Arc::new(AtomicU64::new(u64::MAX));
     let writers = start_writers_until(own, &rounds);
     (rounds, writers)
 }
 
-/// Returns when so many more events were published.
+/// Returns after `more` events were published.
 async fn under_load(recorder: &Recorder, more: usize) {
     let before = recorder.count();
     while recorder.count() < before + more {
@@ -66,7 +66,7 @@ async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
     workers.stop().await;
     let repeats = recorder.repeats(&committed(&own).await);
     println!("{CUTS} cuts, {repeats} events came again");
-    // A cut costs what each worker has in its hands, twice if it comes again alone.
+    // A cut repeats the open claim of each worker, and once more as single events.
     assert!(repeats <= CUTS * WORKERS * BATCH * 2, "{repeats}");
     assert_eq!(
         own.open().await.backlog().await.expect("read").dead_letters,
@@ -112,7 +112,7 @@ fn kind<T>(result: Result<T, OutboxError>) -> Option<ErrorKind> {
 }
 
 #[tokio::test]
-async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it() {
+async fn calls_on_a_silent_connection_are_unavailable_and_the_handle_works_afterwards() {
     let own = Own::in_schema("outbox");
     let events: Vec<Event> = (0..3).map(|_| Event::new("fault", "x")).collect();
     own.append(&events).await;
@@ -136,7 +136,7 @@ async fn a_wire_that_goes_silent_is_unavailable_and_the_handle_goes_on_after_it(
         kind(store.clean_up(10).await),
     ];
     assert_eq!(kinds, [Some(ErrorKind::Unavailable); 10]);
-    assert!(!own.its_wire().mend(), "nothing was cut");
+    assert!(!own.its_wire().repair(), "nothing was cut");
     let settled = store.settle(first.token, &published).await;
     settled.expect("settled");
     assert_eq!(claim(&store, 10).await.events.len(), 2);
@@ -154,7 +154,7 @@ fn ids(claim: &Claim) -> BTreeSet<EventId> {
 }
 
 #[tokio::test]
-async fn a_claim_has_no_more_of_its_lanes_than_its_events() {
+async fn a_claim_takes_no_more_of_its_lanes_than_its_events() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let events: Vec<Event> = (0..64).map(|_| Event::new("many", "")).collect();
@@ -163,7 +163,7 @@ async fn a_claim_has_no_more_of_its_lanes_than_its_events() {
     let backlog = store.backlog().await.expect("read");
     assert_eq!((backlog.pending, backlog.in_flight), (64, 10));
     own.elapse(2 * LEASE).await;
-    // What it had comes again, each event alone. The other events come in claims of any size.
+    // The events of the lost claim come again, each alone. The others come in claims of any size.
     let lost = ids(&lost);
     let (mut alone, mut rest) = (BTreeSet::new(), 0);
     loop {
@@ -187,9 +187,9 @@ async fn a_claim_has_no_more_of_its_lanes_than_its_events() {
     assert_eq!((alone, rest), (lost, 54));
 }
 
-/// A claim that spans many lanes, late: its worker settles while another takes it over.
+/// A claim of many lanes whose lease has ended: its worker settles while another takes it over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
+async fn a_late_settlement_and_a_takeover_never_both_get_an_event() {
     const ROUNDS: u64 = 40;
     let own = Own::in_schema("outbox");
     let (late, other) = (own.open().await, own.open().await);
@@ -203,7 +203,7 @@ async fn a_late_settlement_and_a_takeover_never_both_have_an_event() {
         let (barrier, outcome) = (Barrier::new(2), each(&held, &Outcome::Published));
         let settle = async {
             barrier.wait().await;
-            // The takeover has more to say to the server: each may be first.
+            // The takeover needs more statements. With the pauses, either may be first.
             tokio::time::sleep(Duration::from_millis(round % 2 * round)).await;
             late.settle(held.token, &outcome).await
         };

@@ -1,4 +1,4 @@
-//! S9: a dead letter that goes while an event of its key begins to wait behind it.
+//! S9: a dead letter that is purged while an event of its key starts to wait for it.
 
 mod support;
 
@@ -9,7 +9,7 @@ use support::{Own, each};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A settlement that lets an event wait stops at its commit, until the test lets it go on.
+/// A settlement that lets an event wait stops before its commit until the test unlocks it.
 const GATE: &str = "
 CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     PERFORM pg_advisory_xact_lock_shared(1);
@@ -18,7 +18,7 @@ END $$;
 CREATE CONSTRAINT TRIGGER hold AFTER INSERT ON outbox.outbox_retries
 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.hold()";
 
-/// How many calls of the test's store wait for a lock.
+/// How many calls of the store wait for a lock.
 async fn waiting(connection: &mut PgConnection) -> i64 {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -26,7 +26,7 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_begins_to_wait_while_its_dead_letter_is_purged_goes_on() {
+async fn an_event_that_starts_to_wait_while_its_dead_letter_is_purged_continues() {
     let own = Own::in_schema("outbox");
     own.execute(GATE).await;
     let store = own.open().await.block_key_on_dead_letter();

@@ -1,4 +1,4 @@
-//! S1, S2 with real transactions: commits that come late, rollbacks, and one that never ends.
+//! S1, S2 with real transactions: late commits, rollbacks, and a transaction that stays open.
 
 mod support;
 
@@ -13,7 +13,7 @@ use test_servers::{Kind, Server, search_path};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A transaction that has written an event and stays open.
+/// A transaction that has appended an event and stays open.
 async fn never_ending(own: &Own) -> PgConnection {
     let mut connection = own.connect().await;
     connection.execute("BEGIN").await.expect("begun");
@@ -62,11 +62,11 @@ async fn publish_all(store: &PostgresStore) -> usize {
     }
 }
 
-/// Transactions that run at once have their numbers in one order, their rows in another, and end in
-/// a third: the snapshot that sees the greater row says of the other only that it began later than
-/// all that had ended.
+/// Concurrent transactions get their ids in one order, their rows in another, and end in a third. The
+/// snapshot that sees the greater row shows of the other transaction only that it started after all
+/// that had ended.
 #[tokio::test]
-async fn a_row_that_commits_after_a_later_one_of_an_older_transaction_is_found() {
+async fn a_row_that_commits_after_a_later_row_of_an_older_transaction_is_found() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let event = |payload: &'static str| Event::new("late", payload).ordering_key("one lane");
@@ -91,7 +91,7 @@ async fn a_row_that_commits_after_a_later_one_of_an_older_transaction_is_found()
     }
 }
 
-/// Each late one begins and commits with so many others between that places in the log are marked.
+/// So many transactions come between the start and the commit of each late one that the log is marked.
 #[tokio::test]
 async fn a_transaction_that_commits_long_after_its_rows_is_found_in_each_of_its_lanes() {
     const LATE: usize = 40;
@@ -129,9 +129,9 @@ async fn clean_up(store: &PostgresStore) -> usize {
     }
 }
 
-/// On a server of its own, as the oldest open transaction is that of the whole cluster.
+/// On a separate server, because the oldest open transaction is that of the whole cluster.
 #[tokio::test]
-async fn what_is_consumed_is_cleaned_up_also_if_it_was_committed_late() {
+async fn consumed_rows_are_cleaned_up_even_if_they_were_committed_late() {
     let server = Server::start(Kind::Postgres, &search_path()).expect("a server");
     let own = Own::on(server.url(), "outbox");
     let store = own.open().await;
@@ -145,7 +145,7 @@ async fn what_is_consumed_is_cleaned_up_also_if_it_was_committed_late() {
     late.execute("COMMIT").await.expect("committed");
     assert_eq!(publish_all(&store).await, 1);
     own.append(&events()).await;
-    // The window of the late one has ended once the lanes were read again.
+    // Reading the lanes again ends the window of the late event.
     assert_eq!(publish_all(&store).await, 50);
     let other = own.open().await;
     assert_eq!(clean_up(&store).await + clean_up(&store).await, 51);

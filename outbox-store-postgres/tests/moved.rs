@@ -1,24 +1,26 @@
-//! What a handle that is open does when the tables under it become others: another cluster, a
-//! sequence that was set back, tables that were emptied.
+//! An open handle whose tables change: they are in another cluster, their sequence was set back, or they
+//! were emptied.
 
 mod support;
 
 use outbox_conformance::store::StoreFixture;
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{ClaimLimit, ErrorKind, Event, EventId, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, ConnectOptions, PgConnection, PgPool};
 use outbox_store_postgres::{PostgresStore, append};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{Own, each};
-use test_servers::{Kind, Server, Wire, search_path};
+use test_servers::{Kind, Server, search_path};
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Transactions that one cluster has had more than the other.
+/// How many more transactions one cluster has had than the other.
 const AHEAD: u32 = 5_000;
 
-/// What a program inserts after the tables became others.
+/// An event that a program inserts after the change.
 const NEW: usize = 50;
 
 fn events(key: &str, count: usize) -> Vec<Event> {
@@ -26,8 +28,8 @@ fn events(key: &str, count: usize) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
-/// Publishes and cleans up as a relay does, until nothing is left. A connection that was lost is
-/// tried again.
+/// Publishes and cleans up as a relay does, until nothing is left. Repeats a call after a lost
+/// connection.
 async fn relay(store: &PostgresStore) -> Vec<EventId> {
     let mut published = Vec::new();
     let mut errors = 0;
@@ -63,9 +65,9 @@ impl Cluster {
         Self(Server::start(Kind::Postgres, &search_path()).expect("a server"))
     }
 
-    fn port(&self) -> u16 {
+    fn address(&self) -> SocketAddr {
         let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
-        options.get_port()
+        ([127, 0, 0, 1], options.get_port()).into()
     }
 
     async fn connect(&self) -> PgConnection {
@@ -94,7 +96,7 @@ impl Cluster {
         appended.expect("appended");
     }
 
-    fn pool_over(&self, wire: &Wire) -> PgPool {
+    fn pool_over(&self, wire: &TcpWire) -> PgPool {
         let options: sqlx::postgres::PgConnectOptions = self.0.url().parse().expect("a URL");
         PgPoolOptions::new()
             .max_connections(2)
@@ -123,7 +125,7 @@ fn copy(from: &Cluster, to: &Cluster) {
     assert!(dump.wait().expect("ended").success());
 }
 
-/// An open handle has published on the one cluster; then the tables are copied to the other, and the
+/// An open handle publishes on one cluster. Then the tables are copied to the other cluster, and the
 /// address leads there.
 async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &str) {
     let clusters = [Cluster::start(), Cluster::start()];
@@ -131,7 +133,7 @@ async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &
         cluster.burn(ahead).await;
     }
     let [old, new] = clusters;
-    let wire = Wire::to(("127.0.0.1", old.port())).expect("a wire");
+    let wire = TcpWire::to(old.address()).expect("a wire");
     let pool = old.pool_over(&wire);
     let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
@@ -143,7 +145,7 @@ async fn a_handle_that_is_moved_loses_nothing(ahead: [u32; 2], after_the_copy: &
 
     copy(&old, &new);
     new.execute(after_the_copy).await;
-    wire.lead_to(new.port());
+    wire.redirect_to(new.address());
     wire.cut_all();
     let after = events("after", NEW);
     new.append(&after).await;
@@ -165,18 +167,18 @@ async fn a_handle_that_is_moved_to_an_older_cluster_loses_nothing() {
     a_handle_that_is_moved_loses_nothing([0, AHEAD], "SELECT").await;
 }
 
-/// Logical replication brings the rows, and neither sequences nor what the triggers write.
+/// Logical replication copies the rows, but neither the sequences nor the writes of the triggers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handle_that_is_moved_to_a_cluster_whose_sequence_stayed_behind_loses_nothing() {
     let behind = "SELECT setval('outbox.outbox_events_seq_seq', 1, false)";
     a_handle_that_is_moved_loses_nothing([AHEAD, 0], behind).await;
 }
 
-/// A name leads to a standby for a while, and back.
+/// For a while the address leads to a standby.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_back() {
+async fn a_handle_that_met_a_standby_publishes_as_soon_as_the_primary_is_back() {
     let primary = Cluster::start();
-    let wire = Wire::to(("127.0.0.1", primary.port())).expect("a wire");
+    let wire = TcpWire::to(primary.address()).expect("a wire");
     let pool = primary.pool_over(&wire);
     let migrated = PostgresStore::migrate(pool).await;
     let store = migrated.expect("migrated");
@@ -186,7 +188,7 @@ async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_
     let standby = primary.0.start_standby(&search_path());
     let standby = Cluster(standby.expect("a standby"));
 
-    wire.lead_to(standby.port());
+    wire.redirect_to(standby.address());
     wire.cut_all();
     for _ in 0..3 {
         let claimed = store.claim(ClaimLimit::events(20), LEASE).await;
@@ -194,17 +196,17 @@ async fn a_handle_that_was_led_to_a_standby_publishes_as_soon_as_the_primary_is_
         let waited = store.wait_for_work(LEASE).await;
         assert_eq!(waited.unwrap_err().kind(), ErrorKind::Unavailable);
     }
-    // Connections to the standby stay open, as a proxy leaves them.
-    wire.lead_to(primary.port());
+    // Connections to the standby stay open, as with a proxy.
+    wire.redirect_to(primary.address());
     let after = events("after", NEW);
     primary.append(&after).await;
     let claim = store.claim(ClaimLimit::events(20), LEASE).await;
     assert_eq!(claim.expect("claimed at once").events.len(), 20);
 }
 
-/// What an operator or a test's set-up does to the tables of an open handle.
+/// An operator, or the set-up of a test, empties the tables of an open handle.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handle_whose_tables_are_reset_loses_nothing_that_comes_after() {
+async fn a_handle_whose_tables_are_emptied_loses_no_later_event() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     for reset in [
@@ -235,14 +237,14 @@ async fn a_handle_whose_tables_are_reset_loses_nothing_that_comes_after() {
             .filter(|event| !published.contains(&event.id))
             .count();
         assert_eq!(lost, 0, "lost after {reset}");
-        // More than were there before.
+        // More events than before.
         let more = events("more", 300);
         own.append(&more).await;
         assert_all(&relay(&store).await, &more);
     }
 }
 
-/// The server's clock was a year ahead for a moment.
+/// The server's clock was a year ahead.
 #[tokio::test]
 async fn a_lease_that_was_taken_while_the_clock_was_wrong_ends_in_time() {
     let own = Own::in_schema("outbox");
@@ -260,9 +262,9 @@ async fn a_lease_that_was_taken_while_the_clock_was_wrong_ends_in_time() {
     assert_eq!(relay(&store).await.len(), 3);
 }
 
-/// All rows of all tables, also those that say which migrations were applied.
+/// Deletes all rows of all tables, including the record of the migrations.
 #[tokio::test]
-async fn a_migration_repairs_tables_that_were_emptied_and_names_one_that_is_missing() {
+async fn a_migration_repairs_emptied_tables_and_names_a_missing_one() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let before = events("before", 20);

@@ -1,4 +1,4 @@
-//! Through PgBouncer in transaction mode, which gives each transaction any of its connections.
+//! The store through PgBouncer in transaction mode, which may run each transaction on another connection.
 
 use outbox_core::{
     ClaimLimit, ClaimedEvent, DeadLetterFilter, DeadLetters, ErrorKind, Event, EventId,
@@ -21,7 +21,7 @@ const RELAYS: usize = 3;
 const PRODUCERS: usize = 4;
 const TRANSACTIONS: usize = 25;
 
-/// A database, and a PgBouncer before it.
+/// A database behind PgBouncer.
 struct Bounced {
     bouncer: Server,
     database: Database,
@@ -38,7 +38,7 @@ impl Bounced {
         Self { bouncer, database }
     }
 
-    /// As another process would have it. Without the option, PgBouncer refuses sqlx's parameter.
+    /// The pool of another process. Without the option, PgBouncer refuses a parameter that sqlx sends.
     fn pool(&self) -> PgPool {
         let options = self.database.options_through(self.bouncer.url());
         let pool = PgPoolOptions::new().max_connections(3);
@@ -78,7 +78,7 @@ async fn produce(mut connection: sqlx::PgConnection, producer: usize) -> Vec<Eve
 
 type Published = Arc<Mutex<BTreeMap<EventId, usize>>>;
 
-/// Publishes, and refuses what it meets the first time now and then.
+/// Publishes events, and refuses some of them at the first attempt.
 fn relay(store: PostgresStore, published: &Published) -> JoinHandle<()> {
     let published = Arc::clone(published);
     tokio::spawn(async move {
@@ -147,7 +147,7 @@ async fn relays_and_producers_share_a_few_connections_of_the_server() {
     let published = published.lock().expect("counted").clone();
     assert_eq!(published.len(), written.len());
     assert!(published.values().all(|count| *count == 1));
-    // On whichever connection it lands.
+    // On any connection.
     let mut connection = bounced.connect().await;
     for _ in 0..8 {
         let names = "SELECT count(*)::text FROM pg_prepared_statements";
@@ -157,7 +157,7 @@ async fn relays_and_producers_share_a_few_connections_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_works_through_it() {
+async fn all_calls_of_an_operator_work() {
     let bounced = Bounced::start().await;
     let store = bounced.open().await;
     let events: Vec<Event> = (0..3)
@@ -194,9 +194,9 @@ async fn an_operator_works_through_it() {
     while store.clean_up(10).await.expect("cleaned up") > 0 {}
 }
 
-/// Other clients leave names behind: each server connection costs at most one call that fails.
+/// Other clients leave prepared statements behind: at most one call fails on each server connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn names_that_another_client_left_behind_pass() {
+async fn prepared_statements_of_another_client_cost_one_call_at_most() {
     let bounced = Bounced::start().await;
     let store = bounced.open().await;
     let mut rude = bounced.connect().await;

@@ -1,4 +1,4 @@
-//! How the server reads the log.
+//! The plans with which the server reads the log.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::{Own, each};
 const LEASE: Duration = Duration::from_secs(30);
 const EVENTS: usize = 20_000;
 
-/// Statistics may promise rows to a look that finds none, and then the whole table is read.
+/// If the statistics promise rows that a look does not find, the whole table may be read.
 #[tokio::test]
 async fn a_log_with_a_backlog_is_read_by_its_index_only() {
     let own = Own::in_schema("outbox");
@@ -41,7 +41,7 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
     while store.clean_up(1000).await.expect("cleaned up") > 0 {}
     drop(store);
     pool.close().await;
-    // What a connection did is counted for sure once it has ended.
+    // The counts of a connection are complete once it has ended.
     let read = "SELECT seq_tup_read FROM pg_stat_user_tables
                 WHERE relname = 'outbox_events' AND idx_tup_fetch >= $1
                   AND (SELECT count(*) FROM pg_stat_activity
@@ -53,5 +53,5 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
             break rows;
         }
     };
-    assert_eq!(sequentially, 0, "rows were read beside the index");
+    assert_eq!(sequentially, 0, "rows were read without the index");
 }

@@ -1,4 +1,5 @@
-//! A wake-up never fails a producer, whatever the producer does with its transaction.
+//! The wake-up of a worker never fails a producer: not one that prepares its transaction, and not one
+//! whose server lacks a privilege or a table of the wake-up.
 
 mod support;
 
@@ -13,10 +14,10 @@ use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Longer than any test: who wakes was woken.
+/// Longer than any test, so a worker that wakes was woken.
 const LONG: Duration = Duration::from_secs(600);
 
-/// What is soon on a machine that does other things too.
+/// Soon, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 const INSERT: &str =
@@ -98,7 +99,7 @@ async fn a_producer_prepares_its_transaction_while_a_worker_sleeps() {
             run(&mut producer, &statement.replace("{INSERT}", INSERT)).await;
         }
     }
-    // With a statement that is prepared in the other sense.
+    // With a prepared statement.
     run(&mut producer, "BEGIN").await;
     let event = [Event::new("prepared", "")];
     let appended = own.appender().append(&mut producer, &event).await;
@@ -142,9 +143,9 @@ async fn a_commit_wakes_a_worker_where_transactions_may_be_prepared() {
     assert_eq!(left, 0);
 }
 
-/// Rights, a sequence or a table of ours that an operator took away, while the alarm is set.
+/// An operator revokes a privilege, or drops a sequence or a table of ours, while the alarm is set.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_goes_on_where_the_wake_up_cannot() {
+async fn a_producer_commits_if_the_wake_up_fails() {
     let (_server, own) = own_that_prepares().await;
     let mut connection = own.connect().await;
     let far = "SELECT setval('outbox.outbox_alarm', 9223372036854775807)";

@@ -1,4 +1,4 @@
-//! Tables that grow while a transaction stays open, and are put into empty ones.
+//! Tables that grow while a transaction stays open, and are renewed.
 
 mod support;
 
@@ -15,7 +15,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const LANES: &str = "SELECT outbox.outbox_renew_lanes()";
 const EVENTS: &str = "SELECT outbox.outbox_renew_events()";
 
-/// A transaction that sees the database as it is now, until it ends.
+/// A transaction whose snapshot is of now until it ends.
 async fn open_transaction(own: &Own) -> PgConnection {
     let mut connection = own.connect().await;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class";
@@ -49,7 +49,7 @@ async fn settle(store: &PostgresStore, claim: &Claim, outcome: &Outcome) -> Vec<
 }
 
 #[tokio::test]
-async fn what_is_read_claimed_and_unread_stays_so_in_renewed_tables() {
+async fn renewed_tables_keep_which_events_are_read_claimed_and_unread() {
     let own = Own::in_schema("outbox");
     let (store, mut operator) = (own.open().await, own.connect().await);
     let event = |number: u32| {
@@ -74,7 +74,7 @@ async fn what_is_read_claimed_and_unread_stays_so_in_renewed_tables() {
         }
         published.extend(settle(&store, &rest, &Outcome::Published).await);
     }
-    // Times are kept to the microsecond.
+    // Times have microseconds.
     for (event, published) in events.iter().zip(&mut published) {
         published.created_at = event.created_at;
     }
@@ -82,7 +82,7 @@ async fn what_is_read_claimed_and_unread_stays_so_in_renewed_tables() {
 }
 
 #[tokio::test]
-async fn a_log_of_which_much_is_unread_stays_where_it_is() {
+async fn a_log_with_many_unread_events_is_not_renewed() {
     let own = Own::in_schema("outbox");
     let mut operator = own.connect().await;
     let events: Vec<Event> = (0..1001).map(|_| Event::new("renewed", "")).collect();
@@ -97,7 +97,7 @@ async fn a_log_of_which_much_is_unread_stays_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_log_that_an_open_transaction_wrote_to_holds_producers_up_for_a_moment_only() {
+async fn a_log_that_an_open_transaction_locks_blocks_producers_only_briefly() {
     let own = Own::in_schema("outbox");
     let (mut writer, mut operator) = (own.connect().await, own.connect().await);
     writer.execute("BEGIN").await.expect("begun");
@@ -141,7 +141,7 @@ async fn tables_that_are_renewed_under_load_lose_and_repeat_nothing() {
 }
 
 #[tokio::test]
-async fn the_states_of_the_lanes_are_given_back_while_a_transaction_is_open() {
+async fn the_lanes_shrink_while_a_transaction_is_open() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     let _open = open_transaction(&own).await;
@@ -157,7 +157,7 @@ async fn the_states_of_the_lanes_are_given_back_while_a_transaction_is_open() {
     assert!(size < 500_000, "{size} bytes");
 }
 
-/// A megabyte that no compression makes smaller: a linear congruential sequence.
+/// A megabyte that does not compress: a linear congruential sequence.
 fn noise() -> Vec<u8> {
     let mut state: u64 = 1;
     let mut next = || {
@@ -170,10 +170,10 @@ fn noise() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_consumed_log_is_given_back_while_a_transaction_is_open() {
+async fn a_consumed_log_shrinks_while_a_transaction_is_open() {
     let own = Own::in_schema("outbox");
     let (store, mut operator) = (own.open().await, own.connect().await);
-    // A vacuum that happens to have the table would put it off for a minute.
+    // A vacuum that locks the table would delay the renewal for a minute.
     let none = "ALTER TABLE outbox.outbox_events SET (autovacuum_enabled = off,
                                                       toast.autovacuum_enabled = off)";
     own.execute(none).await;

@@ -1,4 +1,4 @@
-//! S1: a dump that is put into another cluster, whose transaction numbers mean something else.
+//! S1: a dump that is restored in another cluster, which has other transaction ids.
 
 mod support;
 
@@ -17,7 +17,7 @@ use test_servers::{Kind, Server, search_path};
 const LEASE: Duration = Duration::from_secs(30);
 const DELAY: Duration = Duration::from_secs(60);
 
-/// Transactions that one cluster has had more than the other.
+/// How many more transactions one cluster has had than the other.
 const AHEAD: u32 = 5_000;
 
 fn keyed(key: &str, count: usize) -> Vec<Event> {
@@ -41,7 +41,7 @@ async fn settle(store: &PostgresStore, claim: &Claim, outcome: &Outcome) {
     settled.expect("settled");
 }
 
-/// Publishes all that can be claimed now.
+/// Publishes all events that can be claimed now.
 async fn publish_all(store: &PostgresStore) -> Vec<EventId> {
     let mut published = Vec::new();
     loop {
@@ -54,10 +54,10 @@ async fn publish_all(store: &PostgresStore) -> Vec<EventId> {
     }
 }
 
-/// A database that has something of everything, as it stands when it is dumped.
+/// A database with events in each state, before its dump.
 struct Shop {
     own: Own,
-    /// What is still to be delivered, by key.
+    /// The events that are not delivered yet, by key.
     due: [Vec<EventId>; 3],
     dead: EventId,
 }
@@ -76,7 +76,7 @@ impl Shop {
         let claimed = keyed("claimed", 3);
         own.append(&claimed).await;
         assert_eq!(claim(&store, 2).await.events.len(), 2);
-        // A window that was read, one that is read in part, and what is in none yet.
+        // A window that was read, one that is read in part, and events that are in no window yet.
         let read = keyed("read", 6);
         own.append(&read[..1]).await;
         assert_eq!(publish_all(&store).await, ids(&read[..1]));
@@ -93,7 +93,7 @@ impl Shop {
     }
 }
 
-/// Copies a database with the tools that an operator has, into an empty one.
+/// Copies a database into an empty one, with the tools of an operator.
 fn restore(from: &str, to: &str) {
     let folders = search_path();
     let program = |name| {
@@ -122,7 +122,7 @@ fn restore(from: &str, to: &str) {
     assert!(dump.wait().expect("ended").success());
 }
 
-/// An event in a savepoint, whose row the server marks with another number than its transaction's.
+/// Appends an event in a savepoint. Its row has the id of the subtransaction.
 async fn append_in_savepoint(own: &Own, event: &Event) {
     let mut connection = own.connect().await;
     connection
@@ -136,7 +136,7 @@ async fn append_in_savepoint(own: &Own, event: &Event) {
     connection.execute("COMMIT").await.expect("committed");
 }
 
-/// Has transactions pass by.
+/// Runs so many transactions.
 async fn burn(own: &Own, count: u32) {
     own.execute(&format!(
         "DO $$ BEGIN FOR i IN 1..{count} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
@@ -144,7 +144,7 @@ async fn burn(own: &Own, count: u32) {
     .await;
 }
 
-async fn nothing_is_lost_and_nothing_comes_again(before_the_dump: u32, before_the_copy: u32) {
+async fn a_restored_dump_loses_and_repeats_nothing(before_the_dump: u32, before_the_copy: u32) {
     let start = || Server::start(Kind::Postgres, &search_path()).expect("a server");
     let (old, new) = (start(), start());
     let own = Own::on(old.url(), "outbox");
@@ -154,7 +154,7 @@ async fn nothing_is_lost_and_nothing_comes_again(before_the_dump: u32, before_th
     burn(&own, before_the_copy).await;
     restore(&shop.own.url(), &own.url());
 
-    // The application may be back before the first relay is.
+    // The application may start before the first relay.
     let (early, late) = (keyed("early", 3), keyed("read", 2));
     own.append(&early[..1]).await;
     append_in_savepoint(&own, &early[1]).await;
@@ -182,17 +182,17 @@ async fn nothing_is_lost_and_nothing_comes_again(before_the_dump: u32, before_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_in_a_cluster_with_fewer_transactions_loses_nothing() {
-    Box::pin(nothing_is_lost_and_nothing_comes_again(AHEAD, 0)).await;
+    Box::pin(a_restored_dump_loses_and_repeats_nothing(AHEAD, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_in_a_cluster_with_more_transactions_loses_nothing() {
-    Box::pin(nothing_is_lost_and_nothing_comes_again(0, AHEAD)).await;
+    Box::pin(a_restored_dump_loses_and_repeats_nothing(0, AHEAD)).await;
 }
 
-/// Some ways of moving a database copy the rows and not the sequences.
+/// Some ways to move a database copy the rows, but not the sequences.
 #[tokio::test]
-async fn a_log_whose_sequence_stayed_behind_is_read_anew_and_goes_on() {
+async fn a_log_whose_sequence_stayed_behind_is_read_again_and_continues() {
     let own = Own::in_schema("outbox");
     let store = own.open().await;
     own.append(&keyed("read", 5)).await;
@@ -212,7 +212,7 @@ async fn a_log_whose_sequence_stayed_behind_is_read_anew_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_sequence_that_gives_numbers_ahead_is_refused() {
+async fn a_sequence_with_a_cache_is_refused() {
     let own = Own::in_schema("outbox");
     own.execute("ALTER SEQUENCE outbox.outbox_events_seq_seq CACHE 20")
         .await;

@@ -1,4 +1,4 @@
-//! The grants of docs/postgres-schema.md: enough for each role, and none too many.
+//! The grants of docs/postgres-schema.md: each role has enough, and none that it does not need.
 
 mod support;
 
@@ -43,7 +43,7 @@ impl Cast {
         cast
     }
 
-    /// The statement for the roles of this test: those of a server are shared.
+    /// The statement with the roles of this test, because roles are shared by all databases of a server.
     fn renamed(&self, grant: &str) -> String {
         grant
             .replace("TO producer", &format!("TO {}", self.producer))
@@ -127,7 +127,7 @@ async fn a_producer_appends_and_does_nothing_else() {
             .expect("the server's")
             .is_unique_violation()
     );
-    // A worker that sleeps is told.
+    // A sleeping worker is notified.
     cast.own
         .execute("SELECT setval('outbox.outbox_alarm', 100000000000)")
         .await;
@@ -159,7 +159,7 @@ async fn a_producer_appends_and_does_nothing_else() {
     cast.close().await;
 }
 
-/// Back to an empty store.
+/// Empties the store.
 const TIDY: &str = "
 TRUNCATE outbox.outbox_events, outbox.outbox_tokens, outbox.outbox_retries,
          outbox.outbox_dead_letters;
@@ -168,7 +168,7 @@ UPDATE outbox.outbox_lanes
 SET token = NULL, leased_until = NULL, reads = 0, held = NULL, seen = '1:1:', window_end = NULL,
     seen_xid = '0', window_xid = NULL, position = 0, top = 0, turn = pg_current_xact_id()";
 
-/// All that a relay and an operator do. The superuser prepares what takes another's hand.
+/// Everything that a relay and an operator do. The superuser prepares changes by others.
 async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     let old = "UPDATE outbox.outbox_tokens SET created_at = '2000-01-01'";
     cast.own.execute(old).await;
@@ -213,7 +213,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     let entries = [DlqEntry::new(unread.id, 1, now, now)];
     outbox.quarantine_events(&entries).await?;
     outbox.replay(&DeadLetterFilter::all(), 10).await?;
-    // A claim that is lost, then tried alone, then dead and gone.
+    // An event of a lost claim is tried alone, becomes a dead letter, and is purged.
     outbox.claim(ClaimLimit::events(10), LEASE).await?;
     cast.own.elapse(2 * LEASE).await;
     loop {
@@ -229,7 +229,7 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     while outbox.clean_up(100).await? > 0 {}
     outbox.statistics(&DeadLetterFilter::all(), 10).await?;
     outbox.backlog().await?;
-    // It sets the alarm once it listens.
+    // The worker sets the alarm once it listens.
     let asleep = "SELECT FROM outbox.outbox_alarm WHERE last_value > 1";
     let mut connection = cast.own.connect().await;
     while connection

@@ -1,4 +1,4 @@
-//! S5, S12: what a claim leaves to other keys, and how it passes over what must wait.
+//! S5, S12: a claim leaves room to other keys, and skips events that must wait.
 
 mod support;
 
@@ -58,7 +58,7 @@ async fn of_its_lane(own: &Own, count: usize) -> Vec<Event> {
     rows.iter().flat_map(of_key).collect()
 }
 
-/// S2, S12: the events come behind a run of their lane: in its window, then in the next.
+/// S2, S12: the events come after a run in their lane, first in its window, then in the next window.
 #[tokio::test]
 async fn other_keys_of_a_lane_do_not_wait_for_the_end_of_a_run() {
     let own = Own::in_schema("outbox");
@@ -99,10 +99,10 @@ async fn other_keys_of_a_lane_do_not_wait_for_the_end_of_a_run() {
     assert_eq!(published, ids(&many));
 }
 
-/// S1, S2: a transaction that appended before the run was looked through, and commits later, comes
-/// before what its key got after that.
+/// S1, S2: a transaction appends before a look behind the run, and commits after it. Its event still
+/// comes before later events of its key.
 #[tokio::test]
-async fn a_late_commit_behind_a_run_comes_before_later_events_of_its_key() {
+async fn a_late_commit_after_a_run_comes_before_later_events_of_its_key() {
     let own = Own::in_schema("outbox");
     let others = of_its_lane(&own, 1).await;
     let mut late = own.connect().await;
@@ -128,9 +128,9 @@ async fn a_late_commit_behind_a_run_comes_before_later_events_of_its_key() {
     assert_eq!(published, ids(&others));
 }
 
-/// S5: what must wait is parked in pages, in the order of each key, and comes when it is due.
+/// S5: events that must wait are moved in pages, in the order of each key, and come when they are due.
 #[tokio::test]
-async fn events_that_must_wait_are_parked_in_pages_and_keep_their_order() {
+async fn events_that_must_wait_are_moved_in_pages_and_keep_their_order() {
     let own = Own::in_schema("outbox");
     let later = SystemTime::now() + Duration::from_secs(3600);
     let delayed = |key: &str| {
@@ -171,9 +171,9 @@ async fn events_that_must_wait_are_parked_in_pages_and_keep_their_order() {
     assert_eq!(rest.len(), 3);
 }
 
-/// S11: the payloads of rows that a claim does not take are not read, nor those of a list.
+/// S11: a claim reads no payloads of rows that it does not take, and a list reads none.
 #[tokio::test]
-async fn payloads_that_nobody_gets_are_not_read() {
+async fn payloads_that_are_not_returned_are_not_read() {
     let own = Own::in_schema("outbox");
     own.execute("ALTER TABLE outbox.outbox_events ALTER payload SET STORAGE EXTERNAL")
         .await;
@@ -188,7 +188,7 @@ async fn payloads_that_nobody_gets_are_not_read() {
     assert_eq!(claim.events.len(), 2);
     drop(store);
     pool.close().await;
-    // What a connection did is counted for sure once it has ended.
+    // The counts of a connection are complete once it has ended.
     let read = "SELECT t.idx_tup_fetch FROM pg_stat_all_tables AS t
                 JOIN pg_class AS c ON c.reltoastrelid = t.relid
                 WHERE c.relname = 'outbox_events' AND t.idx_tup_fetch > 0

@@ -1,7 +1,7 @@
-//! S1, S3: a claim that looked at a lane before others changed it, and goes on after.
+//! S1, S3: a claim whose snapshot is older than a change of its lane.
 //!
-//! A claim is one statement. These take their snapshot, then wait in a function that stands before
-//! one of the server's own in the search path, until the test lets them go on.
+//! A claim is one statement. Here it takes its snapshot, then calls a function that the test has put into
+//! the search path before one of the server's functions. There it waits for the test.
 
 mod support;
 
@@ -19,13 +19,13 @@ use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The gate of the statement that claims what waits, of the one that claims from the log, and of the
-/// one that goes on with a window of the log.
+/// The gates of three statements: the claim of events that wait, the claim from the log, and the claim
+/// that continues a window of the log.
 const WAITING: i64 = 1;
 const LOG: i64 = 2;
 const NEXT: i64 = 3;
 
-/// What a claim looks with, but only in a claim's statement: no other has a list of free lanes.
+/// Functions that stop the statements of a claim, and no others: only those have a list of free lanes.
 const PAUSING: &str = "
 CREATE SCHEMA pausing;
 CREATE FUNCTION pausing.wait() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -44,17 +44,17 @@ RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
     RETURN pg_catalog.pg_visible_in_snapshot($1, $2);
 END $$;
 CREATE FUNCTION pausing.same_turn(xid8, xid8) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
-    IF current_query() LIKE '%for a backlog%' THEN
+    IF current_query() LIKE '%AS fits%' THEN
         PERFORM pg_advisory_xact_lock_shared(3);
     END IF;
     RETURN pg_catalog.xid8eq($1, $2);
 END $$;
 CREATE OPERATOR pausing.= (LEFTARG = xid8, RIGHTARG = xid8, FUNCTION = pausing.same_turn)";
 
-/// A store with a handle whose claims can be held up, and one whose cannot.
+/// A store with two handles. The test can stop the claims of one of them.
 struct Stage {
     own: Own,
-    /// Of the slow handle: a single connection, so that one can come between its statements.
+    /// The pool of the slow handle: a single connection, so that the test can come between its statements.
     pool: PgPool,
     slow: PostgresStore,
     quick: PostgresStore,
@@ -78,7 +78,7 @@ impl Stage {
         }
     }
 
-    /// Begins a claim, and returns when it has its snapshot and waits at a gate.
+    /// Starts a claim, and returns when it has its snapshot and waits at a gate.
     async fn begin(&self, number: i64) -> (JoinHandle<Result<Claim, OutboxError>>, PgConnection) {
         let mut gate = self.own.connect().await;
         sqlx::query("SELECT pg_advisory_lock($1)")
@@ -110,7 +110,7 @@ impl Stage {
         event.id
     }
 
-    /// Publishes what the quick handle can claim, up to `limit` events, in the meantime.
+    /// Publishes up to `limit` events through the quick handle.
     async fn publish(&self, limit: usize) -> Vec<EventId> {
         let claim = self
             .quick
@@ -122,7 +122,7 @@ impl Stage {
     }
 }
 
-async fn go_on(claim: JoinHandle<Result<Claim, OutboxError>>, gate: PgConnection) -> Claim {
+async fn open_gate(claim: JoinHandle<Result<Claim, OutboxError>>, gate: PgConnection) -> Claim {
     gate.close().await.expect("opened");
     claim.await.expect("ended").expect("claimed")
 }
@@ -147,24 +147,24 @@ fn keyed() -> Event {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_looked_before_a_window_began_loses_none_of_it() {
+async fn a_claim_with_a_snapshot_from_before_a_window_loses_none_of_it() {
     let stage = Stage::set().await;
     let (first, later) = (keyed(), [keyed(), keyed()]);
     stage.own.append(std::slice::from_ref(&first)).await;
     let (claim, gate) = stage.begin(LOG).await;
-    // The window of the quick handle has events that the waiting claim cannot see.
+    // The window of the quick handle has events that the stopped claim cannot see.
     stage.own.append(&later).await;
     assert_eq!(stage.publish(1).await, [first.id]);
-    let claim = go_on(claim, gate).await;
+    let claim = open_gate(claim, gate).await;
     assert_eq!(ids(&claim), later.map(|event| event.id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_that_goes_on_with_a_window_that_has_ended_meanwhile_loses_nothing() {
+async fn a_claim_that_continues_a_window_that_has_ended_loses_nothing() {
     let stage = Stage::set().await;
     let (events, later) = ([keyed(), keyed(), keyed()], [keyed(), keyed()]);
     stage.own.append(&events).await;
-    // Of a single lane there is more: the next claim goes on with its window.
+    // A single lane has more events: the next claim continues its window.
     let first = stage
         .slow
         .claim(ClaimLimit::events(1), LEASE)
@@ -175,7 +175,7 @@ async fn a_claim_that_goes_on_with_a_window_that_has_ended_meanwhile_loses_nothi
     assert_eq!(stage.publish(10).await, [events[1].id, events[2].id]);
     stage.own.append(&later).await;
     assert_eq!(stage.publish(1).await, [later[0].id]);
-    assert_eq!(ids(&go_on(claim, gate).await), [later[1].id]);
+    assert_eq!(ids(&open_gate(claim, gate).await), [later[1].id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +184,7 @@ async fn a_claim_that_saw_a_retry_before_it_was_published_does_not_get_it() {
     let event = stage.retried().await;
     let (claim, gate) = stage.begin(WAITING).await;
     assert_eq!(stage.publish(1).await, [event]);
-    assert_eq!(ids(&go_on(claim, gate).await), []);
+    assert_eq!(ids(&open_gate(claim, gate).await), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +207,7 @@ async fn a_claim_that_saw_a_suspect_before_it_was_published_does_not_get_it() {
     settle(&stage.quick, &suspect, &Outcome::Released { delay }).await;
     let (claim, gate) = stage.begin(WAITING).await;
     assert_eq!(stage.publish(1).await, [event.id]);
-    assert_eq!(ids(&go_on(claim, gate).await), []);
+    assert_eq!(ids(&open_gate(claim, gate).await), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +216,7 @@ async fn a_claim_that_is_lost_between_its_statements_takes_nothing_more() {
     let (event, successor) = (stage.retried().await, keyed());
     stage.own.append(std::slice::from_ref(&successor)).await;
     let (claim, gate) = stage.begin(WAITING).await;
-    // In the queue for the connection, before the next statement.
+    // Waits for the connection, so it runs before the next statement of the claim.
     let mut between = Box::pin(stage.pool.acquire());
     tokio::select! {
         biased;
@@ -241,13 +241,13 @@ async fn a_claim_that_lost_one_of_its_lanes_settles_none() {
     let others: Vec<Event> = (0..8).map(|_| Event::new("stale", "")).collect();
     stage.own.append(&others).await;
     let (claim, gate) = stage.begin(LOG).await;
-    // Any quarantine takes lost claims back.
+    // Each quarantine takes over lost claims.
     stage.own.elapse(2 * LEASE).await;
     let now = SystemTime::now();
     let unknown = DlqEntry::new(EventId::new(), 1, now, now);
     let moved = stage.quick.quarantine_events(&[unknown]).await;
     moved.expect("nothing to move");
-    let claim = go_on(claim, gate).await;
+    let claim = open_gate(claim, gate).await;
     assert!(claim.events.len() > 1, "it took no other lane");
     assert!(is_lost(&stage.slow, &claim).await);
     stage.own.elapse(2 * LEASE).await;

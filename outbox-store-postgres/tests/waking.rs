@@ -1,7 +1,8 @@
-//! How a sleeping worker hears of a commit, and what it costs everybody while nothing happens.
+//! How a commit wakes a sleeping worker, and what an idle worker costs.
 
 mod support;
 
+use outbox_conformance::Wire;
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::PostgresStore;
 use outbox_store_postgres::sqlx::postgres::PgListener;
@@ -13,10 +14,10 @@ use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(30);
 
-/// Longer than any test: who wakes was woken.
+/// Longer than any test, so a worker that wakes was woken.
 const LONG: Duration = Duration::from_secs(600);
 
-/// What is soon on a machine that does other things too.
+/// Soon, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 async fn number(connection: &mut PgConnection, sql: &'static str) -> i64 {
@@ -32,7 +33,7 @@ async fn asleep(connection: &mut PgConnection) {
     while !alarm_is_set(connection).await {}
 }
 
-/// Returns once the worker has looked since, and found nothing.
+/// Returns once the worker has looked again and found nothing.
 async fn has_looked(connection: &mut PgConnection) {
     let looked = "SELECT count(*) FROM (
                       SELECT state, query FROM pg_stat_activity
@@ -90,14 +91,14 @@ async fn a_commit_wakes_a_worker_that_sleeps_also_after_its_connection_was_cut()
     assert_eq!(publish(&store).await, 1);
 }
 
-/// As when a firewall forgets it: neither side hears of an end.
+/// As after a firewall drops the connection: neither side sees it end.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_listens_and_went_silent_is_noticed() {
+async fn a_silent_listener_is_noticed() {
     let own = Own::in_schema("outbox");
     let store = Arc::new(own.open_wired().await);
     let mut connection = own.connect().await;
     let sleeper = Arc::clone(&store);
-    // A connection of the pool may be silent too: that is an error, after which a worker waits again.
+    // A connection of the pool may be silent too. That is an error, after which a worker waits again.
     let sleeper = tokio::spawn(async move { while sleeper.wait_for_work(LONG).await.is_err() {} });
     asleep(&mut connection).await;
     has_looked(&mut connection).await;
@@ -106,14 +107,14 @@ async fn a_connection_that_listens_and_went_silent_is_noticed() {
     while !own.its_wire().has_silenced() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(!own.its_wire().mend(), "nothing was cut");
+    assert!(!own.its_wire().repair(), "nothing was cut");
     wakes(sleeper).await;
     assert_eq!(publish(&store).await, 1);
 }
 
-/// Its append came when nobody slept, so nothing rings.
+/// It was appended while no worker slept, so its commit does not notify.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
+async fn a_commit_of_an_event_from_before_the_worker_slept_is_found() {
     let own = Own::in_schema("outbox");
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let mut producer = own.connect().await;
@@ -129,9 +130,9 @@ async fn a_commit_of_what_was_appended_before_the_worker_slept_is_found() {
     assert_eq!(publish(&store).await, 1);
 }
 
-/// As when other workers take what rings, while a transaction from before it slept stays open.
+/// Other workers take the events that notify, while a transaction from before the sleep stays open.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_rung_for_nothing_over_and_over_sleeps_on_and_wakes() {
+async fn a_worker_that_is_often_notified_without_need_still_sleeps_and_wakes() {
     let own = Own::in_schema("outbox");
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let mut open = own.connect().await;
@@ -165,7 +166,7 @@ async fn a_worker_without_listening_wakes_and_leaves_no_trace() {
     assert_eq!(number(&mut connection, traces).await, 0);
 }
 
-/// The notifications that were sent since the listener came, and one of the test's own.
+/// How many notifications the listener has received, without the one that this test sends.
 async fn rings(own: &Own, listener: &mut PgListener) -> usize {
     own.execute(
         "DO $$ BEGIN
@@ -181,7 +182,7 @@ async fn rings(own: &Own, listener: &mut PgListener) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn appends_ring_while_a_worker_sleeps_and_not_while_it_is_busy() {
+async fn appends_notify_while_a_worker_sleeps_and_not_while_it_is_busy() {
     let own = Own::in_schema("outbox");
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let channel = connection
@@ -196,7 +197,7 @@ async fn appends_ring_while_a_worker_sleeps_and_not_while_it_is_busy() {
     for _ in 0..5 {
         append_one(&own).await;
     }
-    assert_eq!(rings(&own, &mut listener).await, 0, "nobody sleeps");
+    assert_eq!(rings(&own, &mut listener).await, 0, "no worker sleeps");
 
     while publish(&store).await > 0 {}
     let sleeper = sleep(&store);
@@ -205,7 +206,7 @@ async fn appends_ring_while_a_worker_sleeps_and_not_while_it_is_busy() {
     wakes(sleeper).await;
     assert_eq!(rings(&own, &mut listener).await, 1);
 
-    // From its second claim in a row on a worker is busy.
+    // A worker is busy from its second claim in a row on.
     for round in 0..10 {
         assert_eq!(publish(&store).await, 1);
         append_one(&own).await;
@@ -219,7 +220,7 @@ async fn appends_ring_while_a_worker_sleeps_and_not_while_it_is_busy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_now_and_then_writes_nothing_of_the_worker() {
+async fn an_occasional_event_causes_no_worker_writes() {
     let own = Own::in_schema("outbox");
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let sleeper = sleep(&store);
@@ -238,8 +239,8 @@ async fn an_event_now_and_then_writes_nothing_of_the_worker() {
     assert_eq!(number(&mut connection, version).await, before);
 }
 
-/// So many passes that find nothing. Each waits no longer than a worker pauses between looks while a
-/// transaction is open that is older than its sleep, as one of another test may be.
+/// Runs passes that find nothing. Each waits no longer than the pause between two looks, because a
+/// transaction of another test may be older than the sleep.
 async fn idle(store: &PostgresStore, passes: usize) {
     for _ in 0..passes {
         assert_eq!(publish(store).await, 0);
@@ -257,9 +258,9 @@ async fn an_idle_pass_costs_one_statement() {
     while !alarm_is_set(&mut connection).await {
         idle(&store, 1).await;
     }
-    // The pool looks whether the connection lives before a statement, and after it. A slow machine
-    // may set the alarm again meanwhile.
+    // The pool pings the connection before and after a statement. On a slow machine the alarm may be
+    // set again.
     own.its_wire().cut_request(3 * (PASSES + 10));
     idle(&store, PASSES).await;
-    assert!(!own.its_wire().mend(), "more than a statement a pass");
+    assert!(!own.its_wire().repair(), "more than a statement a pass");
 }

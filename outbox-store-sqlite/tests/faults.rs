@@ -1,6 +1,6 @@
 //! A full disk, and locks of other connections, held once or repeatedly.
 
-use outbox_conformance::{Folder, ManualClock, file_on_a_full_disk, on_a_full_disk};
+use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome, QuarantineOutcome, Settlement,
@@ -10,6 +10,7 @@ use outbox_store_sqlite::{SqliteConfig, SqliteStore, append};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime};
+use test_servers::{file_on_a_full_disk, on_a_full_disk};
 
 const LEASE: Duration = Duration::from_secs(30);
 

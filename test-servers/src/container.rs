@@ -1,4 +1,4 @@
-//! A server in a container, where Docker runs.
+//! A server in a container, if Docker runs.
 
 use std::path::Path;
 use test_servers::Kind;
@@ -10,11 +10,11 @@ use testcontainers_modules::testcontainers::{
     Container as Running, Image, ImageExt as _, TestcontainersError,
 };
 
-/// What the modules would take by default is older than what the adapters need.
+/// The default tags of the modules are older than the adapters allow.
 const POSTGRES_TAG: &str = "17-alpine";
 const REDIS_TAG: &str = "7-alpine";
 
-/// As many connections as the server that is started from what is installed; nothing is kept.
+/// The settings of an installed server that is started for the tests.
 const SETTINGS: [&str; 6] = [
     "-c",
     "fsync=off",
@@ -24,7 +24,7 @@ const SETTINGS: [&str; 6] = [
     "max_connections=300",
 ];
 
-/// A running container; it is removed when this is dropped.
+/// A running container. It is removed when this value is dropped.
 pub(crate) struct Container {
     url: String,
     _running: Box<dyn std::any::Any>,
@@ -36,7 +36,8 @@ impl Container {
     }
 }
 
-/// `None` where Docker does not run. No cluster: its nodes tell addresses that are good inside only.
+/// `None` if Docker does not run, and for a cluster: its nodes announce addresses that can be reached
+/// only from inside the container.
 pub(crate) fn start(kind: Kind) -> Option<std::result::Result<Container, String>> {
     let runs =
         std::env::var_os("DOCKER_HOST").is_some() || Path::new("/var/run/docker.sock").exists();
@@ -55,7 +56,7 @@ pub(crate) fn start(kind: Kind) -> Option<std::result::Result<Container, String>
             .start()
             .and_then(|running| container(running, REDIS_PORT, kind)),
     };
-    let text = |error: TestcontainersError| format!("no container: {error}");
+    let text = |error: TestcontainersError| format!("cannot start a container: {error}");
     Some(started.map_err(text))
 }
 

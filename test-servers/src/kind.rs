@@ -1,4 +1,4 @@
-//! The servers that tests ask for.
+//! The kinds of servers that tests need.
 
 use crate::Error;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,18 +11,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// PostgreSQL; the URL is that of a superuser.
+    /// PostgreSQL. The URL is that of a superuser.
     Postgres,
     /// A single Redis.
     Redis,
-    /// A Redis Cluster; the URL is that of one node.
+    /// A Redis Cluster. The URL is that of one node.
     RedisCluster,
-    /// PgBouncer in transaction mode, before a PostgreSQL: [`Server::start_pgbouncer`](crate::Server::start_pgbouncer).
+    /// PgBouncer in transaction mode, which
+    /// [`Server::start_pgbouncer`](crate::Server::start_pgbouncer) starts.
     PgBouncer,
 }
 
 impl Kind {
-    /// All that a test finds by its [`variable`](Self::variable).
+    /// The kinds whose [`variable`](Self::variable) names a server for all tests.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::RedisCluster];
 
     /// The name of the server.
@@ -36,7 +37,8 @@ impl Kind {
         }
     }
 
-    /// The environment variable that names a server for the tests, or the folder of its program.
+    /// The environment variable that names a server for the tests. For PgBouncer, the variable with the
+    /// folder of its program.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
@@ -47,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// The programs that an installed server consists of, in one folder.
+    /// The programs of an installed server, which are in one folder.
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &["initdb", "pg_isready", "postgres"],
@@ -56,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// The package that brings it: of Debian, and of Homebrew.
+    /// The names of its packages in Debian and in Homebrew.
     #[must_use]
     pub fn packages(self) -> (&'static str, &'static str) {
         match self {
@@ -92,7 +94,7 @@ impl Kind {
         }
     }
 
-    /// Asserts that something answers where the URL says. The message holds no secret.
+    /// Checks that a server accepts connections at `url`. The message has no password.
     pub(crate) fn check(self, url: &str) -> Result<(), Error> {
         let variable = self.variable();
         let address = self.address(url).ok_or(Error::NoUrl {

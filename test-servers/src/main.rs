@@ -1,9 +1,9 @@
-//! Runs a command with the servers that the tests need, each named in the environment.
+//! Runs a command, such as `cargo test --workspace`, with the servers that the tests need. An
+//! environment variable names each of them.
 //!
-//! `test-servers cargo test --workspace`: a server is taken from the environment, else started
-//! from what is installed, else in a container, else installed with the system's packages. What
-//! was started is stopped when the command has ended. `OUTBOX_TEST_CONTAINERS=1` takes containers
-//! before what is installed.
+//! A server is the one that the environment names; or an installed one; or one in a container; or one
+//! that the package manager installs now. With `OUTBOX_TEST_CONTAINERS=1` containers come before
+//! installed servers. The program stops each server that it started when the command has ended.
 
 mod container;
 mod package;
@@ -14,7 +14,9 @@ use test_servers::{Error, Kind, Server, named, search_path};
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let Some(program) = arguments.next() else {
-        eprintln!("test-servers: no command; try: test-servers cargo test --workspace");
+        eprintln!(
+            "test-servers: the command is missing, such as `test-servers cargo test --workspace`"
+        );
         return ExitCode::from(2);
     };
     let mut command = Command::new(&program);
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A server that answers, held until the tests have ended.
+/// A server that answers. It is stopped when this value is dropped, unless the environment named it.
 enum Brought {
     Named(String),
     Installed(Server),
@@ -74,7 +76,7 @@ impl Brought {
     }
 }
 
-/// The server, or the one line that says what to do.
+/// The server, or one line that says what to install or to set.
 fn bring(kind: Kind) -> Result<Brought, String> {
     if let Some(url) = named(kind).map_err(|error| line(&error))? {
         return Ok(Brought::Named(url));
@@ -104,7 +106,7 @@ fn bring(kind: Kind) -> Result<Brought, String> {
     Err(reasons.join("; "))
 }
 
-/// Installs a program that tests start by themselves, if it is missing.
+/// Installs a program that tests start themselves, if it is missing.
 fn provide(kind: Kind) -> Result<(), String> {
     let found = || Server::is_installed(kind, &search_path());
     if found() {
@@ -122,7 +124,7 @@ fn provide(kind: Kind) -> Result<(), String> {
     ))
 }
 
-/// Whether containers come before what is installed.
+/// Whether containers come before installed servers.
 fn wants_containers() -> bool {
     std::env::var_os("OUTBOX_TEST_CONTAINERS").is_some_and(|value| !value.is_empty())
 }

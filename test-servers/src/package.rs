@@ -1,10 +1,10 @@
-//! The last resort: the system's packages.
+//! Installs a server with the package manager of the system.
 
 use std::process::{Command, Stdio};
 use test_servers::Kind;
 
-/// Installs the server with apt-get (as root, or through sudo if that asks for no password) or
-/// with brew. `None` where there is neither.
+/// Installs the server with apt-get, as root or with sudo without a password, or with brew. `None` if
+/// neither apt-get nor brew is installed.
 pub(crate) fn install(kind: Kind) -> Option<Result<(), String>> {
     let (debian, homebrew) = kind.packages();
     if works(&["apt-get", "--version"]) {
@@ -14,7 +14,7 @@ pub(crate) fn install(kind: Kind) -> Option<Result<(), String>> {
             &["sudo", "-n"]
         } else {
             return Some(Err(format!(
-                "apt-get needs root: run sudo apt-get install {debian}"
+                "apt-get needs root: run `sudo apt-get install {debian}`"
             )));
         };
         return Some(apt_get(rights, debian));
@@ -25,8 +25,8 @@ pub(crate) fn install(kind: Kind) -> Option<Result<(), String>> {
     None
 }
 
-/// The packages would start servers of their own at once. The run levels forbid it while they are
-/// installed: only what the tests start is started.
+/// A package would start its server at once. The file `policy-rc.d` prevents that during the
+/// installation.
 fn apt_get(rights: &[&str], package: &str) -> Result<(), String> {
     let shell = |script| run(&[rights, &["sh", "-c", script]].concat());
     let install = format!(
@@ -60,7 +60,7 @@ fn works(command: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs a command whose output is for the person who waits.
+/// Runs a command and shows its output to the user.
 fn run(command: &[&str]) -> Result<(), String> {
     let name = command.join(" ");
     let name = name.lines().next().unwrap_or_default();

@@ -1,16 +1,17 @@
-//! How PgBouncer is started before a PostgreSQL.
+//! How PgBouncer is started in front of a PostgreSQL server.
 
-use crate::installed::{Plan, as_postgres};
+use crate::launch::Plan;
+use crate::postmaster::as_postgres;
 use crate::{Error, Kind};
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Server connections for each database, of which each transaction gets any.
+/// How many connections to the server are shared by the transactions of a database.
 const SERVERS: u32 = 4;
 
-/// In transaction mode, with the defaults of its package but for the size of the pool. A client may
-/// name any database and any user.
+/// PgBouncer in transaction mode. Apart from the limits of connections it has the settings of its
+/// package. A client may name any database and any user.
 pub(crate) fn plan(
     programs: &Path,
     folder: &Path,
@@ -33,7 +34,7 @@ pub(crate) fn plan(
     command.push(text(&folder.join("pgbouncer.ini")));
     Ok(Plan {
         command,
-        signal: "TERM", // at once, whatever its clients do
+        signal: "TERM", // an immediate shutdown, which does not wait for clients
         answers,
     })
 }

@@ -1,18 +1,15 @@
-//! A database for one test, and a caller that goes away.
+//! A database for one test.
 
-use crate::{Kind, Wire, url};
+use crate::{Kind, url};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-/// A new database on the test server. Dropped after a success; after a failure it stays,
-/// and says its name.
+/// A new database on the test server. It is removed after a success. After a failure it is kept and
+/// its name is printed.
 ///
-/// It panics when the server refuses: it is for tests only.
+/// Each method panics if the server returns an error.
 #[derive(Debug)]
 pub struct Database {
     server: PgConnectOptions,
@@ -20,11 +17,11 @@ pub struct Database {
 }
 
 impl Database {
-    /// An empty database in UTF-8.
+    /// Creates an empty database in UTF-8.
     ///
     /// # Panics
     ///
-    /// Without a server, with one line that says what to install or set.
+    /// If no server can be used. The message says what to install or which variable to set.
     pub async fn create() -> Self {
         let url = url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
         Self::create_on(&url).await
@@ -34,7 +31,7 @@ impl Database {
     ///
     /// # Panics
     ///
-    /// If the server refuses it.
+    /// If the server returns an error.
     pub async fn create_on(url: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let server: PgConnectOptions = url
@@ -50,13 +47,13 @@ impl Database {
         database
     }
 
-    /// Its name.
+    /// The name of the database.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How to connect to it as the superuser, with the clock that [`elapse`](Self::elapse) moves.
+    /// Options for connections as the superuser. `now()` is the clock that [`elapse`](Self::elapse) moves.
     #[must_use]
     pub fn options(&self) -> PgConnectOptions {
         self.server
@@ -65,55 +62,50 @@ impl Database {
             .options([("search_path", "test_clock, pg_catalog, public")])
     }
 
-    /// Its URL for another process, which has the server's own clock.
+    /// Its URL for another process. There `now()` is the clock of the server.
     #[must_use]
     pub fn url(&self) -> String {
         let database = self.server.clone().database(&self.name);
         database.to_url_lossy().into()
     }
 
-    /// A separate pool, as another process would have.
+    /// A separate pool of up to 4 connections, as another process would have.
     #[must_use]
     pub fn pool(&self) -> PgPool {
         self.pool_of(4)
     }
 
-    /// As [`pool`](Self::pool), with at most so many connections. In a pool of one a caller waits
-    /// for a connection that another caller does not give back.
+    /// As [`pool`](Self::pool), with up to `connections`. In a pool of one connection a call waits
+    /// for ever if another call does not return the connection.
     #[must_use]
     pub fn pool_of(&self, connections: u32) -> PgPool {
         pool(self.options(), connections)
     }
 
-    /// A wire to its server.
+    /// Host and port of its server, for a proxy.
+    #[must_use]
+    pub fn address(&self) -> (&str, u16) {
+        (self.server.get_host(), self.server.get_port())
+    }
+
+    /// As [`options`](Self::options), through a proxy at `port` of 127.0.0.1.
+    #[must_use]
+    pub fn options_over(&self, port: u16) -> PgConnectOptions {
+        self.options().host("127.0.0.1").port(port)
+    }
+
+    /// As [`pool_of`](Self::pool_of), through a proxy at `port` of 127.0.0.1.
+    #[must_use]
+    pub fn pool_over(&self, port: u16, connections: u32) -> PgPool {
+        pool(self.options_over(port), connections)
+    }
+
+    /// Options for connections through a [PgBouncer](crate::Server::start_pgbouncer) at `url`. There
+    /// `now()` is the clock of the server.
     ///
     /// # Panics
     ///
-    /// If no port is free for it.
-    #[must_use]
-    pub fn wire(&self) -> Wire {
-        let server = (self.server.get_host(), self.server.get_port());
-        Wire::to(server).unwrap_or_else(|error| panic!("no wire: {error}"))
-    }
-
-    /// As [`options`](Self::options), over a wire.
-    #[must_use]
-    pub fn options_over(&self, wire: &Wire) -> PgConnectOptions {
-        self.options().host("127.0.0.1").port(wire.port())
-    }
-
-    /// As [`pool_of`](Self::pool_of), over a wire.
-    #[must_use]
-    pub fn pool_over(&self, wire: &Wire, connections: u32) -> PgPool {
-        pool(self.options_over(wire), connections)
-    }
-
-    /// How to connect to it through a [PgBouncer](crate::Server::start_pgbouncer) at `url`, with the
-    /// server's own clock.
-    ///
-    /// # Panics
-    ///
-    /// If the URL is none.
+    /// If `url` is not a URL.
     #[must_use]
     pub fn options_through(&self, url: &str) -> PgConnectOptions {
         let options: PgConnectOptions = url
@@ -122,14 +114,14 @@ impl Database {
         options.database(&self.name).extra_float_digits(None)
     }
 
-    /// Moves `now()` on for all connections with these [`options`](Self::options).
+    /// Moves `now()` forward for all connections with [`options`](Self::options).
     pub async fn elapse(&self, time: Duration) {
         let micros = time.as_micros();
         let passed = format!("UPDATE test_clock.passed SET time = time + '{micros} microseconds'");
         self.execute(&passed).await;
     }
 
-    /// Ends all connections to it, as the server does when it is shut down.
+    /// Closes all connections to the database, as a shutdown of the server does.
     pub async fn disconnect_all(&self) {
         let terminate = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
@@ -138,7 +130,7 @@ impl Database {
         run(&self.server, &terminate).await;
     }
 
-    /// Copies its current state, including its clock.
+    /// Copies the database with its clock, for [`restore`](Self::restore).
     pub async fn back_up(&self) {
         self.disconnect_all().await;
         let name = &self.name;
@@ -149,7 +141,7 @@ impl Database {
         .await;
     }
 
-    /// Puts the copy in its place.
+    /// Replaces the database with the copy of [`back_up`](Self::back_up).
     pub async fn restore(&self) {
         let name = &self.name;
         run(&self.server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
@@ -160,11 +152,11 @@ impl Database {
         .await;
     }
 
-    /// Runs SQL in it, as the superuser.
+    /// Runs SQL as the superuser.
     ///
     /// # Panics
     ///
-    /// If the server refuses it.
+    /// If the server returns an error.
     pub async fn execute(&self, sql: &str) {
         run(&self.options(), sql).await;
     }
@@ -173,7 +165,10 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the database of the failed test is {}", self.name);
+            eprintln!(
+                "the data of the failed test is in the database {}",
+                self.name
+            );
             return;
         }
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
@@ -188,20 +183,6 @@ impl Drop for Database {
             });
         });
     }
-}
-
-/// Polls `future` at most `polls` times, then drops it: a caller that goes away. Each number of
-/// polls ends at another of its await points.
-pub async fn given_up_after<F: Future>(mut polls: usize, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        if polls == 0 {
-            return Poll::Ready(None);
-        }
-        polls -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
 }
 
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {

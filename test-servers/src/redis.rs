@@ -1,19 +1,19 @@
-//! How Redis is started, and how three of them become a cluster.
+//! How a Redis server is started, and how three of them become a cluster.
 
-use crate::installed::{PATIENCE, PAUSE, Plan, Started, free_port, launch};
+use crate::launch::{PATIENCE, PAUSE, Plan, Process, Started, free_port, launch};
 use crate::{Error, Kind};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-/// Redis's own socket in its folder.
+/// The Unix socket of a server, in its folder.
 const SOCKET: &str = "redis.sock";
 
 const MASTERS: u16 = 3;
 const SLOTS: u16 = 16384;
 
-/// The nodes of a cluster talk on a port that is so much higher.
+/// The difference between the port of a cluster's node for other nodes and its port for clients.
 const BUS: u16 = 10_000;
 
 pub(crate) fn server(programs: &Path, folder: &Path, port: u16, settings: &[&str]) -> Plan {
@@ -37,7 +37,7 @@ pub(crate) fn server(programs: &Path, folder: &Path, port: u16, settings: &[&str
     }
 }
 
-/// Three masters that share the slots, and have heard of each other.
+/// Three masters that share the slots and know each other.
 pub(crate) fn cluster(programs: &Path) -> Result<Started, Error> {
     let (mut nodes, mut ports) = (Vec::new(), Vec::new());
     for _ in 0..MASTERS {
@@ -49,7 +49,7 @@ pub(crate) fn cluster(programs: &Path) -> Result<Started, Error> {
         nodes.push(launch(Kind::RedisCluster, programs, port, plan)?);
         ports.push(port);
     }
-    let folders: Vec<&Path> = nodes.iter().map(|node| &*node.folder).collect();
+    let folders: Vec<&Path> = nodes.iter().map(Process::folder).collect();
     for (node, folder) in (0..MASTERS).zip(&folders) {
         let slots = (SLOTS * node / MASTERS)..(SLOTS * (node + 1) / MASTERS);
         let slots: Vec<String> = slots.map(|slot| slot.to_string()).collect();
@@ -84,7 +84,7 @@ fn is_whole(folder: &Path) -> bool {
     ask(folder, "CLUSTER INFO").is_ok_and(is_whole)
 }
 
-/// What the server whose socket is in `folder` answers.
+/// The answer of the server whose socket is in `folder`.
 fn ask(folder: &Path, command: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(folder.join(SOCKET))?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,15 +1,17 @@
-//! A server process that ends with its owner, however that ends.
+//! A server process that ends when its owner ends, also by SIGKILL.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Runs the command that follows its three arguments. The owner holds the other end of its
-/// standard input: when that closes, by a drop or by the owner's death, the server gets the signal
-/// and the folder goes. Before that each line kills the server, or runs it again. It is stopped
-/// while its children are killed, as it would bring new ones; they are waited for until they hold
-/// nothing, as a child that still ends keeps a PostgreSQL from starting on the same data.
+/// Runs the server's command, which follows three arguments. A line on the standard input kills the
+/// server or runs it again. When the owner closes the standard input or ends, the script sends the
+/// signal to the server and removes the folder.
+///
+/// The server is stopped before its children are killed, because it would start new ones. The script
+/// then waits for the end of the children, because PostgreSQL does not start while a child of the
+/// killed server still uses the data.
 const SUPERVISE: &str = r#"
 signal=$1 folder=$2 log=$3
 shift 3
@@ -34,13 +36,12 @@ wait "$server"
 rm -rf "$folder"
 "#;
 
-/// A process under a shell that waits for the end of its owner.
+/// A server process and the shell that waits for the end of their owner.
 #[derive(Debug)]
 pub(crate) struct Supervised(Child);
 
 impl Supervised {
-    /// Starts `command`. It and its supervisor are a process group of their own, so a Ctrl-C for
-    /// the owner's group does not reach them; they end when the owner has.
+    /// Starts `command` in a new process group, so that Ctrl-C reaches the owner and not the server.
     pub(crate) fn spawn(
         signal: &str,
         folder: &Path,
@@ -59,7 +60,7 @@ impl Supervised {
             .map(Self)
     }
 
-    /// Kills the server and its children as a power cut would: nothing is flushed.
+    /// Kills the server and its children with SIGKILL.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.ask("kill\n")
     }
@@ -81,7 +82,7 @@ impl Supervised {
 impl Drop for Supervised {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
-        // The supervisor has ended either way, or will: no caller needs the error.
+        // The supervisor ends in any case, and no caller can handle the error.
         let _ = self.0.wait();
     }
 }

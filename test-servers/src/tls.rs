@@ -1,13 +1,13 @@
-//! A Redis that is reached by TLS alone.
+//! A Redis server that accepts TLS only.
 
-use crate::installed::free_port;
+use crate::launch::free_port;
 use crate::{Error, Server, search_path};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The server, with a certificate for 127.0.0.1 of an unknown authority.
+/// The server. Its certificate for 127.0.0.1 is signed by an authority that no system trusts.
 #[derive(Debug)]
 pub struct Redis {
     url: String,
@@ -16,7 +16,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one from what is installed.
+    /// Starts an installed Redis.
     ///
     /// # Errors
     ///
@@ -45,13 +45,13 @@ impl Redis {
         })
     }
 
-    /// The URL, whose scheme is `rediss`.
+    /// The URL, with the scheme `rediss`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The file with the certificate of the authority, as PEM.
+    /// The file with the certificate of the authority in PEM.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join(AUTHORITY)
@@ -60,7 +60,7 @@ impl Redis {
 
 const AUTHORITY: &str = "authority.pem";
 
-/// Makes an authority, and a certificate and its key by it, in files.
+/// Writes the certificate of a new authority, and a certificate that it signed with its key.
 fn certify(folder: &Path) -> Result<[PathBuf; 3], Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! An example: a dead-letter heap in a file of [redb].
+//! An example: a `DlqHeap` in a file of [redb].
 //!
 //! `docs/adding-a-backend.md` builds it step by step. Each method is one write transaction, which is applied
 //! whole or not at all. redb runs write transactions one after another, so concurrent calls cannot mix.
@@ -24,7 +24,7 @@ const ENTRIES: TableDefinition<'_, u128, Row> = TableDefinition::new("entries");
 /// Orders the leases: an entry gets a number at its first failure, and a new one at each lease.
 const TURNS: TableDefinition<'_, u64, u128> = TableDefinition::new("turns");
 
-/// A dead-letter heap in a file. Clones share the file; no other process can open it at the same time.
+/// A [`DlqHeap`] in a file. Clones share the file; no other process can open it at the same time.
 #[derive(Clone, Debug)]
 pub struct RedbDlqHeap {
     database: Arc<Database>,

@@ -57,4 +57,12 @@ impl HeapFixture for Redb {
     }
 }
 
-outbox_conformance::dlq_heap_suite!(redb, Redb::new(), counting, races, leases, durability);
+outbox_conformance::dlq_heap_suite!(
+    redb,
+    Redb::new(),
+    counting,
+    races,
+    leases,
+    cancellation,
+    durability,
+);

@@ -1,6 +1,6 @@
 //! The account of every event.
 
-use super::broker::Broker;
+use super::broker::{Broker, Record};
 use super::shop::Produced;
 use crate::failure::Failure;
 use crate::terminal::print;
@@ -28,12 +28,6 @@ pub(super) async fn report(
         .list(&DeadLetterFilter::all(), None, 10_000)
         .await?;
     let record = broker.record();
-    let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
-    let dead: HashSet<EventId> = dead_letters
-        .iter()
-        .map(|dead_letter| dead_letter.id)
-        .collect();
-
     print("")?;
     print(format_args!(
         "{} orders with {} events in {:.1} s",
@@ -41,24 +35,45 @@ pub(super) async fn report(
         produced.committed.len(),
         took.as_secs_f64()
     ))?;
-    print(format_args!("  published     {:>5}", delivered.len()))?;
-    print(format_args!("  quarantined   {:>5}", dead.len()))?;
-    for (reason, count) in reasons(&dead_letters) {
+    print_counts(&record, &dead_letters, produced)?;
+    print_delays(&record)?;
+    let faults = faults(&record, &dead_letters, produced);
+    if !faults.is_empty() {
+        return Err(Failure::Failed(faults.join("\n")));
+    }
+    print(format_args!(
+        "  order kept for {} customers; every committed event is accounted for",
+        record.keys()
+    ))?;
+    next_steps(store, hides_password, &dead_letters)
+}
+
+fn print_counts(
+    record: &Record,
+    dead_letters: &[DeadLetter],
+    produced: &Produced,
+) -> Result<(), Failure> {
+    print(format_args!("  published     {:>5}", record.delays.len()))?;
+    print(format_args!("  quarantined   {:>5}", dead_letters.len()))?;
+    for (reason, count) in reasons(dead_letters) {
         print(format_args!("     {count:>3} × {reason}"))?;
     }
     print(format_args!(
-        "  refusals      {:>5}   each was tried again, or counted until the quarantine",
+        "  rejected      {:>5}   publishes; each event was retried, or became a dead letter",
         record.refused
     ))?;
     print(format_args!(
-        "  outage        {:>5}   publishes found the broker away; none was counted",
+        "  outage        {:>5}   publishes while the broker was away; none counts as a failed attempt",
         record.unavailable
     ))?;
     print(format_args!("  duplicates    {:>5}", record.duplicates))?;
     print(format_args!(
         "  rolled back   {:>5}   events, of which none may appear",
         produced.rolled_back.len()
-    ))?;
+    ))
+}
+
+fn print_delays(record: &Record) -> Result<(), Failure> {
     let mut delays: Vec<Duration> = record.delays.values().copied().collect();
     delays.sort_unstable();
     let ms = |share: f64| percentile(&delays, share).as_secs_f64() * 1e3;
@@ -68,10 +83,15 @@ pub(super) async fn report(
         ms(0.95),
         ms(0.99),
         ms(1.0)
-    ))?;
+    ))
+}
 
-    let mut faults: Vec<String> = record.disorder.clone();
+/// What must not be: events that are lost, invented or in two places, and keys out of order.
+fn faults(record: &Record, dead_letters: &[DeadLetter], produced: &Produced) -> Vec<String> {
+    let delivered: HashSet<EventId> = record.delays.keys().copied().collect();
+    let dead: HashSet<EventId> = dead_letters.iter().map(|one| one.id).collect();
     let committed: HashSet<EventId> = produced.committed.iter().copied().collect();
+    let mut faults = record.disorder.clone();
     if produced.rows != committed.len() {
         faults.push(format!(
             "{} rows of the shop, but {} events",
@@ -86,14 +106,7 @@ pub(super) async fn report(
     for id in delivered.intersection(&dead) {
         faults.push(format!("event {id} is published and quarantined"));
     }
-    if !faults.is_empty() {
-        return Err(Failure::Failed(faults.join("\n")));
-    }
-    print(format_args!(
-        "  order kept for {} customers; every committed event is accounted for",
-        record.keys()
-    ))?;
-    next_steps(store, hides_password, &dead_letters)
+    faults
 }
 
 fn reasons(dead_letters: &[DeadLetter]) -> BTreeMap<&str, usize> {

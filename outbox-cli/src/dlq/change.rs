@@ -169,11 +169,11 @@ impl<'a> Run<'a> {
             .map_err(|failure| self.interrupted(failure, changed))?;
         match self.count.saturating_sub(changed) {
             0 => Ok(()),
-            left => Err(Failure::Failed(format!(
-                "{left} of {} dead letters were not {}: their id or idempotency token is in use again, \
-                 or they were gone",
-                self.count,
+            _ => Err(Failure::Failed(format!(
+                "{} {changed} of {}: the ids or idempotency tokens of the others are in use again, or \
+                 they were gone",
                 self.change.done(),
+                counted(self.count as u64, "dead letter"),
             ))),
         }
     }
@@ -210,9 +210,9 @@ impl<'a> Run<'a> {
             return failure;
         }
         Failure::Failed(format!(
-            "{failure}; {changed} of {} dead letters were {}: to continue, run it again with --through {}",
-            self.count,
+            "{failure}; {} {changed} of {}: to continue, run it again with --through {}",
             self.change.done(),
+            counted(self.count as u64, "dead letter"),
             self.through
         ))
     }

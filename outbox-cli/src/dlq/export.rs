@@ -5,6 +5,7 @@ use super::pages::PAGE;
 use crate::cli::ExportOptions;
 use crate::failure::Failure;
 use crate::log::note;
+use crate::terminal::counted;
 use crate::wiring::{self, Destination};
 use outbox_core::{ClaimLimit, DeadLetterFilter, DeadLetters};
 use std::fmt::Display;
@@ -28,7 +29,8 @@ pub(super) async fn run(options: &ExportOptions) -> Result<(), Failure> {
         }
         Destination::File(path) => to_file(&dead_letters, Path::new(path)).await?,
     };
-    note(format_args!("exported: {count}"));
+    let count = counted(count as u64, "dead letter");
+    note(format_args!("exported {count}"));
     Ok(())
 }
 

@@ -42,13 +42,14 @@ pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
     if !options.json {
         let dead_letters: u64 = groups.iter().map(|group| group.count).sum();
         let shown = counted(dead_letters, "dead letter");
-        let groups = counted(groups.len() as u64, "group");
-        if has_more {
-            note(format_args!(
-                "{shown} in the largest {groups}; for more groups pass a larger --limit"
-            ));
-        } else {
-            note(format_args!("{shown} in {groups}"));
+        match (has_more, groups.len() as u64) {
+            (false, count) => note(format_args!("{shown} in {}", counted(count, "group"))),
+            (true, 1) => note(format_args!(
+                "{shown} in the largest group; for more groups pass a larger --limit"
+            )),
+            (true, count) => note(format_args!(
+                "{shown} in the largest {count} groups; for more groups pass a larger --limit"
+            )),
         }
     }
     Ok(())

@@ -49,8 +49,8 @@ impl LineStream {
         }
     }
 
-    /// Writes all, or keeps what is missing of a line that is begun. `is_torn` says whether the bytes
-    /// begin with the end of one.
+    /// Writes all bytes. After an error it keeps the rest of a line that is written in part. `is_torn`
+    /// says whether `bytes` starts in the middle of a line.
     fn write_all(&mut self, mut bytes: &[u8], mut is_torn: bool) -> io::Result<()> {
         let out = match &mut self.open {
             Some(out) => out,

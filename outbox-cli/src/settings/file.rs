@@ -2,6 +2,7 @@
 
 use super::relay::RelaySettings;
 use crate::failure::Failure;
+use outbox_core::OutboxConfig;
 use serde::Deserialize;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
     pub(crate) store: Option<String>,
     pub(crate) heap: Option<String>,
-    pub(crate) relay: RelaySettings,
+    pub(super) relay: RelaySettings,
 }
 
 impl ConfigFile {
@@ -35,8 +36,25 @@ impl ConfigFile {
         Ok(file)
     }
 
+    /// `flags`, and the settings of this file where the flags set nothing.
+    pub(crate) fn relay_with(&self, flags: &RelaySettings) -> RelaySettings {
+        flags.clone().or(self.relay.clone())
+    }
+
+    /// The options of a relay with `flags` and this file. A refusal names the file if the flags alone
+    /// are allowed.
+    pub(crate) fn relay_config(&self, flags: &RelaySettings) -> Result<OutboxConfig, Failure> {
+        self.relay_with(flags).config().map_err(|error| {
+            if flags.config().is_ok() {
+                self.refused(format_args!("[relay]: {error}"))
+            } else {
+                error.into()
+            }
+        })
+    }
+
     /// The failure that names this file.
-    pub(crate) fn refused(&self, why: impl Display) -> Failure {
+    fn refused(&self, why: impl Display) -> Failure {
         Failure::Input(format!("configuration file {}: {why}", self.path.display()))
     }
 }

@@ -4,6 +4,8 @@ mod file;
 mod period;
 mod place;
 mod relay;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use place::{StoreOptions, UrlOptions, Urls};
 pub(crate) use relay::RelaySettings;

@@ -4,9 +4,7 @@
     reason = "these comments are the help texts of the command"
 )]
 
-use super::file::ConfigFile;
 use super::period::Period;
-use crate::failure::Failure;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use outbox_core::{OutboxConfig, OutboxConfigBuilder, OutboxError};
@@ -23,9 +21,9 @@ pub(crate) struct RelaySettings {
     pub(crate) to: Option<String>,
     /// Let later events of a key wait until its dead letter is replayed or purged
     /// [default: false]
-    #[arg(long, env = "OUTBOX_HOLD_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "OUTBOX_BLOCK_KEY_ON_DEAD_LETTER", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
-    pub(crate) hold_keys: Option<bool>,
+    pub(crate) block_key_on_dead_letter: Option<bool>,
     /// With --drain: fail when the store or the destination has failed for this time
     /// [default: 1min]
     #[arg(long, env = "OUTBOX_DRAIN_TIMEOUT", value_name = "TIME")]
@@ -80,15 +78,23 @@ pub(crate) struct RelaySettings {
     /// How often the relay checks the heap for events to quarantine [default: 5s]
     #[arg(long, env = "OUTBOX_HEAP_INTERVAL", value_name = "TIME")]
     heap_interval: Option<Period>,
+    /// How long the heap hides an entry from other relays while its event is quarantined
+    /// [default: 1min]
+    #[arg(long, env = "OUTBOX_HEAP_LEASE", value_name = "TIME")]
+    heap_lease: Option<Period>,
+    /// Entries of the heap that are quarantined at once [default: 100]
+    #[arg(long, env = "OUTBOX_HEAP_PAGE", value_name = "ENTRIES")]
+    heap_page: Option<usize>,
 }
 
 impl RelaySettings {
-    /// These settings, and where they set nothing those of the file.
-    pub(crate) fn or(self, file: &ConfigFile) -> Self {
-        let other = file.relay.clone();
+    /// These settings, and those of `other` where these set nothing.
+    pub(super) fn or(self, other: Self) -> Self {
         Self {
             to: self.to.or(other.to),
-            hold_keys: self.hold_keys.or(other.hold_keys),
+            block_key_on_dead_letter: self
+                .block_key_on_dead_letter
+                .or(other.block_key_on_dead_letter),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
             batch_bytes: self.batch_bytes.or(other.batch_bytes),
@@ -106,22 +112,13 @@ impl RelaySettings {
             heap_retry_max: self.heap_retry_max.or(other.heap_retry_max),
             heap_retention: self.heap_retention.or(other.heap_retention),
             heap_interval: self.heap_interval.or(other.heap_interval),
+            heap_lease: self.heap_lease.or(other.heap_lease),
+            heap_page: self.heap_page.or(other.heap_page),
         }
     }
 
-    /// The options of the relay with those of the file. A refusal names the file if it has a part
-    /// in it.
-    pub(crate) fn config_with(&self, file: &ConfigFile) -> Result<OutboxConfig, Failure> {
-        self.clone().or(file).config().map_err(|error| {
-            if self.config().is_ok() {
-                file.refused(format_args!("[relay]: {error}"))
-            } else {
-                error.into()
-            }
-        })
-    }
-
-    fn config(&self) -> Result<OutboxConfig, OutboxError> {
+    /// The options of the relay.
+    pub(super) fn config(&self) -> Result<OutboxConfig, OutboxError> {
         use OutboxConfigBuilder as Builder;
         Draft(OutboxConfig::builder())
             .set(self.batch_size, Builder::batch_size)
@@ -140,6 +137,8 @@ impl RelaySettings {
             .set(self.heap_retry_max, Builder::heap_retry_max)
             .set(self.heap_retention, Builder::heap_retention)
             .set(self.heap_interval, Builder::heap_interval)
+            .set(self.heap_lease, Builder::heap_lease)
+            .set(self.heap_page, Builder::heap_page)
             .0
             .build()
     }
@@ -160,7 +159,3 @@ impl Draft {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "relay_tests.rs"]
-mod tests;

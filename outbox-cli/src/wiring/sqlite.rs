@@ -28,49 +28,56 @@ impl SqliteFile {
         let rest = url.split_once(':').map_or("", |(_, rest)| rest);
         let path = rest.strip_prefix("//").unwrap_or(rest);
         let (path, parameters) = path.split_once('?').unwrap_or((path, ""));
-        if path.is_empty() {
-            return Err(role.refused(format_args!("{url:?} names no file")));
-        }
-        if path == ":memory:" {
-            return Err(role.refused(format_args!(
-                "{url:?} is a database in memory, which ends with the command"
-            )));
-        }
-        if path.starts_with("file:") {
-            return Err(role.refused(format_args!("{url:?} has 'file:' in front of its path")));
-        }
-        if path.trim() != path {
-            return Err(role.refused(format_args!(
-                "{url:?} has a blank at an end of its path; write it as %20 if it is a part of the name"
-            )));
-        }
-        let path = percent_decoded(path).ok_or_else(|| {
-            role.refused(format_args!("{url:?} has a path that no file can have"))
-        })?;
-        let mut is_created = true;
-        for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
-            match (&*name, &*value) {
-                ("mode", "rwc") => is_created = true,
-                ("mode", "rw") => is_created = false,
-                ("mode", mode) => {
-                    return Err(
-                        role.refused(format_args!("has mode={mode}, but mode must be rw or rwc"))
-                    );
-                }
-                (name, _) => {
-                    return Err(role.refused(format_args!(
-                        "has the parameter {name:?}, but a sqlite URL may have mode only; write '?' in a \
-                         path as %3F"
-                    )));
-                }
-            }
-        }
+        let path =
+            decoded(path).map_err(|problem| role.refused(format_args!("{url:?} {problem}")))?;
         Ok(Self {
             role,
             path,
-            is_created,
+            is_created: creates(parameters)
+                .map_err(|problem| role.refused(format_args!("{problem}")))?,
         })
     }
+}
+
+/// The path, or what is wrong with it.
+fn decoded(path: &str) -> Result<PathBuf, &'static str> {
+    if path.is_empty() {
+        return Err("names no file");
+    }
+    if path == ":memory:" {
+        return Err("is a database in memory, which ends with the command");
+    }
+    if path.starts_with("file:") {
+        return Err("has 'file:' in front of its path");
+    }
+    if path.trim() != path {
+        return Err(
+            "has a blank at an end of its path; write it as %20 if it is a part of the name",
+        );
+    }
+    if path.contains('#') {
+        return Err("has a '#'; write it as %23");
+    }
+    percent_decoded(path).ok_or("has a path that no file can have; a '%' of a name is written %25")
+}
+
+/// Whether a migration creates a missing file.
+fn creates(parameters: &str) -> Result<bool, String> {
+    let mut creates = true;
+    for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
+        creates = match (&*name, &*value) {
+            ("mode", "rwc") => true,
+            ("mode", "rw") => false,
+            ("mode", mode) => return Err(format!("has mode={mode}, but mode must be rw or rwc")),
+            (name, _) => {
+                return Err(format!(
+                    "has the parameter {name:?}, but a sqlite URL may have mode only; write '?' in a \
+                     path as %3F"
+                ));
+            }
+        };
+    }
+    Ok(creates)
 }
 
 #[async_trait]
@@ -152,7 +159,11 @@ impl Backend for SqliteFile {
 /// The path with its `%XX` as bytes; `None` if it has a NUL, or on this system no path has the bytes.
 fn percent_decoded(path: &str) -> Option<PathBuf> {
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(path).collect();
-    if bytes.contains(&0) {
+    let is_encoded = |rest: &str| {
+        rest.get(..2)
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    if bytes.contains(&0) || !path.split('%').skip(1).all(is_encoded) {
         return None;
     }
     #[cfg(unix)]

@@ -70,6 +70,7 @@ fn a_sqlite_url_means_what_it_means_to_sqlx_and_sqlite() {
         ("sqlite:my shop.db", "my shop.db"),
         ("sqlite:50%25.db", "50%.db"),
         ("sqlite:what%3F.db", "what?.db"),
+        ("sqlite:no%231.db", "no#1.db"),
         ("sqlite:%20shop.db%20", " shop.db "),
     ] {
         let folder = TempDir::new().unwrap();
@@ -117,6 +118,9 @@ fn a_sqlite_url_that_means_no_file_is_refused_and_creates_none() {
         ("sqlite:file:shop.db", &["'file:'"]),
         ("sqlite:shop.db ", &["blank", "%20"]),
         ("sqlite:shop.db%00", &["path that no file can have"]),
+        ("sqlite:50%.db", &["path that no file can have", "%25"]),
+        ("sqlite:shop%zz.db", &["path that no file can have", "%25"]),
+        ("sqlite:shop.db#old", &["'#'", "%23"]),
         (
             "sqlite:shop.db?mode=ro",
             &["mode=ro, but mode must be rw or rwc"],
@@ -258,7 +262,10 @@ fn each_value_out_of_range_is_named_with_what_is_allowed() {
             &["relay", "--failure-threshold", "0"],
             &["failure threshold", "at least 1"],
         ),
-        (&["relay", "--hold-keys=perhaps"], &["perhaps", "boolean"]),
+        (
+            &["relay", "--block-key-on-dead-letter=perhaps"],
+            &["perhaps", "boolean"],
+        ),
         (&["relay", "--to", "kafka://x"], &["kafka://x", "stdout://"]),
         (&["migrate", "sideways"], &["sideways", "status"]),
     ];

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first error")]
 
 mod bad_input;
+mod blocked_keys;
 mod changes;
 mod dead_letters;
 mod destinations;
 mod ends;
 mod heap;
-mod hold_keys;
 mod migrate;
 mod newcomer;
 mod outputs;

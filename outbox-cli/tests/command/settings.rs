@@ -120,11 +120,11 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
         ),
         (
             "[relay]\nretry-max = \"0s\"",
-            &["retry max", "0ns", "1s to"],
+            &["retry max", "0s", "1s to 7d"],
         ),
         (
-            "[relay]\nhold-keys = \"perhaps\"",
-            &["perhaps", "boolean", "relay.hold-keys"],
+            "[relay]\nblock-key-on-dead-letter = \"perhaps\"",
+            &["perhaps", "boolean", "relay.block-key-on-dead-letter"],
         ),
         ("store = [relay", &["line 1"]),
     ];
@@ -166,7 +166,7 @@ fn an_environment_variable_that_is_empty_counts_as_unset() {
             "OUTBOX_HEAP",
             "OUTBOX_BATCH_SIZE",
             "OUTBOX_LEASE",
-            "OUTBOX_HOLD_KEYS",
+            "OUTBOX_BLOCK_KEY_ON_DEAD_LETTER",
             "OUTBOX_TO",
         ] {
             command.env(name, "");

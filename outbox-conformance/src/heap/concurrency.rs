@@ -3,9 +3,10 @@
 use super::HeapFixture;
 use super::call::{Answer, Call};
 use super::history::{History, Recording};
-use super::ok;
 use super::reference::HOUR;
 use super::script::calls;
+use crate::case::progress;
+use crate::check::{joined, ok, refuse};
 use crate::effort::{again, choose, runner, seeds, times};
 use outbox_core::{DlqHeap, EventId};
 use proptest::collection::vec;
@@ -19,9 +20,10 @@ use tokio::task::yield_now;
 
 const HISTORIES: u64 = 16;
 const ROUNDS: usize = 10;
-/// Of one history in eight, in a run that is longer than by default: 3,200 calls of 8 clients.
+/// The rounds of one history in eight when a run is longer than by default: 3,200 calls of 8
+/// clients.
 const MANY_ROUNDS: usize = 100;
-/// Few calls of a client between two barriers, so that what is printed of a bad round is short.
+/// Few calls of a client between two barriers, so that the report of a bad round is short.
 const CALLS: usize = 4;
 const CLIENTS: usize = 8;
 
@@ -31,7 +33,7 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
     for _ in 0..CLIENTS {
         handles.push(fixture.handle().await);
     }
-    for seed in seeds(HISTORIES) {
+    for (number, seed) in seeds(HISTORIES).enumerate() {
         let clients = if seed.is_multiple_of(2) { CLIENTS } else { 4 };
         let is_long = times() > 1 && seed.is_multiple_of(8);
         let rounds = if is_long { MANY_ROUNDS } else { ROUNDS };
@@ -39,9 +41,13 @@ pub(crate) async fn histories_are_linear<F: HeapFixture>(fixture: &F, leases: bo
         let history = record(fixture, clients, (seed, rounds), leases).await;
         let begun = Instant::now();
         if let Err(violation) = history.check() {
-            panic!("{violation}\n({})", again(seed));
+            refuse!(
+                "expected a history that some order explains, came {violation}\n({})",
+                again(seed)
+            );
         }
         let (calls, time) = (history.len(), begun.elapsed());
+        progress!("{} histories checked", number + 1);
         println!("seed {seed}: a history of {calls} calls, checked in {time:.0?}");
     }
 }
@@ -63,7 +69,7 @@ async fn record<F: HeapFixture>(
             history.elapsed(HOUR);
         }
     }
-    // All leases have run out, and all that is left leaves.
+    // All leases have run out, so the drain returns all entries that are left.
     fixture.elapse(3 * HOUR).await;
     history.elapsed(3 * HOUR);
     let last = Call::Drain { threshold: 0 };
@@ -79,7 +85,7 @@ fn turns(ids: &[EventId], leases: bool) -> BoxedStrategy<Vec<Turn>> {
     vec((call, any::<bool>()), CALLS).boxed()
 }
 
-/// An id that stands twice in a batch may be counted in two steps, as the provided loop does.
+/// An id that is in a batch twice may be counted in two steps, as in the provided loop.
 fn one_each(mut call: Call) -> Call {
     if let Call::RecordFailures(failures) = &mut call {
         let mut seen = HashSet::new();
@@ -113,7 +119,6 @@ async fn round(
         }));
     }
     for task in tasks {
-        task.await
-            .unwrap_or_else(|error| panic!("a client failed: {error}"));
+        joined(task).await;
     }
 }

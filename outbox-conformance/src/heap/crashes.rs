@@ -1,6 +1,8 @@
-//! What a heap keeps when its server dies in the middle of calls.
+//! A server that is killed during calls.
 
-use super::{CrashFixture, counts, ok};
+use super::{CrashFixture, counts};
+use crate::case::progress;
+use crate::check::{check, check_eq, ok, refuse, unwrapped};
 use outbox_core::{DlqHeap, ErrorKind, EventId, FailedAttempt, OutboxError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +24,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// The least and the most that an event may have been counted.
 type Bounds = BTreeMap<EventId, (u32, u32)>;
 
-/// H1, H4: what was answered survives the death of the server; a call that was not answered is applied
-/// or not; the handles go on.
+/// H1, H4: an answered call survives the death of the server, a call without an answer is applied
+/// or not, and the handles work afterwards.
 pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
     let (answered, is_over) = (
         Arc::new(Semaphore::new(0)),
@@ -34,37 +36,41 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
         let heap = fixture.handle().await;
         callers.spawn(call(heap, Arc::clone(&answered), Arc::clone(&is_over)));
     }
-    for _ in 0..CRASHES {
-        // Calls are under way when the server dies, and after that there are more.
+    for crash in 1..=CRASHES {
+        progress!("crash {crash} of {CRASHES}");
+        // Calls are under way when the server dies, and others follow.
         answered.forget_permits(usize::MAX);
         tokio::select! {
             _ = answered.acquire_many(CALLS) => {}
-            failed = callers.join_next() => panic!("a caller gave up: {failed:?}"),
+            failed = callers.join_next() => {
+                drop(failed.map(unwrapped));
+                refuse!("expected callers that continue after a crash, came an end")
+            },
         }
         fixture.crash().await;
     }
     is_over.store(true, SeqCst);
     let mut bounds = Bounds::new();
     while let Some(caller) = callers.join_next().await {
-        bounds.extend(caller.unwrap_or_else(|error| panic!("a caller failed: {error}")));
+        bounds.extend(unwrapped(caller));
     }
     fixture.elapse(LEASE).await;
     let rest = counts(ok(fixture.handle().await.drain_exceeded(1).await));
     let rest: BTreeMap<EventId, u32> = rest.into_iter().collect();
-    assert!(
+    check!(
         rest.keys().all(|id| bounds.contains_key(id)),
-        "an event was invented"
+        "expected only events that failed, came {rest:?}"
     );
     for (id, (least, most)) in bounds {
         let count = rest.get(&id).copied().unwrap_or_default();
-        assert!(
+        check!(
             (least..=most).contains(&count),
-            "{count}, not {least} to {most}"
+            "expected a count of {least} to {most}, came {count}"
         );
     }
 }
 
-/// Counts and forgets events of its own, over and over, and keeps book of them.
+/// Counts and forgets its own events repeatedly, and records the expected counts.
 async fn call(
     heap: Arc<dyn DlqHeap>,
     answered: Arc<Semaphore>,
@@ -89,7 +95,7 @@ async fn call(
     bounds
 }
 
-/// One call, and what it is known to have done. One of five forgets, another event each time.
+/// Makes one call and records its effect. One of five calls forgets, another event each time.
 async fn take(
     heap: &dyn DlqHeap,
     step: usize,
@@ -138,7 +144,7 @@ fn doubt(bounds: &mut Bounds, step: usize, id: EventId) {
 }
 
 async fn wait_for_the_server(heap: &dyn DlqHeap, error: &OutboxError) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    check_eq!(error.kind(), ErrorKind::Unavailable, "the kind of {error}");
     while heap.size().await.is_err() {
         sleep(Duration::from_millis(5)).await;
     }

@@ -1,17 +1,11 @@
 //! A caller that goes away at each await point of a call in turn.
 
-use super::{Call, HeapFixture, ok};
+use super::{AGE, COUNT, Call, HeapFixture, LEASE};
+use crate::check::{check_eq, ok, refuse};
 use crate::crash::{at_each_point, pauses};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
 use std::collections::HashMap;
-use std::time::Duration;
 use tokio::time::sleep;
-
-/// The count of each event before the call.
-pub(super) const COUNT: u32 = 3;
-
-/// An age that the events have before the call, and nothing gets later.
-pub(super) const AGE: Duration = Duration::from_secs(100);
 
 /// Drops a call at each of its await points. Each time it is applied or not, and later calls work,
 /// on its handle and on a fresh one. What the call was begun with, a server may still finish.
@@ -38,17 +32,19 @@ pub(super) async fn dropped_anywhere<F: HeapFixture>(
         let mut pauses = pauses();
         let mut counted = HashMap::new();
         loop {
-            fixture.elapse(super::leases::LEASE).await;
+            fixture.elapse(LEASE).await;
             drain_into(&mut counted, &*fresh).await;
             let found = ids.map(|id| counted.get(&id).copied().unwrap_or(0));
             if fits(&call, ended, &ids, &found) {
                 break;
             }
             let pause = pauses.next().filter(|_| !ended);
-            let half = || panic!("{call}, dropped at {point:?}: counts {found:?}");
+            let half = || {
+                refuse!("{call}, dropped at {point:?}: expected each count before or after it, came {found:?}")
+            };
             sleep(pause.unwrap_or_else(half)).await;
         }
-        assert_eq!(counted.get(&marker), Some(&2), "after {call} at {point:?}");
+        check_eq!(counted.get(&marker), Some(&2), "failures after {call} was dropped at {point:?}");
         ended
     })
     .await;

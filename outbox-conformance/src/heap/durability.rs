@@ -1,9 +1,10 @@
-//! What a heap keeps when all its handles are gone.
+//! Heaps that outlive their handles.
 
-use super::{HeapFixture, counts, ok};
+use super::{HeapFixture, counts};
+use crate::check::{check_eq, ok};
 use outbox_core::EventId;
 
-/// H15: Counts are there for a handle that is opened after all others were dropped.
+/// H15: a handle that is opened after all others were dropped finds the counts.
 pub async fn counts_survive_their_handle<F: HeapFixture>(fixture: F) {
     let id = EventId::new();
     for _ in 0..3 {
@@ -11,7 +12,7 @@ pub async fn counts_survive_their_handle<F: HeapFixture>(fixture: F) {
         ok(heap.record_failure(id).await);
         drop(heap);
     }
-    assert_eq!(
+    check_eq!(
         counts(ok(fixture.handle().await.drain_exceeded(3).await)),
         [(id, 3)]
     );

@@ -2,6 +2,7 @@
 
 use super::call::{Answer, Call};
 use super::linear::{Effect, Got, Span, Stuck, explain};
+use crate::check::refuse;
 use async_trait::async_trait;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The calls that clients made of one heap, and when each began and ended.
+/// The calls of the clients of one heap, and when each started and ended.
 ///
 /// ```
 /// # use outbox_conformance::{ManualClock, heap::History};
@@ -79,8 +80,8 @@ impl History {
         }
     }
 
-    /// Notes that the heap's clock was moved on, while no call is under way. Leases run out by
-    /// this time alone, so a lease must be longer than the test runs.
+    /// Notes that the heap's clock was moved on, while no call is under way. Leases run out by this
+    /// time alone, so a lease must be longer than the test runs.
     pub fn elapsed(&self, time: Duration) {
         self.lock().begin(What::Elapsed(time));
     }
@@ -100,8 +101,8 @@ impl History {
     }
 
     /// Checks for each event that some order of the calls explains every answer, if the heap was
-    /// empty at first, and that no drain or lease returned an event twice. A drain or a lease counts
-    /// as a call on every event, and a batch as one call on each of its events.
+    /// empty at first, and that no drain or lease returned an event twice. A drain or a lease
+    /// counts as a call on every event, and a batch as one call on each of its events.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl History {
     /// Fails with the calls that no order explains.
     pub fn assert_linearizable(&self) {
         if let Err(violation) = self.check() {
-            panic!("{violation}");
+            refuse!("{violation}");
         }
     }
 
@@ -178,7 +179,7 @@ impl Log {
                 *may_skip = seen[call].0.is_full();
             }
         }
-        explain(&spans).map_err(|stuck| told(id, &seen, &stuck))
+        explain(&spans).map_err(|stuck| text_of(id, &seen, &stuck))
     }
 }
 
@@ -194,7 +195,7 @@ fn overlapped(spans: &[Span], call: usize) -> bool {
     })
 }
 
-fn told(id: EventId, seen: &[(&Item, Span)], stuck: &Stuck) -> Violation {
+fn text_of(id: EventId, seen: &[(&Item, Span)], stuck: &Stuck) -> Violation {
     let mut text = String::new();
     for call in &stuck.0 {
         let (item, span) = &seen[*call];
@@ -236,7 +237,7 @@ impl Item {
         }
     }
 
-    /// How often an event stands in what was returned.
+    /// How often the call returned the event.
     fn returned(&self, id: EventId) -> usize {
         match self.called() {
             Some((_, _, Some(Answer::Entries(entries)))) => {
@@ -309,7 +310,7 @@ fn effect(call: &Call, answer: Option<&Answer>, id: EventId) -> Option<Effect> {
         },
         Call::Prune { age, .. } => Effect::Prune {
             age: *age,
-            in_vain: answer == Some(&Answer::Pruned(0)),
+            forgot_nothing: answer == Some(&Answer::Pruned(0)),
         },
         _ => return None,
     };

@@ -1,11 +1,11 @@
 //! Whether some order of the calls on one event explains all their answers: linearizability.
 //!
-//! The search of Wing and Gong (1993) with the memory of Lowe (2017): the begins and ends of calls
-//! are walked in the order of time, and with them the set of all that can be true: a state of the
-//! event, and which of the calls that are under way have taken effect. A call takes effect no later
-//! than at its end; when nothing that can be true has an ending call in effect, no order explains
-//! the history. As the set is small (few calls are under way at once, and few states differ), so is
-//! the work, however long the history is.
+//! The search of Wing and Gong (1993) with the memory of Lowe (2017): it walks the starts and ends
+//! of calls in the order of time. At each step it keeps the set of possible worlds: a state of the
+//! event, and which of the open calls have taken effect. A call takes effect no later than at its
+//! end; if no possible world has the effect of a call that ends, no order explains the history. The
+//! set is small (few calls are open at once, and few states differ), so the work grows with the
+//! length of the history only.
 //!
 //! The event is the unit (Herlihy and Wing: a history is linearizable if it is so for each object):
 //! the contract asks that a drain be atomic for each event, not across events.
@@ -36,7 +36,7 @@ pub(crate) enum Effect {
     Prune {
         age: Duration,
         /// It forgot nothing at all.
-        in_vain: bool,
+        forgot_nothing: bool,
     },
     /// The clock moves on by so much.
     Elapse(Duration),
@@ -51,7 +51,7 @@ pub(crate) enum Got {
     Unknown,
 }
 
-/// A call on one event. Moments are places in the order of all begins and ends.
+/// A call on one event. Moments are places in the order of all starts and ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) began: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) struct Stuck(pub(crate) Vec<usize>);
 
-/// What can be true: a state, and the calls under way that have taken effect.
+/// A possible world: a state, and the open calls that have taken effect.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct World {
     event: Tracked,
@@ -107,7 +107,7 @@ impl Span {
     fn is_dispensable(&self) -> bool {
         match &self.effect {
             Effect::Drain { got, .. } | Effect::Lease { got, .. } => matches!(got, Got::Nothing),
-            Effect::Prune { in_vain, .. } => *in_vain,
+            Effect::Prune { forgot_nothing, .. } => *forgot_nothing,
             Effect::Fail(_) | Effect::Forget | Effect::Elapse(_) => false,
         }
     }
@@ -144,8 +144,8 @@ fn walk(spans: &[Span], calls: &[usize], from: Quiet) -> Result<(), Dead> {
     Ok(())
 }
 
-/// All that can be true when `ending` ends: whatever open calls took effect before it. Without one,
-/// all that can be true now.
+/// The possible worlds when `ending` ends, with any open calls that took effect before it; without
+/// `ending`, the possible worlds now.
 fn reach(
     spans: &[Span],
     open: &[usize],
@@ -221,7 +221,10 @@ impl Effect {
                     after.leased_until = now + *lease;
                 }
             }
-            Self::Prune { age, in_vain } if !in_vain && event.is_older(*age, now) => {
+            Self::Prune {
+                age,
+                forgot_nothing,
+            } if !forgot_nothing && event.is_older(*age, now) => {
                 after.forget();
                 return vec![event.clone(), after];
             }

@@ -31,7 +31,7 @@ fn lease(got: Got) -> Effect {
     }
 }
 
-/// Calls with their begins and ends; an end of 0 is none.
+/// Calls with their starts and ends; an end of 0 means that the call has not ended.
 fn spans(calls: &[(u64, u64, Effect)]) -> Vec<Span> {
     let span = |(began, ended, effect): &(u64, u64, Effect)| Span {
         began: *began,
@@ -46,7 +46,7 @@ fn accepts(calls: &[(u64, u64, Effect)]) {
     explain(&spans(calls)).expect("an order explains it");
 }
 
-/// Returns the calls that are told of.
+/// Returns the calls of the report.
 #[track_caller]
 fn refuses(calls: &[(u64, u64, Effect)]) -> Stuck {
     explain(&spans(calls)).expect_err("no order explains it")
@@ -196,9 +196,9 @@ fn a_lease_passes_over_what_is_due_only_if_it_may() {
 
 #[test]
 fn a_prune_forgets_what_is_old_or_leaves_it() {
-    let prune = |in_vain| Effect::Prune {
+    let prune = |forgot_nothing| Effect::Prune {
         age: HOUR / 2,
-        in_vain,
+        forgot_nothing,
     };
     let then = |prune, got| {
         let moved = (3, 0, Effect::Elapse(HOUR));
@@ -214,7 +214,7 @@ fn a_prune_forgets_what_is_old_or_leaves_it() {
 }
 
 #[test]
-fn what_is_told_begins_without_an_entry_and_leaves_out_what_changed_nothing() {
+fn a_report_starts_without_an_entry_and_omits_calls_that_changed_nothing() {
     let bystander = Effect::Drain {
         threshold: 9,
         got: Got::Nothing,

@@ -5,11 +5,13 @@
 //! outbox_conformance::dlq_heap_suite!(my_heap, MyFixture::new(), counting, races, leases);
 //! ```
 //!
-//! A heap of the three required methods alone passes `counting` and `races`. A heap that outlives
-//! its handles adds `durability`, one with a name of its own `names`, and one whose store can hold
-//! what is no entry `corruption`. One that passes `leases` and is reached over a wire that a test
-//! can cut adds `wire`, and one on a server that may be killed `crashes`.
+//! A heap of the three required methods alone passes `counting` and `races`; one that overrides the
+//! provided methods adds `leases` and `cancellation`. A heap that outlives its handles adds
+//! `durability`, a heap with its own name adds `names`, and a heap whose store can hold corrupt
+//! entries adds `corruption`. A heap that passes `leases` and is reached over a connection that a
+//! test can cut adds `wire`, and one on a server that a test can kill adds `crashes`.
 
+pub mod cancellation;
 pub mod corruption;
 pub mod counting;
 pub mod crashes;
@@ -70,14 +72,14 @@ pub trait NamedFixture: HeapFixture {
     async fn named(&self, name: &str) -> Result<Arc<dyn DlqHeap>, OutboxError>;
 }
 
-/// A fixture of a heap whose store can hold what is no entry, for the group [`corruption`].
+/// A fixture of a heap whose store can hold corrupt entries, for the group [`corruption`].
 #[async_trait]
 pub trait CorruptFixture: HeapFixture {
     /// Puts into the store, by other means than the heap, one of each kind of corrupt entry that
     /// the store can hold. One of them has the id `id` and a count that cannot be one.
     ///
-    /// Returns the ids of those that can be understood in spite of it (only their error text is
-    /// damaged, say): they have the count 1, and leave as any other.
+    /// Returns the ids of those that a heap can still read (for example because only the error text
+    /// is damaged). They have the count 1 and leave as any other entry.
     async fn plant_corrupt(&self, id: EventId) -> Vec<EventId>;
 }
 
@@ -117,7 +119,7 @@ suite! {
         a_batch_of_100_000_equals_its_single_calls
         failure_times_are_ordered
         namespaces_are_separate
-        random_scripts_match_the_model
+        random_scripts_match_the_model [fixtures]
     }
     races {
         concurrent_failures_count_exactly
@@ -126,7 +128,6 @@ suite! {
         nothing_is_lost_between_failures_and_drains
         batches_in_opposite_orders_do_not_block
         a_success_and_a_drain_leave_nothing
-        a_dropped_call_is_applied_or_not
         histories_are_linearizable
     }
     leases {
@@ -136,14 +137,17 @@ suite! {
         concurrent_leases_are_disjoint
         leases_are_fair
         nothing_is_lost_between_failures_drains_and_leases
-        a_dropped_batch_is_applied_or_not
-        a_dropped_lease_loses_nothing
         the_latest_error_wins
-        the_size_is_told
+        size_counts_entries
         old_entries_are_pruned
         a_large_heap_leaves_in_pages
-        random_scripts_with_leases_match_the_model
+        random_scripts_with_leases_match_the_model [fixtures]
         histories_with_leases_are_linearizable
+    }
+    cancellation {
+        a_dropped_call_is_applied_or_not
+        a_dropped_batch_is_applied_or_not
+        a_dropped_lease_loses_nothing
     }
     durability {
         counts_survive_their_handle
@@ -154,7 +158,7 @@ suite! {
     }
     corruption {
         a_corrupt_entry_costs_no_valid_one
-        an_event_with_a_corrupt_entry_begins_anew
+        an_event_with_a_corrupt_entry_counts_from_one
         a_corrupt_entry_is_reported
     }
     crashes {
@@ -167,9 +171,18 @@ suite! {
         a_cut_drain_takes_an_entry_whole_or_not
         a_cut_lease_loses_nothing
         a_cut_prune_takes_only_what_is_old
-        a_connection_is_made_again_however_it_ends
+        a_cut_connection_is_replaced
     }
 }
+
+/// A lease of the cases that wait for its end.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+/// The count of each event before a call that is dropped.
+pub(crate) const COUNT: u32 = 3;
+
+/// The age that the events reach before a call that is dropped.
+pub(crate) const AGE: Duration = Duration::from_secs(100);
 
 /// The entries by id and count, in the order of ids.
 pub(crate) fn counts(mut entries: Vec<DlqEntry>) -> Vec<(EventId, u32)> {
@@ -185,9 +198,4 @@ pub(crate) fn each(ids: &[EventId], count: u32) -> Vec<(EventId, u32)> {
     let mut all: Vec<_> = ids.iter().map(|id| (*id, count)).collect();
     all.sort_unstable();
     all
-}
-
-/// The value, or the end of the case with the whole chain of the error.
-pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
 }

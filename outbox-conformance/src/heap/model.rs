@@ -1,10 +1,10 @@
-//! The reference: what the contract says that a heap knows of one event, and what a call makes of
-//! it. Scripts compare a heap with it, and histories are explained by it.
+//! The reference for one event: its state by the contract, and the effect of each call. Scripts
+//! compare a heap with it, and it explains histories.
 
 use outbox_core::{DlqEntry, ErrorText};
 use std::time::Duration;
 
-/// One event in a heap. Times are what a test let elapse since its begin.
+/// One event in a heap. Times are since the start of the test.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Tracked {
     /// Failed attempts; 0 is an event without an entry.
@@ -17,7 +17,7 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// H1, H3, H10: one more failure; a lease goes on.
+    /// H1, H3, H10: one more failure; it does not end a lease.
     pub(crate) fn fail(&mut self, error: Option<&ErrorText>, now: Duration) {
         if self.count == 0 {
             self.first = now;

@@ -1,6 +1,7 @@
 //! Heaps with a name of their own: a schema, a prefix of keys, a file.
 
-use super::{NamedFixture, counts, ok};
+use super::{NamedFixture, counts};
+use crate::check::{check, check_eq, ok};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
 use std::sync::Arc;
 
@@ -36,16 +37,16 @@ async fn accepted<F: NamedFixture>(fixture: &F, name: &str) -> Option<Arc<dyn Dl
         Ok(heap) => return Some(heap),
         Err(error) => error,
     };
-    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    check_eq!(error.kind(), ErrorKind::Invalid, "the kind of {error}");
     let report = error.to_string();
     let named = |name: &str| {
         let begin: String = name.chars().take(20).collect();
         report.contains(&begin)
     };
     let escaped = format!("{name:?}");
-    assert!(
+    check!(
         named(name) || named(escaped.trim_matches('"')),
-        "{name:?} is not named in {report:?}"
+        "expected an error that names {name:?}, came {report:?}"
     );
     None
 }
@@ -69,7 +70,7 @@ async fn assert_separate<F: NamedFixture>(fixture: &F, names: &[&str]) -> usize 
     for (name, expected) in &named {
         let heap = ok(fixture.named(name).await);
         let drained = counts(ok(heap.drain_exceeded(0).await));
-        assert_eq!(drained, expected, "heap {name:?}");
+        check_eq!(drained, expected, "a drain of the heap {name:?}");
     }
     named.len()
 }
@@ -77,7 +78,8 @@ async fn assert_separate<F: NamedFixture>(fixture: &F, names: &[&str]) -> usize 
 /// H12: prefixes, quotes, colons, braces, spaces, patterns, unicode. A store may refuse a name, but
 /// not plain ones.
 pub async fn oddly_named_heaps_are_separate<F: NamedFixture>(fixture: F) {
-    assert_eq!(assert_separate(&fixture, &["plain", "plain_2"]).await, 2);
+    let plain = assert_separate(&fixture, &["plain", "plain_2"]).await;
+    check_eq!(plain, 2, "plain names that are accepted");
     assert_separate(&fixture, NAMES).await;
 }
 
@@ -87,6 +89,9 @@ pub async fn a_long_name_is_refused_or_kept_whole<F: NamedFixture>(fixture: F) {
         let stem = "n".repeat(length - 1);
         let (one, two) = (format!("{stem}1"), format!("{stem}2"));
         let accepted = assert_separate(&fixture, &[&one, &two]).await;
-        assert_ne!(accepted, 1, "of two names of {length} bytes one is refused");
+        check!(
+            accepted != 1,
+            "expected two names of {length} bytes, or none, came one"
+        );
     }
 }

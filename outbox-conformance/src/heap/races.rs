@@ -1,10 +1,10 @@
-//! Several handles at once: a start barrier, and rounds, as one round passes by luck.
+//! Several handles at once, with a start barrier and in rounds, as a single round may pass by luck.
 
 use super::concurrency::histories_are_linear;
-use super::dropped::{self, dropped_anywhere};
-use super::{Call, HeapFixture, STUCK, counts, each, ok};
+use super::{HeapFixture, STUCK, counts, each};
+use crate::check::{check, check_eq, joined, ok, refuse};
 use outbox_core::{DlqHeap, EventId, FailedAttempt};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 pub(crate) const ROUNDS: usize = 10;
 const TASKS: u8 = 4;
 
-/// Runs `work` on a handle of its own in each task, all at once, and gives back what they return.
+/// Runs `work` in several tasks at once, each with its own handle, and returns their results.
 pub(crate) async fn all_at_once<F, W, T>(
     fixture: &F,
     work: impl Fn(u8, Arc<dyn DlqHeap>) -> W,
@@ -34,10 +34,7 @@ where
     }
     let mut results = Vec::new();
     for task in tasks {
-        results.push(
-            task.await
-                .unwrap_or_else(|error| panic!("a task failed: {error}")),
-        );
+        results.push(joined(task).await);
     }
     results
 }
@@ -53,11 +50,11 @@ pub async fn concurrent_failures_count_exactly<F: HeapFixture>(fixture: F) {
         })
         .await;
         let drained = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(drained), [(id, 20)]);
+        check_eq!(counts(drained), [(id, 20)]);
     }
 }
 
-/// H1: of the failures that are the first ones of their id, none takes another's place.
+/// H1: concurrent first failures of an id all count.
 pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         let ids: Vec<EventId> = (0..10).map(|_| EventId::new()).collect();
@@ -71,11 +68,11 @@ pub async fn first_failures_of_an_id_all_count<F: HeapFixture>(fixture: F) {
         })
         .await;
         let drained = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(drained), each(&ids, TASKS.into()));
+        check_eq!(counts(drained), each(&ids, TASKS.into()));
     }
 }
 
-/// H6: what several drains return is disjoint, and together all.
+/// H6: concurrent drains return disjoint entries, and together all of them.
 pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         let ids: Vec<EventId> = (0..40).map(|_| EventId::new()).collect();
@@ -93,11 +90,11 @@ pub async fn concurrent_drains_are_disjoint_and_complete<F: HeapFixture>(fixture
         all.sort_unstable();
         let mut expected = ids;
         expected.sort_unstable();
-        assert_eq!(all, expected);
+        check_eq!(all, expected, "events of all drains together");
     }
 }
 
-/// H16: Conservation: each failure is in a drain or still in the heap, while both go on.
+/// H16: each failure is in one drain or still in the heap while other handles record and drain.
 pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..5).map(|_| EventId::new()).collect();
     for _ in 0..ROUNDS {
@@ -120,31 +117,36 @@ pub async fn nothing_is_lost_between_failures_and_drains<F: HeapFixture>(fixture
         })
         .await;
         let rest = ok(fixture.handle().await.drain_exceeded(1).await);
-        let mut sums: HashMap<EventId, u32> = HashMap::new();
+        let mut sums: BTreeMap<EventId, u32> = BTreeMap::new();
         for entry in drained.into_iter().flatten().chain(rest) {
             *sums.entry(entry.id).or_default() += entry.failure_count;
         }
+        let counted: Vec<_> = sums.into_iter().collect();
         // Two tasks record each id five times.
-        assert!(ids.iter().all(|id| sums.get(id) == Some(&10)), "{sums:?}");
+        check_eq!(counted, each(&ids, 10), "failures drained or left");
     }
 }
 
-/// H7: batches that name the same ids in opposite orders all end, and all count; those that forget
-/// end beside those that count.
+/// H7: concurrent batches with the same ids in opposite orders end and count, also with batches
+/// that forget.
 pub async fn batches_in_opposite_orders_do_not_block<F: HeapFixture>(fixture: F) {
     let ids: Vec<EventId> = (0..50).map(|_| EventId::new()).collect();
     let heap = fixture.handle().await;
     for _ in 0..ROUNDS {
         in_opposite_orders(&fixture, &ids, 0).await;
-        assert_eq!(counts(ok(heap.drain_exceeded(4).await)), each(&ids, 4));
+        check_eq!(counts(ok(heap.drain_exceeded(4).await)), each(&ids, 4));
         ok(heap.record_failures(&failures(&ids)).await);
         in_opposite_orders(&fixture, &ids, 2).await;
         let rest = counts(ok(heap.drain_exceeded(1).await));
-        assert!(rest.iter().all(|(_, count)| *count <= 3), "{rest:?}");
+        check!(
+            rest.iter().all(|(_, count)| *count <= 3),
+            "expected counts up to 3, came {rest:?}"
+        );
     }
 }
 
-/// Two tasks begin at the first id and two at the last; so many of the tasks forget, the others count.
+/// Two tasks start at the first id and two at the last. `forgetting` of the tasks forget, the
+/// others count.
 async fn in_opposite_orders<F: HeapFixture>(fixture: &F, ids: &[EventId], forgetting: u8) {
     let batches = all_at_once(fixture, |task, heap| {
         let mut ids = ids.to_vec();
@@ -160,15 +162,17 @@ async fn in_opposite_orders<F: HeapFixture>(fixture: &F, ids: &[EventId], forget
         }
     });
     let ended = timeout(STUCK, batches).await;
-    ended.unwrap_or_else(|_| panic!("batches wait for one another: {STUCK:?} were not enough"));
+    ended.unwrap_or_else(|_| {
+        refuse!("expected concurrent batches to end, came none within {STUCK:?}")
+    });
 }
 
 fn failures(ids: &[EventId]) -> Vec<FailedAttempt> {
     ids.iter().map(|id| FailedAttempt::new(*id)).collect()
 }
 
-/// H4, H6: an event that is forgotten while it is drained is drained with its count or forgotten,
-/// and in no case still there. The calls meet at each few events anew.
+/// H4, H6: an event that is forgotten during a drain is drained with its count or forgotten, and
+/// never still in the heap. The calls meet again at each few events.
 pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
     const TURNS: usize = 20;
     for _ in 0..ROUNDS {
@@ -203,22 +207,22 @@ pub async fn a_success_and_a_drain_leave_nothing<F: HeapFixture>(fixture: F) {
         .await;
         let drained = counts(drained.into_iter().flatten().collect());
         let distinct: HashSet<EventId> = drained.iter().map(|(id, _)| *id).collect();
-        assert_eq!(distinct.len(), drained.len(), "drained twice: {drained:?}");
-        assert!(drained.iter().all(|(_, count)| *count == 2), "{drained:?}");
+        check_eq!(
+            drained.len(),
+            distinct.len(),
+            "drained entries of as many events"
+        );
+        check!(
+            drained.iter().all(|(_, count)| *count == 2),
+            "expected counts of 2, came {drained:?}"
+        );
         let rest = ok(fixture.handle().await.drain_exceeded(1).await);
-        assert_eq!(counts(rest), [], "forgotten or drained, and kept");
+        check_eq!(
+            counts(rest),
+            [],
+            "entries left after a success or a drain of each event"
+        );
     }
-}
-
-/// H19: A call whose future is dropped at any of its waits is applied or not, and later calls work.
-pub async fn a_dropped_call_is_applied_or_not<F: HeapFixture>(fixture: F) {
-    let record = |ids: &[EventId]| Call::RecordFailure(ids[0]);
-    dropped_anywhere(&fixture, "record_failure", record).await;
-    let clear = |ids: &[EventId]| Call::RecordSuccess(ids[0]);
-    dropped_anywhere(&fixture, "record_success", clear).await;
-    let threshold = dropped::COUNT;
-    let drain = |_: &[EventId]| Call::Drain { threshold };
-    dropped_anywhere(&fixture, "drain_exceeded", drain).await;
 }
 
 /// H14: some order of the concurrent calls on each event explains all that they returned.

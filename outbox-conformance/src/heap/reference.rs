@@ -6,14 +6,14 @@ use outbox_core::{DlqEntry, EventId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-/// What a heap must hold after the calls so far.
+/// The expected content of a heap.
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     events: BTreeMap<EventId, Tracked>,
     now: Duration,
 }
 
-/// The scripts' clock moves by whole hours, so that the time which they take is no matter.
+/// The scripts' clock moves by whole hours, so the duration of a script does not matter.
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 impl Reference {
@@ -51,7 +51,7 @@ impl Reference {
                 self.events.retain(|id, _| !ids.contains(id));
             }
             (Call::Drain { threshold }, Answer::Entries(entries)) => {
-                self.expect(*threshold, usize::MAX, entries)?;
+                self.compare(*threshold, usize::MAX, entries)?;
                 for entry in entries {
                     self.events.remove(&entry.id);
                 }
@@ -64,7 +64,7 @@ impl Reference {
                 },
                 Answer::Entries(entries),
             ) => {
-                self.expect(*threshold, *limit, entries)?;
+                self.compare(*threshold, *limit, entries)?;
                 for entry in entries {
                     let event = self.events.entry(entry.id).or_default();
                     event.leased_until = self.now + *lease;
@@ -73,16 +73,18 @@ impl Reference {
             (Call::Size, Answer::Size(Some(size))) => {
                 let held = self.events.len() as u64;
                 if size.entries != held || size.oldest.is_some() != (held > 0) {
-                    return Err(format!("{held} entries are tracked, and it told {size:?}"));
+                    return Err(format!(
+                        "{held} entries are tracked, but the size is {size:?}"
+                    ));
                 }
             }
-            (call, answer) => return Err(format!("{call} cannot be answered by {answer:?}")),
+            (call, answer) => return Err(format!("{answer:?} is not an answer to {call}")),
         }
         Ok(())
     }
 
-    /// Asserts that the entries are up to `limit` of those that are due, and whole.
-    fn expect(&self, threshold: u32, limit: usize, entries: &[DlqEntry]) -> Result<(), String> {
+    /// Checks that the entries are up to `limit` of those that are due, and whole.
+    fn compare(&self, threshold: u32, limit: usize, entries: &[DlqEntry]) -> Result<(), String> {
         let due = |(_, event): &(&EventId, &Tracked)| event.is_due(threshold, self.now);
         let due: BTreeMap<_, _> = self.events.iter().filter(due).collect();
         let fits = |entry: &DlqEntry| {
@@ -95,8 +97,8 @@ impl Reference {
             return Ok(());
         }
         let limit = limit.min(due.len());
-        let due = due.iter().map(|(id, event)| told(**id, event));
-        let returned = entries.iter().map(entry_told);
+        let due = due.iter().map(|(id, event)| text_of(**id, event));
+        let returned = entries.iter().map(entry_text);
         let (due, returned) = (lines(due), lines(returned));
         Err(format!(
             "{limit} of these were due:{due}\nand it returned:{returned}"
@@ -112,13 +114,13 @@ fn lines(texts: impl Iterator<Item = String>) -> String {
     format!("\n  {}", lines.join("\n  "))
 }
 
-fn told(id: EventId, event: &Tracked) -> String {
+fn text_of(id: EventId, event: &Tracked) -> String {
     let hours = event.failing_for().as_secs() / HOUR.as_secs();
     format!("{id}: {}, failed over {hours} h", event.counted())
 }
 
-/// An entry as it is told to a person, and compared with that of another heap.
-pub(crate) fn entry_told(entry: &DlqEntry) -> String {
+/// An entry as text, for a message and for comparison with that of another heap.
+pub(crate) fn entry_text(entry: &DlqEntry) -> String {
     let counted = Tracked {
         count: entry.failure_count,
         error: entry.last_error.clone(),

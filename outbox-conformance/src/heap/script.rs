@@ -1,8 +1,10 @@
-//! Random scripts: one caller at a time, on several handles, beside the reference.
+//! Random scripts: one caller on several handles, compared with the reference.
 
+use super::HeapFixture;
 use super::call::{Answer, Call};
-use super::reference::{HOUR, Reference, entry_told};
-use super::{HeapFixture, ok};
+use super::reference::{HOUR, Reference, entry_text};
+use crate::case::progress;
+use crate::check::{ok, refuse};
 use crate::effort::{again, choose, runner, seeds, tree};
 use outbox_core::{DlqEntry, DlqHeap, ErrorText, EventId, FailedAttempt};
 use proptest::collection::vec;
@@ -11,20 +13,22 @@ use proptest::sample::select;
 use proptest::strategy::{Union, ValueTree};
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 const SCRIPTS: u64 = 60;
 const HANDLES: usize = 3;
 /// The most times that a script is played again in order to shrink it.
 const REPLAYS: usize = 1000;
+/// The longest time to shrink a script.
+const SHRINKING: Duration = Duration::from_secs(60);
 
-/// What one caller does with a heap that is empty.
+/// The calls of one caller on an empty heap.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Script {
     /// Entries that are in the store at first, with their counts.
     pub planted: Vec<(EventId, u32)>,
-    /// What is done then.
+    /// The steps after that.
     pub steps: Vec<Step>,
 }
 
@@ -50,15 +54,15 @@ impl Script {
         choose(&scripts(&event_ids(), leases), &mut runner(seed))
     }
 
-    /// Plays it on the fixture's heap, which is empty before and after. Its ids stand for others, so
-    /// that what an earlier script has left is no matter.
+    /// Plays it on the fixture's heap, which is empty before and after. Its ids are renamed, so
+    /// entries that an earlier script left do not matter.
     ///
-    /// Returns what the heap answered, in a form in which the answers of two heaps are equal if
-    /// both are right and no lease was bounded.
+    /// Returns the answers of the heap as texts. Those of two correct heaps are equal if no lease
+    /// was bounded.
     ///
     /// # Errors
     ///
-    /// What the heap answered otherwise than the contract has it.
+    /// The first answer that the contract does not allow.
     pub async fn play<F: HeapFixture>(&self, fixture: &F) -> Result<Vec<String>, String> {
         let mut handles = handles(fixture).await;
         self.play_on(fixture, &mut handles, salt()).await
@@ -83,7 +87,7 @@ impl Script {
             let played = play.step(step).await;
             played.map_err(|wrong| format!("step {}, {step}: {wrong}", place + 1))?;
         }
-        // All leases have run out, and all that is left leaves.
+        // All leases have run out, so the drain returns all entries that are left.
         play.step(&Step::Elapse(4 * HOUR)).await?;
         let last = play.call(0, &Call::Drain { threshold: 0 }).await;
         last.map_err(|wrong| format!("in the end, drain_exceeded(0): {wrong}"))?;
@@ -91,24 +95,77 @@ impl Script {
     }
 }
 
-/// Plays the scripts of a run, and fails with the shortest that goes wrong.
-pub(crate) async fn scripts_match<F: HeapFixture>(fixture: &F, leases: bool) {
+/// Plays the scripts of a run, and fails with the shortest that goes wrong on a fresh heap.
+///
+/// The scripts that match share a heap, which each of them empties at its end. A fresh one for each
+/// would take minutes on a server.
+pub(crate) async fn scripts_match<F: HeapFixture>(fixtures: impl AsyncFn() -> F, leases: bool) {
     let strategy = scripts(&event_ids(), leases);
-    let mut handles = handles(fixture).await;
+    let fixture = fixtures().await;
+    let mut handles = handles(&fixture).await;
     let (mut played, mut steps) = (0, 0);
     for seed in seeds(SCRIPTS) {
         let tree = tree(&strategy, &mut runner(seed));
         let script = tree.current();
-        // Now and then its ids are played themselves, which are odd.
+        // One script in four has the ids themselves, which are odd.
         let salt = if seed.is_multiple_of(4) { 0 } else { salt() };
-        if let Err(wrong) = script.play_on(fixture, &mut handles, salt).await {
-            let (script, wrong) = shrink(fixture, &mut handles, tree, wrong).await;
+        if let Err(wrong) = script.play_on(&fixture, &mut handles, salt).await {
             let again = again(seed);
-            panic!("{wrong}\nin this script, on an empty heap:\n{script}({again})");
+            let Err(failure) = Failure::of(&script, fixtures().await).await else {
+                refuse!(
+                    "{wrong}\nin this script, which matches on an empty heap: so an earlier script \
+                     left entries that its last drain did not return:\n{script}({again})"
+                );
+            };
+            let failure = failure.shrink(&fixtures, tree).await;
+            let (wrong, script) = (failure.wrong, failure.script);
+            refuse!("{wrong}\nin this script, on an empty heap:\n{script}({again})");
         }
         (played, steps) = (played + 1, steps + script.steps.len());
+        progress!("{played} scripts of {steps} steps match");
     }
     println!("{played} scripts of {steps} steps match");
+}
+
+/// A script that goes wrong on a fresh heap.
+struct Failure<F> {
+    script: Script,
+    wrong: String,
+    /// Its data is kept if the case fails, so it must exist until then.
+    _fixture: F,
+}
+
+impl<F: HeapFixture> Failure<F> {
+    async fn of(script: &Script, fixture: F) -> Result<(), Self> {
+        let mut handles = handles(&fixture).await;
+        let played = script.play_on(&fixture, &mut handles, 0).await;
+        played.map(drop).map_err(|wrong| Self {
+            script: script.clone(),
+            wrong,
+            _fixture: fixture,
+        })
+    }
+
+    /// A shorter script that goes wrong, if one is found in time.
+    async fn shrink(
+        mut self,
+        fixtures: &impl AsyncFn() -> F,
+        mut tree: impl ValueTree<Value = Script>,
+    ) -> Self {
+        let (begun, mut is_simpler, mut replays) = (Instant::now(), tree.simplify(), 0);
+        while is_simpler && replays < REPLAYS && begun.elapsed() < SHRINKING {
+            replays += 1;
+            progress!("a script fails; {replays} shorter ones were tried");
+            is_simpler = match Self::of(&tree.current(), fixtures().await).await {
+                Ok(()) => tree.complicate(),
+                Err(failure) => {
+                    self = failure;
+                    tree.simplify()
+                }
+            };
+        }
+        self
+    }
 }
 
 fn salt() -> u128 {
@@ -123,36 +180,10 @@ async fn handles<F: HeapFixture>(fixture: &F) -> Vec<Arc<dyn DlqHeap>> {
     handles
 }
 
-async fn shrink<F: HeapFixture>(
-    fixture: &F,
-    handles: &mut [Arc<dyn DlqHeap>],
-    mut tree: impl ValueTree<Value = Script>,
-    mut wrong: String,
-) -> (Script, String) {
-    let mut script = tree.current();
-    let mut goes_on = tree.simplify();
-    for _ in 0..REPLAYS {
-        if !goes_on {
-            break;
-        }
-        // What went wrong may have left entries.
-        fixture.elapse(4 * HOUR).await;
-        ok(handles[0].drain_exceeded(0).await);
-        goes_on = match tree.current().play_on(fixture, handles, salt()).await {
-            Ok(_) => tree.complicate(),
-            Err(now) => {
-                (script, wrong) = (tree.current(), now);
-                tree.simplify()
-            }
-        };
-    }
-    (script, wrong)
-}
-
 struct Play<'p, F> {
     fixture: &'p F,
     handles: &'p mut [Arc<dyn DlqHeap>],
-    /// What makes the ids of the script those of this play, and back.
+    /// Renames the ids of the script, and renames them back.
     salt: u128,
     reference: Reference,
     leased: Vec<EventId>,
@@ -168,7 +199,7 @@ impl<F: HeapFixture> Play<'_, F> {
         if planted.is_empty() {
             return Ok(());
         }
-        // The heap's clock is read from an entry of its own.
+        // The heap's time is read from the entry of another event.
         ok(self.handles[0].record_failure(EventId::new()).await);
         let drained = ok(self.handles[0].drain_exceeded(0).await);
         let Some(entry) = drained.first() else {
@@ -221,7 +252,9 @@ impl<F: HeapFixture> Play<'_, F> {
             let pruned = self.handles[handle].prune(age, limit).await;
             let pruned = pruned.map_err(|error| error.to_string())?;
             if pruned != left.min(limit) {
-                return Err(format!("{left} entries are old, and it forgot {pruned}"));
+                return Err(format!(
+                    "{left} entries are old, but the prune forgot {pruned}"
+                ));
             }
             left -= pruned;
             self.answers.push(pruned.to_string());
@@ -232,11 +265,11 @@ impl<F: HeapFixture> Play<'_, F> {
     }
 }
 
-/// An answer without what is each heap's own: its clock, and the order of entries.
+/// An answer without the parts that differ between heaps: the time, and the order of entries.
 fn comparable(answer: &Answer) -> String {
     match answer {
         Answer::Entries(entries) => {
-            let mut entries: Vec<String> = entries.iter().map(entry_told).collect();
+            let mut entries: Vec<String> = entries.iter().map(entry_text).collect();
             entries.sort_unstable();
             entries.join("; ")
         }
@@ -245,7 +278,8 @@ fn comparable(answer: &Answer) -> String {
     }
 }
 
-/// The ids of all scripts: a plain one, and two that a store might mistake. Few, so that calls meet.
+/// The ids of all scripts: a plain one, and two that a store might mistake for others. They are
+/// few, so that several calls have the same id.
 fn event_ids() -> [EventId; 3] {
     let plain = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
     [plain, Uuid::nil(), Uuid::max()].map(EventId::from)
@@ -345,7 +379,7 @@ impl Display for Step {
             Self::Call(handle, call) => write!(f, "handle {handle}: {call}"),
             Self::ForgetLeased(handle) => write!(f, "handle {handle}: forget what was leased last"),
             Self::Elapse(time) => write!(f, "the clock moves on by {time:?}"),
-            Self::Reopen(handle) => write!(f, "handle {handle}: opened anew"),
+            Self::Reopen(handle) => write!(f, "handle {handle}: opened again"),
         }
     }
 }

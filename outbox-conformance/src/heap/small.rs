@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use outbox_core::{Clock, DlqEntry, DlqHeap, EventId, FailedAttempt, HeapSize, OutboxError};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Entries behind one lock, with the time at which the lease of each ends.
@@ -29,7 +29,7 @@ impl SmallHeap {
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<EventId, (DlqEntry, SystemTime)>> {
-        self.entries.lock().expect("no case panics under the lock")
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

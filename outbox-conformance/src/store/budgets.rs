@@ -1,6 +1,7 @@
 //! Bounds in bytes.
 
-use super::{LEASE, Store, StoreFixture, append, event_ids, ids, keyed, ok, retry, settle, sorted};
+use super::{LEASE, Store, StoreFixture, append, event_ids, ids, keyed, retry, settle, sorted};
+use crate::check::{check, check_eq, ok};
 use outbox_core::{Claim, ClaimLimit, DeadLetterFilter, Event, EventId, Outcome, Settlement};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,10 +25,18 @@ async fn claim_all(store: &Arc<dyn Store>, count: usize, outcome: &Outcome) -> V
     let mut seen: Vec<EventId> = Vec::new();
     while seen.len() < count {
         let claim = claim(store, 100).await;
-        assert!(!claim.events.is_empty(), "an event is in no claim");
+        check!(
+            !claim.events.is_empty(),
+            "expected {count} events in claims, came {}",
+            seen.len()
+        );
         let bytes: usize = claim.events.iter().map(|one| one.event.size()).sum();
         let fits = bytes <= BYTES || claim.events.len() == 1;
-        assert!(fits, "{} events of {bytes} bytes", claim.events.len());
+        check!(
+            fits,
+            "expected one event or at most {BYTES} bytes, came {} events of {bytes} bytes",
+            claim.events.len()
+        );
         settle(store, &claim, outcome).await;
         seen.extend(ids(&claim.events));
     }
@@ -49,16 +58,16 @@ pub async fn a_claim_is_within_its_bytes<F: StoreFixture>(fixture: F) {
         // Of a key all wait once the first does.
         let (count, all) = if in_order { (1, 2) } else { (7, 7) };
         let retried = claim_all(&store, count, &retry(60)).await;
-        assert_eq!(retried.len(), all, "events within the budget");
+        check_eq!(retried.len(), all, "events within the budget");
         fixture.elapse(Duration::from_secs(60)).await;
         let published = claim_all(&store, 7, &Outcome::Published).await;
-        assert_eq!(ordered(published), ordered(expected));
-        assert_eq!(ok(store.backlog().await).pending, 0);
+        check_eq!(ordered(published), ordered(expected));
+        check_eq!(ok(store.backlog().await).pending, 0);
     }
 }
 
-/// S6: with ever more retries that fill a claim each, a fresh event is claimed too, and with ever more
-/// fresh events a retry is.
+/// S6: with ever more retries that fill a claim each, a fresh event is claimed too, and with ever
+/// more fresh events a retry is.
 pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fixture: F) {
     let large = || event(900);
     for fresh_come in [false, true] {
@@ -92,16 +101,16 @@ pub async fn neither_starves_where_each_event_fills_a_claim<F: StoreFixture>(fix
             ok(store.settle(claim.token, &settlements).await);
         }
         let starved = if fresh_come { old[0].id } else { fresh.id };
-        assert!(
+        check!(
             seen.contains(&starved),
-            "starved, as fresh come: {fresh_come}"
+            "expected the event in 8 claims, came others only (fresh events are appended: {fresh_come})"
         );
         super::publish_all(&store).await;
     }
 }
 
-/// D7: Each page of an export is within its bytes or has one dead letter, and all of them come, with their
-/// events. A list describes them and their sizes.
+/// D7: Each page of an export is within its bytes or has one dead letter, and all of them come,
+/// with their events. A list describes them and their sizes.
 pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     let sizes = [400, 400, 400, 2500, 10, 600, 10];
@@ -112,11 +121,11 @@ pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
     };
     claim_all(&store, events.len(), &dead).await;
     let listed = ok(store.list(&all, None, 100).await);
-    let told: Vec<usize> = listed
+    let shown: Vec<usize> = listed
         .iter()
         .filter_map(|dead_letter| usize::try_from(dead_letter.payload_size).ok())
         .collect();
-    assert_eq!(told, sizes, "the sizes that the list shows");
+    check_eq!(shown, sizes, "the sizes in the list");
     let (mut exported, mut after) = (Vec::new(), None);
     loop {
         let page = ok(store.export(&all, after, 4, BYTES).await);
@@ -124,14 +133,20 @@ pub async fn an_export_is_bounded_in_bytes<F: StoreFixture>(fixture: F) {
         after = Some(last.position);
         let bytes: usize = page.iter().map(|(_, event)| event.payload.len()).sum();
         let count = page.len();
-        assert!(count <= 4, "{count} dead letters on a page of 4");
-        assert!(bytes <= BYTES || count == 1, "{count} with {bytes} bytes");
+        check!(
+            count <= 4,
+            "expected up to 4 dead letters on a page, came {count}"
+        );
+        check!(
+            bytes <= BYTES || count == 1,
+            "expected one dead letter or at most {BYTES} bytes, came {count} with {bytes} bytes"
+        );
         exported.extend(page);
     }
     let (dead_letters, whole): (Vec<_>, Vec<Event>) = exported.into_iter().unzip();
-    assert_eq!(dead_letters, listed);
-    assert!(whole == events, "an event was changed by the quarantine");
+    check_eq!(dead_letters, listed, "the exported dead letters");
+    check_eq!(whole, events, "the exported events");
     let keyed = keyed("other", 1);
     append(&fixture, &keyed);
-    assert_eq!(super::publish_all(&store).await, event_ids(&keyed));
+    check_eq!(super::publish_all(&store).await, event_ids(&keyed));
 }

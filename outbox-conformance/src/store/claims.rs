@@ -1,29 +1,28 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, Store, StoreFixture, append, claim, each, event_ids, ids, keyed, ok, publish_all,
+    LEASE, Store, StoreFixture, append, attempts, claim, event_ids, found, ids, keyed, publish_all,
     released, retry, settle,
 };
-use outbox_core::{
-    ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome, Settlement,
-};
+use crate::check::{check, check_eq, check_kind, joined, ok, refuse, short};
+use outbox_core::{ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// S3: Nothing is due, so nothing is claimed.
+/// S3: with nothing due, a claim is empty, and a limit of 0 is refused.
 pub async fn an_empty_outbox_gives_an_empty_claim<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    assert!(claim(&store, 10).await.events.is_empty());
-    let refused = store
-        .claim(ClaimLimit::events(0), LEASE)
-        .await
-        .map(drop)
-        .expect_err("a limit of nothing");
-    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events of a claim"
+    );
+    let refused = store.claim(ClaimLimit::events(0), LEASE).await;
+    check_kind(refused, ErrorKind::Invalid, "a claim of up to 0 events");
 }
 
-/// S1: events of a transaction that rolled back are never seen, those around it are.
+/// S1: events of a transaction that rolled back are never claimed, those before and after it are.
 pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     let events = keyed("k", 4);
     append(&fixture, &events[..1]);
@@ -32,13 +31,13 @@ pub async fn a_rolled_back_append_never_appears<F: StoreFixture>(fixture: F) {
     drop(dropped);
     append(&fixture, &events[3..]);
     let store = fixture.handle().await;
-    assert_eq!(
+    check_eq!(
         ids(&claim(&store, 10).await.events),
         [events[0].id, events[3].id]
     );
 }
 
-/// S1: every field, with odd values, comes back as it was, in a claim and in a dead letter.
+/// S1: every field, with odd values, is unchanged in a claim and in a dead letter.
 pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
     let events = [
@@ -62,18 +61,26 @@ pub async fn an_event_comes_back_exactly<F: StoreFixture>(fixture: F) {
     let mut seen = 0;
     while seen < events.len() {
         let claim = ok(store.claim(limit, LEASE).await);
-        assert!(!claim.events.is_empty(), "an event is in no claim");
+        check!(
+            !claim.events.is_empty(),
+            "expected {} events in claims, came {seen}",
+            events.len()
+        );
         for claimed in &claim.events {
             let event = &claimed.event;
-            assert!(events.contains(event), "{} was changed", event.event_type);
-            assert_eq!((claimed.attempts, claimed.worker_lost), (0, false));
+            check!(
+                events.contains(event),
+                "expected an event as it was appended, came {}",
+                short(event)
+            );
+            check_eq!((claimed.attempts, claimed.worker_lost), (0, false));
         }
         settle(&store, &claim, &dead).await;
         seen += claim.events.len();
     }
     for event in &events[..2] {
-        let (_, found) = ok(store.find(event.id).await).expect("a dead letter");
-        assert!(found == *event, "an event was changed by the quarantine");
+        let (_, found) = found(&store, event.id).await;
+        check_eq!(found, *event, "the event of a dead letter");
     }
 }
 
@@ -83,14 +90,15 @@ fn refuse<F: StoreFixture>(fixture: &F, events: &[Event]) {
     let refused = transaction
         .append(events)
         .and_then(|()| transaction.commit());
-    assert_eq!(
-        refused.expect_err("a duplicate").kind(),
-        ErrorKind::Duplicate
+    check_kind(
+        refused,
+        ErrorKind::Duplicate,
+        "an append with a taken id or token",
     );
 }
 
-/// S14: A used id or token is refused, in one transaction and after a commit; nothing of the refused
-/// append remains.
+/// S14: A used id or token is refused, in one transaction and after a commit; nothing of the
+/// refused append remains.
 pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     let first = Event::new("conformance", "1").idempotency_token("once");
     append(&fixture, std::slice::from_ref(&first));
@@ -100,10 +108,10 @@ pub async fn a_taken_id_or_token_is_a_duplicate<F: StoreFixture>(fixture: F) {
     for duplicate in [token, id] {
         refuse(&fixture, &[Event::new("conformance", "beside"), duplicate]);
     }
-    assert_eq!(ids(&claim(&store, 10).await.events), [first.id]);
+    check_eq!(ids(&claim(&store, 10).await.events), [first.id]);
 }
 
-/// S3: At most as many as asked, and none twice, however many a claim takes of what is due.
+/// S3: a claim has at most as many events as asked, and no event is in two claims.
 pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     let events: Vec<Event> = (0..5).map(|_| Event::new("conformance", "x")).collect();
     append(&fixture, &events);
@@ -111,11 +119,18 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     let (mut all, mut held) = (Vec::new(), Vec::new());
     for store in [&one, &two, &one] {
         let claim = claim(store, 3).await;
-        assert!(claim.events.len() <= 3, "more than asked");
+        check!(
+            claim.events.len() <= 3,
+            "expected up to 3 events in a claim, came {}",
+            claim.events.len()
+        );
         all.extend(ids(&claim.events));
         held.push((store, claim));
     }
-    assert!(!held[0].1.events.is_empty(), "nothing is claimed");
+    check!(
+        !held[0].1.events.is_empty(),
+        "expected an event in the first claim, came none"
+    );
     for (store, claim) in held {
         if !claim.events.is_empty() {
             settle(store, &claim, &Outcome::Published).await;
@@ -123,71 +138,90 @@ pub async fn a_claim_is_bounded_and_exclusive<F: StoreFixture>(fixture: F) {
     }
     all.extend(publish_all(&one).await);
     all.sort_unstable();
-    assert_eq!(all, event_ids(&events));
+    check_eq!(all, event_ids(&events));
 }
 
-/// S3: however long the lease, its events are nobody else's shortly before it ends, and another
-/// worker's once it has.
+/// S3: no other worker claims the events shortly before the end of a lease, and one does after the
+/// end, for leases of any length.
 pub async fn a_lease_is_as_long_as_asked<F: StoreFixture>(fixture: F) {
-    // The store's own clock may go on meanwhile.
+    // The store's own clock may run meanwhile.
     let shortly = Duration::from_secs(10);
     let (one, two) = (fixture.handle().await, fixture.handle().await);
     for lease in [LEASE, LEASE * 4] {
         let events = keyed("k", 1);
         append(&fixture, &events);
         let held = ok(one.claim(ClaimLimit::events(1), lease).await);
-        assert_eq!(ids(&held.events), event_ids(&events));
+        check_eq!(ids(&held.events), event_ids(&events));
         fixture.elapse(lease.saturating_sub(shortly)).await;
-        assert!(claim(&two, 1).await.events.is_empty(), "taken over early");
+        check_eq!(
+            ids(&claim(&two, 1).await.events),
+            [],
+            "events claimed during the lease of {lease:?}"
+        );
         fixture.elapse(shortly).await;
         let taken = claim(&two, 1).await;
-        assert_eq!(ids(&taken.events), event_ids(&events), "not taken over");
+        check_eq!(
+            ids(&taken.events),
+            event_ids(&events),
+            "events claimed after the lease"
+        );
         settle(&two, &taken, &Outcome::Published).await;
     }
 }
 
-/// S2: while an event of a key is claimed, no later one of the key is claimed by another; other
-/// keys go on.
+/// S2: while an event of a key is claimed, no later one of the key is claimed by another worker;
+/// events of other keys are.
 pub async fn events_of_one_key_keep_their_order<F: StoreFixture>(fixture: F) {
     let held = keyed("held", 4);
     append(&fixture, &held);
     let (one, two) = (fixture.handle().await, fixture.handle().await);
     let first = claim(&one, 2).await;
-    assert_eq!(ids(&first.events), event_ids(&held[..2]));
+    check_eq!(ids(&first.events), event_ids(&held[..2]));
     // Some of many keys: a store may lease keys by the dozen.
     let free: Vec<Event> = (0..40)
         .flat_map(|n| keyed(&format!("free {n}"), 1))
         .collect();
     append(&fixture, &free);
     let second = claim(&two, 100).await;
-    assert!(!second.events.is_empty(), "other keys wait too");
+    check!(
+        !second.events.is_empty(),
+        "expected events of other keys, came none"
+    );
     let of_held = |claimed: &ClaimedEvent| claimed.event.ordering_key.as_deref() == Some("held");
-    assert!(!second.events.iter().any(of_held), "the key is overtaken");
+    check!(
+        !second.events.iter().any(of_held),
+        "expected no event of the claimed key, came {:?}",
+        ids(&second.events)
+    );
     settle(&two, &second, &Outcome::Published).await;
     settle(&one, &first, &Outcome::Published).await;
     let mut rest = publish_all(&two).await;
     rest.retain(|id| held.iter().any(|event| event.id == *id));
-    assert_eq!(rest, event_ids(&held[2..]));
+    check_eq!(rest, event_ids(&held[2..]));
 }
 
-/// S5: not before its time, and then soon; counted; successors behind it.
+/// S5: a retry is claimed at its time and not before, with its attempt counted, and the later
+/// events of its key after it.
 pub async fn a_retry_waits_and_its_key_waits_with_it<F: StoreFixture>(fixture: F) {
     let (events, store) = (keyed("k", 2), fixture.handle().await);
     append(&fixture, &events);
     let first = claim(&store, 1).await;
     settle(&store, &first, &retry(10)).await;
-    assert!(claim(&store, 10).await.events.is_empty(), "claimed at once");
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events claimed 10 s before the retry"
+    );
     fixture.elapse(Duration::from_secs(9)).await;
-    assert!(claim(&store, 10).await.events.is_empty(), "claimed early");
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events claimed 1 s before the retry"
+    );
     fixture.elapse(Duration::from_secs(1)).await;
     let second = claim(&store, 10).await;
-    assert_eq!(ids(&second.events), event_ids(&events));
-    let attempts: Vec<u32> = second
-        .events
-        .iter()
-        .map(|claimed| claimed.attempts)
-        .collect();
-    assert_eq!(attempts, [1, 0]);
+    check_eq!(ids(&second.events), event_ids(&events));
+    check_eq!(attempts(&second), [1, 0], "attempts after a retry");
 }
 
 /// S15: A released event is due at once or after its delay, and no attempt is charged.
@@ -196,39 +230,44 @@ pub async fn a_release_charges_nothing<F: StoreFixture>(fixture: F) {
     append(&fixture, &events);
     settle(&store, &claim(&store, 10).await, &released()).await;
     let again = claim(&store, 10).await;
-    assert_eq!(ids(&again.events), event_ids(&events));
-    assert!(again.events.iter().all(|claimed| claimed.attempts == 0));
+    check_eq!(ids(&again.events), event_ids(&events));
+    check_eq!(attempts(&again), [0, 0], "attempts after a release");
     let delay = Duration::from_secs(5);
     settle(&store, &again, &Outcome::Released { delay }).await;
-    assert!(claim(&store, 10).await.events.is_empty());
+    check_eq!(
+        ids(&claim(&store, 10).await.events),
+        [],
+        "events of a claim"
+    );
     fixture.elapse(delay).await;
-    assert_eq!(claim(&store, 10).await.events.len(), 2);
+    check_eq!(claim(&store, 10).await.events.len(), 2);
 }
 
-/// S5: An event that is not due yet waits, its successors behind it; others do not.
+/// S5: an event that is not due waits with the later events of its key; events of other keys do
+/// not.
 pub async fn a_delayed_event_is_not_early_and_its_key_waits<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    // The store tells its time through a dead letter, as its clock need not be this machine's.
+    // The store's time is read from a dead letter, as its clock need not be this machine's.
     let probe = Event::new("conformance", "probe");
     append(&fixture, std::slice::from_ref(&probe));
     let dead = Outcome::Dead {
         reason: "probe".into(),
     };
     settle(&store, &claim(&store, 1).await, &dead).await;
-    let (dead_letter, _) = ok(store.find(probe.id).await).expect("a dead letter");
+    let (dead_letter, _) = found(&store, probe.id).await;
     let mut events = keyed("k", 2);
     events[0].available_at = Some(dead_letter.quarantined_at + Duration::from_secs(60));
     let other = Event::new("conformance", "other");
     append(&fixture, &events);
     append(&fixture, std::slice::from_ref(&other));
     let first = claim(&store, 10).await;
-    assert_eq!(ids(&first.events), [other.id]);
+    check_eq!(ids(&first.events), [other.id]);
     settle(&store, &first, &Outcome::Published).await;
     fixture.elapse(Duration::from_secs(61)).await;
-    assert_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
+    check_eq!(ids(&claim(&store, 10).await.events), event_ids(&events));
 }
 
-/// S6: with ever more retries due, fresh events are claimed too, even one at a time.
+/// S6: while retries are always due, fresh events are claimed too, even with a limit of 1.
 pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
     for limit in [1, 4] {
         let store = fixture.handle().await;
@@ -243,12 +282,15 @@ pub async fn retries_do_not_starve_fresh_events<F: StoreFixture>(fixture: F) {
             seen.extend(ids(&claim.events));
             settle(&store, &claim, &retry(0)).await;
         }
-        assert!(seen.contains(&fresh.id), "starved with a limit of {limit}");
+        check!(
+            seen.contains(&fresh.id),
+            "expected the fresh event in 4 claims of {limit}, came retries only"
+        );
         publish_all(&store).await;
     }
 }
 
-/// S6: with ever more fresh events, a retry that is due is claimed too.
+/// S6: while fresh events always arrive, a due retry is claimed too.
 pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
     for limit in [1, 4] {
         let store = fixture.handle().await;
@@ -263,140 +305,58 @@ pub async fn fresh_events_do_not_starve_retries<F: StoreFixture>(fixture: F) {
             seen.extend(ids(&claim.events));
             settle(&store, &claim, &Outcome::Published).await;
         }
-        assert!(seen.contains(&old.id), "starved with a limit of {limit}");
+        check!(
+            seen.contains(&old.id),
+            "expected the retry in 4 claims of {limit}, came fresh events only"
+        );
         publish_all(&store).await;
     }
 }
 
-/// S4: after a take-over, and after a settlement, the token is worth nothing.
-pub async fn a_lost_claim_settles_nothing<F: StoreFixture>(fixture: F) {
-    let (one, two) = (fixture.handle().await, fixture.handle().await);
-    append(&fixture, &keyed("k", 1));
-    let lost = claim(&one, 1).await;
-    fixture.elapse(LEASE).await;
-    let taken = claim(&two, 1).await;
-    assert_eq!(ids(&taken.events), ids(&lost.events));
-    let refused = one
-        .settle(lost.token, &each(&lost, &Outcome::Published))
-        .await;
-    assert_eq!(
-        refused.expect_err("settled twice").kind(),
-        ErrorKind::LeaseLost
-    );
-    assert_eq!(ok(two.backlog().await).pending, 1);
-    settle(&two, &taken, &Outcome::Published).await;
-    let again = two
-        .settle(taken.token, &each(&taken, &Outcome::Published))
-        .await;
-    assert_eq!(
-        again.expect_err("settled twice").kind(),
-        ErrorKind::LeaseLost
-    );
-}
-
-/// S16: A late settlement spares a second delivery as long as nobody has begun one.
-pub async fn a_lease_that_ran_out_still_settles_if_nobody_took_over<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    append(&fixture, &keyed("k", 2));
-    let late = claim(&store, 2).await;
-    fixture.elapse(LEASE * 2).await;
-    settle(&store, &late, &Outcome::Published).await;
-    assert_eq!(ok(store.backlog().await).pending, 0);
-}
-
-/// S16: One settlement for each event, no other; else nothing is changed.
-pub async fn a_settlement_is_of_exactly_its_claim<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    append(&fixture, &keyed("k", 2));
-    let claim = claim(&store, 2).await;
-    let right = each(&claim, &Outcome::Published);
-    let stranger = Settlement::new(EventId::new(), Outcome::Published);
-    for wrong in [
-        vec![],
-        vec![right[0].clone()],
-        vec![right[0].clone(), right[0].clone()],
-        vec![right[0].clone(), stranger.clone()],
-        vec![right[0].clone(), right[1].clone(), stranger],
-    ] {
-        let refused = store.settle(claim.token, &wrong).await;
-        assert_eq!(
-            refused.expect_err("not the claim").kind(),
-            ErrorKind::Invalid
-        );
-        assert_eq!(ok(store.backlog().await).pending, 2, "half settled");
-    }
-    ok(store.settle(claim.token, &right).await);
-}
-
-/// S7: the events of a lost claim come back one at a time; only one lost alone is flagged.
-pub async fn a_lost_worker_blames_only_a_lone_event<F: StoreFixture>(fixture: F) {
-    let store = fixture.handle().await;
-    let events = keyed("k", 3);
-    append(&fixture, &events);
-    assert_eq!(claim(&store, 10).await.events.len(), 3);
-    fixture.elapse(LEASE).await;
-    // Lost together: each comes back alone, and none is to blame.
-    for (turn, event) in events.iter().enumerate() {
-        let claim = claim(&store, 10).await;
-        assert_eq!(ids(&claim.events), [event.id], "not alone");
-        assert!(!claim.events[0].worker_lost, "a neighbour is blamed");
-        if turn < 2 {
-            settle(&store, &claim, &Outcome::Published).await;
-        }
-    }
-    // Lost alone: flagged, until that is settled.
-    fixture.elapse(LEASE).await;
-    let blamed = claim(&store, 10).await;
-    assert_eq!(ids(&blamed.events), [events[2].id]);
-    assert!(blamed.events[0].worker_lost);
-    settle(&store, &blamed, &retry(0)).await;
-    let after = claim(&store, 10).await;
-    assert_eq!(
-        (after.events[0].attempts, after.events[0].worker_lost),
-        (1, false)
-    );
-}
-
-/// S17: Returns for fresh work at once, and otherwise not before there is some.
+/// S17: a wait returns at once if there is work, and otherwise when work arrives.
 pub async fn waiting_ends_when_there_is_work<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let forever = Duration::from_secs(600);
     append(&fixture, &keyed("k", 1));
     ok(store.wait_for_work(forever).await);
-    assert_eq!(publish_all(&store).await.len(), 1);
+    check_eq!(publish_all(&store).await.len(), 1);
     let waiting = tokio::spawn({
         let store = fixture.handle().await;
         async move { ok(store.wait_for_work(forever).await) }
     });
     append(&fixture, &keyed("k", 1));
-    waiting
-        .await
-        .unwrap_or_else(|error| panic!("the wait failed: {error}"));
-    assert_eq!(publish_all(&store).await.len(), 1);
+    joined(waiting).await;
+    check_eq!(publish_all(&store).await.len(), 1);
     ok(store.wait_for_work(Duration::from_millis(1)).await);
 }
 
-/// S18: What waits, what is claimed, and since when.
-pub async fn the_backlog_is_told<F: StoreFixture>(fixture: F) {
+/// S18: the backlog has the number of pending, claimed and waiting events, and the time of the
+/// oldest.
+pub async fn the_backlog_counts_events<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    assert_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
+    check_eq!(ok(store.backlog().await), outbox_core::Backlog::default());
     let events = keyed("k", 3);
     append(&fixture, &events);
     let first = claim(&store, 2).await;
     let backlog = ok(store.backlog().await);
-    assert_eq!(
+    check_eq!(
         (backlog.pending, backlog.in_flight, backlog.waiting),
         (3, 2, 0)
     );
-    let oldest = backlog.oldest_pending.expect("an oldest");
+    let none = || refuse!("expected the time of the oldest event, came none");
+    let oldest = backlog.oldest_pending.unwrap_or_else(none);
     let apart = events[0]
         .created_at
         .duration_since(oldest)
         .unwrap_or_else(|late| late.duration());
-    assert!(apart < Duration::from_micros(1), "{apart:?} apart");
+    check!(
+        apart < Duration::from_micros(1),
+        "expected the oldest event of {:?}, came {oldest:?}",
+        events[0].created_at
+    );
     settle(&store, &first, &retry(60)).await;
     let backlog = ok(store.backlog().await);
-    assert_eq!(
+    check_eq!(
         (backlog.pending, backlog.in_flight, backlog.waiting),
         (3, 0, 1)
     );
@@ -408,18 +368,23 @@ async fn clean_up(store: &Arc<dyn Store>) {
         let mut calls = 0;
         loop {
             let removed = ok(store.clean_up(limit).await);
-            assert!(removed <= limit, "{removed} of at most {limit} are removed");
+            check!(
+                removed <= limit,
+                "expected up to {limit} removed rows, came {removed}"
+            );
             if removed == 0 {
                 break;
             }
             calls += 1;
-            assert!(calls < 1000, "it does not end");
+            check!(
+                calls < 1000,
+                "expected a clean-up that ends, came {calls} calls that removed rows"
+            );
         }
     }
 }
 
-/// S19: A clean-up beside events that are published, dead, failed, claimed and fresh: each goes on from
-/// where it was, and no token is free again.
+/// S19: a clean-up removes no dead, failed, claimed or fresh event, and makes no token free again.
 pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let events = ["published", "dead", "failed", "held", "fresh"].map(|key| {
@@ -435,27 +400,25 @@ pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture:
     }
     append(&fixture, &events[3..4]);
     let claimed = claim(&store, 1).await;
-    assert_eq!(ids(&claimed.events), held);
+    check_eq!(ids(&claimed.events), held);
     append(&fixture, &events[4..]);
     let before = ok(store.backlog().await);
     clean_up(&store).await;
-    assert_eq!(ok(store.backlog().await), before);
+    check_eq!(ok(store.backlog().await), before);
     for event in &events {
         refuse(&fixture, &[event.clone().id(EventId::new())]);
     }
     settle(&store, &claimed, &Outcome::Published).await;
-    assert_eq!(publish_all(&store).await, fresh);
+    check_eq!(publish_all(&store).await, fresh);
     fixture.elapse(Duration::from_secs(60)).await;
     clean_up(&store).await;
     let last = claim(&store, 1).await;
-    assert_eq!(
-        (ids(&last.events), last.events[0].attempts),
-        (failed.to_vec(), 1)
-    );
+    check_eq!(ids(&last.events), failed, "the event that failed");
+    check_eq!(attempts(&last), [1], "attempts of the event that failed");
     settle(&store, &last, &Outcome::Published).await;
     clean_up(&store).await;
     let replayed = store.replay(&DeadLetterFilter::all(), 10).await;
-    assert_eq!(ok(replayed), dead);
+    check_eq!(ok(replayed), dead);
     clean_up(&store).await;
-    assert_eq!(publish_all(&store).await, dead);
+    check_eq!(publish_all(&store).await, dead);
 }

@@ -1,9 +1,10 @@
-//! Looking through, replaying and purging dead letters.
+//! Listing, replaying and purging dead letters.
 
 use super::{
-    Store, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all, retry, settle,
+    Store, StoreFixture, append, claim, event_ids, found, ids, keyed, publish_all, retry, settle,
     sorted,
 };
+use crate::check::{check, check_eq, ok};
 use outbox_core::{
     ClaimedEvent, DeadLetter, DeadLetterFilter, DeadLetterGroup, DlqEntry, Event, EventId, Outcome,
     QuarantineOutcome, Settlement,
@@ -64,12 +65,12 @@ pub async fn pages_have_no_gaps_and_no_repeats<F: StoreFixture>(fixture: F) {
             expected.extend(dead(&fixture, &store, 2).await);
             expected.remove(5);
         }
-        assert!(
+        check!(
             seen.len() <= expected.len(),
-            "a dead letter is listed twice"
+            "expected each dead letter once, came {seen:?}"
         );
     }
-    assert_eq!(seen, expected);
+    check_eq!(seen, expected);
 }
 
 /// D2: same id, no attempts, at the end of its key; a second quarantine counts the replay.
@@ -86,8 +87,12 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
     let replayed = ok(store
         .replay(&DeadLetterFilter::all().ids([events[0].id]), 10)
         .await);
-    assert_eq!(replayed, [events[0].id]);
-    assert!(ok(store.find(events[0].id).await).is_none(), "in both");
+    check_eq!(replayed, [events[0].id]);
+    check_eq!(
+        ok(store.find(events[0].id).await),
+        None,
+        "the dead letter after its replay"
+    );
     let mut order = Vec::new();
     loop {
         let claim = claim(&store, 10).await;
@@ -97,27 +102,32 @@ pub async fn a_replay_keeps_the_id_and_gives_a_new_budget<F: StoreFixture>(fixtu
         settle(&store, &claim, &broken).await;
         order.extend(claim.events);
     }
-    assert_eq!(ids(&order), [events[1].id, events[0].id]);
-    assert_eq!(order[1].attempts, 0);
-    assert!(order[1].event == events[0], "changed by the replay");
-    let (dead_letter, _) = ok(store.find(events[0].id).await).expect("a dead letter");
-    assert_eq!((dead_letter.replays, dead_letter.failure_count), (1, 1));
+    check_eq!(ids(&order), [events[1].id, events[0].id]);
+    check_eq!(order[1].attempts, 0);
+    check_eq!(order[1].event, events[0], "the replayed event");
+    let (dead_letter, _) = found(&store, events[0].id).await;
+    check_eq!((dead_letter.replays, dead_letter.failure_count), (1, 1));
 }
 
-/// D3: an entry counted before the replay is of an earlier life; one with a new failure is not.
+/// D3: an entry that was counted before a replay does not quarantine the event until the event
+/// fails again.
 pub async fn a_stale_entry_does_not_quarantine_a_replayed_event<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let id = dead(&fixture, &store, 1).await[0];
     ok(store.replay(&DeadLetterFilter::all(), 10).await);
     let now = SystemTime::now();
     let entries = [DlqEntry::new(id, 9, now, now)];
-    assert_eq!(
+    check_eq!(
         ok(store.quarantine_events(&entries).await),
         [QuarantineOutcome::Missing]
     );
-    assert!(ok(store.find(id).await).is_none(), "moved all the same");
+    check_eq!(
+        ok(store.find(id).await),
+        None,
+        "the dead letter of a replayed event"
+    );
     settle(&store, &claim(&store, 1).await, &retry(0)).await;
-    assert_eq!(
+    check_eq!(
         ok(store.quarantine_events(&entries).await),
         [QuarantineOutcome::Moved]
     );
@@ -128,16 +138,16 @@ pub async fn replay_and_purge_are_bounded<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let all = dead(&fixture, &store, 9).await;
     let filter = DeadLetterFilter::all();
-    assert_eq!(ok(store.replay(&filter, 2).await), all[..2]);
-    assert_eq!(ok(store.replay(&filter, 2).await), all[2..4]);
-    assert_eq!(ok(store.purge(&filter, 2).await), all[4..6]);
-    assert_eq!(ok(store.purge(&filter, 2).await), all[6..8]);
-    assert_eq!(ok(store.purge(&filter, 2).await), all[8..]);
-    assert_eq!(ok(store.purge(&filter, 2).await), []);
-    assert_eq!(ok(store.replay(&filter, 2).await), []);
+    check_eq!(ok(store.replay(&filter, 2).await), all[..2]);
+    check_eq!(ok(store.replay(&filter, 2).await), all[2..4]);
+    check_eq!(ok(store.purge(&filter, 2).await), all[4..6]);
+    check_eq!(ok(store.purge(&filter, 2).await), all[6..8]);
+    check_eq!(ok(store.purge(&filter, 2).await), all[8..]);
+    check_eq!(ok(store.purge(&filter, 2).await), []);
+    check_eq!(ok(store.replay(&filter, 2).await), []);
     let backlog = ok(store.backlog().await);
-    assert_eq!((backlog.pending, backlog.dead_letters), (4, 0));
-    assert_eq!(sorted(publish_all(&store).await), sorted(all[..4].to_vec()));
+    check_eq!((backlog.pending, backlog.dead_letters), (4, 0));
+    check_eq!(sorted(publish_all(&store).await), sorted(all[..4].to_vec()));
 }
 
 /// The groups of dead letters that a list shows, oldest first.
@@ -158,7 +168,7 @@ fn grouped(dead_letters: &[DeadLetter]) -> Vec<DeadLetterGroup> {
     groups
 }
 
-/// Asserts that the statistics tell of the dead letters that the list shows, and returns how many.
+/// Checks that the statistics agree with the list, and returns the number of dead letters.
 async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
     let dead_letters = ok(store.list(filter, None, 100).await);
     let mut expected = grouped(&dead_letters);
@@ -169,11 +179,11 @@ async fn counted(store: &Arc<dyn Store>, filter: &DeadLetterFilter) -> usize {
     };
     expected.sort_by_key(name);
     groups.sort_by_key(name);
-    assert_eq!(groups, expected, "{filter:?}");
+    check_eq!(groups, expected, "groups of {filter:?}");
     dead_letters.len()
 }
 
-/// D6: each text is taken as it is, and the groups count what the list shows.
+/// D6: each text of a filter is taken literally, and the groups count the listed dead letters.
 pub async fn filters_and_statistics_agree<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     dead(&fixture, &store, 3).await;
@@ -194,11 +204,16 @@ pub async fn filters_and_statistics_agree<F: StoreFixture>(fixture: F) {
         (DeadLetterFilter::all().ids([odd.id, EventId::new()]), 1),
         (DeadLetterFilter::all().ids([]), 0),
     ] {
-        assert_eq!(counted(&store, &filter).await, count, "{filter:?}");
+        check_eq!(
+            counted(&store, &filter).await,
+            count,
+            "dead letters of {filter:?}"
+        );
     }
     let groups = ok(store.statistics(&all(), 1).await);
-    assert_eq!((groups.len(), groups[0].count), (1, 3));
-    assert_eq!(groups[0].event_type, "conformance.dead");
+    let counts: Vec<u64> = groups.iter().map(|group| group.count).collect();
+    check_eq!(counts, [3], "the largest group");
+    check_eq!(groups[0].event_type, "conformance.dead");
 }
 
 /// Which conditions of a filter are set: ids, type, key, error, time.
@@ -208,7 +223,8 @@ fn all_conditions() -> impl Iterator<Item = Conditions> {
     (0..32).map(|bits| [1, 2, 4, 8, 16].map(|bit| bits & bit != 0))
 }
 
-/// Letters, and a filter of five conditions: the first dead letter meets all, each other one all but one.
+/// Dead letters, and a filter of five conditions: the first dead letter meets all, each other one
+/// all but one.
 struct NearMisses {
     events: [Event; 6],
     filter: DeadLetterFilter,
@@ -228,7 +244,7 @@ impl NearMisses {
         bury(fixture, store, &events[..5]).await;
         fixture.elapse(Duration::from_secs(60)).await;
         bury(fixture, store, &events[5..]).await;
-        let (last, _) = ok(store.find(events[5].id).await).expect("a dead letter");
+        let (last, _) = found(store, events[5].id).await;
         let others = [0, 2, 3, 4, 5].map(|n: usize| events[n].id);
         let filter = DeadLetterFilter::all()
             .ids(others)
@@ -239,7 +255,8 @@ impl NearMisses {
         Self { events, filter }
     }
 
-    /// The filter with these conditions alone, the dead letters that meet them, and those that do not.
+    /// The filter with these conditions alone, the dead letters that meet them, and those that do
+    /// not.
     fn asked(&self, conditions: Conditions) -> (DeadLetterFilter, Vec<EventId>, Vec<EventId>) {
         let [ids, event_type, ordering_key, error, before] = conditions;
         let mut filter = DeadLetterFilter::all();
@@ -256,20 +273,28 @@ impl NearMisses {
     }
 }
 
-/// D6: with any of the conditions set, a list has exactly the dead letters that meet all of these, and so
-/// have the statistics.
+/// D6: with any of the conditions set, a list has exactly the dead letters that meet all of these,
+/// and so have the statistics.
 pub async fn each_condition_of_a_filter_narrows<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let dead_letters = NearMisses::bury(&fixture, &store).await;
     for conditions in all_conditions() {
         let (filter, met, _) = dead_letters.asked(conditions);
-        assert_eq!(listed(&store, &filter).await, met, "{filter:?}");
-        assert_eq!(counted(&store, &filter).await, met.len(), "{filter:?}");
+        check_eq!(
+            listed(&store, &filter).await,
+            met,
+            "dead letters of {filter:?}"
+        );
+        check_eq!(
+            counted(&store, &filter).await,
+            met.len(),
+            "dead letters of {filter:?}"
+        );
     }
 }
 
-/// D6: a replay and a purge take the dead letters that a list with the same filter has, and leave all
-/// others: by each condition alone, and by all of them.
+/// D6: a replay and a purge take the dead letters that a list with the same filter has, and leave
+/// all others: by each condition alone, and by all of them.
 pub async fn replay_and_purge_take_what_a_filter_lists<F: StoreFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     for conditions in all_conditions() {
@@ -285,15 +310,19 @@ pub async fn replay_and_purge_take_what_a_filter_lists<F: StoreFixture>(fixture:
             } else {
                 store.replay(&filter, 100).await
             };
-            assert_eq!(sorted(ok(taken)), met, "purges: {purges}, {filter:?}");
-            assert_eq!(
+            check_eq!(
+                sorted(ok(taken)),
+                met,
+                "dead letters taken (a purge: {purges}) by {filter:?}"
+            );
+            check_eq!(
                 listed(&store, &all).await,
                 missed,
-                "purges: {purges}, {filter:?}"
+                "dead letters left (a purge: {purges}) by {filter:?}"
             );
             let back = if purges { vec![] } else { met };
-            assert_eq!(sorted(publish_all(&store).await), back);
-            assert_eq!(sorted(ok(store.purge(&all, 100).await)), missed);
+            check_eq!(sorted(publish_all(&store).await), back);
+            check_eq!(sorted(ok(store.purge(&all, 100).await)), missed);
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Rows that somebody edits beside the store while a worker has them (S13).
+//! Rows that another program edits while a worker has claimed them (S13).
 
 use super::{
-    Edit, EditFixture, LEASE, Store, append, claim, each, event_ids, keyed, ok, publish_all,
-    released, retry, settle, sorted,
+    Edit, EditFixture, LEASE, Store, append, claim, each, event_ids, keyed, publish_all, released,
+    retry, settle, sorted,
 };
+use crate::check::{check, check_eq, ok};
 use outbox_core::{Claim, ClaimLimit, DeadLetterFilter, Event, EventId, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,23 +30,31 @@ async fn claimed<F: EditFixture>(
         settle(store, &claim(store, LIMIT).await, &released()).await;
     }
     let claim = claim(store, LIMIT).await;
-    assert_eq!(claim.events.len(), events.len(), "claimed");
+    check_eq!(claim.events.len(), events.len(), "claimed events");
     (events, claim)
 }
 
-/// Publishes what is left, and asserts that nothing waits and no key is held up.
+/// Publishes the remaining events, and checks that nothing waits and no key is blocked.
 async fn publish_the_rest<F: EditFixture>(fixture: &F, store: &Arc<dyn Store>) -> Vec<EventId> {
     let rest = publish_all(store).await;
-    assert_eq!(ok(store.backlog().await).pending, 0, "something hangs");
+    check_eq!(
+        ok(store.backlog().await).pending,
+        0,
+        "pending events in the end"
+    );
     for key in ["edited", "other", "changed"] {
         let later = keyed(key, 1);
         append(fixture, &later);
-        assert_eq!(publish_all(store).await, event_ids(&later), "key {key}");
+        check_eq!(
+            publish_all(store).await,
+            event_ids(&later),
+            "events of the key {key}"
+        );
     }
     rest
 }
 
-/// S13: the settlement applies to the events that are there, whatever their outcome is.
+/// S13: a settlement applies to the rows that are there, with any outcome.
 pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: F) {
     let (store, all) = (fixture.handle().await, DeadLetterFilter::all());
     for outcome in [Outcome::Published, retry(0), dead(), released()] {
@@ -67,13 +76,17 @@ pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: 
                 _ => (left, vec![]),
             };
             let found = (sorted(rest), sorted(dead_letters));
-            assert_eq!(found, expected, "event {deleted} deleted: {outcome:?}");
+            check_eq!(
+                found,
+                expected,
+                "events and dead letters after row {deleted} was deleted and settled as {outcome:?}"
+            );
             ok(store.purge(&all, 10).await);
         }
     }
 }
 
-/// S13: a claim of which no row is left settles, and its keys are free.
+/// S13: a claim without rows settles, and its keys are not blocked.
 pub async fn a_claim_without_rows_settles<F: EditFixture>(fixture: F) {
     let store = fixture.handle().await;
     for outcome in [Outcome::Published, retry(0), dead(), released()] {
@@ -83,7 +96,7 @@ pub async fn a_claim_without_rows_settles<F: EditFixture>(fixture: F) {
                 fixture.edit(Edit::Delete(event.id)).await;
             }
             ok(store.settle(claim.token, &each(&claim, &outcome)).await);
-            assert_eq!(publish_the_rest(&fixture, &store).await, []);
+            check_eq!(publish_the_rest(&fixture, &store).await, []);
         }
     }
 }
@@ -109,15 +122,18 @@ pub async fn a_row_replaced_in_flight_is_delivered<F: EditFixture>(fixture: F) {
                 delivered.extend(claim.events.into_iter().map(|one| one.event));
             }
             let is_there = delivered.contains(&other);
-            assert!(is_there, "the row in its place is lost: {outcome:?}");
-            assert_eq!(publish_the_rest(&fixture, &store).await, []);
+            check!(
+                is_there,
+                "expected the row that replaced another, came {delivered:?} after {outcome:?}"
+            );
+            check_eq!(publish_the_rest(&fixture, &store).await, []);
         }
     }
 }
 
 /// S13: an event whose ordering key is changed is published or comes back under its new key, and
 /// neither key is held up.
-pub async fn a_key_changed_in_flight_holds_nothing_up<F: EditFixture>(fixture: F) {
+pub async fn a_key_changed_in_flight_blocks_nothing<F: EditFixture>(fixture: F) {
     let store = fixture.handle().await;
     for outcome in [Outcome::Published, retry(0), released()] {
         for (changed, waits) in [(0, false), (1, false), (2, false), (0, true), (1, true)] {
@@ -130,10 +146,18 @@ pub async fn a_key_changed_in_flight_holds_nothing_up<F: EditFixture>(fixture: F
             if matches!(outcome, Outcome::Published) {
                 // Published before; it may come once more, as its row is another one now.
                 rest.retain(|id| *id != events[changed].id);
-                assert_eq!(rest, [], "others come twice: {changed}");
+                check_eq!(
+                    rest,
+                    [],
+                    "other events that come twice after a new key for row {changed}"
+                );
             } else {
                 let all = sorted(event_ids(&events));
-                assert_eq!(rest, all, "event {changed} changed: {outcome:?}");
+                check_eq!(
+                    rest,
+                    all,
+                    "events after a new key for row {changed} and {outcome:?}"
+                );
             }
         }
     }
@@ -147,7 +171,7 @@ pub async fn a_key_changed_before_a_claim_loses_nothing<F: EditFixture>(fixture:
         .flat_map(|number| keyed(&format!("before {number}"), 1))
         .collect();
     append(&fixture, &before);
-    assert_eq!(
+    check_eq!(
         sorted(publish_all(&store).await),
         sorted(event_ids(&before))
     );
@@ -164,6 +188,10 @@ pub async fn a_key_changed_before_a_claim_loses_nothing<F: EditFixture>(fixture:
         fixture.elapse(Duration::from_secs(60)).await;
         let mut delivered = sorted(publish_the_rest(&fixture, &store).await);
         delivered.dedup();
-        assert_eq!(delivered, sorted(event_ids(&events)), "waits: {waits}");
+        check_eq!(
+            delivered,
+            sorted(event_ids(&events)),
+            "events with new keys (they waited for a retry: {waits})"
+        );
     }
 }

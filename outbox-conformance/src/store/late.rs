@@ -1,10 +1,11 @@
-//! Transactions that are open at once, for stores on which two can be. A number that a store gives at
-//! the append says nothing of when its transaction commits, or whether it ever does.
+//! Transactions that are open at once, for stores on which two can be. A number that a store gives
+//! at the append says nothing of when its transaction commits, or whether it ever does.
 
 use super::{
-    AppTransaction, LEASE, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all,
-    retry, settle, sorted,
+    AppTransaction, LEASE, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, retry,
+    settle, sorted,
 };
+use crate::check::{check_eq, ok};
 use outbox_core::Event;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ fn begun<F: StoreFixture>(fixture: &F, events: &[Event]) -> Box<dyn AppTransacti
     transaction
 }
 
-/// S1: what was appended first and commits last comes, on the handle that claimed and published
-/// what came between and on another; meanwhile it delays nobody.
+/// S1: events of a transaction that appended first and commits last are claimed, by the handle that
+/// published other events meanwhile and by another. Until then they delay no claim.
 pub async fn a_late_commit_is_claimed<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     let late = [of_all_keys(), of_all_keys()];
@@ -34,7 +35,7 @@ pub async fn a_late_commit_is_claimed<F: StoreFixture>(fixture: F) {
         let between = of_all_keys();
         append(&fixture, &between);
         let published = sorted(publish_all(store).await);
-        assert_eq!(published, sorted(event_ids(&between)));
+        check_eq!(published, sorted(event_ids(&between)));
     }
     let waiting = keyed("waiting", 1);
     append(&fixture, &waiting);
@@ -42,30 +43,34 @@ pub async fn a_late_commit_is_claimed<F: StoreFixture>(fixture: F) {
     for ((transaction, events), store) in open.into_iter().zip(&late).zip(&stores) {
         ok(transaction.commit());
         let published = sorted(publish_all(store).await);
-        assert_eq!(published, sorted(event_ids(events)), "a late commit");
+        check_eq!(
+            published,
+            sorted(event_ids(events)),
+            "events of a late commit"
+        );
     }
     fixture.elapse(Duration::from_secs(60)).await;
-    assert_eq!(publish_all(&stores[1]).await, event_ids(&waiting));
+    check_eq!(publish_all(&stores[1]).await, event_ids(&waiting));
 }
 
 /// S1: a transaction that rolls back, when others that began later are claimed and settled, leaves
-/// nothing behind and holds up nothing that comes after.
-pub async fn a_late_rollback_holds_nothing_up<F: StoreFixture>(fixture: F) {
+/// nothing behind and delays no later event.
+pub async fn a_late_rollback_delays_nothing<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     let dropped = begun(&fixture, &of_all_keys());
     let before = of_all_keys();
     append(&fixture, &before);
     let published = sorted(publish_all(&stores[0]).await);
-    assert_eq!(published, sorted(event_ids(&before)));
+    check_eq!(published, sorted(event_ids(&before)));
     drop(dropped);
     for store in stores.iter().chain(&stores) {
         let after = of_all_keys();
         append(&fixture, &after);
         let published = sorted(publish_all(store).await);
-        assert_eq!(published, sorted(event_ids(&after)));
+        check_eq!(published, sorted(event_ids(&after)));
         fixture.elapse(LEASE).await;
     }
-    assert_eq!(ok(stores[0].backlog().await).pending, 0);
+    check_eq!(ok(stores[0].backlog().await).pending, 0);
 }
 
 /// S2, S5: of one key, what commits late comes after what was claimed before, and waits for it in a
@@ -76,14 +81,22 @@ pub async fn a_late_commit_comes_after_what_was_claimed<F: StoreFixture>(fixture
     let open = begun(&fixture, &late);
     append(&fixture, &early);
     let first = claim(&one, 10).await;
-    assert_eq!(ids(&first.events), event_ids(&early));
+    check_eq!(ids(&first.events), event_ids(&early));
     ok(open.commit());
-    assert!(claim(&two, 10).await.events.is_empty(), "overtakes a claim");
+    check_eq!(
+        ids(&claim(&two, 10).await.events),
+        [],
+        "later events during a claim"
+    );
     settle(&one, &first, &retry(60)).await;
-    assert!(claim(&two, 10).await.events.is_empty(), "overtakes a retry");
+    check_eq!(
+        ids(&claim(&two, 10).await.events),
+        [],
+        "later events before a retry"
+    );
     fixture.elapse(Duration::from_secs(60)).await;
     let both = event_ids(&[early, late].concat());
-    assert_eq!(publish_all(&two).await, both);
+    check_eq!(publish_all(&two).await, both);
 }
 
 /// S2: a writer that waits for another one of the key before it appends comes after it, also if its
@@ -105,6 +118,6 @@ pub async fn writers_that_take_turns_keep_their_order<F: StoreFixture>(fixture: 
         published.retain(|id| events.iter().any(|event| event.id == *id));
         let mut expected = event_ids(&events);
         expected.reverse();
-        assert_eq!(published, expected, "in the order of the commits");
+        check_eq!(published, expected, "events in the order of the commits");
     }
 }

@@ -1,8 +1,9 @@
-//! Every mix of outcomes of three events of one key in one settlement, with what may be claimed next.
+//! Every mix of outcomes of three events of one key in one settlement, and the events that may be
+//! claimed next.
 
-use super::{
-    Store, StoreFixture, append, claim, ids, keyed, ok, publish_all, released, retry, settle,
-};
+use super::{Store, StoreFixture, append, claim, ids, keyed, publish_all, released, retry, settle};
+use crate::case::progress;
+use crate::check::{check_eq, ok};
 use outbox_core::{DeadLetterFilter, Event, EventId, Outcome, Settlement};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +81,15 @@ impl Mix {
         self.fates.into_iter().find(|fate| !fate.leaves())
     }
 
-    /// Settles the events and checks what may be claimed at once, after the delay, and in the end.
+    /// Settles the events and checks which of them may be claimed at once, after the delay, and in
+    /// the end.
     async fn check<F: StoreFixture>(&self, fixture: &F, store: &Arc<dyn Store>) {
         let claimed = claim(store, LIMIT).await;
-        assert_eq!(ids(&claimed.events), self.ids(|_, _| true), "claimed");
+        check_eq!(
+            ids(&claimed.events),
+            self.ids(|_, _| true),
+            "claimed events"
+        );
         let settlements: Vec<Settlement> = ids(&claimed.events)
             .into_iter()
             .zip(self.fates)
@@ -95,33 +101,49 @@ impl Mix {
         } else {
             Vec::new()
         };
-        assert_eq!(publish_all(store).await, at_once, "at once: {self:?}");
+        check_eq!(
+            publish_all(store).await,
+            at_once,
+            "events claimed at once after {self:?}"
+        );
         fixture.elapse(DELAY).await;
         if at_once.is_empty() && !self.free().is_empty() {
             let first = claim(store, 1).await;
             let attempts: Vec<u32> = first.events.iter().map(|event| event.attempts).collect();
             let charged = u32::from(self.first() == Some(Retried));
-            assert_eq!(attempts, [charged], "attempts: {self:?}");
+            check_eq!(attempts, [charged], "attempts after {self:?}");
             settle(store, &first, &released()).await;
-            assert_eq!(publish_all(store).await, self.free(), "later: {self:?}");
+            check_eq!(
+                publish_all(store).await,
+                self.free(),
+                "events claimed after the delay of {self:?}"
+            );
         }
         self.check_the_end(store).await;
     }
 
-    /// What a dead event held comes behind it when it is replayed.
+    /// The events that a dead event blocked come after it when it is replayed.
     async fn check_the_end(&self, store: &Arc<dyn Store>) {
         let all = DeadLetterFilter::all();
         let held = self.ids(|number, fate| !fate.leaves() && number > self.hold());
         let pending = ok(store.backlog().await).pending;
-        assert_eq!(pending, held.len() as u64, "held: {self:?}");
+        check_eq!(pending, held.len() as u64, "blocked events after {self:?}");
         if self.holds {
             ok(store.replay(&all, 10).await);
             let rest =
                 self.ids(|number, fate| fate == Dead || !fate.leaves() && number > self.hold());
-            assert_eq!(publish_all(store).await, rest, "replayed: {self:?}");
+            check_eq!(
+                publish_all(store).await,
+                rest,
+                "events after a replay of {self:?}"
+            );
         }
         ok(store.purge(&all, 10).await);
-        assert_eq!(publish_all(store).await, [], "the end of {self:?}");
+        check_eq!(
+            publish_all(store).await,
+            [],
+            "events after a purge of {self:?}"
+        );
     }
 }
 
@@ -141,6 +163,7 @@ pub(super) async fn check_all<F: StoreFixture>(fixture: &F, store: &Arc<dyn Stor
                         settle(store, &claim(store, LIMIT).await, &released()).await;
                     }
                     mix.check(fixture, store).await;
+                    progress!("checked {:?}", mix.fates);
                 }
             }
         }

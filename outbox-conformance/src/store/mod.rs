@@ -3,19 +3,20 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, outcomes, budgets, shares, races, quarantine, dead letters,
-//!     crashes, passes,
+//!     my_store, MyFixture::new(), claims, settlements, outcomes, budgets, shares, races, quarantine, dead_letters,
+//!     cancellation, passes,
 //! );
 //! ```
 //!
-//! A store on which two transactions can be open at once adds `late`, one that can hold keys
-//! `holding`, one whose tables others can write to `edits`, one that other programs share `bystanders`, and one that can be put back to an older
-//! copy `restoring`. One that is reached over a wire which a test can cut adds `wire`.
+//! A store on which two transactions can be open at once adds `late`, one that can block keys adds
+//! `holding`, one whose tables other programs can write to adds `edits`, one that other programs
+//! share adds `bystanders`, one that can be restored from an older copy adds `restoring`, and one
+//! on a connection that a test can cut adds `wire`.
 
 pub mod budgets;
 pub mod bystanders;
+pub mod cancellation;
 pub mod claims;
-pub mod crashes;
 pub mod dead_letters;
 pub mod edits;
 pub mod holding;
@@ -25,6 +26,7 @@ pub mod passes;
 pub mod quarantine;
 pub mod races;
 pub mod restoring;
+pub mod settlements;
 pub mod shares;
 pub mod wire;
 
@@ -36,8 +38,8 @@ use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimLimit, ClaimedEvent, DeadLetters, Event, EventId, OutboxError, OutboxStorage,
-    Outcome, Settlement,
+    Claim, ClaimLimit, ClaimedEvent, DeadLetter, DeadLetters, Event, EventId, OutboxError,
+    OutboxStorage, Outcome, Settlement,
 };
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -70,28 +72,28 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
     /// An independent handle to the store, as another process would open it.
     async fn handle(&self) -> Arc<dyn Store>;
 
-    /// Begins a transaction; may block while another one writes.
+    /// Starts a transaction; may block while another one writes.
     fn begin(&self) -> Box<dyn AppTransaction>;
 
-    /// Moves the store's clock on by `time`.
+    /// Moves the store's clock forward by `time`.
     async fn elapse(&self, time: Duration);
 }
 
-/// A fixture of a store that can hold keys, for the group `holding`.
+/// A fixture of a store that can block keys, for the group `holding`.
 #[async_trait]
 pub trait HoldingFixture: StoreFixture {
-    /// A handle whose quarantines hold their keys, to the same store as [`StoreFixture::handle`].
+    /// A handle whose quarantines block their keys, to the same store as [`StoreFixture::handle`].
     async fn holding_handle(&self) -> Arc<dyn Store>;
 }
 
-/// What somebody does to the tables of a store, beside it.
+/// A change that another program makes to the tables of a store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Edit {
     /// Deletes the row of the event, wherever it waits.
     Delete(EventId),
-    /// Deletes the row of the event's id, wherever it waits, and inserts this event as a producer does,
-    /// in one transaction.
+    /// Deletes the row of the event's id, wherever it waits, and inserts this event as a producer
+    /// does, in one transaction.
     Replace(Event),
     /// Changes the ordering key of the event, wherever it waits.
     ChangeKey(EventId, String),
@@ -100,25 +102,25 @@ pub enum Edit {
 /// A fixture of a store whose tables others can write to, for the group [`edits`].
 #[async_trait]
 pub trait EditFixture: StoreFixture {
-    /// Edits rows, in a transaction of its own.
+    /// Edits rows in one transaction.
     async fn edit(&self, edit: Edit);
 }
 
 /// A fixture of a store that other programs share, for the group [`bystanders`].
 #[async_trait]
 pub trait BystanderFixture: StoreFixture {
-    /// Begins a transaction of another program, which stays open until it is dropped. It has
-    /// written where the store has many writers, and otherwise it has read the outbox.
+    /// Starts a transaction of another program, which stays open until it is dropped. In a store
+    /// with many writers it has written, in any other it has read the outbox.
     async fn begin_elsewhere(&self) -> Box<dyn Send>;
 }
 
-/// A fixture of a store that can be put back to an older copy, for the group [`restoring`].
+/// A fixture of a store that can be restored from an older copy, for the group [`restoring`].
 #[async_trait]
 pub trait RestoreFixture: StoreFixture {
-    /// Copies the store as it stands, as a backup does.
+    /// Copies the store, as a backup does.
     async fn back_up(&self);
 
-    /// Puts the copy in the place of the store: what is opened from now on finds it.
+    /// Replaces the store with the copy; handles that are opened later use it.
     async fn restore(&self);
 }
 
@@ -152,13 +154,16 @@ suite! {
         a_delayed_event_is_not_early_and_its_key_waits
         retries_do_not_starve_fresh_events
         fresh_events_do_not_starve_retries
+        waiting_ends_when_there_is_work
+        the_backlog_counts_events
+        a_clean_up_removes_nothing_that_is_needed
+    }
+    settlements {
         a_lost_claim_settles_nothing
-        a_lease_that_ran_out_still_settles_if_nobody_took_over
+        a_claim_settled_through_another_handle_loses_no_event
+        an_expired_claim_settles_unless_it_was_taken_over
         a_settlement_is_of_exactly_its_claim
         a_lost_worker_blames_only_a_lone_event
-        waiting_ends_when_there_is_work
-        the_backlog_is_told
-        a_clean_up_removes_nothing_that_is_needed
     }
     outcomes {
         every_mix_of_outcomes_keeps_the_order_of_its_key
@@ -169,7 +174,7 @@ suite! {
         an_export_is_bounded_in_bytes
     }
     shares {
-        a_key_with_many_events_does_not_hold_up_the_others
+        a_key_with_many_events_does_not_delay_the_others
         an_open_claim_leaves_work_to_others
     }
     races {
@@ -183,7 +188,7 @@ suite! {
         quarantine_is_atomic_and_idempotent
         an_event_in_flight_is_busy
         a_published_event_is_missing
-        successors_go_on_after_a_quarantine
+        successors_are_claimed_after_a_quarantine
         a_dead_event_is_quarantined_with_its_reason
     }
     dead_letters {
@@ -197,7 +202,7 @@ suite! {
     }
     late {
         a_late_commit_is_claimed
-        a_late_rollback_holds_nothing_up
+        a_late_rollback_delays_nothing
         a_late_commit_comes_after_what_was_claimed
         writers_that_take_turns_keep_their_order
     }
@@ -205,17 +210,17 @@ suite! {
         successors_wait_for_a_dead_letter_of_their_key
         every_handle_keeps_a_hold
         a_replay_goes_before_its_successors
-        a_purge_lets_the_successors_go_on
+        a_purge_unblocks_the_successors
         a_dead_event_holds_its_key
-        events_before_a_dead_letter_go_on
-        a_replay_does_not_hurry_an_event_before_it
-        isolation_does_not_end_a_hold
-        an_event_that_nobody_took_up_is_busy
+        events_before_a_dead_letter_are_published
+        a_replay_keeps_the_time_of_an_earlier_retry
+        events_of_a_lost_claim_stay_blocked
+        an_event_that_was_never_claimed_is_busy
         a_replaced_dead_letter_holds_nothing
         an_event_without_a_key_holds_nothing
         every_mix_of_outcomes_keeps_a_hold
     }
-    crashes {
+    cancellation {
         a_dropped_claim_loses_nothing
         a_dropped_settlement_is_applied_or_not
         a_dropped_quarantine_is_applied_or_not
@@ -233,11 +238,11 @@ suite! {
         a_row_deleted_in_flight_costs_only_itself
         a_claim_without_rows_settles
         a_row_replaced_in_flight_is_delivered
-        a_key_changed_in_flight_holds_nothing_up
+        a_key_changed_in_flight_blocks_nothing
         a_key_changed_before_a_claim_loses_nothing
     }
     bystanders {
-        a_long_transaction_elsewhere_delays_nobody
+        a_long_transaction_elsewhere_delays_no_claim
     }
     restoring {
         a_restored_store_delivers_again_and_skips_nothing
@@ -249,11 +254,11 @@ suite! {
         a_cut_quarantine_moves_all_or_nothing
         a_cut_replay_or_purge_loses_no_dead_letter
         a_cut_look_changes_nothing
-        a_store_is_connected_again_however_a_connection_ends
+        a_cut_connection_is_replaced
     }
 }
 
-pub(crate) use crate::heap::ok;
+use crate::check::{ok, refuse};
 
 /// The lease of the cases.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -276,7 +281,7 @@ pub(crate) fn ids(events: &[ClaimedEvent]) -> Vec<EventId> {
     events.iter().map(|claimed| claimed.event.id).collect()
 }
 
-/// For what comes in no order.
+/// For ids in no order.
 pub(crate) fn sorted(mut ids: Vec<EventId>) -> Vec<EventId> {
     ids.sort_unstable();
     ids
@@ -288,6 +293,21 @@ pub(crate) fn event_ids(events: &[Event]) -> Vec<EventId> {
 
 pub(crate) async fn claim(store: &Arc<dyn Store>, limit: usize) -> Claim {
     ok(store.claim(ClaimLimit::events(limit), LEASE).await)
+}
+
+/// The failed attempts of each event of a claim.
+pub(crate) fn attempts(claim: &Claim) -> Vec<u32> {
+    claim
+        .events
+        .iter()
+        .map(|claimed| claimed.attempts)
+        .collect()
+}
+
+/// The dead letter of an event, and the event.
+pub(crate) async fn found(store: &Arc<dyn Store>, id: EventId) -> (DeadLetter, Event) {
+    let found = ok(store.find(id).await);
+    found.unwrap_or_else(|| refuse!("expected a dead letter of {id}, came none"))
 }
 
 /// The same outcome for each event of a claim.

@@ -1,6 +1,7 @@
 //! Two pieces of work in every order of their calls.
 
 use super::steps::Steps;
+use crate::case::progress;
 use std::fmt::{self, Display, Formatter};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,7 +27,7 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Goes on until it is about to make its next call, or ends.
+    /// Runs until just before its next call, or to its end.
     async fn step(&mut self) {
         let before = self.steps.taken();
         self.result = poll_fn(|context| match self.work.as_mut().poll(context) {
@@ -48,7 +49,7 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Goes on to the next order; `false` after the last.
+    /// Moves to the next order; `false` after the last.
     pub(super) fn next(&mut self) -> bool {
         self.place = 0;
         if self.played == 0 {
@@ -62,14 +63,15 @@ impl Orders {
         true
     }
 
-    /// Plays two walks to their ends in this order, with `between` after each step, and returns what
-    /// they came to.
+    /// Plays two walks to their ends in this order, with `between` after each step, and returns
+    /// their results.
     pub(super) async fn play(
         &mut self,
         mut walks: [Walk<'_>; 2],
         between: impl AsyncFn(),
     ) -> [usize; 2] {
         self.played += 1;
+        progress!("{} orders played", self.played);
         for walk in &mut walks {
             walk.step().await;
         }
@@ -93,7 +95,7 @@ impl Orders {
         self.choices[self.place - 1]
     }
 
-    pub(super) fn tell(&self, who: &str, lease_ends: bool) {
+    pub(super) fn print(&self, who: &str, lease_ends: bool) {
         let orders = self.played;
         println!("{who}, leases end at each step: {lease_ends}: {orders} orders");
     }

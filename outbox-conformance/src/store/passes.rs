@@ -1,9 +1,10 @@
-//! Whole passes of the processors on the store, left at each of their await points, and two of them in
+//! Whole passes of the processors on the store: dropped at each await point, and two of them in
 //! every order of their calls.
 
 use super::orders::{Orders, Walk};
 use super::steps::{SteppedBroker, Steps};
-use super::{LEASE, Store, StoreFixture, append, keyed, ok};
+use super::{LEASE, Store, StoreFixture, append, found, keyed};
+use crate::check::{check, check_eq, ok, refuse, short};
 use crate::crash::at_each_point;
 use crate::heap::SmallHeap;
 use crate::transport::MemoryBroker;
@@ -108,29 +109,29 @@ impl<'f, F: StoreFixture> Desk<'f, F> {
         (Arc::new(heap), Arc::new(store))
     }
 
-    /// Asserts that exactly these events are dead letters with all their failures, nothing waits, and the
-    /// heap is empty. Then removes the dead letters.
+    /// Checks that exactly these events are dead letters with all their failures, that nothing
+    /// waits, and that the heap is empty. Then removes the dead letters.
     async fn assert_quarantined(&self, store: &Arc<dyn Store>, events: &[EventId]) {
         for id in events {
-            let (dead_letter, _) =
-                ok(store.find(*id).await).unwrap_or_else(|| panic!("{id} is no dead letter"));
-            assert_eq!(dead_letter.failure_count, THRESHOLD, "failures of {id}");
-            assert!(
+            let (dead_letter, _) = found(store, *id).await;
+            check_eq!(dead_letter.failure_count, THRESHOLD, "failures of {id}");
+            check!(
                 dead_letter.last_error.is_some(),
-                "the error of {id} is lost"
+                "expected the last error of {id}, came none"
             );
         }
         let backlog = ok(store.backlog().await);
         let found = (backlog.pending, backlog.dead_letters);
-        assert_eq!(found, (0, events.len() as u64), "pending, dead letters");
+        check_eq!(found, (0, events.len() as u64), "pending, dead letters");
         let tracked = ok(self.heap.size().await).map(|size| size.entries);
-        assert_eq!(tracked, Some(0), "entries that the heap has left");
+        check_eq!(tracked, Some(0), "entries left in the heap");
         ok(store.purge(&DeadLetterFilter::all(), 100).await);
     }
 }
 
-/// S20: A worker that is lost at any await point of a pass costs a second delivery at most: another one
-/// publishes or quarantines every event, in order, with no false dead letter and no lost count.
+/// S20: a worker that stops at any await point of a pass causes one second delivery at most.
+/// Another worker publishes or quarantines every event, in order, with no false dead letter and no
+/// lost count.
 pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) {
     let [lost, store] = [fixture.handle().await, fixture.handle().await];
     at_each_point("process_pending_events", async |point| {
@@ -163,13 +164,17 @@ pub async fn a_pass_dropped_anywhere_loses_nothing<F: StoreFixture>(fixture: F) 
         desk.assert_quarantined(&store, &[poison]).await;
         assert_delivered(&broker.events(), &events[..3], &events[4]);
         let tries = tries.load(SeqCst);
-        assert!(tries <= THRESHOLD + 1, "a count was lost: {tries} attempts");
+        check!(
+            tries <= THRESHOLD + 1,
+            "expected up to {} attempts, came {tries}",
+            THRESHOLD + 1
+        );
         ended
     })
     .await;
 }
 
-/// Another worker and its dead-letter processor go on until nothing waits.
+/// Another worker and its `DlqProcessor` run until nothing waits.
 async fn finish<F: StoreFixture>(
     desk: &Desk<'_, F>,
     store: &Arc<dyn Store>,
@@ -188,22 +193,27 @@ async fn finish<F: StoreFixture>(
             return;
         }
     }
-    panic!("something waits after {TURNS} passes of another worker");
+    refuse!("expected no pending event after {TURNS} passes of another worker, came some");
 }
 
-/// All of `healthy` in order and the successor of the poison, each at most once more than once.
+/// Checks that all of `healthy` came in order, and the successor of the poison, each once or twice.
 fn assert_delivered(received: &[Event], healthy: &[Event], successor: &Event) {
     let count = |event: &Event| received.iter().filter(|one| one.id == event.id).count();
     let first = |event: &Event| received.iter().position(|one| one.id == event.id);
     let mut all = healthy.iter().chain([successor]);
-    assert!(
+    check!(
         all.all(|event| (1..=2).contains(&count(event))),
-        "lost, or delivered again and again: {received:?}"
+        "expected each event once or twice, came {}",
+        short(&received)
     );
-    assert!(healthy.is_sorted_by_key(first), "order: {received:?}");
+    check!(
+        healthy.is_sorted_by_key(first),
+        "expected the events of a key in their order, came {}",
+        short(&received)
+    );
 }
 
-/// S20: A dead-letter processor that is lost at any await point of a tick: another one quarantines each
+/// S20: after a `DlqProcessor` stops at any await point of a tick, another one quarantines each
 /// event once, with all its failures.
 pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: F) {
     let handles = [fixture.handle().await, fixture.handle().await];
@@ -222,8 +232,8 @@ pub async fn a_tick_dropped_anywhere_quarantines_once<F: StoreFixture>(fixture: 
     .await;
 }
 
-/// S20: Two replicas of the dead-letter processor, in every order of their calls, with leases that hold
-/// and with leases that run out at every step: each event is moved once.
+/// S20: two replicas of the `DlqProcessor` move each event once, in every order of their calls,
+/// with leases that last and with leases that run out at every step.
 pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -241,16 +251,16 @@ pub async fn two_replicas_in_any_order_quarantine_once<F: StoreFixture>(fixture:
             };
             let replicas = [ticking(&mut one), ticking(&mut two)];
             let moved: usize = orders.play(replicas, between).await.iter().sum();
-            assert_eq!(moved, 2, "moved in the order {orders}");
+            check_eq!(moved, 2, "events moved in the order {orders}");
             let ids = super::event_ids(&events);
             desk.assert_quarantined(&stores[0], &ids).await;
         }
-        orders.tell("two replicas", lease_ends);
+        orders.print("two replicas", lease_ends);
     }
 }
 
-/// S20: Two workers, in every order of their calls. With leases that hold each event is delivered once;
-/// with leases that run out at every step each is delivered. The order of a key is kept in both.
+/// S20: two workers, in every order of their calls, deliver each event in the order of its key:
+/// once with leases that last, and at least once with leases that run out at every step.
 pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -270,28 +280,30 @@ pub async fn two_workers_in_any_order_deliver_all<F: StoreFixture>(fixture: F) {
             let passes = workers.each_mut().map(passing);
             let published: usize = orders.play(passes, between).await.iter().sum();
             let left = ok(stores[0].backlog().await).pending;
-            let told = published as u64 + left;
-            assert_eq!(
-                told, 4,
-                "{published} settled and {left} left in the order {orders}"
+            let total = published as u64 + left;
+            check_eq!(
+                total,
+                4,
+                "{published} events settled and {left} left in the order {orders}"
             );
             finish(&desk, &stores[0], &broker).await;
             let received = broker.events();
             for events in &keys {
                 assert_in_order(&received, events);
             }
-            assert!(
+            check!(
                 lease_ends || received.len() == 4,
-                "delivered twice in the order {orders}: {received:?}"
+                "expected 4 deliveries in the order {orders}, came {}",
+                short(&received)
             );
         }
-        orders.tell("two workers", lease_ends);
+        orders.print("two workers", lease_ends);
     }
 }
 
-/// S20: A worker beside a dead-letter processor, in every order of their calls, on an event that has
-/// failed too often and succeeds now: it is published or quarantined, never both while leases hold,
-/// and never lost.
+/// S20: a worker and a `DlqProcessor`, in every order of their calls, publish or quarantine an
+/// event that has failed too often and succeeds now. They never do both while leases last, and
+/// never lose it.
 pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixture: F) {
     let stores = [fixture.handle().await, fixture.handle().await];
     for lease_ends in [false, true] {
@@ -311,12 +323,16 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
             let both = [passing(&mut worker), ticking(&mut quarantine)];
             let [_, moved] = orders.play(both, between).await;
             let dead_letters = ok(stores[0].backlog().await).dead_letters;
-            assert_eq!(moved as u64, dead_letters, "moved in the order {orders}");
+            check_eq!(
+                moved as u64,
+                dead_letters,
+                "events moved in the order {orders}"
+            );
             finish(&desk, &stores[0], &broker).await;
             let ends = broker.events().len() + usize::from(dead_letters > 0);
-            assert!(
+            check!(
                 ends == 1 || lease_ends && ends > 1,
-                "published or quarantined {ends} times in the order {orders}"
+                "expected one delivery or dead letter in the order {orders}, came {ends}"
             );
             let moved = if dead_letters > 0 {
                 super::event_ids(&events)
@@ -325,7 +341,7 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
             };
             desk.assert_quarantined(&stores[0], &moved).await;
         }
-        orders.tell("a worker and a tick", lease_ends);
+        orders.print("a worker and a tick", lease_ends);
     }
 }
 
@@ -333,8 +349,16 @@ pub async fn a_worker_and_a_tick_in_any_order_lose_nothing<F: StoreFixture>(fixt
 fn assert_in_order(received: &[Event], events: &[Event]) {
     let first = |event: &Event| received.iter().position(|one| one.id == event.id);
     let found: Vec<_> = events.iter().map(first).collect();
-    assert!(found.iter().all(Option::is_some), "lost: {received:?}");
-    assert!(found.is_sorted(), "order: {received:?}");
+    check!(
+        found.iter().all(Option::is_some),
+        "expected every event, came {}",
+        short(&received)
+    );
+    check!(
+        found.is_sorted(),
+        "expected the events of a key in their order, came {}",
+        short(&received)
+    );
 }
 
 /// A tick, and how many events it moved.
@@ -342,7 +366,7 @@ fn ticking((processor, steps): &mut (DlqProcessor, Arc<Steps>)) -> Walk<'_> {
     Walk::new(steps, async { ok(processor.tick().await).moved })
 }
 
-/// A pass, and how many events it published for good.
+/// A pass, and the number of events that it published and settled.
 fn passing((worker, steps): &mut (OutboxProcessor, Arc<Steps>)) -> Walk<'_> {
     Walk::new(steps, async {
         match worker.process_pending_events().await {

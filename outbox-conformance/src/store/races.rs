@@ -1,8 +1,10 @@
-//! Several handles and transactions at once: a start barrier, and rounds, as one round passes by luck.
+//! Several handles and transactions at once, with a start barrier and in rounds, as a single round
+//! may pass by luck.
 
 use super::{
-    Store, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all, retry, settle,
+    Store, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, retry, settle,
 };
+use crate::check::{check, check_eq, joined, ok, refuse};
 use outbox_core::{
     DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, Outcome, QuarantineOutcome,
 };
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Barrier;
-use tokio::task::{JoinHandle, spawn_blocking, yield_now};
+use tokio::task::{spawn_blocking, yield_now};
 
 const ROUNDS: usize = 10;
 
@@ -22,12 +24,7 @@ fn dead() -> Outcome {
     }
 }
 
-async fn join<T>(task: JoinHandle<T>) -> T {
-    let joined = task.await;
-    joined.unwrap_or_else(|error| panic!("a task failed: {error}"))
-}
-
-/// S3: several workers at once, in rounds. What they leave, as each takes only a part, comes after.
+/// S3: concurrent claims are disjoint, and the events that they leave are claimed afterwards.
 pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
     for _ in 0..10 {
         let events: Vec<Event> = (0..20).map(|_| Event::new("conformance", "x")).collect();
@@ -49,16 +46,13 @@ pub async fn concurrent_claims_are_disjoint<F: StoreFixture>(fixture: F) {
         }
         let mut claimed = Vec::new();
         for task in tasks {
-            claimed.extend(
-                task.await
-                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
-            );
+            claimed.extend(joined(task).await);
         }
         claimed.extend(publish_all(&fixture.handle().await).await);
         claimed.sort_unstable();
         let mut expected = event_ids(&events);
         expected.sort_unstable();
-        assert_eq!(claimed, expected);
+        check_eq!(claimed, expected);
     }
 }
 
@@ -92,17 +86,11 @@ pub async fn concurrent_writers_are_delivered_once_and_in_order<F: StoreFixture>
     let mut written = HashSet::new();
     for writer in writers {
         drain(&workers, &mut delivered).await;
-        let committed = writer
-            .await
-            .unwrap_or_else(|error| panic!("a writer failed: {error}"));
-        written.insert(committed);
+        written.insert(joined(writer).await);
     }
     drain(&workers, &mut delivered).await;
     let delivered: HashSet<Vec<EventId>> = delivered.into_values().collect();
-    assert!(
-        delivered == written,
-        "an event is missing, repeated or out of order"
-    );
+    check_eq!(delivered, written, "the delivered events of each writer");
 }
 
 async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<EventId>>) {
@@ -119,8 +107,8 @@ async fn drain(workers: &[Arc<dyn Store>], delivered: &mut HashMap<String, Vec<E
     }
 }
 
-/// S14: Of transactions that append one token at once, one commits; the others are duplicates, whether
-/// they are told at the append or at the commit.
+/// S14: Of transactions that append one token at once, one commits; the others are duplicates,
+/// whether the append or the commit reports it.
 pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixture: F) {
     const WRITERS: usize = 4;
     let (store, fixture) = (fixture.handle().await, Arc::new(fixture));
@@ -140,15 +128,15 @@ pub async fn a_token_is_taken_by_one_of_many_transactions<F: StoreFixture>(fixtu
         });
         let mut committed = Vec::new();
         for writer in writers {
-            match join(writer).await {
+            match joined(writer).await {
                 Ok(id) => committed.push(id),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Duplicate, "{error}");
+                    check_eq!(error.kind(), ErrorKind::Duplicate, "{error}");
                 }
             }
         }
-        assert_eq!(committed.len(), 1, "transactions that took one token");
-        assert_eq!(publish_all(&store).await, committed);
+        check_eq!(committed.len(), 1, "transactions that took one token");
+        check_eq!(publish_all(&store).await, committed);
     }
 }
 
@@ -168,7 +156,7 @@ pub async fn a_quarantine_is_never_seen_half_done<F: StoreFixture>(fixture: F) {
     for _ in 0..ROUNDS {
         settle(&store, &claim(&store, COUNT).await, &retry(0)).await;
         let moved = watched(&reader, COUNT, store.quarantine_events(&entries)).await;
-        assert_eq!(ok(moved), [QuarantineOutcome::Moved; COUNT]);
+        check_eq!(ok(moved), [QuarantineOutcome::Moved; COUNT]);
         ok(watched(&reader, COUNT, store.replay(&all, COUNT)).await);
         let claim = claim(&store, COUNT).await;
         watched(&reader, COUNT, settle(&store, &claim, &dead())).await;
@@ -176,14 +164,19 @@ pub async fn a_quarantine_is_never_seen_half_done<F: StoreFixture>(fixture: F) {
     }
 }
 
-/// Makes a call, and looks where `count` events are until it has ended: whenever the call waits, and
-/// at least once. Both are one task, as on a busy machine two threads need not meet.
+/// Makes a call, and checks where `count` events are until the call has ended: whenever it waits,
+/// and at least once. Both are one task, as on a busy machine two threads need not run at the same
+/// time.
 async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Output = T>) -> T {
     let ended = AtomicBool::new(false);
     let looking = async {
         loop {
             let seen = ok(reader.backlog().await);
-            assert_eq!(seen.pending + seen.dead_letters, count as u64, "{seen:?}");
+            check_eq!(
+                seen.pending + seen.dead_letters,
+                count as u64,
+                "events in {seen:?}"
+            );
             if ended.load(Ordering::SeqCst) {
                 return;
             }
@@ -199,7 +192,7 @@ async fn watched<T>(reader: &Arc<dyn Store>, count: usize, call: impl Future<Out
     tokio::join!(biased; looking, calling).1
 }
 
-/// S17: A worker that waits on one handle learns of a commit, and of a replay on another handle.
+/// S17: a wait on one handle ends after a commit, and after a replay on another handle.
 pub async fn a_wait_ends_when_another_handle_brings_work<F: StoreFixture>(fixture: F) {
     let (waiter, other) = (fixture.handle().await, fixture.handle().await);
     for round in 0..ROUNDS {
@@ -210,14 +203,19 @@ pub async fn a_wait_ends_when_another_handle_brings_work<F: StoreFixture>(fixtur
         }
         let mut waiting = pin!(waiter.wait_for_work(Duration::from_secs(600)));
         let begun = tokio::time::timeout(Duration::ZERO, &mut waiting).await;
-        assert!(begun.is_err(), "there is no work yet");
+        check!(
+            begun.is_err(),
+            "expected a wait without work to last, came its end"
+        );
         if round % 2 == 1 {
             ok(other.replay(&DeadLetterFilter::all(), 1).await);
         } else {
             append(&fixture, &events);
         }
         let woken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-        ok(woken.unwrap_or_else(|_| panic!("nobody woke the worker")));
-        assert_eq!(publish_all(&other).await, event_ids(&events));
+        ok(woken.unwrap_or_else(|_| {
+            refuse!("expected a wait to end within 60 s of new work, came no end")
+        }));
+        check_eq!(publish_all(&other).await, event_ids(&events));
     }
 }

@@ -1,27 +1,26 @@
-//! A store that is put back to an older copy.
+//! A store that is restored from an older copy.
 
-use super::{
-    LEASE, RestoreFixture, append, claim, event_ids, keyed, ok, publish_all, retry, settle,
-};
+use super::{LEASE, RestoreFixture, append, claim, event_ids, keyed, publish_all, retry, settle};
+use crate::check::{check_eq, ok};
 use outbox_core::{DeadLetterFilter, EventId, Outcome};
 
-/// S1: what was published since the copy comes again and in order, what was claimed or waited in it
-/// comes, and nothing that is appended later is skipped.
+/// S1: events that were published since the copy come again in order, events that were claimed or
+/// waiting in the copy come too, and no later event is skipped.
 pub async fn a_restored_store_delivers_again_and_skips_nothing<F: RestoreFixture>(fixture: F) {
     let (events, flying, waiting) = (keyed("k", 5), keyed("flying", 2), keyed("waiting", 2));
     let store = fixture.handle().await;
     append(&fixture, &waiting);
     settle(&store, &claim(&store, 2).await, &retry(10)).await;
     append(&fixture, &flying);
-    assert_eq!(claim(&store, 2).await.events.len(), 2);
+    check_eq!(claim(&store, 2).await.events.len(), 2);
     append(&fixture, &events[..3]);
     settle(&store, &claim(&store, 1).await, &Outcome::Published).await;
     fixture.back_up().await;
 
-    // Everything goes on: all is published, and more that the copy never saw.
+    // After the copy all events are published, also new ones.
     append(&fixture, &events[3..]);
     fixture.elapse(LEASE).await;
-    assert_eq!(publish_all(&store).await.len(), 8);
+    check_eq!(publish_all(&store).await.len(), 8);
     drop(store);
 
     fixture.restore().await;
@@ -37,8 +36,12 @@ pub async fn a_restored_store_delivers_again_and_skips_nothing<F: RestoreFixture
             .filter(|id| key.contains(id))
             .copied()
             .collect();
-        assert_eq!(of_key, key);
+        check_eq!(of_key, key, "delivered events of a key");
     }
-    assert_eq!(delivered.len(), 8, "{delivered:?}");
-    assert_eq!(ok(store.replay(&DeadLetterFilter::all(), 10).await), []);
+    check_eq!(
+        delivered.len(),
+        8,
+        "events delivered after the restore: {delivered:?}"
+    );
+    check_eq!(ok(store.replay(&DeadLetterFilter::all(), 10).await), []);
 }

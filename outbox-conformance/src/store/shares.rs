@@ -1,8 +1,9 @@
-//! What a claim leaves to other keys and to other workers (S12).
+//! Claims that leave work to other keys and to other workers (S12).
 
 use super::{
-    Store, StoreFixture, append, claim, event_ids, ids, keyed, ok, publish_all, settle, sorted,
+    Store, StoreFixture, append, claim, event_ids, ids, keyed, publish_all, settle, sorted,
 };
+use crate::check::{check, check_eq, ok};
 use outbox_core::{EventId, Outcome};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ async fn publish(store: &Arc<dyn Store>, limit: usize, claims: usize) -> Vec<Eve
 
 /// S12: the first events of other keys are claimed before much of a key that has many, whichever
 /// keys they are, and the many keep their order.
-pub async fn a_key_with_many_events_does_not_hold_up_the_others<F: StoreFixture>(fixture: F) {
+pub async fn a_key_with_many_events_does_not_delay_the_others<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let (many, few) = (keyed("many", 1000), [0; 20].map(|_| EventId::new()));
     append(&fixture, &many);
@@ -38,11 +39,11 @@ pub async fn a_key_with_many_events_does_not_hold_up_the_others<F: StoreFixture>
         .iter()
         .filter(|id| !seen.contains(id))
         .count();
-    assert_eq!(late, 0, "of {} events of other keys", few.len());
+    check_eq!(late, 0, "late events of the {} of other keys", few.len());
     published.extend(publish_all(&store).await);
     let is_of_few = |id: &EventId| few.iter().any(|event| event.id == *id);
     published.retain(|id| !is_of_few(id));
-    assert_eq!(published, event_ids(&many));
+    check_eq!(published, event_ids(&many));
 }
 
 /// S12: while a worker has a claim of many keys, others find events too, until the lease runs out.
@@ -53,18 +54,21 @@ pub async fn an_open_claim_leaves_work_to_others<F: StoreFixture>(fixture: F) {
     append(&fixture, &events);
     let (stuck, other) = (fixture.handle().await, fixture.handle().await);
     let held = claim(&stuck, 100).await;
-    assert!(!held.events.is_empty());
+    check!(
+        !held.events.is_empty(),
+        "expected events in a first claim, came none"
+    );
     let mut seen = ids(&held.events);
     let found = publish(&other, 100, 20).await;
-    assert!(
+    check!(
         found.len() >= 100,
-        "{} events for another worker beside a claim of {}",
+        "expected 100 events or more for another worker, came {} next to a claim of {}",
         found.len(),
         seen.len()
     );
     seen.extend(found);
     settle(&stuck, &held, &Outcome::Published).await;
     seen.extend(publish_all(&stuck).await);
-    assert_eq!(sorted(seen), sorted(event_ids(&events)));
-    assert_eq!(ok(stuck.backlog().await).pending, 0);
+    check_eq!(sorted(seen), sorted(event_ids(&events)));
+    check_eq!(ok(stuck.backlog().await).pending, 0);
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Poll;
 
-/// Counts the calls that are about to begin.
+/// Counts the calls that are about to start.
 #[derive(Debug, Default)]
 pub(super) struct Steps(AtomicUsize);
 

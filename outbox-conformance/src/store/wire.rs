@@ -1,10 +1,11 @@
-//! What a store keeps when the wire to it is cut: at each piece of a request, and within each reply
-//! at every byte (behind the first 64 at each thirteenth).
+//! A connection that is cut at each piece of a request, and within each reply at every byte (after
+//! the first 64 at each thirteenth).
 
 use super::{
-    LEASE, Store, StoreFixture, WireFixture, append, claim, each, event_ids, ids, keyed, ok,
-    publish_all, released, retry, settle,
+    LEASE, Store, StoreFixture, WireFixture, append, claim, event_ids, ids, keyed, publish_all,
+    released, retry, settle,
 };
+use crate::check::{check, check_eq, ok, refuse};
 use crate::wire::at_each_place;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, OutboxError, Outcome,
@@ -25,7 +26,7 @@ async fn empty<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) {
     fixture.elapse(2 * LEASE).await;
     publish_all(store).await;
     ok(store.purge(&DeadLetterFilter::all(), 100).await);
-    assert_eq!(amounts(store).await, (0, 0));
+    check_eq!(amounts(store).await, (0, 0));
 }
 
 /// Two dead letters, with one more event that waits.
@@ -35,7 +36,7 @@ async fn two_dead_letters<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) 
     let claim = claim(store, 2).await;
     let reason = "refused".into();
     settle(store, &claim, &Outcome::Dead { reason }).await;
-    assert_eq!(amounts(store).await, (1, 2));
+    check_eq!(amounts(store).await, (1, 2));
     ids(&claim.events)
 }
 
@@ -58,24 +59,31 @@ pub async fn a_cut_append_is_committed_whole_or_not<F: WireFixture>(fixture: F) 
         let published = publish_all(&store).await;
         let may_be_missing = result.is_err() && published.is_empty();
         let may_be_there = has_appended && published == event_ids(&events);
-        assert!(may_be_missing || may_be_there, "{published:?}, {result:?}");
+        check!(
+            may_be_missing || may_be_there,
+            "expected all events, or none after an error, came {published:?} after {result:?}"
+        );
         append(&fixture, &keyed("k", 1));
-        assert_eq!(publish_all(&store).await.len(), 1);
+        check_eq!(publish_all(&store).await.len(), 1);
     })
     .await;
 }
 
-/// S1, S7: what a claim took without telling of it comes again in its order when the lease runs out.
+/// S1, S7: the events of a claim whose reply was lost are claimed again, in order, when the lease
+/// runs out.
 pub async fn a_cut_claim_loses_nothing<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
         let events = keyed("k", 3);
         append(&fixture, &events);
         let claimed = cut.during(wired.claim(ClaimLimit::events(2), LEASE)).await;
-        assert!(claimed.is_err() || claimed.is_ok_and(|claim| !claim.events.is_empty()));
-        assert_eq!(amounts(&wired).await, (3, 0));
+        let is_right = claimed
+            .as_ref()
+            .map_or(true, |claim| !claim.events.is_empty());
+        check!(is_right, "expected events or an error, came an empty claim");
+        check_eq!(amounts(&wired).await, (3, 0));
         fixture.elapse(2 * LEASE).await;
-        assert_eq!(publish_all(&wired).await, event_ids(&events));
+        check_eq!(publish_all(&wired).await, event_ids(&events));
     })
     .await;
     empty(&fixture, &store).await;
@@ -96,7 +104,7 @@ fn outcomes(claim: &Claim) -> Vec<Settlement> {
         .collect()
 }
 
-/// S4: a settlement is applied whole or not at all, and made again it says which.
+/// S4: a settlement is applied whole or not at all, and a second attempt shows which.
 pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
@@ -105,23 +113,25 @@ pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F
             &["a", "b", "c", "d"].map(|key| keyed(key, 1).remove(0)),
         );
         let claim = claim(&wired, 4).await;
-        assert_eq!(claim.events.len(), 4);
+        check_eq!(claim.events.len(), 4);
         let outcomes = outcomes(&claim);
         let result = cut.during(wired.settle(claim.token, &outcomes)).await;
         let amounts_now = amounts(&store).await;
         let again = wired.settle(claim.token, &outcomes).await;
         match (&again, amounts_now) {
-            (Ok(()), (4, 0)) => assert!(result.is_err(), "it was settled before"),
+            (Ok(()), (4, 0)) => check!(result.is_err(), "expected one settlement that succeeds, came two"),
             (Err(error), (2, 1)) => {
-                assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
+                check_eq!(error.kind(), ErrorKind::LeaseLost, "the kind of {error}");
             }
-            (again, amounts) => panic!("{amounts:?}, {again:?}"),
+            (again, amounts) => refuse!(
+                "expected (4, 0) and a success, or (2, 1) and LeaseLost, came {amounts:?} and {again:?}"
+            ),
         }
-        assert_eq!(amounts(&store).await, (2, 1));
+        check_eq!(amounts(&store).await, (2, 1));
         fixture.elapse(2 * LEASE).await;
         let rest: BTreeSet<EventId> = publish_all(&store).await.into_iter().collect();
         let all = ids(&claim.events);
-        assert_eq!(rest, BTreeSet::from([all[1], all[3]]));
+        check_eq!(rest, BTreeSet::from([all[1], all[3]]));
         empty(&fixture, &store).await;
     })
     .await;
@@ -143,10 +153,14 @@ pub async fn a_cut_quarantine_moves_all_or_nothing<F: WireFixture>(fixture: F) {
         let moved = match amounts(&store).await {
             (1, 2) => true,
             (3, 0) => false,
-            amounts => panic!("{amounts:?}"),
+            amounts => refuse!("expected (1, 2) or (3, 0), came {amounts:?}"),
         };
         if let Ok(outcomes) = result {
-            assert!(moved && outcomes == [QuarantineOutcome::Moved; 2]);
+            check_eq!(
+                (moved, outcomes),
+                (true, vec![QuarantineOutcome::Moved; 2]),
+                "two dead letters, and the answer"
+            );
         } else {
             let again = ok(wired.quarantine_events(&entries).await);
             let expected = if moved {
@@ -154,9 +168,9 @@ pub async fn a_cut_quarantine_moves_all_or_nothing<F: WireFixture>(fixture: F) {
             } else {
                 QuarantineOutcome::Moved
             };
-            assert_eq!(again, [expected; 2]);
+            check_eq!(again, [expected; 2]);
         }
-        assert_eq!(amounts(&store).await, (1, 2));
+        check_eq!(amounts(&store).await, (1, 2));
         empty(&fixture, &store).await;
     })
     .await;
@@ -178,12 +192,13 @@ pub async fn a_cut_replay_or_purge_loses_no_dead_letter<F: WireFixture>(fixture:
                 })
                 .await;
             let amounts = amounts(&store).await;
-            match result {
-                Ok(ids) => assert_eq!((ids, amounts), (dead_letters, (waiting_after, 0))),
-                Err(_) => assert!(
+            if let Ok(ids) = result {
+                check_eq!((ids, amounts), (dead_letters, (waiting_after, 0)));
+            } else {
+                check!(
                     [(1, 2), (waiting_after, 0)].contains(&amounts),
-                    "{amounts:?}"
-                ),
+                    "expected both dead letters or none, came {amounts:?}"
+                );
             }
             ok(wired.list(&all, None, 10).await);
             empty(&fixture, &store).await;
@@ -199,10 +214,13 @@ pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
     for look in 0..4 {
         at_each_place(fixture.wire(), async |cut| {
             let result = cut.during(looked(&wired, dead_letters[0], look)).await;
-            assert!(matches!(result, Err(_) | Ok(true)), "{look} is wrong");
-            assert!(
+            check!(
+                matches!(result, Err(_) | Ok(true)),
+                "expected an error or what is there from look {look}, came something else"
+            );
+            check!(
                 ok(looked(&wired, dead_letters[0], look).await),
-                "{look} is wrong"
+                "expected what is there from look {look}, came something else"
             );
         })
         .await;
@@ -218,7 +236,7 @@ pub async fn a_cut_look_changes_nothing<F: WireFixture>(fixture: F) {
         ok(idle().await);
     })
     .await;
-    assert_eq!(amounts(&store).await, (1, 2));
+    check_eq!(amounts(&store).await, (1, 2));
 }
 
 /// Whether a look finds what [`two_dead_letters`] left.
@@ -232,8 +250,8 @@ async fn looked(store: &Arc<dyn Store>, id: EventId, look: usize) -> Result<bool
     })
 }
 
-/// S21: A connection that is cut while nobody uses it, and again at each place while it is made anew.
-pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture>(fixture: F) {
+/// S21: a connection that is cut while it is idle, and again at each place of the next connection.
+pub async fn a_cut_connection_is_replaced<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);
     at_each_place(fixture.wire(), async |cut| {
         let events = keyed("k", 2);
@@ -244,12 +262,13 @@ pub async fn a_store_is_connected_again_however_a_connection_ends<F: WireFixture
             Ok(wired.claim(ClaimLimit::events(1), LEASE).await.ok())
         });
         let claimed = ok(claimed.await);
-        assert!(claimed.is_none_or(|claim| each(&claim, &released()).len() == 1));
+        let count = claimed.map_or(1, |claim| claim.events.len());
+        check_eq!(count, 1, "events of a claim over a new connection");
         fixture.elapse(2 * LEASE).await;
-        assert_eq!(publish_all(&wired).await, event_ids(&events));
+        check_eq!(publish_all(&wired).await, event_ids(&events));
     })
     .await;
     empty(&fixture, &store).await;
     append(&fixture, &[Event::new("after", "")]);
-    assert_eq!(publish_all(&wired).await.len(), 1);
+    check_eq!(publish_all(&wired).await.len(), 1);
 }

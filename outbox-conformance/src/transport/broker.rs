@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Rule = dyn Fn(&Event, u32) -> Result<(), PublishErrorKind> + Send + Sync;
 
-/// A broker in memory: keeps what it takes, can be stopped, refuses what it is told to refuse.
+/// A broker in memory. It keeps the events that it accepts, a test can stop it, and a rule refuses
+/// events.
 ///
 /// Clones are the same broker.
 #[derive(Clone)]
@@ -48,8 +49,8 @@ impl MemoryBroker {
         }
     }
 
-    /// The same broker through a transport that keeps order: it takes nothing behind an event of its
-    /// key that it refused in the same call.
+    /// The same broker through a transport that keeps order: it takes nothing behind an event of
+    /// its key that it refused in the same call.
     #[must_use]
     pub fn keeping_order(mut self) -> Self {
         self.keeps_order = true;

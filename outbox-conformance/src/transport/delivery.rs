@@ -1,6 +1,7 @@
-//! What every transport must do.
+//! The clauses for every transport.
 
-use super::TransportFixture;
+use super::{TransportFixture, check_all_ok};
+use crate::check::{check, check_eq, joined};
 use outbox_core::{Event, EventId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,8 +21,11 @@ fn ids(events: &[Event]) -> Vec<EventId> {
 /// T1: a call with nothing to publish is answered with nothing, and nothing arrives.
 pub async fn an_empty_call_is_answered_empty<F: TransportFixture>(fixture: F) {
     let answers = fixture.transport().await.publish(&[]).await;
-    assert!(answers.is_empty(), "answers to no event: {answers:?}");
-    assert_eq!(ids(&fixture.received().await), [], "something arrived");
+    check!(
+        answers.is_empty(),
+        "expected no answer to no event, came {answers:?}"
+    );
+    check_eq!(ids(&fixture.received().await), [], "events that arrived");
 }
 
 /// T1: as many answers as events.
@@ -29,9 +33,12 @@ pub async fn every_event_is_answered_in_order<F: TransportFixture>(fixture: F) {
     let transport = fixture.transport().await;
     for count in [1, 2, 100] {
         let answers = transport.publish(&events(count)).await;
-        assert_eq!(answers.len(), count, "answers to {count} events");
+        check_eq!(answers.len(), count, "the number of answers");
         for (number, answer) in answers.iter().enumerate() {
-            assert!(answer.is_ok(), "event {number} of {count}: {answer:?}");
+            check!(
+                answer.is_ok(),
+                "expected Ok for event {number} of {count}, came {answer:?}"
+            );
         }
     }
 }
@@ -43,20 +50,21 @@ pub async fn what_is_answered_ok_is_at_the_broker<F: TransportFixture>(fixture: 
     let answers = transport.publish(&sent).await;
     let arrived: HashSet<_> = ids(&fixture.received().await).into_iter().collect();
     for (event, answer) in sent.iter().zip(&answers) {
-        assert!(
+        check!(
             answer.is_ok(),
-            "a healthy broker refused {}: {answer:?}",
+            "expected Ok for {}, came {answer:?}",
             event.id
         );
-        assert!(
+        check!(
             arrived.contains(&event.id),
-            "{} was Ok but did not arrive",
+            "expected {} at the broker after Ok, came only {arrived:?}",
             event.id
         );
     }
 }
 
-/// T3: nothing about an event is changed on its way.
+/// T3: each field of an event arrives unchanged, `created_at` and line breaks in header values
+/// among them.
 pub async fn an_event_arrives_unchanged<F: TransportFixture>(fixture: F) {
     let made = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -66,7 +74,7 @@ pub async fn an_event_arrives_unchanged<F: TransportFixture>(fixture: F) {
             .created_at(made)
             .ordering_key("clé \"1\"")
             .header("traceparent", trace)
-            .header("Odd-Name", "line\nbreak, \"quotes\" and ünïcode"),
+            .header("Odd-Name", "line\nbreaks\r\n, \"quotes\" and ünïcode"),
         Event::new("conformance.bytes", vec![0, 159, 146, 150, 10, 255]).created_at(made),
         Event::new("conformance.empty", "")
             .content_type("application/json")
@@ -79,37 +87,37 @@ pub async fn an_event_arrives_unchanged<F: TransportFixture>(fixture: F) {
         .iter()
         .zip(fixture.transport().await.publish(&sent).await)
     {
-        assert!(answer.is_ok(), "{}: {answer:?}", event.event_type);
+        check!(
+            answer.is_ok(),
+            "expected Ok for {}, came {answer:?}",
+            event.event_type
+        );
     }
     let mut arrived = fixture.received().await;
     arrived.sort_by_key(|event| event.id);
     for (before, after) in sent.iter().zip(&arrived) {
-        assert_eq!(before.id, after.id);
-        assert_eq!(before.event_type, after.event_type);
-        assert_eq!(
-            before.ordering_key, after.ordering_key,
-            "{}",
-            before.event_type
+        let of = &before.event_type;
+        check_eq!(after.id, before.id, "id of {of}");
+        check_eq!(after.event_type, before.event_type, "type of {of}");
+        check_eq!(after.ordering_key, before.ordering_key, "key of {of}");
+        check_eq!(after.headers, before.headers, "headers of {of}");
+        check_eq!(
+            after.content_type,
+            before.content_type,
+            "content type of {of}"
         );
-        assert_eq!(before.headers, after.headers, "{}", before.event_type);
-        assert_eq!(
-            before.content_type, after.content_type,
-            "{}",
-            before.event_type
-        );
-        assert_eq!(before.created_at, after.created_at, "{}", before.event_type);
-        let (before_bytes, after_bytes) = (unbroken(before), unbroken(after));
-        assert_eq!(
-            before_bytes, after_bytes,
-            "payload of {}",
-            before.event_type
-        );
+        check_eq!(after.created_at, before.created_at, "created_at of {of}");
+        check_eq!(unbroken(after), unbroken(before), "payload of {of}");
     }
-    assert_eq!(sent.len(), arrived.len());
+    check_eq!(
+        arrived.len(),
+        sent.len(),
+        "the number of events that arrived"
+    );
 }
 
-/// A payload for comparison. Line breaks in JSON text are white space, and a transport of lines
-/// may write blanks in their place.
+/// A payload for comparison. Line breaks in JSON text are white space, and a transport of lines may
+/// write blanks in their place.
 fn unbroken(event: &Event) -> Vec<u8> {
     let text = event.event_type == "conformance.text";
     let blank = |byte: u8| {
@@ -131,9 +139,13 @@ pub async fn calls_one_after_another_keep_their_order<F: TransportFixture>(fixtu
         .collect();
     for event in &sent {
         let answers = transport.publish(std::slice::from_ref(event)).await;
-        assert!(answers[0].is_ok(), "{answers:?}");
+        check_all_ok(&answers);
     }
-    assert_eq!(ids(&fixture.received().await), ids(&sent));
+    check_eq!(
+        ids(&fixture.received().await),
+        ids(&sent),
+        "events in the order of arrival"
+    );
 }
 
 /// T2: several transports at once lose nothing and mix nothing up.
@@ -149,20 +161,17 @@ pub async fn concurrent_calls_all_arrive<F: TransportFixture>(fixture: F) {
                 let sent = events(10);
                 barrier.wait().await;
                 let answers = transport.publish(&sent).await;
-                assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+                check_all_ok(&answers);
                 ids(&sent)
             }));
         }
         let mut sent = HashSet::new();
         for task in tasks {
-            sent.extend(
-                task.await
-                    .unwrap_or_else(|error| panic!("a task failed: {error}")),
-            );
+            sent.extend(joined(task).await);
         }
         let arrived: HashSet<_> = ids(&fixture.received().await[before..])
             .into_iter()
             .collect();
-        assert_eq!(arrived, sent);
+        check_eq!(arrived, sent, "events that arrived");
     }
 }

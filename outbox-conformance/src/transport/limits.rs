@@ -1,10 +1,11 @@
 //! A broker that takes no large events.
 
 use super::LimitedBroker;
-use outbox_core::{Event, PublishErrorKind};
+use crate::check::{check, check_eq, refuse};
+use outbox_core::{Event, PublishError, PublishErrorKind};
 
-/// T1, T6: an event that is too large can never succeed; those around it arrive. It does not stand in
-/// the middle, so that the order of the answers shows.
+/// T1, T6: an event that is too large is `Permanent`, and the other events arrive. It is not in the
+/// middle of the call, so that a wrong order of answers shows.
 pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: LimitedBroker>(
     fixture: F,
 ) {
@@ -13,20 +14,31 @@ pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: Limited
     let events = [small("first"), large, small("third"), small("last")];
     let answers = fixture.transport().await.publish(&events).await;
     let [first, large, third, last] = &answers[..] else {
-        panic!("four events, but {} answers", answers.len());
+        refuse!("expected 4 answers, came {}", answers.len());
     };
     let others = [first, third, last];
-    assert!(others.iter().all(|answer| answer.is_ok()), "{answers:?}");
-    let kind = large.as_ref().expect_err("a too large event was Ok").kind();
-    assert_eq!(kind, PublishErrorKind::Permanent);
+    check!(
+        others.iter().all(|answer| answer.is_ok()),
+        "expected Ok for all but the second event, came {answers:?}"
+    );
+    let kind = large.as_ref().map_err(PublishError::kind);
+    check_eq!(
+        kind,
+        Err(PublishErrorKind::Permanent),
+        "the answer to a too large event"
+    );
     let arrived: Vec<_> = fixture
         .received()
         .await
         .iter()
         .map(|event| event.id)
         .collect();
-    assert_eq!(arrived.len(), 3, "{arrived:?}");
+    check_eq!(arrived.len(), 3, "the number of events that arrived");
     for small in [0, 2, 3] {
-        assert!(arrived.contains(&events[small].id), "{arrived:?}");
+        check!(
+            arrived.contains(&events[small].id),
+            "expected {} at the broker, came only {arrived:?}",
+            events[small].id
+        );
     }
 }

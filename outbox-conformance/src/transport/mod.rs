@@ -15,9 +15,10 @@ pub mod outage;
 
 pub use broker::MemoryBroker;
 
+use crate::check::check;
 use crate::suite::suite;
 use async_trait::async_trait;
-use outbox_core::{Event, Transport};
+use outbox_core::{Event, PublishError, Transport};
 use std::sync::Arc;
 
 /// One broker with one empty destination, for one case.
@@ -47,6 +48,15 @@ pub trait LimitedBroker: TransportFixture {
     async fn too_large(&self) -> Event;
 }
 
+/// Checks that each event was accepted.
+#[track_caller]
+pub(crate) fn check_all_ok(answers: &[Result<(), PublishError>]) {
+    check!(
+        answers.iter().all(Result::is_ok),
+        "expected Ok for each event, came {answers:?}"
+    );
+}
+
 suite! {
     $ /// The suite for a [`Transport`](outbox_core::Transport).
     transport_suite of transport:
@@ -66,6 +76,6 @@ suite! {
     }
     order {
         events_of_one_key_in_a_call_keep_their_order
-        nothing_is_taken_behind_an_event_of_its_key_that_is_not
+        no_event_is_taken_after_a_refused_one_of_its_key
     }
 }

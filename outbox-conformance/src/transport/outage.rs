@@ -1,6 +1,7 @@
 //! A broker that goes away and comes back.
 
-use super::StoppableBroker;
+use super::{StoppableBroker, check_all_ok};
+use crate::check::{check, check_eq};
 use outbox_core::{Event, PublishErrorKind};
 use std::collections::HashSet;
 
@@ -14,21 +15,26 @@ pub async fn an_outage_is_unavailable_and_ends<F: StoppableBroker>(fixture: F) {
     let (before, rest) = events.split_at(3);
     let (during, after) = rest.split_at(3);
 
-    assert!(transport.publish(before).await.iter().all(Result::is_ok));
+    check_all_ok(&transport.publish(before).await);
     fixture.stop().await;
     let answers = transport.publish(during).await;
-    assert_eq!(answers.len(), during.len(), "answers in the outage");
+    check_eq!(
+        answers.len(),
+        during.len(),
+        "the number of answers without a broker"
+    );
     for answer in answers {
-        let kind = answer.expect_err("Ok without a broker").kind();
-        assert_eq!(kind, PublishErrorKind::Unavailable);
+        let kind = answer.map_err(|error| error.kind());
+        check_eq!(
+            kind,
+            Err(PublishErrorKind::Unavailable),
+            "an answer without a broker"
+        );
     }
     fixture.start().await;
     for events in [during, after] {
         let answers = transport.publish(events).await;
-        assert!(
-            answers.iter().all(Result::is_ok),
-            "after the outage: {answers:?}"
-        );
+        check_all_ok(&answers);
     }
     let arrived: HashSet<_> = fixture
         .received()
@@ -37,6 +43,10 @@ pub async fn an_outage_is_unavailable_and_ends<F: StoppableBroker>(fixture: F) {
         .map(|event| event.id)
         .collect();
     for event in &events {
-        assert!(arrived.contains(&event.id), "{} is lost", event.id);
+        check!(
+            arrived.contains(&event.id),
+            "expected {} at the broker, came only {arrived:?}",
+            event.id
+        );
     }
 }

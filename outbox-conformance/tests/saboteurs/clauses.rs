@@ -1,10 +1,10 @@
 //! The clauses in the docs of the traits of `outbox-core`, and the cases that cite them.
 //!
 //! A clause is an item `- **H1** sentence` of a trait's docs. A case cites its clauses at the start
-//! of its own doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
+//! of its doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
 
 use crate::harness::Trial;
-use crate::{heap, store, transport};
+use crate::{heap, inbox, store, transport};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
@@ -34,6 +34,7 @@ pub(crate) const TRANSPORT: &[Contract] = &[(
     "Transport",
     include_str!("../../../outbox-core/src/transport.rs"),
 )];
+pub(crate) const INBOX: &[Contract] = &[("Inbox", include_str!("../../src/inbox/mod.rs"))];
 
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Clause {
@@ -47,6 +48,7 @@ fn each_clause_of_a_trait_has_a_case_and_each_case_cites_a_clause() {
     let mut complaints = judge(HEAP, "heap", &heap::TRIAL);
     complaints.extend(judge(STORE, "store", &store::TRIAL));
     complaints.extend(judge(TRANSPORT, "transport", &transport::TRIAL));
+    complaints.extend(judge(INBOX, "inbox", &inbox::TRIAL));
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
@@ -60,7 +62,7 @@ fn judge<F: Copy + Debug + Send + Sync>(
     complaints(contracts, &cases, &citations(suite), refuses)
 }
 
-/// What is wrong with the docs of the traits or of the cases that check them.
+/// The faults in the docs of the traits or of the cases that check them.
 fn complaints(
     contracts: &[Contract],
     cases: &[&str],
@@ -90,8 +92,9 @@ fn complaints(
             None | Some([]) => complaints.push(format!("{case} cites no clause")),
             Some(cited) => {
                 let unknown = cited.iter().filter(|id| !ids.contains(id));
-                complaints
-                    .extend(unknown.map(|id| format!("{case} cites {id}, which is no clause")));
+                complaints.extend(
+                    unknown.map(|id| format!("{case} cites {id}, but no clause has that id")),
+                );
             }
         }
     }
@@ -266,7 +269,7 @@ pub struct Other;
 /// - **X2** Another is done.
 /// - **X3** A third is done.
 ///
-/// This is no clause.
+/// This has no id.
 #[async_trait]
 pub trait Sample: Send {
     /// Does it.
@@ -288,7 +291,7 @@ pub async fn b_case<F: Fixture>(fixture: F) {}
 fn helper() {}
 ";
 
-    /// What is replaced by what in the trait's source, and the complaint about it.
+    /// A text of the trait's source, its replacement, and the complaint about it.
     const BROKEN_CLAUSES: [(&str, &str, &str); 6] = [
         (
             "**X2**",
@@ -311,7 +314,7 @@ fn helper() {}
             "X3 has more than two sentences",
         ),
         (
-            "is no clause",
+            "has no id",
             "is `a_case`",
             "the docs of Sample name the case a_case",
         ),
@@ -329,7 +332,7 @@ fn helper() {}
         (
             "X1: done",
             "X7: done",
-            "a_case cites X7, which is no clause",
+            "a_case cites X7, but no clause has that id",
         ),
         (", X3", "", "no case cites X3: A third is done."),
         ("fn a_case", "fn an_other", "a_case cites no clause"),

@@ -1,4 +1,4 @@
-//! A wire that is none: a call needs one piece for its request, and gets a reply of a few bytes.
+//! A simulated wire: a call needs one piece for its request, and gets a reply of a few bytes.
 
 use outbox_conformance::Wire;
 use outbox_core::{ErrorKind, OutboxError};
@@ -34,7 +34,7 @@ pub(crate) struct Manner {
     pub(crate) stays_down: bool,
 }
 
-/// What happens to a call, and what its caller is told.
+/// What happens to a call, and the error that its caller gets.
 pub(crate) enum Fate {
     Passes,
     NeverArrives(OutboxError),
@@ -42,8 +42,8 @@ pub(crate) enum Fate {
 }
 
 impl Line {
-    /// Makes `call`, unless the wire is cut before it; if it is cut then, `lost` gets the reply that
-    /// the caller does not.
+    /// Makes `call`, unless the wire is cut before it; if it is cut then, `lost` gets the reply
+    /// that the caller does not.
     pub(crate) async fn carry<T>(
         &self,
         manner: Manner,
@@ -110,7 +110,7 @@ impl Wire for Line {
 
     fn cut_all(&self) {}
 
-    fn mend(&self) -> bool {
+    fn repair(&self) -> bool {
         let mut state = self.state();
         state.cut = None;
         std::mem::take(&mut state.has_cut)

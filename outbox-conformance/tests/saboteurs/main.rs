@@ -1,11 +1,14 @@
-//! The suites are tested themselves: each clause is broken once, and the case that names it says so.
+//! The suites are tested themselves: each clause is broken once, and the case that names it says
+//! so.
 
-/// Writes `run`, which runs a case by its name on the module's `Saboteur`.
+/// Writes `run`, which runs a case by its name on saboteurs of the module that `new` makes.
 macro_rules! runner {
-    ($($group:ident { $($case:ident)* })*) => {
-        async fn run(case: &str, fixture: Saboteur) {
+    ($($group:ident { $($case:ident $([$many:ident])?)* })*) => {
+        async fn run(case: &str, new: impl Fn() -> Saboteur) {
             match case {
-                $($(stringify!($case) => $group::$case(fixture).await,)*)*
+                $($(stringify!($case) => {
+                    $group::$case(outbox_conformance::__fixture!(($($many)?) new())).await;
+                })*)*
                 other => panic!("no case is called {other}"),
             }
         }
@@ -15,7 +18,9 @@ macro_rules! runner {
 mod clauses;
 mod harness;
 mod heap;
+mod inbox;
 mod line;
+mod messages;
 mod store;
 mod table;
 mod transport;

@@ -1,10 +1,10 @@
-//! `docs/conformance.md`: which case checks which clause, what it refuses, and which backend runs it.
-//! It is made from the docs of the traits, the lists of cases, the saboteurs, and the invocations of
-//! the suites in the workspace.
+//! `docs/conformance.md`: the cases of each clause, the faults that they refuse, and the backends
+//! that run them. It is made from the docs of the traits, the lists of cases, the saboteurs, and
+//! the invocations of the suites in the workspace.
 
-use crate::clauses::{Clause, Contract, HEAP, STORE, TRANSPORT, citations, citing};
+use crate::clauses::{Clause, Contract, HEAP, INBOX, STORE, TRANSPORT, citations, citing};
 use crate::harness::Trial;
-use crate::{heap, store, transport};
+use crate::{heap, inbox, store, transport};
 use std::fmt::{Debug, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,15 @@ const WRITE: &str = "OUTBOX_WRITE_DOCS";
 
 const HEAD: &str = "# Conformance
 
-For each trait of `outbox-core`, the first table maps its clauses to the cases of \
+For each trait of `outbox-core` and for the inboxes, the first table maps its clauses to the cases of \
 `outbox-conformance` that check them, and each case to the broken backends that it refuses. A test \
 fails when a clause has no case, when a case cites no clause, and when a case refuses nothing.
 
-Each broken backend is run 200 times, with different seeds, on a single-threaded runtime with a paused \
-clock. The cases with concurrent calls are also run 100 times on two threads, except with faults that \
-hang, such as a deadlock or a lost wake-up: these are refused by a timeout, which would take a minute \
-each time.
+Each broken backend is run with different seeds on a single-threaded runtime with a paused clock: 20 \
+times by default, and 200 times where `OUTBOX_SABOTEUR_RUNS=200` is set, as in `.ci/run` and `just \
+soak`. It must be refused in every run, by a message that starts with the clauses of the case. The cases \
+with concurrent calls are also run half as often on two threads, except with faults that hang, such as a \
+deadlock or a lost wake-up: these are refused by a timeout, which would take a minute each time.
 
 The second table has the backends that run each case. A column is one fixture of a crate. A dash is a \
 group of cases that the fixture does not run, because its store has no such ability.
@@ -30,8 +31,11 @@ Written by `OUTBOX_WRITE_DOCS=1 cargo test -p outbox-conformance --test saboteur
 when it is out of date.
 ";
 
-/// Sources that invoke a suite on what is no backend.
-const NO_BACKENDS: &[&str] = &["outbox-conformance/tests/decorators.rs"];
+/// Sources that invoke a suite on something other than a backend.
+const NO_BACKENDS: &[&str] = &[
+    "outbox-conformance/tests/decorators.rs",
+    "outbox-conformance/tests/fixture_names.rs",
+];
 
 /// A source of a package.
 struct Source {
@@ -57,6 +61,8 @@ fn the_table_in_the_docs_is_up_to_date() {
     backends(&mut text, "store", store::TRIAL.cases, &sources);
     clauses(&mut text, TRANSPORT, "transport", &transport::TRIAL);
     backends(&mut text, "transport", transport::TRIAL.cases, &sources);
+    clauses(&mut text, INBOX, "inbox", &inbox::TRIAL);
+    backends(&mut text, "inbox", inbox::TRIAL.cases, &sources);
     let path = root.join("docs/conformance.md");
     if std::env::var_os(WRITE).is_some() {
         fs::write(&path, &text).expect("written");
@@ -82,11 +88,11 @@ fn clauses<F: Copy + Debug + Send + Sync>(
         writeln!(table, "\n## {}\n", contract.0).expect("text");
         table.push_str("| clause | text | case | refuses |\n|---|---|---|---|\n");
         for Clause { id, text } in crate::clauses::clauses(contract) {
-            let mut begin = format!("**{id}** | {text}");
+            let mut columns = format!("**{id}** | {text}");
             for case in citing(&id, &cases, &citations) {
                 let refuses = trial.refused_by(case).join("; ");
-                writeln!(table, "| {begin} | `{case}` | {refuses} |").expect("text");
-                " | ".clone_into(&mut begin);
+                writeln!(table, "| {columns} | `{case}` | {refuses} |").expect("text");
+                " | ".clone_into(&mut columns);
             }
         }
     }
@@ -128,7 +134,7 @@ fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[S
     writeln!(text, "{totals}").expect("text");
 }
 
-/// Those of each member of the workspace, but for what is no backend.
+/// The sources of each member of the workspace, without [`NO_BACKENDS`].
 fn sources(root: &Path) -> Vec<Source> {
     let (mut sources, mut left_out) = (Vec::new(), 0);
     for member in members(root) {
@@ -145,7 +151,7 @@ fn sources(root: &Path) -> Vec<Source> {
             });
         }
     }
-    assert_eq!(left_out, NO_BACKENDS.len(), "what is no backend");
+    assert_eq!(left_out, NO_BACKENDS.len(), "sources without a backend");
     sources
 }
 
@@ -162,7 +168,7 @@ fn members(root: &Path) -> Vec<String> {
 }
 
 /// The sources in some folders and in those below them.
-fn below(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(crate) fn below(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for path in entries(&folder) {
@@ -183,23 +189,36 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// `NAME_suite!(fixture, expression, group, …)` in a source, by whatever path.
+/// `NAME_suite!(fixture, expression, group, …)` in a source, with any path before it.
 fn invocations(source: &Source, suite: &str) -> Vec<Backend> {
     let begin = format!("{suite}_suite!(");
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let code: Vec<&str> = source.text.lines().filter(is_code).collect();
     let code = code.join("\n");
-    let calls = code.split(&begin).skip(1);
-    calls
-        .map(|call| {
-            let mut arguments = arguments(call).into_iter();
+    let parts: Vec<&str> = code.split(&begin).collect();
+    parts
+        .windows(2)
+        .map(|pair| {
+            let mut arguments = arguments(pair[1]).into_iter();
+            let name = arguments.next().unwrap_or_default();
+            let optional = if is_optional(pair[0]) {
+                " (a feature)"
+            } else {
+                ""
+            };
             Backend {
                 package: source.package.clone(),
-                fixture: arguments.next().unwrap_or_default(),
+                fixture: format!("{name}{optional}"),
                 groups: arguments.skip(1).collect(),
             }
         })
         .collect()
+}
+
+/// Whether the code before a call ends with `#[cfg(…)]` and the path of the macro.
+fn is_optional(before: &str) -> bool {
+    let mut lines = before.lines().rev().skip(1);
+    lines.next().is_some_and(|line| line.starts_with("#[cfg("))
 }
 
 /// The arguments of a call up to its closing parenthesis.

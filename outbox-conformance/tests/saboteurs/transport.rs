@@ -3,11 +3,12 @@
 use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::transport::{
-    CASES, LimitedBroker, MemoryBroker, StoppableBroker, TransportFixture, delivery, limits, order,
-    outage,
+    CASES, LimitedBroker, MemoryBroker, StoppableBroker, TransportFixture, clauses, delivery,
+    limits, order, outage,
 };
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
@@ -18,6 +19,9 @@ pub(crate) enum Fault {
     DropsTheLast,
     LosesHeaders,
     LosesTheKey,
+    ChangesTheType,
+    ChangesWhenItWasMade,
+    LosesLineBreaksInHeaders,
     ChangesTheId,
     ChangesTheContentType,
     CutsThePayload,
@@ -31,8 +35,8 @@ pub(crate) enum Fault {
     AnswersInReverse,
     AnswersNothingInAnOutage,
     ReversesACall,
-    TakesWhatIsBehind,
-    AnswersOkForWhatIsBehind,
+    AcceptsEventsAfterARefusedOne,
+    AnswersOkAfterARefusedEvent,
 }
 
 /// Which case refuses which fault.
@@ -43,6 +47,12 @@ const REFUSALS: &[(Fault, &str)] = &[
     (Fault::DropsTheLast, "what_is_answered_ok_is_at_the_broker"),
     (Fault::LosesHeaders, "an_event_arrives_unchanged"),
     (Fault::LosesTheKey, "an_event_arrives_unchanged"),
+    (Fault::ChangesTheType, "an_event_arrives_unchanged"),
+    (Fault::ChangesWhenItWasMade, "an_event_arrives_unchanged"),
+    (
+        Fault::LosesLineBreaksInHeaders,
+        "an_event_arrives_unchanged",
+    ),
     (Fault::ChangesTheId, "an_event_arrives_unchanged"),
     (Fault::ChangesTheContentType, "an_event_arrives_unchanged"),
     (Fault::CutsThePayload, "an_event_arrives_unchanged"),
@@ -78,12 +88,12 @@ const REFUSALS: &[(Fault, &str)] = &[
         "events_of_one_key_in_a_call_keep_their_order",
     ),
     (
-        Fault::TakesWhatIsBehind,
-        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+        Fault::AcceptsEventsAfterARefusedOne,
+        "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
     (
-        Fault::AnswersOkForWhatIsBehind,
-        "nothing_is_taken_behind_an_event_of_its_key_that_is_not",
+        Fault::AnswersOkAfterARefusedEvent,
+        "no_event_is_taken_after_a_refused_one_of_its_key",
     ),
 ];
 
@@ -100,7 +110,7 @@ impl Saboteur {
     fn new(fault: Fault) -> Self {
         Self {
             broker: match fault {
-                Fault::TakesWhatIsBehind => MemoryBroker::new(),
+                Fault::AcceptsEventsAfterARefusedOne => MemoryBroker::new(),
                 _ => MemoryBroker::new().keeping_order(),
             },
             fault,
@@ -114,6 +124,17 @@ impl Saboteur {
         match self.fault {
             Fault::LosesHeaders => event.headers.clear(),
             Fault::LosesTheKey => event.ordering_key = None,
+            Fault::ChangesTheType => event.event_type.make_ascii_uppercase(),
+            // A broker that keeps whole seconds.
+            Fault::ChangesWhenItWasMade => {
+                let since = event.created_at.duration_since(SystemTime::UNIX_EPOCH);
+                let seconds = since.expect("a time after 1970").as_secs();
+                event.created_at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            }
+            Fault::LosesLineBreaksInHeaders => event
+                .headers
+                .iter_mut()
+                .for_each(|(_, value)| *value = value.replace(['\r', '\n'], " ")),
             Fault::ChangesTheId => event.id = EventId::new(),
             Fault::ChangesTheContentType => event.content_type.push_str("; charset=utf-8"),
             Fault::CutsThePayload => event.payload.truncate(3),
@@ -172,7 +193,7 @@ impl Transport for Saboteur {
         }
         let mut answers = self.broker.publish(&sent).await;
         match self.fault {
-            Fault::AnswersOkForWhatIsBehind => answers
+            Fault::AnswersOkAfterARefusedEvent => answers
                 .iter_mut()
                 .filter(|answer| {
                     let kind = answer.as_ref().err().map(PublishError::kind);
@@ -240,9 +261,10 @@ outbox_conformance::transport_suite! { @list runner }
 
 pub(crate) const TRIAL: Trial<Fault> = Trial {
     cases: CASES,
+    clauses,
     refusals: REFUSALS,
     sound: Fault::None,
-    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    run: |case, fault| block_on(run(case, || Saboteur::new(fault))),
 };
 
 #[test]

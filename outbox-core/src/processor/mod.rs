@@ -34,7 +34,7 @@ const SUSPECTS: usize = 10_000;
 /// keep them apart. Without a heap a rejected event is retried forever. Setters may be called in
 /// any order.
 ///
-/// [`Relay`](crate::Relay) runs a worker together with the dead-letter processor and clean-up. Use
+/// [`Relay`](crate::Relay) runs a worker together with the `DlqProcessor` and clean-up. Use
 /// a processor directly to publish in your own loop:
 ///
 /// ```

@@ -1,6 +1,6 @@
--- H8: leases that end later than $1 from now, which is longer than a lease is: they were taken while the
--- clock was wrong, and would hide their entries for as long as it was. They end now.
--- Atomic: one statement. A row that another call holds is skipped until the next time.
+-- H8: ends leases that would end later than $1 from now. That is longer than any lease, so they were taken
+-- while the server's clock was ahead, and would hide their entries for too long.
+-- Atomic: one statement. A row that another call has locked is skipped until the next call.
 WITH far AS (
     SELECT event_id FROM outbox.outbox_dlq_heap
     WHERE leased_until > now() + $1

@@ -1,6 +1,6 @@
--- H4, H7: no count of the ids $1, and no lease.
+-- H4, H7: deletes the counts of the ids $1, and their leases.
 -- Atomic: one statement. The rows are locked in the order of their ids, so it never deadlocks with
--- another batch; a row that was counted meanwhile is deleted with that count.
+-- another batch. A failure that is counted while it waits for the row is deleted too.
 WITH forgotten AS (
     SELECT event_id FROM outbox.outbox_dlq_heap
     WHERE event_id = ANY ($1::uuid[])

@@ -1,6 +1,6 @@
--- H8, H9: hides up to $2 entries that reached $1 for the time $3, those first that wait longest.
--- Atomic: one statement. A row that another call holds is skipped: if that was a lease, it is gone,
--- and if not, it is there for the next call. So it waits for nobody and deadlocks with nobody.
+-- H8, H9: leases up to $2 entries that have reached $1 for the time $3, those first that wait longest.
+-- Atomic: one statement. A row that another call has locked is skipped: either that call leases it, or the
+-- next lease finds it. So this statement waits for no other, and never deadlocks.
 WITH next AS (
     SELECT event_id FROM outbox.outbox_dlq_heap
     WHERE failure_count >= $1 AND leased_until <= now()

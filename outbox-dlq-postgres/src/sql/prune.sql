@@ -1,5 +1,5 @@
--- Forgets up to $2 entries whose last failure is older than $1 and that are not leased.
--- Atomic: one statement. A row that another call holds is not old any more: it is skipped.
+-- Deletes up to $2 entries that are not leased and whose last failure is older than $1.
+-- Atomic: one statement. A row that another call has locked is skipped, because it is about to change.
 WITH old AS (
     SELECT event_id FROM outbox.outbox_dlq_heap
     WHERE last_failed_at < now() - $1 AND leased_until <= now()

@@ -1,7 +1,7 @@
--- H1, H3, H7, H10, H11: one more failure of each of the ids $1, with the errors $2.
--- Atomic: one upsert, which waits for a row that another one holds and adds to what that left.
--- Repeated ids are grouped first. The rows are locked in the order of their ids, as by
--- every statement here that waits for more than one row, so two batches never deadlock.
+-- H1, H3, H7, H10, H11: counts one failure of each of the ids $1, with the errors $2.
+-- Atomic: one upsert, which waits for a row that another call has locked, and adds to its newest count.
+-- Repeated ids are grouped first. Like every statement here that waits for several rows, it locks them in
+-- the order of their ids, so two batches never deadlock.
 INSERT INTO outbox.outbox_dlq_heap AS heap
     (event_id, failure_count, last_error, first_failed_at, last_failed_at)
 SELECT id, least(count(*), 4294967295),

@@ -1,15 +1,15 @@
-//! A call takes an entry once, and ends: however short its lease is, however fast others record,
-//! and after the clock went back.
+//! A call takes each entry once, and ends: with short leases, while others record failures, and after
+//! the clock went back.
 
 use super::*;
 use std::sync::atomic::AtomicBool;
 use tokio::time::timeout;
 
-/// The limit for what would never end.
+/// The limit for a call that would not end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_lease_takes_each_entry_once_however_short_it_is() {
+async fn a_short_lease_takes_each_entry_once() {
     let heap = Fixture::open().await;
     let all = heap.fail(250, 1).await;
     for lease in [Duration::ZERO, Duration::from_micros(1), SECOND / 1_000] {
@@ -25,7 +25,7 @@ async fn a_lease_takes_each_entry_once_however_short_it_is() {
 }
 
 /// Records as fast as it can, in batches of 1,000, until `work` is done.
-async fn beside_a_recorder<T>(heap: &Fixture, work: impl Future<Output = T>) -> T {
+async fn while_recording<T>(heap: &Fixture, work: impl Future<Output = T>) -> T {
     let server = Server::from_url(&server()).expect("a URL");
     let other = RedisDlqHeap::open(RedisConfig::new(server).namespace(&heap.namespace)).await;
     let other = other.expect("opened").with_clock_shift(heap.shift.clone());
@@ -54,13 +54,13 @@ async fn beside_a_recorder<T>(heap: &Fixture, work: impl Future<Output = T>) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_drain_ends_while_others_record_faster_and_leaves_none_that_was_there() {
+async fn a_drain_ends_while_others_record_faster_and_takes_all_earlier_entries() {
     let heap = Fixture::open().await;
     let mut all = heap.fail(600, 1).await;
-    // Behind all that fail for the first time meanwhile.
+    // In the order of counts these come after all new entries.
     all.extend(heap.fail(150, 5).await);
-    let drained = beside_a_recorder(&heap, heap.drain(1)).await;
-    assert!(drained.is_superset(&all), "some were left");
+    let drained = while_recording(&heap, heap.drain(1)).await;
+    assert!(drained.is_superset(&all), "not all earlier entries");
     heap.drain(1).await;
 }
 
@@ -68,8 +68,8 @@ async fn a_drain_ends_while_others_record_faster_and_leaves_none_that_was_there(
 async fn a_lease_without_limit_ends_while_others_record_faster() {
     let heap = Fixture::open().await;
     let all = heap.fail(600, 1).await;
-    let leased = beside_a_recorder(&heap, heap.lease(1, usize::MAX)).await;
-    assert!(leased.is_superset(&all), "some were left");
+    let leased = while_recording(&heap, heap.lease(1, usize::MAX)).await;
+    assert!(leased.is_superset(&all), "not all earlier entries");
     heap.drain(1).await;
 }
 
@@ -78,7 +78,7 @@ async fn a_prune_of_any_age_ends_while_others_record_faster() {
     let heap = Fixture::open().await;
     heap.fail(600, 1).await;
     let pruned = heap.heap.prune(Duration::ZERO, usize::MAX);
-    let pruned = beside_a_recorder(&heap, pruned).await.expect("pruned");
+    let pruned = while_recording(&heap, pruned).await.expect("pruned");
     assert!(pruned >= 600, "only {pruned}");
     heap.drain(1).await;
 }

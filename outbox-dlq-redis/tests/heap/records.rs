@@ -1,8 +1,8 @@
-//! One failure has a script of its own, which leaves what a batch of more leaves.
+//! The stored form of failures, in any state that other programs may leave.
 
 use super::*;
 
-/// What the keys have of one id, with `now` for each time that a clock showed since `before`.
+/// The data of one id in the keys. A time since `before` is shown as `now`.
 #[derive(Debug, PartialEq)]
 struct Stored {
     scores: [Option<String>; 4],
@@ -65,11 +65,11 @@ const DETAILS: [Option<&[u8]>; 8] = [
     Some(b" refused"),
     Some(b"no time"),
     Some(b"99999999999999999 ahead of the clock"),
-    Some(b"5.5 a time  that is no time"),
+    Some(b"5.5 a time  with a fraction"),
 ];
 
 #[tokio::test]
-async fn one_failure_leaves_what_it_leaves_in_a_batch_of_more() {
+async fn a_single_failure_is_stored_as_in_a_batch() {
     let (alone, batch) = (Fixture::open().await, Fixture::open().await);
     for count in COUNTS {
         for details in DETAILS {
@@ -106,9 +106,8 @@ async fn one_failure_leaves_what_it_leaves_in_a_batch_of_more() {
     }
 }
 
-/// A success takes the count out, and then what is left: its caller may go away between the two.
 #[tokio::test]
-async fn an_event_that_fails_again_after_half_a_success_is_a_new_entry() {
+async fn an_event_whose_count_was_removed_is_a_new_entry_at_its_next_failure() {
     for batch in [false, true] {
         let heap = Fixture::open().await;
         let id = EventId::new();
@@ -127,7 +126,7 @@ async fn an_event_that_fails_again_after_half_a_success_is_a_new_entry() {
         heap.heap.record_failures(&again).await.expect("counted");
         let entries = heap.heap.drain_exceeded(1).await.expect("drained");
         let entry = entries.iter().find(|entry| entry.id == id);
-        let entry = entry.expect("not leased any more");
+        let entry = entry.expect("no longer leased");
         assert_eq!((entry.failure_count, &entry.last_error), (1, &None));
         assert_eq!(entry.first_failed_at, entry.last_failed_at);
         assert_eq!(heap.left(), [0; 3]);
@@ -135,7 +134,7 @@ async fn an_event_that_fails_again_after_half_a_success_is_a_new_entry() {
 }
 
 #[tokio::test]
-async fn a_success_leaves_nothing() {
+async fn a_success_removes_all_data_of_the_event() {
     let heap = Fixture::open().await;
     let failed = heap.fail(2, 2).await;
     for id in failed {

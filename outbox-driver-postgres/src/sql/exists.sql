@@ -1,4 +1,4 @@
--- Whether the schema $1 exists, and whether it holds a table or the like named $2.
+-- Whether the schema $1 exists, and whether it has a table or view named $2.
 SELECT count(*) > 0, coalesce(bool_or(EXISTS (
     SELECT FROM pg_catalog.pg_class WHERE relnamespace = namespace.oid AND relname = $2
 )), false)

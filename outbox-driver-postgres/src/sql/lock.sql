@@ -1,2 +1,2 @@
--- One migration at a time per schema $1. Held until the transaction ends, so it cannot be left behind.
+-- Allows one migration of the schema $1 at a time. The end of the transaction releases the lock.
 SELECT pg_advisory_xact_lock(hashtextextended('outbox_migrations ' || $1, 0))

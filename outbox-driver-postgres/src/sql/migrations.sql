@@ -1,4 +1,4 @@
--- Which migrations were applied to which component (the store, each heap), and when.
+-- The migrations that were applied, for each component (store, heap, inbox).
 CREATE TABLE IF NOT EXISTS outbox.outbox_migrations (
     component  text        NOT NULL,
     version    integer     NOT NULL CHECK (version > 0),

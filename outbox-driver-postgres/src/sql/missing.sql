@@ -1,4 +1,4 @@
--- Which of the tables and the like named $2 the schema $1 lacks.
+-- The tables and views of the names $2 that are missing in the schema $1.
 SELECT name
 FROM unnest($2::text[]) AS t (name)
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c

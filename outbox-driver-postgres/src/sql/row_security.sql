@@ -1,4 +1,4 @@
--- Which of the tables named $2 in the schema $1 hide rows from the current role.
+-- The tables of the names $2 in the schema $1 that may hide rows from the current role.
 SELECT c.relname::text
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

@@ -1,2 +1,2 @@
--- Migration $2 of the component $1 is applied. In the transaction of the migration.
+-- Records the migration $2 of the component $1, in the transaction of the migration.
 INSERT INTO outbox.outbox_migrations (component, version) VALUES ($1, $2)

@@ -1,5 +1,5 @@
--- Events of the caller's transaction, in their order. The arrays are read side by side, row by row;
--- FROM unnest($1, $2, …) would first fill a store with each of them.
+-- Appends events in the caller's transaction, in their order. The arrays are read by index, row by row:
+-- FROM unnest($1, $2, …) would first copy each of them.
 INSERT INTO outbox.outbox_events
        (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
         created_at, available_at)

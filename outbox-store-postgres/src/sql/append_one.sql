@@ -1,4 +1,4 @@
--- An event of the caller's transaction: as append.sql, which takes longer to start.
+-- Appends one event in the caller's transaction. append.sql does the same, but takes longer to start.
 INSERT INTO outbox.outbox_events
        (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
         created_at, available_at)

@@ -1,4 +1,4 @@
--- What waits. Rows of the log are counted up to $1 in each lane.
+-- Counts the events that wait. In each lane, at most $1 rows of the log are counted.
 SELECT (l.unread + r.count)::bigint AS pending,
        least(l.oldest, r.oldest) AS oldest_pending,
        (l.claimed + l.held)::bigint AS in_flight,

@@ -1,20 +1,21 @@
--- S1, S2, S3, S11, S12: the next events of the log, of lanes that no other claim holds.
--- $1 token, $2 limit, $3 lease, $4 lanes at most, $5 how many lanes the claim has already, $6 bytes
--- that are left, $7 whether the first event may be larger, $8 places that the claim has among the
--- events that wait, $9 whether it may have more than half of the lanes that are free.
+-- S1, S2, S3, S11, S12: the next events of the log, of lanes that no other claim has.
+-- $1 token, $2 limit, $3 lease, $4 the most lanes, $5 how many lanes the claim has already, $6 the bytes
+-- that are left, $7 whether the first event may be larger, $8 the places of the events that the claim has
+-- from the retries, $9 whether it may have more than half of the free lanes.
 --
--- The lanes give in turns, first the first row of each, so a lane with many rows leaves room to the
--- others; the answer is in the order of the log. A row that must wait (it is delayed, or behind an
--- event or a dead letter of its key) is given without its payload. found: how many rows were looked
--- at. ends: the lane has no more rows in its window; a lane without a row has none at all.
+-- First comes the first row of each lane, then the second of each, and so on, so a lane with many rows
+-- leaves room to the others. The result is in the order of the log. A row that must wait is returned
+-- without its payload: it is delayed, or an earlier event or a dead letter blocks its key. found: how many
+-- rows were read. ends: the window of the lane has no more rows. A lane without a row has none at all.
 --
--- One statement, so one snapshot: a window that begins now ends with what is seen here, and begins
--- where the rows do that were not seen before (looked for in their order, so that the index is used
--- whatever the statistics say). Now and then that place is marked. A lane that another claim locks
--- is left to it. So is one that was changed after the snapshot was taken (its turn is then another),
--- as rows that its window includes might be missing here. A claim that has lost a lane meanwhile
--- takes no other: its token would stand again for what it had read before.
--- A claim that is lost in a crash repeats nothing and loses nothing, so its commit need not wait.
+-- Atomic: one statement with one snapshot. A window that starts now ends with the rows that this snapshot
+-- sees. It starts at the first row that the snapshot before it did not see; that row is searched in the
+-- order of the log, so that the index is used with any statistics. Sometimes the end of the log is
+-- marked. A lane that another claim locks is skipped. A lane that was changed after the snapshot is
+-- skipped too (its turn is another), because rows of its window might be missing here. A claim that has
+-- lost a lane takes no other: its token would be valid again for the events that it had read before.
+-- A claim that is lost in a crash of the server repeats nothing and loses nothing, so its commit need not
+-- wait for the disk.
 WITH free AS MATERIALIZED (
     SELECT lane, begin, seen,
            coalesce(window_end, pg_current_snapshot()) AS window_end,

@@ -1,9 +1,9 @@
--- S1, S2, S3, S11: as claim_events.sql, for a backlog: the next events of one lane whose window is
--- being read, while nothing waits that they could have to wait behind. Without the search for new
--- events, and without a sum of the bytes, it costs the server half as much.
--- $1 token, $2 limit, $3 lease, $4 bytes of a single event. A row that is larger is given without its
--- payload, and is not taken, nor are those after it. The limit is a subquery, so that the server keeps
--- one plan: to plan for each value costs as much as to run the statement.
+-- S1, S2, S3, S11: as claim_events.sql, but during a backlog: the next events of one lane whose window is
+-- being read, while no event and no dead letter could block them. It costs the server half as much, because
+-- it neither searches for new events nor sums up bytes.
+-- $1 token, $2 limit, $3 lease, $4 the most bytes of one event. A larger row is returned without its
+-- payload; neither it nor the rows after it are taken. The limit is a subquery, so that the server keeps
+-- one plan: planning for each value costs as much as running the statement.
 WITH free AS MATERIALIZED (
     SELECT lane
     FROM outbox.outbox_lanes AS l

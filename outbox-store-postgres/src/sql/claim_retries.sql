@@ -1,12 +1,12 @@
--- S5, S6, S11: events that are due again, with those that wait behind them, of up to $4 lanes that no
--- other claim holds. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many the claim has already, $6
--- bytes that are left, $7 whether the first event may be larger, $8 whether it may have more than half
--- of the lanes that are free (S12).
+-- S5, S6, S11: events that are due again, and the events that wait for them, of up to $4 lanes that no
+-- other claim has. $1 token, $2 limit, $3 lease, $4 lanes, $5 how many lanes the claim has already, $6 the
+-- bytes that are left, $7 whether the first event may be larger, $8 whether it may have more than half of
+-- the free lanes (S12).
 --
--- One statement under the locks of its lanes; lanes that are locked or that were changed since the
--- snapshot are left out, and a claim that lost a lane takes none, as in claim_events.sql. A run of
--- a key ends before an event that is not due yet, one that was in a lost claim (S7), one that a
--- dead letter holds (S9), and one that was written into another lane by hand.
+-- Atomic: one statement under the locks of its lanes. As in claim_events.sql, lanes that are locked or that
+-- were changed after the snapshot are skipped, and a claim that lost a lane takes none. The events of a
+-- key end before an event that is not due yet, that was in a lost claim (S7), that a dead letter blocks
+-- (S9), or that was written into another lane by hand.
 WITH free AS MATERIALIZED (
     SELECT lane, coalesce(held, '{}') AS held
     FROM outbox.outbox_lanes AS l

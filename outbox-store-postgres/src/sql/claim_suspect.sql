@@ -1,5 +1,5 @@
 -- S7: one event that was in a claim whose worker was lost, alone. $1 token, $2 lease, $3 how many
--- lanes the claim has already. As claim_retries.sql, for a single event.
+-- lanes the claim has already. Atomic as claim_retries.sql, for a single event.
 WITH free AS MATERIALIZED (
     SELECT lane
     FROM outbox.outbox_lanes AS l

@@ -1,12 +1,11 @@
--- Deletes consumed rows of the log: looks at up to $1 rows of each lane, in their order, those after
--- $2, a seq for each lane, and of all lanes at the $3 oldest, as many as have $4 bytes together, but
--- at least one. Gives how many went, how far it looked, the oldest transaction that may yet bring rows
--- of the lane, and where those begin.
+-- Deletes consumed rows of the log. Checks up to $1 rows of each lane after $2, a seq for each lane, in their
+-- order. Of these it takes the $3 oldest, with at most $4 bytes together, but at least one row. Returns for
+-- each lane how many were deleted, how far it checked, the oldest transaction that may still add rows, and
+-- the seq from which its rows may come.
 --
--- On a server that was not checked nothing is deleted: outbox_home has no row there. What a window has that
--- is being read stays until its end, so no call looks through what is unread.
--- A replay that makes a row fresh again also gives it another seq, so it is not deleted by one that
--- saw it consumed.
+-- On a server that was not checked nothing is deleted, because outbox_home is empty there. The rows of a
+-- window that is being read stay until its end, so no call reads through unread rows. A replay that makes a
+-- row fresh again gives it another seq, so a clean-up that saw the consumed row does not delete it.
 WITH looked AS (
     SELECT e.*
     FROM outbox.outbox_lanes AS l

@@ -1,4 +1,4 @@
--- Marks from before the one that the oldest open transaction needs.
+-- Deletes marks that are older than the one that the oldest open transaction needs.
 DELETE FROM outbox.outbox_marks
 WHERE EXISTS (SELECT FROM outbox.outbox_home)
   AND xid < (SELECT m.xid FROM outbox.outbox_marks AS m

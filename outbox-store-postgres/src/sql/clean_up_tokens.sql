@@ -1,4 +1,4 @@
--- Forgets tokens that are older than $1, at most $2.
+-- Deletes tokens that are older than $1, at most $2.
 DELETE FROM outbox.outbox_tokens
 WHERE token IN (SELECT token FROM outbox.outbox_tokens
                 WHERE created_at < now() - $1::interval

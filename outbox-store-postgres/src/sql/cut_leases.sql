@@ -1,6 +1,6 @@
--- S7: leases that end later than $1 from now, which is longer than a lease is: they were taken while the
--- clock was wrong, and would keep their events for as long as it was. They end after $2. The lanes
--- are locked in their order, and one that is locked is left for the next time.
+-- S7: shortens leases that end later than $1 from now. That is longer than any lease, so they were taken
+-- while the server's clock was ahead. They end after $2. The lanes are locked in their order, and a locked
+-- lane is skipped until the next call.
 UPDATE outbox.outbox_lanes AS l
 SET leased_until = now() + $2
 FROM (SELECT lane FROM outbox.outbox_lanes

@@ -1,6 +1,6 @@
--- What is known of the events of the ids $1 that are not consumed, under the locks of their
--- lanes $2 (one that is elsewhere came after the locks were taken, and is left for the next time).
--- place is of one that waits, seq of one in the log. claimed: a live claim has it.
+-- The unconsumed events of the ids $1, under the locks of their lanes $2. An event in another lane came
+-- after the locks were taken, and is left for the next call. place is set if the event waits in the
+-- retries, seq if it is in the log. claimed: an open claim has it.
 SELECT r.id, r.lane, r.place, NULL::bigint AS seq, r.ordering_key, r.attempts, r.replays,
        coalesce(r.place = ANY (l.held), false) AS claimed,
        (octet_length(r.payload) + coalesce(octet_length(r.headers::text), 0))::bigint AS bytes

@@ -1,4 +1,4 @@
--- S7: a claim whose lease ran out, with the locks of its lanes, in the order of the lanes.
+-- S7: a claim whose lease has ended. Locks its lanes in their order.
 SELECT lane, token, coalesce(held, '{}') AS held
 FROM outbox.outbox_lanes
 WHERE token = (SELECT token FROM outbox.outbox_lanes

@@ -1,2 +1,2 @@
--- A number that all transactions which have one by now are below.
+-- The next transaction id: every transaction that already has an id has a smaller one.
 SELECT pg_current_xact_id()::text::bigint

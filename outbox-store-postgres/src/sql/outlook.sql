@@ -1,6 +1,6 @@
--- What a claim may find now, in how many microseconds the next may become due (a day at most), the oldest
--- transaction that is open, and whether the answer can be relied on: this is the server that was
--- checked (see outbox_home), and all lanes are there.
+-- What a claim may find now; after how many microseconds the next event may become due or the next lease
+-- may end (a day at most); the oldest open transaction; and whether the answer is valid: this is the
+-- server that was checked (see outbox_home), and all lanes are there.
 SELECT EXISTS (
            SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL

@@ -1,6 +1,6 @@
--- S5: events that waited before and must wait once more. For each $1 place and $2 id, $3 the delay
--- (NULL: behind another of its key), $4 failed attempts, $5 whether one was charged
--- now: that also settles the loss of a worker (S7). An event that is not there any more is left out.
+-- S5: events of the retries that must wait once more. For each: $1 place, $2 id, $3 delay (NULL: it waits
+-- for an earlier event of its key), $4 failed attempts, $5 whether an attempt was counted now. A counted
+-- attempt also ends the suspicion after a lost claim (S7). An event that was deleted is skipped.
 UPDATE outbox.outbox_retries AS r
 SET due_at = now() + p.delay,
     delayed_until = now() + p.delay,

@@ -1,6 +1,6 @@
--- S5: events of the log that must wait, in their order. For each $1 lane, $2 seq and $3 id, $4 the
--- delay until it is due (NULL: as soon as nothing of its key is before it), $5 failed attempts. In
--- the transaction that moves the cursor past them. A row that is not there any more is left out.
+-- S5: moves events of the log that must wait to the retries, in their order. For each: $1 lane, $2 seq, $3
+-- id, $4 delay (NULL: it is due once no earlier event of its key waits), $5 failed attempts. Runs in the
+-- transaction that moves the cursor past them. A row that was deleted is skipped.
 INSERT INTO outbox.outbox_retries
        (lane, due_at, delayed_until, attempts, id, event_type, payload, content_type, headers,
         ordering_key, idempotency_token, created_at, available_at, replays)

@@ -1,10 +1,10 @@
--- S5: the next rows of a lane that must all wait, at most $1 and of at most $2 bytes, move among the
--- events that wait, up to the first that need not. Gives how many, and the keys of which nothing
--- waited before: their first event has yet to become due.
+-- S5: moves the next rows of a lane that must all wait to the retries, at most $1 rows and $2 bytes, up to
+-- the first row that need not wait. Returns how many, and the keys that nothing blocked before: their first
+-- event is not due yet.
 --
--- One statement under the lock of the lane inserts the rows and moves the cursor past them. What is
--- before them in their keys cannot change meanwhile: the turn of the lane shows that nobody changed
--- it since the snapshot.
+-- Atomic: one statement under the lock of the lane inserts the rows and moves the cursor past them. The
+-- events before them in their keys cannot change meanwhile: the turn of the lane shows that no transaction
+-- has changed it since the snapshot.
 WITH free AS MATERIALIZED (
     SELECT lane, seen, window_end, position
     FROM outbox.outbox_lanes AS l

@@ -1,2 +1,2 @@
--- A notification on the channel $1 with the text $2, by which a listener finds out whether it hears.
+-- Notifies the channel $1 with the text $2. A listener checks with it whether notifications arrive.
 SELECT pg_notify($1, $2)

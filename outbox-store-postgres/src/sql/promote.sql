@@ -1,6 +1,6 @@
--- The first waiting event of each key of $1 becomes due when its time has come, unless a dead letter
--- holds it: then it has no time until the dead letter is gone (S9). One that has its time keeps it.
--- Under the locks of the lanes of these keys.
+-- The first waiting event of each key of $1 becomes due at its time, unless a dead letter blocks the key:
+-- then it has no due time until the dead letter is gone (S9). An event that has a due time keeps it. Runs
+-- under the locks of the lanes of these keys.
 WITH first AS MATERIALIZED (
     SELECT f.place, f.due_at,
            EXISTS (SELECT FROM outbox.outbox_dead_letters AS d

@@ -1,13 +1,9 @@
--- D4: deletes the first $6 dead letters that match the filter $1 to $5, as many as have $7 bytes
--- together, but at least one.
+-- D4: deletes the first $6 dead letters that match the filter $1 to $5 of filter.sql, with at most $7 bytes
+-- together, but at least one. Atomic: one statement.
 WITH matching AS (
     SELECT position, payload
     FROM outbox.outbox_dead_letters
-    WHERE ($1::uuid[] IS NULL OR id = ANY ($1))
-      AND ($2::text IS NULL OR event_type = $2)
-      AND ($3::text IS NULL OR ordering_key = $3)
-      AND ($4::text IS NULL OR position($4 IN last_error) > 0)
-      AND ($5::timestamptz IS NULL OR quarantined_at < $5)
+    WHERE true /* and the filter */
     ORDER BY position
     LIMIT $6
     FOR UPDATE

@@ -1,8 +1,9 @@
--- S8: moves waiting events into the quarantine, each at most once, as one statement deletes and
--- inserts. For each $1 place, $2 failures, $3 error, $4 and $5 first and last failure
--- (NULL: now), $7 id; $6 whether they hold their keys. A dead letter of the same id is
--- replaced. The consumed row of the log is deleted too, so that the id is free again. An event that
--- is not at its place any more is left out.
+-- S8: moves waiting events to the dead letters. For each: $1 place, $2 failures, $3 error, $4 and $5 first
+-- and last failure (NULL: now), $7 id. $6: whether they block their keys.
+--
+-- Atomic: one statement deletes and inserts, so each event moves at most once. A dead letter of the same id
+-- is replaced. The consumed row of the log is deleted too, so that the id is free again. An event that is
+-- not at its place is skipped.
 WITH gone AS (
     DELETE FROM outbox.outbox_retries AS r
     USING unnest($1::bigint[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[],

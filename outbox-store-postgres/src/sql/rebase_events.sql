@@ -1,7 +1,7 @@
--- S1: the rows of a restored log that were not consumed begin anew, as if they had been appended by
--- this transaction; which were, the snapshots tell that were restored with them. They tell nothing
--- of rows that were appended here since: those came after the primary key, which a restore makes
--- after the rows. Under the lock of all lanes.
+-- S1: the unconsumed rows of a restored log become fresh again, as if this transaction had appended them.
+-- The snapshots that were restored with them show which rows are consumed. For rows that were appended on
+-- this server they show nothing; such rows are newer than the primary key, which a restore creates after
+-- the rows. Runs under the lock of all lanes.
 WITH consumed AS (
     DELETE FROM outbox.outbox_events AS e
     USING outbox.outbox_lanes AS l, outbox.outbox_log AS place, pg_catalog.pg_constraint AS c

@@ -1,2 +1,2 @@
--- Marks of transactions of another cluster.
+-- Deletes the marks of another cluster's transactions.
 DELETE FROM outbox.outbox_marks

@@ -1,7 +1,7 @@
--- Keys whose first waiting event has no time although no dead letter holds it: somebody deleted or
--- changed what was before it by hand. Looks at $2 keys from the one whose hash is $1 (of two keys with
--- one hash only at the first). Gives the hash of each of them, the key and its lane, then the hash after
--- which to look next, with no key.
+-- Keys whose first waiting event has no due time although no dead letter blocks it: an earlier event or a
+-- dead letter was deleted or changed by hand. Checks $2 keys from the hash $1 on. Of two keys with the same
+-- hash only the first is checked. Returns the hash, the key and the lane of each, and a last row without a
+-- key if there are more: the hash after which the next check starts.
 WITH RECURSIVE hashes AS (
     (SELECT hashtextextended(ordering_key, 0) AS hash FROM outbox.outbox_retries
      WHERE ordering_key IS NOT NULL AND hashtextextended(ordering_key, 0) >= $1

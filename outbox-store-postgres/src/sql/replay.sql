@@ -1,15 +1,12 @@
--- D2, D4: moves the first $6 dead letters that match the filter $1 to $5 back, as many as have $7
--- bytes together, but at least one. One statement deletes and inserts, so an event is never in both
--- places or in neither. It comes last of its key: as a new row of the log (in the place of its
--- consumed one); or to its old place if it held the key (S9), or to the next if that is taken.
+-- D2, D4: moves the first $6 dead letters that match the filter $1 to $5 of filter.sql back, with at most $7
+-- bytes together, but at least one. An event becomes the last of its key, as a new row of the log that
+-- replaces its consumed row. If it blocked its key, it returns to its old place (S9), or to the next place
+-- if that is taken.
+-- Atomic: one statement deletes and inserts, so an event is never in both tables or in neither.
 WITH matching AS (
     SELECT position, payload, headers
     FROM outbox.outbox_dead_letters
-    WHERE ($1::uuid[] IS NULL OR id = ANY ($1))
-      AND ($2::text IS NULL OR event_type = $2)
-      AND ($3::text IS NULL OR ordering_key = $3)
-      AND ($4::text IS NULL OR position($4 IN last_error) > 0)
-      AND ($5::timestamptz IS NULL OR quarantined_at < $5)
+    WHERE true /* and the filter */
     ORDER BY position
     LIMIT $6
     FOR UPDATE

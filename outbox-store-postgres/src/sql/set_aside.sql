@@ -1,11 +1,11 @@
--- S12: events of other keys that are behind a long run of few keys in their lane wait among the
--- retries from now on, where the next claim finds them. $1 token and $2 lane of the claim, $3 the last
--- row of the log that it has, $4 the keys of the run; $5 how far the window $6 was looked through
--- before, $7 whether to its end; $8 how many rows are looked at, $9 how many are moved, $10 their bytes.
+-- S12: moves events of other keys that come after a long run of few keys in their lane to the retries, where
+-- the next claim finds them. $1 token and $2 lane of the claim, $3 its last row of the log, $4 the keys of
+-- the run; $5 how far the window $6 was searched before, $7 whether to its end; $8 how many rows are read,
+-- $9 how many are moved at most, $10 their bytes.
 --
--- Only rows of the window: all events of a key before them are in it, too, so the order of each key
--- is kept. One statement under the lock of the lane, which the claim holds, inserts a row and marks it
--- as consumed in the log: every snapshot sees the transaction 0.
+-- Only rows of the window are moved. All earlier events of their keys are in the window too, so the order
+-- of each key is kept. Atomic: one statement under the lock of the lane, which the claim has, inserts a row
+-- and marks it as consumed in the log: every snapshot sees the transaction 0.
 WITH own AS MATERIALIZED (
     SELECT lane, seen, window_end, window_xid,
            CASE WHEN window_xid::text = $6 THEN greatest($5, $3) ELSE $3 END AS start

@@ -1,10 +1,10 @@
--- S12: as set_aside.sql, for rows that the next window will have, once the window of the lane holds
--- nothing but the run any more. $1 token and $2 lane of the claim, $3 the last row of the window, $4
--- the keys of the run; $5 how many rows are looked at, $6 how many are moved, $7 their bytes.
+-- S12: as set_aside.sql, for rows of the next window, once only rows of the run are left in the window of
+-- the lane. $1 token and $2 lane of the claim, $3 the last row of the window, $4 the keys of the run; $5 how
+-- many rows are read, $6 how many are moved at most, $7 their bytes.
 --
--- Looks from where the rows begin that the window did not see (as outbox_unread does for a new
--- window), whenever it is called: a row that committed late may be anywhere behind that. So all events
--- of a key that are committed are moved in their order.
+-- The search starts at the first row that the window did not see (as outbox_unread does for a new window),
+-- in every call: a row that committed late may be anywhere after it. So all committed events of a key are
+-- moved in their order.
 WITH own AS MATERIALIZED (
     SELECT l.lane, l.window_end,
            CASE WHEN late.xid IS NULL THEN $3

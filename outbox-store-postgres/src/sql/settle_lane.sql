@@ -1,5 +1,5 @@
--- S4: as settle_lanes.sql, for a claim of one lane that was published as a whole. $1 token, $2 lane,
--- $3 the last row that was taken up, $4 whether the window ends with it.
+-- S4: as settle_lanes.sql, for a claim of one lane of which all events were published. $1 token, $2 lane,
+-- $3 the last row that was read, $4 whether the window ends with it.
 UPDATE outbox.outbox_lanes
 SET token = NULL, leased_until = NULL, reads = 0, held = NULL, turn = pg_current_xact_id(),
     seen = CASE WHEN $4 THEN window_end ELSE seen END,

@@ -1,7 +1,9 @@
--- S4: ends a claim. $1 token; for each of its lanes $2 lane, $3 the last row of the log that it took
--- up (NULL: none), $4 whether the window ends with it; $5 whether the commit may be lost in a crash,
--- which only repeats a delivery. All its lanes or, if one was taken over, none: the caller sees it
--- by the number of rows. They are locked in their order, so that no two callers wait for each other.
+-- S4: ends a claim. $1 token; for each of its lanes: $2 lane, $3 the last row of the log that it read
+-- (NULL: none), $4 whether the window ends with that row. $5: whether a crash of the server may lose the
+-- commit, which then only repeats a delivery.
+--
+-- Atomic: either all lanes are changed or, if one was taken over, none; the caller counts the rows. The lanes
+-- are locked in their order, so that no two callers deadlock.
 WITH own AS MATERIALIZED (
     SELECT c.*
     FROM unnest($2::smallint[], $3::bigint[], $4::boolean[]) AS c (lane, read_to, ends)

@@ -1,6 +1,6 @@
--- S7: the events that a lost claim had from the log wait from now on, suspect. $1 its token, $2 its
--- lanes that the caller has locked (one that it took meanwhile has a lease of its own). The caller
--- ends the claim in the same transaction. Gives where they stand, and how far the cursor goes.
+-- S7: moves the events that a lost claim had from the log to the retries, as suspects. $1 its token, $2 the
+-- lanes that the caller has locked. (A lane that the claim took after that has a new lease.) The caller
+-- ends the claim in the same transaction. Returns their places, and how far the cursor moves.
 WITH rows AS MATERIALIZED (
     SELECT l.reads, e.*
     FROM outbox.outbox_lanes AS l

@@ -1,2 +1,2 @@
--- Which server this is, and whether it is a standby: another one started at another moment.
+-- Identifies the server: its start time, and whether it is a standby.
 SELECT concat(pg_postmaster_start_time(), ' ', pg_is_in_recovery())

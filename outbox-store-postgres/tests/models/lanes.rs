@@ -1,39 +1,39 @@
 //! Claims of lanes: `claim_events.sql`, `claim_retries.sql`, `claim_suspect.sql`, `settle_lanes.sql`
-//! and the take-over of a lost claim (`lost.rs`).
+//! and the take-over of a lost claim (`upkeep/lost_claims.rs`).
 //!
-//! Each statement or transaction is one step, as the locks of its lanes make it one. A claim is put
-//! together by several. Events are in the log at first. A lease runs out by a step of its own, at
-//! any moment, so clocks that go on at any speed, stand or step are all among the runs. The windows
-//! have a model of their own; the delay of a retry is over as soon as a claim looks.
+//! Each statement or transaction is one step, because the locks of its lanes make it atomic. A claim
+//! consists of several. At first all events are in the log. The end of a lease is a separate step that
+//! can come at any moment, so the runs include clocks that are fast, slow, stopped or set back. The windows
+//! have a separate model. The delay of a retry has always passed when a claim looks.
 
 mod steps;
 
 use crate::check::{breaks, holds, soak};
 use stateright::{Model, Property};
 
-/// What the protocol leaves out, to see that the model finds it.
+/// A fault of the protocol that the model must find.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// A settlement does not look at the token.
+    /// A settlement ignores the token.
     NoFence,
     /// A take-over moves the cursor and parks nothing.
     LostIsSkipped,
-    /// A take-over gives the lane back as it was, and parks nothing.
+    /// A take-over releases the lane unchanged, and parks nothing.
     LostIsReadAgain,
-    /// Nobody takes a lost claim back.
+    /// No worker takes over a lost claim.
     LostIsLeft,
-    /// A settlement gives the lanes back in a step of its own, before what it changes.
+    /// A settlement releases the lanes in a first step, and changes the events in a second.
     LanesGivenBackFirst,
-    /// A take-over charges each event of the lost claim.
+    /// A take-over counts a failure of each event of the lost claim.
     AllAreBlamed,
-    /// A claim that lost a lane meanwhile goes on to take others.
+    /// A claim that lost a lane takes further lanes.
     LostClaimGoesOn,
-    /// A claim goes on after a settlement whose reply was lost.
+    /// A claim continues after a settlement whose reply was lost.
     SettledClaimGoesOn,
-    /// The log is read past events of the key that wait.
+    /// Events of the log are given although earlier events of their key wait.
     WaitingIsOvertaken,
-    /// What remains of a key becomes due though a dead letter holds the key.
+    /// The next event of a key becomes due although a dead letter blocks the key.
     HeldIsDue,
 }
 
@@ -47,24 +47,24 @@ struct Lanes {
     /// Lane and key of each event, in the order of their commits.
     events: &'static [(usize, u8)],
     limit: usize,
-    /// Crashes, lost replies, and leases that run out under a worker that lives.
+    /// How many crashes, lost replies, and leases that end before their worker.
     faults: u8,
     /// Events that the broker refuses.
     refusals: u8,
-    /// Events that can never succeed: each becomes a dead letter that holds its key.
+    /// Events that can never succeed: each becomes a dead letter that blocks its key.
     deaths: u8,
     fault: Fault,
 }
 
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Lane {
-    /// How many events of its log are taken up.
+    /// How many events of its log are consumed.
     position: usize,
     token: Option<u8>,
     lapsed: bool,
     /// How many events of the log the claim has.
     reads: usize,
-    /// What the claim has of the events that wait.
+    /// The events that the claim has from the retries.
     held: Vec<usize>,
 }
 
@@ -76,7 +76,7 @@ struct Waiting {
     worker_lost: bool,
 }
 
-/// What a worker knows of its claim.
+/// The knowledge of a worker about its claim.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Claim {
     token: u8,
@@ -89,7 +89,7 @@ struct Claim {
     tried: usize,
     failed: Set,
     dead: Set,
-    /// It takes no more: it has a suspect, a statement failed, or its settlement began.
+    /// It takes no more events: it has a suspect, a statement failed, or its settlement started.
     full: bool,
     /// Only with `LanesGivenBackFirst`: the first half of the settlement is done.
     closing: bool,
@@ -104,14 +104,14 @@ struct State {
     refusals: u8,
     deaths: u8,
     tokens: u8,
-    /// The dead letters. Each holds its key until it is purged.
+    /// The dead letters. Each blocks its key until it is purged.
     dead_letters: Set,
-    // What nobody knows but the properties:
+    // Only the properties use these:
     delivered: Set,
     purged: Set,
-    /// Events of lost claims that were not charged or published since.
+    /// Events of lost claims that were not counted or published since.
     lost: Set,
-    /// Pairs of token and lane that were settled or taken back.
+    /// Pairs of token and lane that were settled or taken over.
     ended: Vec<(u8, usize)>,
     wrong: Option<&'static str>,
 }
@@ -150,9 +150,9 @@ enum Action {
 enum Answer {
     Taken,
     Refused,
-    /// Refused for good.
+    /// Refused permanently.
     Dead,
-    /// The broker has it, and the worker takes it for refused.
+    /// The broker has it, but the worker believes that it was refused.
     ReplyLost,
 }
 
@@ -184,7 +184,7 @@ impl Lanes {
         }
     }
 
-    /// With dead letters that hold their keys.
+    /// With dead letters that block their keys.
     fn holding(fault: Fault) -> Self {
         Self {
             workers: 1,
@@ -292,7 +292,7 @@ impl Model for Lanes {
                 state.workers[worker] = None;
             }
         }
-        // Who is gone needs no record.
+        // A worker that is gone needs no state.
         let known: Vec<u8> = tokens(&state).collect();
         state.ended.retain(|(token, _)| known.contains(token));
         Some(state)
@@ -357,7 +357,7 @@ fn tokens(state: &State) -> impl Iterator<Item = u8> {
     lanes.chain(state.workers.iter().flatten().map(|claim| claim.token))
 }
 
-/// The claims that are neither settled nor taken back.
+/// The claims that are neither settled nor taken over.
 fn live(state: &State) -> impl Iterator<Item = &Claim> {
     let lives = |claim: &&Claim| {
         let ended = |(lane, _): &(usize, usize)| state.ended.contains(&(claim.token, *lane));
@@ -367,62 +367,62 @@ fn live(state: &State) -> impl Iterator<Item = &Claim> {
 }
 
 #[test]
-fn lanes_lose_nothing_and_every_run_publishes_all() {
+fn the_model_of_lanes_loses_nothing_and_publishes_all() {
     holds("lanes", Lanes::small(Fault::None));
 }
 
 #[test]
-fn dead_letters_hold_their_keys_and_lose_nothing() {
+fn dead_letters_block_their_keys_and_lose_nothing() {
     holds("lanes_holding", Lanes::holding(Fault::None));
 }
 
 #[test]
-fn a_held_event_that_becomes_due_is_found() {
+fn the_model_rejects_a_blocked_event_that_becomes_due() {
     breaks(Lanes::holding(Fault::HeldIsDue), HELD);
 }
 
 #[test]
-fn a_settlement_without_a_fence_is_found() {
+fn the_model_rejects_a_settlement_that_ignores_the_token() {
     breaks(Lanes::small(Fault::NoFence), ENDED_ONCE);
 }
 
 #[test]
-fn a_take_over_that_skips_is_found() {
+fn the_model_rejects_a_take_over_that_skips_events() {
     breaks(Lanes::small(Fault::LostIsSkipped), LOST);
 }
 
 #[test]
-fn a_take_over_that_does_not_park_is_found() {
+fn the_model_rejects_a_take_over_that_parks_nothing() {
     breaks(Lanes::small(Fault::LostIsReadAgain), ISOLATED);
 }
 
 #[test]
-fn lanes_given_back_before_the_settlement_are_found() {
+fn the_model_rejects_lanes_released_before_the_settlement() {
     breaks(Lanes::small(Fault::LanesGivenBackFirst), EXCLUSIVE);
     breaks(Lanes::small(Fault::LanesGivenBackFirst), TWICE);
 }
 
 #[test]
-fn blame_for_neighbours_is_found() {
+fn the_model_rejects_charging_neighbours() {
     breaks(Lanes::small(Fault::AllAreBlamed), LONE_BLAMED);
 }
 
 #[test]
-fn a_lost_claim_that_goes_on_is_found() {
+fn the_model_rejects_a_lost_claim_that_takes_further_lanes() {
     breaks(Lanes::small(Fault::LostClaimGoesOn), ENDED_ONCE);
 }
 
 #[test]
-fn an_event_that_overtakes_its_key_is_found() {
+fn the_model_rejects_an_event_that_overtakes_its_key() {
     breaks(Lanes::small(Fault::WaitingIsOvertaken), ORDER);
 }
 
 #[test]
-fn a_claim_that_goes_on_after_its_settlement_is_found() {
+fn the_model_rejects_a_claim_that_continues_after_its_settlement() {
     breaks(Lanes::small(Fault::SettledClaimGoesOn), ENDED_ONCE);
 }
 
 #[test]
-fn a_lost_claim_that_is_left_is_found() {
+fn the_model_rejects_a_lost_claim_that_is_never_taken_over() {
     breaks(Lanes::small(Fault::LostIsLeft), COMPLETE);
 }

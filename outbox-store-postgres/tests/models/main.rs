@@ -1,4 +1,4 @@
-//! The protocols of the store as models, of which every run is explored (`docs/verification.md`).
+//! The protocols of the store as models, whose every run is explored (`docs/verification.md`).
 
 #[path = "../../../outbox-core/tests/models/check.rs"]
 mod check;

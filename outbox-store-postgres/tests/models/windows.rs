@@ -1,12 +1,12 @@
 //! Windows between snapshots: how `claim_events.sql` reads the log of a lane while producers commit
 //! in any order.
 //!
-//! A producer takes its transaction id, inserts a row (which takes the next `seq`) and commits or
-//! rolls back, in steps of their own. Producers of one key are one after another, as a row lock
-//! makes them. A worker takes the snapshot of its statement in one step, and has the lock of the
-//! lane, reads a row and settles it in another. A snapshot is the set of transactions that had
-//! ended by then. A window begins as `outbox_unread` tells: after the last row that was taken up, or
-//! at the mark of a transaction that was open when the lane was looked at last.
+//! A producer takes its transaction id, inserts a row (which takes the next `seq`), and commits or
+//! rolls back: three steps. Producers of one key take turns, as with a row lock. A worker takes the
+//! snapshot of its statement in one step; in another it locks the lane, reads a row and settles it. A
+//! snapshot is the set of the transactions that have ended. A window starts as `outbox_unread` defines:
+//! after the last row that was read, or at the mark of a transaction that was open when the lane was
+//! read last.
 
 use crate::check::{breaks, holds, soak};
 use stateright::{Model, Property};
@@ -14,17 +14,17 @@ use stateright::{Model, Property};
 /// How the log is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Cursor {
-    /// Between two snapshots, by `seq` within.
+    /// Between two snapshots, and by `seq` in the window.
     Windows,
-    /// A claim goes on although the lane was changed after its snapshot was taken.
+    /// A claim reads a lane although it was changed after the snapshot.
     StaleSnapshots,
-    /// A window begins where the one before ended.
+    /// A window starts at the end of the last one.
     NeverBack,
-    /// A transaction is taken for a later one if its id is behind all that a snapshot sees.
+    /// A transaction counts as later if its id is larger than all ids that a snapshot sees.
     EndOfSnapshot,
-    /// A mark is of the window that begins with it.
+    /// A mark belongs to the window that starts with it.
     MarkOfWindow,
-    /// The end of a window does not become the beginning of the next.
+    /// The next window does not start at the end of the last one.
     ReadAgain,
     /// By `seq` alone.
     BySeq,
@@ -61,14 +61,14 @@ struct State {
     /// A worker's snapshot, and whether the lane was changed since.
     workers: Vec<Option<(Set, bool)>>,
     seen: Set,
-    /// How many ids had been given when it was taken.
+    /// How many ids were assigned when it was taken.
     seen_ids: usize,
-    /// The `seq` behind its last row.
+    /// The `seq` after its last row.
     top: u8,
     window: Option<(Set, usize)>,
     /// The next `seq` of the window.
     position: u8,
-    /// A number of ids, and a `seq`: the rows of later ids do not come before.
+    /// A number of ids, and a `seq`: rows of later ids do not come before it.
     marks: Vec<(usize, u8)>,
     delivered: Vec<usize>,
 }
@@ -142,7 +142,7 @@ impl Log {
         rows
     }
 
-    /// Where a window begins that a claim with this snapshot reads.
+    /// The first `seq` of a window that a claim with this snapshot reads.
     fn begins(&self, state: &State, snapshot: Set) -> u8 {
         let goes_back = !matches!(
             self.cursor,
@@ -163,8 +163,8 @@ impl Log {
         late.map_or(state.top, |late| state.top.min(mark(late)))
     }
 
-    /// Marks where the rows begin of ids that were given after the lane was looked at last, and
-    /// forgets marks from before the one that the oldest open transaction needs.
+    /// Marks the first `seq` of the ids that were assigned after the lane was read last, and deletes marks
+    /// that are older than the one that the oldest open transaction needs.
     fn mark(&self, state: &mut State) {
         let seq = match self.cursor {
             Cursor::MarkOfWindow => state.rows,
@@ -210,7 +210,7 @@ impl Log {
         }
     }
 
-    /// Whether a lone worker that goes on from here delivers every committed row.
+    /// Whether a single worker that continues from here delivers each committed row.
     fn delivers_all(&self, mut state: State) -> bool {
         let rows = Self::rows(&state);
         let snapshot = Self::snapshot(&state);
@@ -321,7 +321,7 @@ impl Model for Log {
 }
 
 #[test]
-fn windows_miss_nothing_and_wait_for_nobody() {
+fn windows_miss_no_row_and_wait_for_no_transaction() {
     holds("windows", Log::small(Cursor::Windows));
 }
 
@@ -331,7 +331,7 @@ fn a_cursor_by_seq_misses_a_late_commit() {
 }
 
 #[test]
-fn a_cursor_by_xmin_waits_for_others() {
+fn a_cursor_by_xmin_waits_for_open_transactions() {
     breaks(Log::small(Cursor::ByXmin), DELAYED);
 }
 
@@ -341,12 +341,12 @@ fn a_window_that_does_not_go_back_misses_a_late_commit() {
 }
 
 #[test]
-fn a_window_that_begins_by_the_end_of_a_snapshot_misses_a_row() {
+fn a_window_that_starts_at_the_end_of_a_snapshot_misses_a_row() {
     breaks(Log::small(Cursor::EndOfSnapshot), MISSED);
 }
 
 #[test]
-fn a_mark_of_what_is_not_seen_yet_misses_a_row() {
+fn a_mark_of_unseen_rows_misses_a_row() {
     breaks(Log::small(Cursor::MarkOfWindow), MISSED);
 }
 
@@ -356,6 +356,6 @@ fn a_snapshot_older_than_its_window_misses_a_row() {
 }
 
 #[test]
-fn a_window_that_is_read_again_is_found() {
+fn the_model_rejects_a_window_that_is_read_twice() {
     breaks(Log::small(Cursor::ReadAgain), ORDER);
 }

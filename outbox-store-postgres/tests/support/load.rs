@@ -1,4 +1,4 @@
-//! Writers as an application has them, and a broker that tells what came.
+//! Writers like those of an application, and a broker that records the events.
 
 use super::Own;
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ pub(crate) const BATCH: usize = 7;
 /// The numbers of each key, in some order.
 pub(crate) type Numbers = BTreeMap<String, Vec<u64>>;
 
-/// Keeps what was published, by key.
+/// Records the published events, by key.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder(Mutex<Numbers>);
 
@@ -34,8 +34,8 @@ impl Recorder {
         self.0.lock().expect("a lock").values().map(Vec::len).sum()
     }
 
-    /// Asserts that all of `expected` came, in the order of each key when what came again is left
-    /// out, and nothing else. Returns how many came again.
+    /// Asserts that exactly the `expected` events came, in the order of each key, without repetitions.
+    /// Returns how many came again.
     pub(crate) fn repeats(&self, expected: &Numbers) -> usize {
         let mut repeats = 0;
         let mut first = self.published();
@@ -50,7 +50,7 @@ impl Recorder {
     }
 }
 
-/// Asserts that the keys have the same numbers, and shows those of a key that has not.
+/// Asserts that the keys have the same numbers, and shows the numbers of a key that differs.
 pub(crate) fn assert_same(published: &Numbers, expected: &Numbers) {
     let keys: BTreeSet<_> = published.keys().chain(expected.keys()).collect();
     for key in keys {
@@ -68,13 +68,13 @@ impl Transport for Recorder {
             let numbers = published.entry(key).or_default();
             numbers.push(number.expect("a number"));
         }
-        // Here a worker can be lost that has published and not settled.
+        // Here a worker can be lost that has published, but not settled.
         tokio::task::yield_now().await;
         events.iter().map(|_| Ok(())).collect()
     }
 }
 
-/// Workers, each with a handle of its own.
+/// Workers, each with a separate handle.
 pub(crate) struct Workers(Vec<(oneshot::Sender<()>, JoinHandle<()>)>);
 
 impl Workers {
@@ -115,7 +115,7 @@ impl Workers {
     }
 }
 
-/// Makes the rows that stand for the keys.
+/// Inserts a row for each key.
 pub(crate) async fn prepare(own: &Own) {
     let mut connection = own.connect().await;
     connection
@@ -129,13 +129,12 @@ pub(crate) async fn prepare(own: &Own) {
         .expect("filled");
 }
 
-/// Writes `rounds` transactions in each of several writers, which go on after they lost their
-/// connection.
+/// Starts writers that write `rounds` transactions each, and continue after a lost connection.
 pub(crate) fn start_writers(own: &Arc<Own>, rounds: u64) -> Vec<JoinHandle<()>> {
     start_writers_until(own, &Arc::new(AtomicU64::new(rounds)))
 }
 
-/// As [`start_writers`]; the number of rounds may be made smaller meanwhile.
+/// As [`start_writers`], but the number of rounds may be made smaller while they write.
 pub(crate) fn start_writers_until(own: &Arc<Own>, rounds: &Arc<AtomicU64>) -> Vec<JoinHandle<()>> {
     let writer = |writer| {
         let (own, rounds) = (Arc::clone(own), Arc::clone(rounds));
@@ -151,8 +150,8 @@ pub(crate) fn start_writers_until(own: &Arc<Own>, rounds: &Arc<AtomicU64>) -> Ve
     (0..WRITERS).map(writer).collect()
 }
 
-/// A number of each of two keys per transaction, taken under a lock of the key's row as an
-/// application locks its aggregate; one in ten rolls back.
+/// Each transaction appends the next number of two keys, under locks of the rows of the keys, as an
+/// application locks its aggregate. One transaction in ten rolls back.
 async fn write(
     own: &Own,
     connection: &mut PgConnection,
@@ -201,7 +200,7 @@ pub(crate) async fn committed(own: &Own) -> Numbers {
         .collect()
 }
 
-/// A small generator: what the writers do differs between them and not between runs.
+/// A small random generator. The writers differ from each other, but not between runs.
 pub(crate) fn random(seed: &mut u64) -> u64 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)

@@ -1,14 +1,14 @@
-//! A store in a database of its own.
+//! A store in a separate database.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod load;
 
 use async_trait::async_trait;
-use outbox_conformance::Wire;
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
     StoreFixture, WireFixture,
 };
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
 };
@@ -28,10 +28,10 @@ pub(crate) struct Own {
     database: Database,
     server: String,
     schema: Schema,
-    /// Of each handle.
+    /// How many connections each handle has.
     connections: u32,
-    wire: OnceLock<test_servers::Wire>,
-    /// All handles go over the wire, and replies come in parts.
+    wire: OnceLock<TcpWire>,
+    /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
 }
 
@@ -79,8 +79,9 @@ impl Own {
     }
 
     /// The wire to its server.
-    pub(crate) fn its_wire(&self) -> &test_servers::Wire {
-        self.wire.get_or_init(|| self.database.wire())
+    pub(crate) fn its_wire(&self) -> &TcpWire {
+        let wire = || TcpWire::to(self.database.address()).expect("a wire");
+        self.wire.get_or_init(wire)
     }
 
     /// The URL of the database, for the server's own tools.
@@ -93,14 +94,15 @@ impl Own {
         self.database.name()
     }
 
-    /// The schema through a pool of its own.
+    /// The schema, through a new pool.
     pub(crate) fn config(&self) -> PostgresConfig {
         PostgresConfig::new(self.pool()).schema(self.schema.clone())
     }
 
     /// The same over the wire.
     pub(crate) fn wired_config(&self) -> PostgresConfig {
-        let pool = self.database.pool_over(self.its_wire(), self.connections);
+        let port = self.its_wire().port();
+        let pool = self.database.pool_over(port, self.connections);
         PostgresConfig::new(pool).schema(self.schema.clone())
     }
 
@@ -112,7 +114,7 @@ impl Own {
         &self.schema
     }
 
-    /// A connection of the application's.
+    /// A connection of the application.
     pub(crate) async fn connect(&self) -> PgConnection {
         self.try_connect().await.expect("connected")
     }
@@ -136,7 +138,7 @@ impl Own {
         self.database.pool_of(self.connections)
     }
 
-    /// Appends events in a transaction of their own.
+    /// Appends events in a separate transaction.
     pub(crate) async fn append(&self, events: &[Event]) {
         let mut connection = self.connect().await;
         self.appender()
@@ -150,7 +152,7 @@ impl Own {
         self.database.execute(sql).await;
     }
 
-    /// Returns when nothing is pending that is committed.
+    /// Returns when no committed event is pending.
     pub(crate) async fn drained(&self) {
         let store = self.open().await;
         while store.backlog().await.expect("a backlog").pending > 0 {
@@ -182,7 +184,7 @@ pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
     claim.events.iter().map(settlement).collect()
 }
 
-/// Runs it on a thread of its own, as a test may call it within its runtime.
+/// Runs `work` on a new thread, because a test may call this within its runtime.
 fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let thread = std::thread::spawn(|| runtime().block_on(work));
     thread.join().expect("done")
@@ -217,7 +219,7 @@ impl WireFixture for Own {
     }
 
     fn begin_wired(&self) -> Box<dyn AppTransaction> {
-        let options = self.database.options_over(self.its_wire());
+        let options = self.database.options_over(self.its_wire().port());
         Box::new(Writer::begin(options, self.schema.clone()))
     }
 
@@ -300,7 +302,7 @@ enum Order {
     Commit,
 }
 
-/// A transaction on a thread and a connection of its own, as the suite calls it without `await`.
+/// A transaction on a separate thread and connection, because the suite calls it without `await`.
 struct Writer {
     orders: Sender<Order>,
     answers: Receiver<Result<(), OutboxError>>,

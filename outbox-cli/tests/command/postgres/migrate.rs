@@ -89,6 +89,18 @@ fn functions(shop: &Shop) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
+#[test]
+fn the_table_of_an_inbox_is_migrated_alone() {
+    let shop = Shop::empty();
+    let inbox = ["migrate", "--json", "--inbox", &shop.url];
+    let migrated = json(&done(shop.folder(), &inbox));
+    assert_eq!(migrated["up_to_date"], true);
+    assert_eq!(migrated["components"][0]["crate"], "outbox-inbox-postgres");
+    let tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'outbox' ORDER BY 1";
+    let names: Vec<String> = shop.rows(tables).iter().map(|row| row.get(0)).collect();
+    assert_eq!(names, ["outbox_inbox", "outbox_migrations"]);
+}
+
 /// Each column of the odd schema's tables.
 fn tables(shop: &Shop) -> Vec<String> {
     let columns = format!(

@@ -90,10 +90,10 @@ fn deadly(shop: &Shop) -> Vec<EventId> {
 
 #[test]
 fn successors_wait_for_the_dead_letter_of_their_key_if_it_holds_the_key() {
-    for hold_keys in [true, false] {
+    for block in [true, false] {
         let shop = Shop::migrated();
         let ids = deadly(&shop);
-        let hold = format!("--hold-keys={hold_keys}");
+        let hold = format!("--block-key-on-dead-letter={block}");
         // The event is tried again after a random part of a day, so that it is quarantined before.
         let relay = [
             "relay",
@@ -111,8 +111,8 @@ fn successors_wait_for_the_dead_letter_of_their_key_if_it_holds_the_key() {
         let out = shop.folder().join("out.ndjson");
         until("a dead letter", || shop.status("dead_letters") == 1);
         let holds = shop.rows("SELECT holds FROM outbox.outbox_dead_letters");
-        assert_eq!(holds[0].get::<bool, _>(0), hold_keys);
-        if !hold_keys {
+        assert_eq!(holds[0].get::<bool, _>(0), block);
+        if !block {
             until("the successors", || arrived(&out) == ids[1..]);
             relay.stop();
             continue;

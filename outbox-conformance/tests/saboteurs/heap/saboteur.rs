@@ -76,12 +76,12 @@ impl Saboteur {
         entries
     }
 
-    /// What a drain or a lease does before all else: waits if it is told to, and finds what is
+    /// What a drain or a lease does before all else: waits if its fault says so, and finds what is
     /// corrupt.
     async fn begin(&self) -> Done<usize> {
         self.wait_if_busy().await?;
         let corrupt = self.corrupt.lock().expect("no panic").len();
-        if corrupt > 0 && self.fault != F::SilentOnTheCorrupt {
+        if corrupt > 0 && self.fault != F::LogsNothingOfTheCorrupt {
             tracing::warn!(corrupt, "a corrupt entry");
         }
         if corrupt > 0 && self.fault == F::FailsOnTheCorrupt {
@@ -136,7 +136,7 @@ impl Saboteur {
         Ok(())
     }
 
-    /// Gives an event that failed anew the error of an entry that is gone.
+    /// Gives an event that failed again the error of its earlier entry.
     async fn remember_error(&self, failure: &mut FailedAttempt) {
         let fresh = self.entry(failure.id).await.is_none();
         let mut errors = self.errors.lock().expect("no panic");
@@ -454,7 +454,7 @@ impl DlqHeap for Saboteur {
     async fn size(&self) -> Done<Option<HeapSize>> {
         match self.fault {
             F::CountsNothingInItsSize => Ok(Some(HeapSize::new(0, None))),
-            F::SizeOmitsLeased | F::SizeTellsTheNewest => self.size_of_some().await,
+            F::SizeOmitsLeased | F::SizeHasTheNewestTime => self.size_of_some().await,
             _ => self.heap.size().await,
         }
     }

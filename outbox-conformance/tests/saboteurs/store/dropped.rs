@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 const FOR_EVER: Duration = Duration::from_secs(3600 * 24 * 365);
 
 impl Saboteur {
-    /// Looks at what it claims under a lease that does not end.
+    /// First claims the events with a lease that does not end.
     pub(super) async fn claim_for_ever_first(
         &self,
         limit: ClaimLimit,

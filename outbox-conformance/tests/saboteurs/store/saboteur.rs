@@ -43,6 +43,8 @@ pub(super) struct Saboteur {
     pub(super) settled: Arc<Mutex<HashSet<ClaimToken>>>,
     pub(super) busy: Arc<AtomicBool>,
     line: Arc<Line>,
+    /// The claims that this handle made.
+    own: Arc<Mutex<HashSet<ClaimToken>>>,
 }
 
 /// What a backup of the store can be made from, and the store that was restored last.
@@ -80,6 +82,7 @@ impl Saboteur {
             settled: Arc::default(),
             busy: Arc::default(),
             line: Arc::default(),
+            own: Arc::default(),
         }
     }
 
@@ -87,19 +90,19 @@ impl Saboteur {
         lock(&self.disk)
     }
 
-    /// The store as it stands now.
+    /// The store, after a restore the restored one.
     fn current(&self) -> MemoryStore {
         let restored = self.disk().restored.clone();
         restored.unwrap_or_else(|| self.store.clone())
     }
 
-    /// Every key waits while there is a dead letter, whatever came before it.
+    /// Every key waits while there is a dead letter, also for events before it.
     async fn holds_all(&self) -> Done<bool> {
         let dead_letters = self.store.backlog().await?.dead_letters;
         Ok(self.fault == F::HoldsWhatComesBefore && dead_letters > 0)
     }
 
-    fn refuse_strangers(&self, entries: &[DlqEntry]) -> Done<()> {
+    fn refuse_unknown_ids(&self, entries: &[DlqEntry]) -> Done<()> {
         let disk = self.disk();
         let appended = |id: EventId| disk.appended.iter().any(|event| event.id == id);
         if entries.iter().all(|entry| appended(entry.id)) {
@@ -131,6 +134,28 @@ impl Saboteur {
         }
     }
 
+    /// What the fault makes of the settlement of a claim that another handle made.
+    async fn settle_for_another_handle(
+        &self,
+        token: ClaimToken,
+        settlements: &[Settlement],
+    ) -> Option<Done<()>> {
+        let lost = OutboxError::new(ErrorKind::LeaseLost, "saboteur", "settle");
+        let outcome = match self.fault {
+            _ if lock(&self.own).contains(&token) => return None,
+            F::IgnoresASettlementOfAnotherHandle => return Some(Ok(())),
+            F::PublishesForAnotherHandle => Outcome::Published,
+            F::LosesTheClaimForAnotherHandle => released(),
+            _ => return None,
+        };
+        let changed: Vec<_> = settlements
+            .iter()
+            .map(|one| Settlement::new(one.id, outcome.clone()))
+            .collect();
+        let settled = self.store.settle(token, &changed).await;
+        Some(settled.and(Err(lost)))
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -150,6 +175,12 @@ impl Saboteur {
             (F::LosesTheReason, Outcome::Dead { .. }) => Outcome::Dead { reason: "".into() },
             (_, outcome) => outcome,
         }
+    }
+}
+
+fn released() -> Outcome {
+    Outcome::Released {
+        delay: Duration::ZERO,
     }
 }
 
@@ -189,6 +220,7 @@ impl OutboxStorage for Saboteur {
         self.alter(&mut claim);
         let ids = claim.events.iter().map(|claimed| claimed.event.id);
         self.disk().open.push((claim.token, ids.collect()));
+        lock(&self.own).insert(claim.token);
         Ok(claim)
     }
 
@@ -199,6 +231,9 @@ impl OutboxStorage for Saboteur {
                 return self.settle_too_early(token, settlements).await;
             }
             _ => {}
+        }
+        if let Some(answer) = self.settle_for_another_handle(token, settlements).await {
+            return answer;
         }
         if [F::ClaimsInTwoSteps, F::ClaimsTheWholeKey].contains(&self.fault) {
             self.note(token, settlements);
@@ -231,7 +266,7 @@ impl OutboxStorage for Saboteur {
             F::ClaimsToHaveMoved => return Ok(vec![QuarantineOutcome::Moved; entries.len()]),
             F::QuarantinesHalfWhenDropped => return self.quarantine_one_by_one(entries).await,
             F::LosesEventsWhenDropped => return self.delete_and_quarantine(entries).await,
-            F::FailsForAStranger => self.refuse_strangers(entries)?,
+            F::FailsForAnUnknownId => self.refuse_unknown_ids(entries)?,
             _ => {}
         }
         let seen = [F::QuarantineIsSeenInBoth, F::QuarantineIsSeenInNeither];
@@ -260,7 +295,7 @@ impl OutboxStorage for Saboteur {
                 (F::HoldsTheKey, QuarantineOutcome::Moved) => {
                     self.held.store(true, Ordering::SeqCst);
                 }
-                (F::HoldsForAReplacedLetter, QuarantineOutcome::Moved) => {
+                (F::HoldsForAReplacedDeadLetter, QuarantineOutcome::Moved) => {
                     self.held.fetch_or(replaced, Ordering::SeqCst);
                 }
                 _ => {}
@@ -287,7 +322,7 @@ impl OutboxStorage for Saboteur {
         if self.fault == F::StaysBusyWhenDropped {
             self.lock_and_look().await?;
         }
-        if self.fault == F::TellsNoBacklog {
+        if self.fault == F::ReportsNoBacklog {
             return Ok(Backlog::default());
         }
         let mut backlog = self.store.backlog().await?;
@@ -309,6 +344,7 @@ impl OutboxStorage for Saboteur {
 impl StoreFixture for Saboteur {
     async fn handle(&self) -> Arc<dyn Store> {
         let mut plain = self.clone();
+        plain.own = Arc::default();
         plain.store = self.current();
         if self.fault == F::HoldsAlways {
             plain.store = plain.store.block_key_on_dead_letter();

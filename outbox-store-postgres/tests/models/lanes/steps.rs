@@ -8,7 +8,7 @@ impl Lanes {
         self.events[event].1
     }
 
-    /// Whether a dead letter of its key is before the event.
+    /// Whether a dead letter blocks the event.
     pub(super) fn is_held(&self, state: &State, event: usize) -> bool {
         (0..event).any(|before| {
             state.dead_letters & bit(before) != 0 && self.key(before) == self.key(event)
@@ -40,7 +40,7 @@ impl Lanes {
             && (token.is_none() || token == Some(claim.token))
     }
 
-    /// The claim of the worker, or the one that it would begin.
+    /// The claim of the worker, or the one that it would start.
     pub(super) fn claim(state: &State, worker: usize) -> Claim {
         state.workers[worker].clone().unwrap_or_else(|| Claim {
             token: state.tokens,
@@ -48,7 +48,7 @@ impl Lanes {
         })
     }
 
-    /// Due events that a claim of the lane may take, with those behind them.
+    /// Due events that a claim of the lane may take, with the events that wait for them.
     pub(super) fn due(&self, state: &State, lane: usize, limit: usize) -> Vec<usize> {
         let held = &state.lanes[lane].held;
         let mut due = Vec::new();
@@ -126,7 +126,7 @@ impl Lanes {
         claim
     }
 
-    /// What comes of an answered statement: the worker has these events, or lets them wait.
+    /// The effect of a statement whose reply arrives: the worker has these events, or lets them wait.
     pub(super) fn add(
         &self,
         state: &mut State,
@@ -177,7 +177,7 @@ impl Lanes {
             }
             state.delivered |= bit(event);
         }
-        // What is behind a failure of its key is not tried.
+        // After a failure, later events of the key are not tried.
         while let Some(&next) = claim.given.get(claim.tried) {
             let failed = |event: &&usize| claim.failed & bit(**event) != 0;
             let mut failures = claim.given.iter().filter(failed);
@@ -221,7 +221,7 @@ impl Lanes {
         state.workers[worker] = (!answered).then_some(claim);
     }
 
-    /// Publishes, parks and parks again, as `plan.rs` has it.
+    /// Publishes, parks and parks again, as in `plan.rs`.
     pub(super) fn apply(&self, state: &mut State, claim: &Claim) {
         let tried = |event: usize| {
             let failures = claim.given.iter().position(|given| *given == event);
@@ -265,7 +265,7 @@ impl Lanes {
         self.promote(state);
     }
 
-    /// The first waiting event of each key becomes due, unless a dead letter holds it.
+    /// The first waiting event of each key becomes due, unless a dead letter blocks it.
     pub(super) fn promote(&self, state: &mut State) {
         let mut keys = Vec::new();
         let events: Vec<usize> = state.waiting.iter().map(|waiting| waiting.event).collect();
@@ -389,7 +389,7 @@ impl Lanes {
         claims.any(|claim| claim.token == token && claim.lanes.iter().any(|(own, _)| *own == lane))
     }
 
-    /// The reply to a statement of the claim is lost: the worker goes on with what it has.
+    /// The reply to a statement of the claim is lost: the worker continues with the events that it has.
     pub(super) fn fail(state: &mut State, worker: usize) {
         state.faults -= 1;
         if let Some(claim) = &mut state.workers[worker] {

@@ -1,4 +1,4 @@
-//! What a heap does with many: bounds of its own, orders, locks.
+//! Faults with many entries: bounds, orders, locks.
 
 use super::super::Fault as F;
 use super::{Done, Saboteur};

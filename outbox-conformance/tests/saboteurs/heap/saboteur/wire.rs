@@ -16,7 +16,7 @@ impl Wired {
     async fn over_the_wire<T>(&self, call: impl Future<Output = Done<T>>) -> Done<T> {
         let manner = Manner {
             kind: match self.0.fault {
-                F::BlamesTheCallerForACut => ErrorKind::Invalid,
+                F::CallsACutInvalid => ErrorKind::Invalid,
                 _ => ErrorKind::Unavailable,
             },
             stays_down: self.0.fault == F::StaysDownAfterACut,

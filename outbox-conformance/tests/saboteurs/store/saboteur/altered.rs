@@ -19,8 +19,8 @@ impl Saboteur {
         }
         for claimed in &mut claim.events {
             match self.fault {
-                F::BlamesEveryone => claimed.worker_lost = true,
-                F::BlamesNobody => claimed.worker_lost = false,
+                F::FlagsEveryLostEvent => claimed.worker_lost = true,
+                F::FlagsNoLostEvent => claimed.worker_lost = false,
                 F::KeepsTheBudget if replayed(claimed) => claimed.attempts += 1,
                 _ => self.alter_event(&mut claimed.event),
             }

@@ -110,14 +110,14 @@ impl Saboteur {
         match self.fault {
             F::GroupsWithoutTheError => merge(groups, |group| group.event_type.clone()),
             F::GroupsByErrorAlone => merge(groups, |group| group.last_error.clone()),
-            F::TellsTheSmallestGroups => groups.reverse(),
+            F::ListsTheSmallestGroups => groups.reverse(),
             _ => {}
         }
         for group in groups {
             match self.fault {
-                F::TellsNoErrorOfAGroup => group.last_error = None,
-                F::TellsNoOldestOfAGroup => group.oldest = group.newest,
-                F::TellsNoNewestOfAGroup => group.newest = group.oldest,
+                F::OmitsTheErrorOfAGroup => group.last_error = None,
+                F::OmitsTheOldestOfAGroup => group.oldest = group.newest,
+                F::OmitsTheNewestOfAGroup => group.newest = group.oldest,
                 _ => {}
             }
         }
@@ -146,8 +146,8 @@ impl DeadLetters for Saboteur {
     ) -> Done<Vec<DeadLetter>> {
         let filter = self.misread(filter, Call::List);
         let after = after.map(|after| match self.fault {
-            F::SkipsALetter => after + 1,
-            F::RepeatsALetter => after - 1,
+            F::SkipsADeadLetter => after + 1,
+            F::RepeatsADeadLetter => after - 1,
             _ => after,
         });
         let dead_letters = self.store.list(&filter, after, limit).await?;
@@ -160,7 +160,7 @@ impl DeadLetters for Saboteur {
     async fn find(&self, id: EventId) -> Done<Option<(DeadLetter, Event)>> {
         let found = self.store.find(id).await?;
         Ok(found.map(|(dead_letter, mut event)| {
-            if self.fault == F::LosesHeadersOfALetter {
+            if self.fault == F::LosesHeadersOfADeadLetter {
                 event.headers.clear();
             }
             (self.as_told(dead_letter), event)
@@ -181,7 +181,7 @@ impl DeadLetters for Saboteur {
         let mut page = self.store.export(filter, after, limit, bytes).await?;
         for (dead_letter, event) in &mut page {
             *dead_letter = self.as_told(dead_letter.clone());
-            if self.fault == F::LosesHeadersOfALetter {
+            if self.fault == F::LosesHeadersOfADeadLetter {
                 event.headers.clear();
             }
         }

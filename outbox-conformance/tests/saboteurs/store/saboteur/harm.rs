@@ -1,5 +1,5 @@
-//! What a store does to events that it must leave alone, whatever it answers, and what it does while
-//! others do it too.
+//! What a store does to events that it must not touch, with a correct answer, and what it does
+//! while others do it too.
 
 use super::super::Fault as F;
 use super::{Done, Saboteur};
@@ -14,7 +14,7 @@ impl Saboteur {
     /// A clean-up that goes too far.
     pub(super) async fn clean(&self, limit: usize) -> Done<usize> {
         match self.fault {
-            F::CleansUpLetters => {
+            F::CleansUpDeadLetters => {
                 let filter = DeadLetterFilter::all();
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
@@ -62,7 +62,7 @@ impl Saboteur {
         Ok(published.len())
     }
 
-    /// Looks for events that nobody has, and then takes them.
+    /// Looks for events that are not claimed, and then takes them.
     pub(super) async fn look_and_take(&self, limit: usize) -> Claim {
         let free: Vec<_> = {
             let disk = self.disk();
@@ -91,11 +91,11 @@ impl Saboteur {
         Ok(Claim::empty())
     }
 
-    /// What a quarantine does beside its answer.
+    /// What a quarantine does in addition to its answer.
     pub(super) async fn harm(&self, entry: &DlqEntry, outcome: QuarantineOutcome) -> Done<()> {
         match (self.fault, outcome) {
             (F::MovesWhatIsInFlight, QuarantineOutcome::Busy) => self.take_away(entry.id).await,
-            (F::BuriesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
+            (F::QuarantinesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
             _ => Ok(()),
         }
     }

@@ -35,7 +35,7 @@ impl Saboteur {
     fn manner(&self) -> Manner {
         Manner {
             kind: match self.fault {
-                F::BlamesTheCallerForACut => ErrorKind::Invalid,
+                F::CallsACutInvalid => ErrorKind::Invalid,
                 _ => ErrorKind::Unavailable,
             },
             stays_down: self.fault == F::StaysDownAfterACut,
@@ -65,7 +65,7 @@ impl OutboxStorage for Wired {
         if self.0.fault != F::SettlesInTwoSteps {
             return self.over_the_wire(store.settle(token, settlements)).await;
         }
-        // The first half for good, and the second is given back by what a cut leaves of it.
+        // The first half permanently, and the second is given back by what a cut leaves of it.
         let half = settlements.len() / 2;
         let first = self.over_the_wire(async { Ok(()) }).await;
         let delay = Duration::ZERO;

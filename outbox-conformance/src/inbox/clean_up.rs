@@ -1,0 +1,112 @@
+//! What a clean-up forgets, and what it keeps.
+
+use super::{CONSUMER, InboxFixture, accept, deliver, handles, ok, some_ids};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+/// How long events are kept.
+const RETENTION: Duration = Duration::from_secs(60);
+
+/// Older than the retention.
+const OLD: Duration = Duration::from_secs(3600);
+
+/// More than a case has.
+const ALL: usize = 1000;
+
+/// I6: old events are forgotten up to the limit, and accepted again.
+pub async fn a_clean_up_forgets_old_events_up_to_its_limit<F: InboxFixture>(fixture: F) {
+    let inbox = fixture.handle(CONSUMER).await;
+    let ids = some_ids(5);
+    accept(&*inbox, &ids).await;
+    fixture.elapse(OLD).await;
+    for expected in [2, 2, 1, 0] {
+        let forgotten = ok(inbox.clean_up(RETENTION, 2).await);
+        assert_eq!(forgotten, expected, "forgotten with the limit 2");
+    }
+    accept(&*inbox, &ids).await;
+    fixture.elapse(OLD).await;
+    assert_eq!(ok(inbox.clean_up(RETENTION, 0).await), 0, "the limit is 0");
+    assert_eq!(ok(inbox.clean_up(RETENTION, usize::MAX).await), 5);
+}
+
+/// I6: the oldest events are forgotten first.
+pub async fn a_clean_up_forgets_the_oldest_events_first<F: InboxFixture>(fixture: F) {
+    let inbox = fixture.handle(CONSUMER).await;
+    let ids = some_ids(6);
+    for id in &ids {
+        accept(&*inbox, &[*id]).await;
+        fixture.elapse(RETENTION * 2).await;
+    }
+    assert_eq!(ok(inbox.clean_up(RETENTION, 4).await), 4);
+    for (turn, id) in ids.iter().enumerate() {
+        let accepted = deliver(&*inbox, *id).await;
+        assert_eq!(accepted, turn < 4, "event {turn} of 6, 4 forgotten");
+    }
+}
+
+/// I7: an event within the retention is kept, also beside old ones and with a large limit.
+pub async fn a_clean_up_keeps_younger_events<F: InboxFixture>(fixture: F) {
+    let inbox = fixture.handle(CONSUMER).await;
+    let (old, young) = (some_ids(3), some_ids(3));
+    accept(&*inbox, &old).await;
+    fixture.elapse(OLD).await;
+    accept(&*inbox, &young).await;
+    assert_eq!(ok(inbox.clean_up(OLD * 2, ALL).await), 0, "all are young");
+    assert_eq!(ok(inbox.clean_up(Duration::MAX, ALL).await), 0);
+    assert_eq!(ok(inbox.clean_up(OLD / 2, ALL).await), 3, "old events");
+    for id in young {
+        assert!(!deliver(&*inbox, id).await, "a young event is forgotten");
+    }
+}
+
+/// I4, I7: a clean-up forgets events of its own consumer only.
+pub async fn a_clean_up_keeps_the_events_of_other_consumers<F: InboxFixture>(fixture: F) {
+    let (inbox, other) = (
+        fixture.handle(CONSUMER).await,
+        fixture.handle("billing2").await,
+    );
+    let ids = some_ids(3);
+    accept(&*inbox, &ids).await;
+    accept(&*other, &ids).await;
+    fixture.elapse(OLD).await;
+    assert_eq!(ok(inbox.clean_up(RETENTION, ALL).await), 3);
+    for id in ids {
+        assert!(!deliver(&*other, id).await, "another consumer's event");
+    }
+}
+
+/// I6, I7: the counts of concurrent clean-ups add up, and concurrent deliveries are kept.
+pub async fn concurrent_clean_ups_forget_each_event_once<F: InboxFixture>(fixture: F) {
+    const CALLERS: usize = 4;
+    let inbox = fixture.handle(CONSUMER).await;
+    let handles = handles(&fixture, CALLERS).await;
+    // The young events of a round are old in the next one.
+    let mut young = Vec::new();
+    for _ in 0..5 {
+        let old = [some_ids(20), young].concat();
+        accept(&*inbox, &old[..20]).await;
+        fixture.elapse(OLD).await;
+        young = some_ids(4);
+        let barrier = Arc::new(Barrier::new(CALLERS + 1));
+        let mut callers = JoinSet::new();
+        for inbox in &handles {
+            let (inbox, barrier) = (Arc::clone(inbox), Arc::clone(&barrier));
+            callers.spawn(async move {
+                barrier.wait().await;
+                ok(inbox.clean_up(RETENTION, 15).await)
+            });
+        }
+        barrier.wait().await;
+        accept(&*inbox, &young).await;
+        let counts = callers.join_all().await;
+        // A caller may pass over what another one is about to forget.
+        let rest = ok(inbox.clean_up(RETENTION, ALL).await);
+        let forgotten = counts.iter().sum::<usize>() + rest;
+        assert_eq!(forgotten, old.len(), "the sum of {counts:?} and {rest}");
+        for id in &young {
+            assert!(!deliver(&*inbox, *id).await, "a young event is forgotten");
+        }
+    }
+}

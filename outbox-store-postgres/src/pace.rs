@@ -1,0 +1,201 @@
+//! When a handle looks for work, how many lanes it asks, and when it renews tables.
+//!
+//! It decides when events are claimed and at what cost, not which. A look for work and a claim from all 16
+//! lanes cost the server more than a claim from one lane. So a busy worker does both rarely, and an idle
+//! worker does not look twice for the same answer.
+
+use crate::outlook::Outlook;
+use crate::sql::LANES;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often a busy worker looks for retries and lost claims.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One of so many claims of a backlog asks all lanes.
+const CONTINUED: u32 = 16;
+
+/// After so many settlements the size of the lanes is checked.
+const SETTLEMENTS: u32 = 128;
+
+/// How long the log is not renewed after an attempt failed.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// The answer of a look, and the mark of the bell from before the look.
+pub(crate) type Seen = (Outlook, Option<u64>);
+
+/// Shared by the clones of a handle.
+#[derive(Debug)]
+pub(crate) struct Pace(Mutex<Inner>);
+
+#[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is known of the last claim independently"
+)]
+struct Inner {
+    /// How many lanes the next claim asks: few if one lane fills it.
+    lanes: usize,
+    /// Claims that continued a window since one asked all lanes.
+    continued: u32,
+    /// In a lane, the last claim found a run of few keys.
+    has_run: bool,
+    /// Events of the log that must wait were more than half of the last claim.
+    found_waiting: bool,
+    is_odd: bool,
+    /// The time and the answer of the last look.
+    looked: Option<Instant>,
+    outlook: Outlook,
+    /// The last claim found events.
+    found: bool,
+    /// The last claim found nothing, and no later look found anything.
+    is_idle: bool,
+    /// The answer of the last claim's look, if the claim found nothing.
+    answer: Option<Seen>,
+    settlements: u32,
+    renewal_failed: Option<Instant>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            lanes: LANES,
+            continued: 0,
+            has_run: false,
+            found_waiting: false,
+            is_odd: false,
+            looked: None,
+            outlook: Outlook::default(),
+            found: false,
+            is_idle: true,
+            answer: None,
+            settlements: 0,
+            renewal_failed: None,
+        }))
+    }
+}
+
+/// When to look for work.
+impl Pace {
+    /// Whether to look before the next claim: after one that found nothing, and every [`LOOK`].
+    pub(crate) fn must_look(&self) -> bool {
+        let inner = self.lock();
+        inner.is_idle || inner.looked.is_none_or(|looked| looked.elapsed() > LOOK)
+    }
+
+    /// Keeps the answer of a look.
+    pub(crate) fn saw(&self, outlook: Outlook) {
+        let mut inner = self.lock();
+        inner.looked = Some(Instant::now());
+        inner.outlook = outlook;
+    }
+
+    /// Lets the next claim look, because events were added to the retries or removed from them.
+    pub(crate) fn look_again(&self) {
+        self.lock().looked = None;
+    }
+
+    /// The answer of the last look.
+    pub(crate) fn outlook(&self) -> Outlook {
+        self.lock().outlook
+    }
+
+    /// Notes the end of a claim. `answer` is that of its last look, if it found nothing. Returns whether
+    /// the worker is busy: the claim before this one found events.
+    pub(crate) fn claimed(&self, answer: Option<Seen>) -> bool {
+        let mut inner = self.lock();
+        let before = std::mem::replace(&mut inner.found, answer.is_none());
+        inner.is_idle = answer.is_some();
+        inner.answer = answer;
+        before
+    }
+
+    /// Keeps the answer of a wait, so that the next claim need not look again.
+    pub(crate) fn will_find(&self, outlook: Outlook) {
+        self.saw(outlook);
+        let mut inner = self.lock();
+        inner.is_idle = false;
+        inner.answer = None;
+    }
+
+    /// Takes the answer of the last claim's look, if the claim found nothing.
+    pub(crate) fn take_answer(&self) -> Option<Seen> {
+        self.lock().answer.take()
+    }
+
+    /// Forgets the last look, because the tables have changed.
+    pub(crate) fn forget_looks(&self) {
+        let mut inner = self.lock();
+        inner.answer = None;
+        inner.looked = None;
+    }
+}
+
+/// How many lanes to ask, and in which order.
+impl Pace {
+    /// Alternates between true and false: which kind of events gets the odd place of a claim.
+    pub(crate) fn next_turn(&self) -> bool {
+        let mut inner = self.lock();
+        inner.is_odd = !inner.is_odd;
+        inner.is_odd
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lock().lanes
+    }
+
+    pub(crate) fn set_lanes(&self, lanes: usize) {
+        self.lock().lanes = lanes.clamp(1, LANES);
+    }
+
+    /// Whether a claim from one lane may continue a window that is being read. Regularly it may not, or
+    /// lanes without an open window would starve.
+    pub(crate) fn may_continue(&self) -> bool {
+        let mut inner = self.lock();
+        inner.continued = (inner.continued + 1) % CONTINUED;
+        inner.continued > 0
+    }
+
+    pub(crate) fn has_run(&self) -> bool {
+        self.lock().has_run
+    }
+
+    pub(crate) fn set_has_run(&self, has_run: bool) {
+        self.lock().has_run = has_run;
+    }
+
+    pub(crate) fn found_waiting(&self) -> bool {
+        self.lock().found_waiting
+    }
+
+    pub(crate) fn set_found_waiting(&self, found_waiting: bool) {
+        self.lock().found_waiting = found_waiting;
+    }
+}
+
+/// When to renew tables.
+impl Pace {
+    /// Whether to check the size of the lanes after this settlement.
+    pub(crate) fn may_renew_lanes(&self) -> bool {
+        let mut inner = self.lock();
+        inner.settlements = (inner.settlements + 1) % SETTLEMENTS;
+        inner.settlements == 0
+    }
+
+    /// Whether to check the size of the log.
+    pub(crate) fn may_renew_events(&self) -> bool {
+        let failed = self.lock().renewal_failed;
+        failed.is_none_or(|since| since.elapsed() > RENEWAL)
+    }
+
+    /// The log could not be renewed: producers are not blocked again for a while.
+    pub(crate) fn renewal_failed(&self) {
+        self.lock().renewal_failed = Some(Instant::now());
+    }
+}
+
+impl Pace {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
