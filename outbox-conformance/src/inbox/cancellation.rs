@@ -1,6 +1,7 @@
 //! Calls whose future is dropped at each of its await points in turn.
 
-use super::{CONSUMER, End, InboxFixture, accept, deliver, ok, some_ids};
+use super::{CONSUMER, End, InboxFixture, accept, deliver, refused, some_ids};
+use crate::check::{check, check_eq, ok};
 use crate::crash::at_each_point;
 use outbox_core::EventId;
 use std::time::Duration;
@@ -12,13 +13,20 @@ pub async fn the_work_of_a_dropped_delivery_is_done_once<F: InboxFixture>(fixtur
     at_each_point("deliver", async |point| {
         let (inbox, id) = (fixture.handle(CONSUMER).await, EventId::new());
         let answer = point.reach(inbox.deliver(id, End::Commit)).await.map(ok);
-        assert!(answer.unwrap_or(true), "{point:?}: the first is refused");
+        check!(
+            answer.unwrap_or(true),
+            "{point:?}: expected the first delivery to be accepted, came a refusal"
+        );
         // On another handle: the first may still hold what blocks others.
         let other = fixture.handle(CONSUMER).await;
         let again = deliver(&*other, id).await;
-        assert!(!again || answer.is_none(), "{point:?}: accepted twice");
-        assert_eq!(fixture.work(CONSUMER, id).await, 1, "{point:?}: work");
-        assert!(!deliver(&*inbox, id).await, "{point:?}: accepted again");
+        check!(
+            !again || answer.is_none(),
+            "{point:?}: expected one accepted delivery, came two"
+        );
+        let work = fixture.work(CONSUMER, id).await;
+        check_eq!(work, 1, "{point:?}: the work of the event");
+        refused(&*inbox, id, "a third delivery").await;
         answer.is_some()
     })
     .await;
@@ -34,9 +42,12 @@ pub async fn a_dropped_clean_up_keeps_younger_events<F: InboxFixture>(fixture: F
         accept(&*inbox, &young).await;
         let cleaning = inbox.clean_up(RETENTION, 1000);
         let done = point.reach(cleaning).await.map(ok);
-        assert!(!deliver(&*inbox, young[0]).await, "{point:?}: young");
+        refused(&*inbox, young[0], "a young event").await;
         let rest = ok(inbox.clean_up(RETENTION, 1000).await);
-        assert!(done.is_none() || rest == 0, "{point:?}: {done:?}, {rest}");
+        check!(
+            done.is_none() || rest == 0,
+            "{point:?}: expected no old event after {done:?} forgotten ones, came {rest}"
+        );
         done.is_some()
     })
     .await;

@@ -1,6 +1,7 @@
 //! What a clean-up forgets, and what it keeps.
 
-use super::{CONSUMER, InboxFixture, accept, deliver, handles, ok, some_ids};
+use super::{CONSUMER, InboxFixture, accept, deliver, handles, refused, some_ids};
+use crate::check::{check_eq, ok};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
@@ -23,12 +24,12 @@ pub async fn a_clean_up_forgets_old_events_up_to_its_limit<F: InboxFixture>(fixt
     fixture.elapse(OLD).await;
     for expected in [2, 2, 1, 0] {
         let forgotten = ok(inbox.clean_up(RETENTION, 2).await);
-        assert_eq!(forgotten, expected, "forgotten with the limit 2");
+        check_eq!(forgotten, expected, "forgotten events, with the limit 2");
     }
     accept(&*inbox, &ids).await;
     fixture.elapse(OLD).await;
-    assert_eq!(ok(inbox.clean_up(RETENTION, 0).await), 0, "the limit is 0");
-    assert_eq!(ok(inbox.clean_up(RETENTION, usize::MAX).await), 5);
+    check_eq!(ok(inbox.clean_up(RETENTION, 0).await), 0);
+    check_eq!(ok(inbox.clean_up(RETENTION, usize::MAX).await), 5);
 }
 
 /// I6: the oldest events are forgotten first.
@@ -39,10 +40,14 @@ pub async fn a_clean_up_forgets_the_oldest_events_first<F: InboxFixture>(fixture
         accept(&*inbox, &[*id]).await;
         fixture.elapse(RETENTION * 2).await;
     }
-    assert_eq!(ok(inbox.clean_up(RETENTION, 4).await), 4);
+    check_eq!(ok(inbox.clean_up(RETENTION, 4).await), 4);
     for (turn, id) in ids.iter().enumerate() {
         let accepted = deliver(&*inbox, *id).await;
-        assert_eq!(accepted, turn < 4, "event {turn} of 6, 4 forgotten");
+        check_eq!(
+            accepted,
+            turn < 4,
+            "whether event {turn} of 6 is accepted, of which 4 are forgotten"
+        );
     }
 }
 
@@ -53,11 +58,11 @@ pub async fn a_clean_up_keeps_younger_events<F: InboxFixture>(fixture: F) {
     accept(&*inbox, &old).await;
     fixture.elapse(OLD).await;
     accept(&*inbox, &young).await;
-    assert_eq!(ok(inbox.clean_up(OLD * 2, ALL).await), 0, "all are young");
-    assert_eq!(ok(inbox.clean_up(Duration::MAX, ALL).await), 0);
-    assert_eq!(ok(inbox.clean_up(OLD / 2, ALL).await), 3, "old events");
+    check_eq!(ok(inbox.clean_up(OLD * 2, ALL).await), 0);
+    check_eq!(ok(inbox.clean_up(Duration::MAX, ALL).await), 0);
+    check_eq!(ok(inbox.clean_up(OLD / 2, ALL).await), 3);
     for id in young {
-        assert!(!deliver(&*inbox, id).await, "a young event is forgotten");
+        refused(&*inbox, id, "a young event").await;
     }
 }
 
@@ -71,9 +76,9 @@ pub async fn a_clean_up_keeps_the_events_of_other_consumers<F: InboxFixture>(fix
     accept(&*inbox, &ids).await;
     accept(&*other, &ids).await;
     fixture.elapse(OLD).await;
-    assert_eq!(ok(inbox.clean_up(RETENTION, ALL).await), 3);
+    check_eq!(ok(inbox.clean_up(RETENTION, ALL).await), 3);
     for id in ids {
-        assert!(!deliver(&*other, id).await, "another consumer's event");
+        refused(&*other, id, "an event of another consumer").await;
     }
 }
 
@@ -104,9 +109,13 @@ pub async fn concurrent_clean_ups_forget_each_event_once<F: InboxFixture>(fixtur
         // A caller may pass over what another one is about to forget.
         let rest = ok(inbox.clean_up(RETENTION, ALL).await);
         let forgotten = counts.iter().sum::<usize>() + rest;
-        assert_eq!(forgotten, old.len(), "the sum of {counts:?} and {rest}");
+        check_eq!(
+            forgotten,
+            old.len(),
+            "forgotten events: the sum of {counts:?} and {rest}"
+        );
         for id in &young {
-            assert!(!deliver(&*inbox, *id).await, "a young event is forgotten");
+            refused(&*inbox, *id, "a young event").await;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Deliveries that are repeated, rolled back and concurrent.
 
-use super::{CONSUMER, End, Inbox, InboxFixture, accept, deliver, handles, ok};
+use super::{CONSUMER, End, Inbox, InboxFixture, accept, accepted, deliver, handles, refused};
+use crate::check::{check, check_eq, ok};
 use outbox_core::EventId;
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -22,8 +23,12 @@ pub async fn an_event_is_accepted_once<F: InboxFixture>(fixture: F) {
         for inbox in handles.iter().cycle().take(4) {
             answers.push(deliver(&**inbox, id).await);
         }
-        assert_eq!(answers, [true, false, false, false], "accepted");
-        assert_eq!(fixture.work(CONSUMER, id).await, 1, "work");
+        check_eq!(
+            answers,
+            [true, false, false, false],
+            "whether each is accepted"
+        );
+        check_eq!(fixture.work(CONSUMER, id).await, 1, "the work of the event");
     }
 }
 
@@ -31,15 +36,24 @@ pub async fn an_event_is_accepted_once<F: InboxFixture>(fixture: F) {
 pub async fn a_delivery_after_a_rollback_is_accepted<F: InboxFixture>(fixture: F) {
     let (inbox, id) = (fixture.handle(CONSUMER).await, EventId::new());
     for _ in 0..2 {
-        let accepted = ok(inbox.deliver(id, End::RollBack).await);
-        assert!(accepted, "refused after a rollback");
-        assert_eq!(fixture.work(CONSUMER, id).await, 0, "work of a rollback");
+        let is_accepted = ok(inbox.deliver(id, End::RollBack).await);
+        check_eq!(
+            is_accepted,
+            true,
+            "whether an event that never committed is accepted"
+        );
+        check_eq!(
+            fixture.work(CONSUMER, id).await,
+            0,
+            "the work of a rollback"
+        );
     }
-    assert!(deliver(&*inbox, id).await, "refused after a rollback");
+    accepted(&*inbox, id, "after a rollback").await;
     // A rollback of a later delivery does not undo the first.
-    assert!(!ok(inbox.deliver(id, End::RollBack).await));
-    assert!(!deliver(&*inbox, id).await);
-    assert_eq!(fixture.work(CONSUMER, id).await, 1, "work");
+    let is_accepted = ok(inbox.deliver(id, End::RollBack).await);
+    check_eq!(is_accepted, false, "whether a second delivery is accepted");
+    refused(&*inbox, id, "a delivery after the rollback of a second one").await;
+    check_eq!(fixture.work(CONSUMER, id).await, 1, "the work of the event");
 }
 
 /// I3: of concurrent deliveries that all commit, exactly one is accepted.
@@ -72,11 +86,14 @@ async fn meet<F: InboxFixture>(fixture: &F, handles: &[Arc<dyn Inbox>], ends: &[
         });
     }
     let answers = deliveries.join_all().await;
-    let accepted = answers
+    let committed = answers
         .iter()
         .filter(|answer| **answer == (End::Commit, true));
-    assert_eq!(accepted.count(), 1, "accepted and committed: {answers:?}");
-    assert_eq!(fixture.work(CONSUMER, id).await, 1, "work: {answers:?}");
+    check!(
+        committed.count() == 1,
+        "expected one delivery that is accepted and commits, came {answers:?}"
+    );
+    check_eq!(fixture.work(CONSUMER, id).await, 1, "the work of the event");
 }
 
 /// I4: each consumer accepts an event once, whatever the others do, also if the names are alike.
@@ -85,9 +102,9 @@ pub async fn consumers_do_not_affect_each_other<F: InboxFixture>(fixture: F) {
     let odd = "it's \"ödd\" %_\\";
     for name in [CONSUMER, "Billing", "billing ", "billing2", "b", odd] {
         let inbox = fixture.handle(name).await;
-        assert!(deliver(&*inbox, id).await, "{name:?} shares an event");
-        assert!(!deliver(&*inbox, id).await, "{name:?} accepts it twice");
-        assert_eq!(fixture.work(name, id).await, 1, "work of {name:?}");
+        accepted(&*inbox, id, name).await;
+        refused(&*inbox, id, name).await;
+        check_eq!(fixture.work(name, id).await, 1, "the work of {name:?}");
     }
 }
 
@@ -103,6 +120,6 @@ pub async fn ids_that_differ_in_one_bit_are_different_events<F: InboxFixture>(fi
         .collect();
     accept(&*inbox, &ids).await;
     for id in ids {
-        assert!(!deliver(&*inbox, id).await, "{id} is accepted twice");
+        refused(&*inbox, id, "a second delivery").await;
     }
 }

@@ -12,6 +12,7 @@ pub mod cancellation;
 pub mod clean_up;
 pub mod delivery;
 
+use crate::check::{check_eq, ok};
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{EventId, OutboxError};
@@ -114,19 +115,32 @@ pub(crate) async fn deliver(inbox: &dyn Inbox, id: EventId) -> bool {
     ok(inbox.deliver(id, End::Commit).await)
 }
 
+/// Delivers an event that must be accepted, and commits.
+pub(crate) async fn accepted(inbox: &dyn Inbox, id: EventId, what: &str) {
+    check_eq!(
+        deliver(inbox, id).await,
+        true,
+        "{what}: whether {id} is accepted"
+    );
+}
+
+/// Delivers an event that must be refused, and commits.
+pub(crate) async fn refused(inbox: &dyn Inbox, id: EventId, what: &str) {
+    check_eq!(
+        deliver(inbox, id).await,
+        false,
+        "{what}: whether {id} is accepted"
+    );
+}
+
 /// Delivers events that must be new, and commits each.
 pub(crate) async fn accept(inbox: &dyn Inbox, ids: &[EventId]) {
     for id in ids {
-        assert!(deliver(inbox, *id).await, "the first delivery is refused");
+        accepted(inbox, *id, "a first delivery").await;
     }
 }
 
 /// Distinct new events.
 pub(crate) fn some_ids(count: usize) -> Vec<EventId> {
     (0..count).map(|_| EventId::new()).collect()
-}
-
-/// The value, or the end of the case with the whole chain of the error.
-pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
 }
