@@ -93,7 +93,7 @@ fn successors_wait_for_the_dead_letter_of_their_key_if_it_holds_the_key() {
     for block in [true, false] {
         let shop = Shop::migrated();
         let ids = deadly(&shop);
-        let hold = format!("--block-key-on-dead-letter={block}");
+        let hold = format!("--block-keys={block}");
         // The event is tried again after a random part of a day, so that it is quarantined before.
         let relay = [
             "relay",
