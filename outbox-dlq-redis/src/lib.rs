@@ -32,7 +32,7 @@ const PAGE: usize = 100;
 /// The most failures or ids that one script takes.
 const BATCH: usize = 1000;
 
-/// A dead-letter heap in five keys of a Redis server. Clones share the connection.
+/// A [`DlqHeap`] in five keys of a Redis server. Clones share the connection.
 ///
 /// # Cancel safety
 ///

@@ -35,7 +35,7 @@ use std::time::Duration;
 pub trait Inbox: Send + Sync {
     /// Delivers an event to the consumer, and returns whether the inbox accepted it.
     ///
-    /// It starts a transaction on a connection of its own, and asks the inbox. If the inbox accepts the
+    /// It starts a transaction on its own connection, and asks the inbox. If the inbox accepts the
     /// event, it adds 1 to the [`work`](InboxFixture::work) of the consumer for this event. Then it ends the
     /// transaction.
     ///

@@ -18,8 +18,11 @@ fn a_plain_insert_is_published_once_its_transaction_commits() {
         )
     };
     let committed = [insert("leonie", "{\"id\": 1}"), insert("leonie", "no JSON")].concat();
-    shop.execute(&format!("BEGIN; {committed} COMMIT"));
-    shop.execute(&format!("BEGIN; {} ROLLBACK", insert("leonie", "3")));
+    shop.execute(&format!("START TRANSACTION; {committed} COMMIT"));
+    shop.execute(&format!(
+        "START TRANSACTION; {} ROLLBACK",
+        insert("leonie", "3")
+    ));
     assert_eq!(shop.status("pending"), 2);
 
     let published = shop.done(&["relay", "--drain"]);
