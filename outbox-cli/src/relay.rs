@@ -52,11 +52,7 @@ impl Started {
             let message = "drain timeout is 0s, but must be longer than that";
             return Err(Failure::Input(message.to_owned()));
         }
-        let store = wiring::open_store(
-            &urls.store,
-            settings.block_key_on_dead_letter.unwrap_or(false),
-        )
-        .await?;
+        let store = wiring::open_store(&urls.store, settings.block_keys.unwrap_or(false)).await?;
         let heap = wiring::open_heap_for_relay(&urls.heap).await?;
         let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
         let relay = Relay::new(Arc::clone(&store.storage), Arc::new(outlet.clone()))

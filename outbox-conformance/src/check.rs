@@ -87,14 +87,14 @@ pub(crate) fn check_kind<T>(result: Result<T, OutboxError>, kind: ErrorKind, wha
 /// The item of the number, counted from 0, of those that came.
 #[track_caller]
 pub(crate) fn nth<'i, T: Debug>(items: &'i [T], number: usize, what: &str) -> &'i T {
-    let items_came = || {
+    let too_few = || {
         refuse!(
             "{what}: expected {} or more, came {}",
             number + 1,
             short(&items)
         )
     };
-    items.get(number).unwrap_or_else(items_came)
+    items.get(number).unwrap_or_else(too_few)
 }
 
 /// The output of a task. If the task panicked, its panic continues here.

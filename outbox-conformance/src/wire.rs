@@ -13,7 +13,7 @@ const SPREAD: usize = 64;
 const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
 
 /// What lies between a handle and its store, such as a TCP proxy: [`TcpWire`](crate::TcpWire). A cut
-/// is ordered before a call and happens once, on whatever connection the bytes come.
+/// is ordered before a call and happens once, on any connection.
 pub trait Wire: Send + Sync {
     /// Lets the next `pieces` through that are written to the store, and cuts before the one after
     /// them has reached it.

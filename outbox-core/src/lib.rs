@@ -1,7 +1,7 @@
 #![cfg_attr(feature = "dlq", doc = include_str!("../README.md"))]
 #![cfg_attr(
     not(feature = "dlq"),
-    doc = "A transactional outbox, without its dead-letter queue."
+    doc = "A transactional outbox, without the quarantine of dead letters."
 )]
 #![cfg_attr(
     not(feature = "dlq"),

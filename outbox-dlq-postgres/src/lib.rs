@@ -21,7 +21,7 @@ const COMPONENT: Component = Component {
     migrations: MIGRATIONS,
 };
 
-/// A dead-letter heap in a table of a PostgreSQL database. Clones share the pool.
+/// A [`DlqHeap`] in a table of a PostgreSQL database. Clones share the pool.
 ///
 /// # Cancel safety
 ///

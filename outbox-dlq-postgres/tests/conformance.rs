@@ -59,13 +59,21 @@ impl Fixture {
         }
     }
 
+    /// With the tables in both schemas.
     async fn database(&self) -> &Database {
-        let create = async || match &self.server {
-            Some(server) => {
-                let url = server.lock().expect("no panic").url().to_owned();
-                Database::create_on(&url).await
+        let create = async || {
+            let database = match &self.server {
+                Some(server) => {
+                    let url = server.lock().expect("no panic").url().to_owned();
+                    Database::create_on(&url).await
+                }
+                None => Database::create().await,
+            };
+            for schema in [&self.schema, &self.neighbour] {
+                let script = PostgresDlqHeap::script(schema);
+                database.execute(&script).await;
             }
-            None => Database::create().await,
+            database
         };
         self.database.get_or_init(create).await
     }
@@ -91,7 +99,7 @@ impl Fixture {
 
     async fn open_on(&self, pool: PgPool, schema: &Schema) -> Arc<dyn DlqHeap> {
         let config = PostgresConfig::new(pool).schema(schema.clone());
-        Arc::new(PostgresDlqHeap::migrate(config).await.expect("opened"))
+        Arc::new(PostgresDlqHeap::open(config).await.expect("opened"))
     }
 }
 

@@ -32,7 +32,7 @@ const PAGE: usize = 100;
 /// The most failures or ids that one script takes.
 const BATCH: usize = 1000;
 
-/// A dead-letter heap in five keys of a Redis server. Clones share the connection.
+/// A [`DlqHeap`] in five keys of a Redis server. Clones share the connection.
 ///
 /// # Cancel safety
 ///
@@ -73,6 +73,13 @@ impl RedisDlqHeap {
     /// Opens the heap of a namespace. There are no tables, so nothing is migrated before. Logs a
     /// warning if the server may evict the heap's keys.
     ///
+    /// ```no_run
+    /// # use outbox_dlq_redis::{RedisDlqHeap, Server};
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let heap = RedisDlqHeap::open(Server::from_url("redis://cache.example/0")?).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) for a namespace, a login or a server that cannot be
@@ -83,6 +90,14 @@ impl RedisDlqHeap {
     }
 
     /// Does the same as [`open`](Self::open), so that a program can swap its heap in one line.
+    ///
+    /// ```no_run
+    /// # use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
+    /// # async fn example() -> Result<(), outbox_core::OutboxError> {
+    /// let server = Server::from_url("redis://cache.example/0")?;
+    /// let heap = RedisDlqHeap::migrate(RedisConfig::new(server).namespace("orders")).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -17,8 +17,7 @@ impl Component {
     /// the role, or if the adapters cannot use the server; the message says what to do.
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn open(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
-        let driver = Driver::new(config);
-        driver.close_idle();
+        let driver = Driver::without_logs(config);
         let found = driver
             .transaction(OPEN, async |connection: &mut PgConnection| {
                 migrate::version_here(connection, driver.schema(), self).await
@@ -53,8 +52,7 @@ impl Component {
     /// After an error nothing is changed.
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn migrate(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
-        let driver = Driver::new(config);
-        driver.close_idle();
+        let driver = Driver::without_logs(config);
         driver
             .transaction_within(LONGEST, MIGRATE, async |connection: &mut PgConnection| {
                 migrate::apply_missing(connection, driver.schema(), self).await
@@ -69,8 +67,7 @@ impl Component {
     ///
     /// Those of [`migrate`](Self::migrate), except a missing privilege.
     pub async fn applied(&self, config: impl Into<PostgresConfig>) -> Result<usize, OutboxError> {
-        let driver = Driver::new(config);
-        driver.close_idle();
+        let driver = Driver::without_logs(config);
         driver
             .transaction(APPLIED, async |connection: &mut PgConnection| {
                 migrate::applied_here(connection, driver.schema(), self).await

@@ -5,7 +5,7 @@ use crate::error::{is_name_of_others, is_unfit, postgres_error, refusal, without
 use crate::lent::Lent;
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
-use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr,
@@ -60,6 +60,18 @@ impl Driver {
         }
         config.pool.set_connect_options(connect);
         Self { config }
+    }
+
+    /// As [`new`](Self::new). If the pool was not made like this before, its idle connections would log
+    /// their statements, so they are closed.
+    pub(crate) fn without_logs(config: impl Into<PostgresConfig>) -> Self {
+        let config = config.into();
+        let logs = logs_statements(&config.pool.connect_options());
+        let driver = Self::new(config);
+        if logs {
+            driver.close_idle();
+        }
+        driver
     }
 
     /// Whether the pool goes through PgBouncer in transaction mode: see
@@ -321,11 +333,17 @@ impl Driver {
     }
 
     /// Closes idle connections, which may lead to a wrong server or log their statements.
-    pub(crate) fn close_idle(&self) {
+    fn close_idle(&self) {
         while let Some(mut idle) = self.config.pool.try_acquire() {
             idle.close_on_drop();
         }
     }
+}
+
+/// Whether connections with these options log their statements. Only the text of the options shows it.
+fn logs_statements(options: &PgConnectOptions) -> bool {
+    let without = options.clone().disable_statement_logging();
+    format!("{options:?}") != format!("{without:?}")
 }
 
 /// After a failed statement, the server answers a COMMIT with a rollback and no error. The statement

@@ -361,7 +361,7 @@ async fn a_call_succeeds_as_soon_as_the_address_leads_to_the_primary_again() {
 
 /// ALTER DATABASE makes the database read-only, and each session keeps the setting until its end.
 #[tokio::test]
-async fn a_database_that_is_no_longer_read_only_is_written_at_once() {
+async fn a_database_that_becomes_writable_is_written_at_once() {
     let database = Database::create().await;
     let name = database.name().to_owned();
     let set = async |value: &str| {

@@ -21,6 +21,16 @@ pub struct RedisConfig {
 
 impl RedisConfig {
     /// The namespace `outbox` on a server.
+    ///
+    /// ```
+    /// # use outbox_driver_redis::{RedisConfig, Server};
+    /// # use std::time::Duration;
+    /// let server = Server::from_url("redis://cache.example/0")?;
+    /// let config = RedisConfig::new(server)
+    ///     .namespace("orders")
+    ///     .call_timeout(Duration::from_secs(2));
+    /// # Ok::<(), outbox_core::OutboxError>(())
+    /// ```
     pub fn new(server: impl Into<Server>) -> Self {
         Self {
             server: server.into(),

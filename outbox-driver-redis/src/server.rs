@@ -48,6 +48,12 @@ impl Server {
     /// `tls-rustls-ring-webpki` or `tls-rustls-ring-native-roots`). `valkey` is another name for `redis`.
     /// The case of a scheme does not matter.
     ///
+    /// ```
+    /// # use outbox_driver_redis::Server;
+    /// assert!(Server::from_url("redis://cache.example:6379/0").is_ok());
+    /// assert!(Server::from_url("http://cache.example").is_err());
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Invalid`](outbox_core::ErrorKind::Invalid) for another scheme, for one whose feature is not

@@ -13,7 +13,7 @@ async fn inbox(pool: &PgPool) -> PostgresInbox {
     inbox.expect("migrated")
 }
 
-/// In a transaction of its own.
+/// In a separate transaction.
 async fn accept(pool: &PgPool, inbox: &PostgresInbox, id: EventId) -> bool {
     let mut connection = pool.acquire().await.expect("a connection");
     let accepted = inbox.accept(&mut connection, id).await;

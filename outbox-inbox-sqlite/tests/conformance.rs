@@ -68,7 +68,7 @@ impl Inbox for Handle {
     async fn deliver(&self, id: EventId, end: End) -> Result<bool, OutboxError> {
         let (inbox, consumer) = (self.inbox.clone(), self.consumer.clone());
         let uri = self.uri.clone();
-        // On a thread of its own, because it waits for the locks of other connections.
+        // On a separate thread, because it waits for the locks of other connections.
         let delivery = spawn_blocking(move || {
             let mut connection = connect(&uri);
             let transaction = connection

@@ -91,16 +91,19 @@ async fn rows_of_debeziums_table_are_published_in_order_per_aggregate() {
             event(4, "a", "'4'"),
         ]),
         // Rolled back, whole and in part.
-        format!("BEGIN; {} ROLLBACK;", insert(&[event(5, "a", "'5'")])),
         format!(
-            "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s; {} COMMIT;",
+            "START TRANSACTION; {} ROLLBACK;",
+            insert(&[event(5, "a", "'5'")])
+        ),
+        format!(
+            "START TRANSACTION; {} SAVEPOINT s; {} ROLLBACK TO s; {} COMMIT;",
             insert(&[event(6, "a", "'6'")]),
             insert(&[event(7, "a", "'7'")]),
             insert(&[event(8, "a", "NULL")]),
         ),
         // Debezium reads the row from the log of the database.
         format!(
-            "BEGIN; {} DELETE FROM outboxevent; COMMIT;",
+            "START TRANSACTION; {} DELETE FROM outboxevent; COMMIT;",
             insert(&[event(9, " b  7 ", "'9'")])
         ),
     ] {
@@ -179,7 +182,7 @@ async fn the_trigger_waits_for_writers_and_then_changes_nothing() {
     let mut writer = own.connect().await;
     run(
         &mut writer,
-        &format!("BEGIN; {}", insert(&[event(1, "a", "'1'")])),
+        &format!("START TRANSACTION; {}", insert(&[event(1, "a", "'1'")])),
     )
     .await;
     let script = block("CREATE TRIGGER").replace("'2s'", "'50ms'");

@@ -74,7 +74,7 @@ async fn a_row_that_commits_after_a_later_row_of_an_older_transaction_is_found()
     for round in 0..3 {
         for connection in [&mut older, &mut younger] {
             connection
-                .execute("BEGIN; SELECT pg_current_xact_id()")
+                .execute("START TRANSACTION; SELECT pg_current_xact_id()")
                 .await
                 .expect("begun");
         }

@@ -126,7 +126,7 @@ fn restore(from: &str, to: &str) {
 async fn append_in_savepoint(own: &Own, event: &Event) {
     let mut connection = own.connect().await;
     connection
-        .execute("BEGIN; SELECT pg_current_xact_id(); SAVEPOINT inner_one")
+        .execute("START TRANSACTION; SELECT pg_current_xact_id(); SAVEPOINT inner_one")
         .await
         .expect("begun");
     own.appender()

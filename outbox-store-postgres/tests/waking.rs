@@ -136,7 +136,7 @@ async fn a_worker_that_is_often_notified_without_need_still_sleeps_and_wakes() {
     let own = Own::in_schema("outbox");
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let mut open = own.connect().await;
-    let begin = "BEGIN; SELECT pg_current_xact_id()";
+    let begin = "START TRANSACTION; SELECT pg_current_xact_id()";
     open.execute(begin).await.expect("begun");
     let sleeper = sleep(&store);
     asleep(&mut connection).await;

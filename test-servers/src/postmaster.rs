@@ -86,7 +86,7 @@ pub(crate) fn as_postgres(folder: &Path) -> Result<Vec<String>, Error> {
     }
     let owned = Command::new("chown").arg("postgres").arg(folder).status()?;
     if !owned.success() {
-        let log = "it does not run as root, and there is no user named postgres".to_owned();
+        let log = "it does not run as root, and no user is named postgres".to_owned();
         let name = Kind::Postgres.name();
         return Err(Error::DoesNotStart { name, log });
     }

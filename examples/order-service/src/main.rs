@@ -35,7 +35,7 @@ async fn main() -> Result<(), Failure> {
         .init();
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set")?;
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
-    // A pool of its own for the relay, so that a burst of requests does not delay it.
+    // The relay has a separate pool, so that a burst of requests does not delay it.
     let (relay_pool, pool) = (connect(&url, 4).await?, connect(&url, 12).await?);
     let listener = TcpListener::bind(&address).await?;
     println!("listening on {}", listener.local_addr()?);

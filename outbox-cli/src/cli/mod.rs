@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// A transactional outbox with a dead-letter queue.
+/// A transactional outbox with a quarantine for dead letters.
 ///
 /// A flag goes before the environment, which goes before the configuration file (--config), which
 /// goes before the default. Data goes to stdout, logs and progress to stderr.

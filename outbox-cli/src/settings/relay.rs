@@ -21,9 +21,9 @@ pub(crate) struct RelaySettings {
     pub(crate) to: Option<String>,
     /// Let later events of a key wait until its dead letter is replayed or purged
     /// [default: false]
-    #[arg(long, env = "OUTBOX_BLOCK_KEY_ON_DEAD_LETTER", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+    #[arg(long, env = "OUTBOX_BLOCK_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
-    pub(crate) block_key_on_dead_letter: Option<bool>,
+    pub(crate) block_keys: Option<bool>,
     /// With --drain: fail when the store or the destination has failed for this time
     /// [default: 1min]
     #[arg(long, env = "OUTBOX_DRAIN_TIMEOUT", value_name = "TIME")]
@@ -92,9 +92,7 @@ impl RelaySettings {
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             to: self.to.or(other.to),
-            block_key_on_dead_letter: self
-                .block_key_on_dead_letter
-                .or(other.block_key_on_dead_letter),
+            block_keys: self.block_keys.or(other.block_keys),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
             batch_bytes: self.batch_bytes.or(other.batch_bytes),

@@ -46,7 +46,7 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         let name = option.get_long().unwrap();
         let variable = format!("OUTBOX_{}", name.replace('-', "_").to_uppercase());
         assert_eq!(option.get_env().unwrap(), &*variable);
-        if ["to", "block-key-on-dead-letter", "drain-timeout"].contains(&name) {
+        if ["to", "block-keys", "drain-timeout"].contains(&name) {
             continue;
         }
         // Allowed with the defaults of all other options, and not a default itself.

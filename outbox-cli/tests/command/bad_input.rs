@@ -262,10 +262,7 @@ fn each_value_out_of_range_is_named_with_what_is_allowed() {
             &["relay", "--failure-threshold", "0"],
             &["failure threshold", "at least 1"],
         ),
-        (
-            &["relay", "--block-key-on-dead-letter=perhaps"],
-            &["perhaps", "boolean"],
-        ),
+        (&["relay", "--block-keys=perhaps"], &["perhaps", "boolean"]),
         (&["relay", "--to", "kafka://x"], &["kafka://x", "stdout://"]),
         (&["migrate", "sideways"], &["sideways", "status"]),
     ];

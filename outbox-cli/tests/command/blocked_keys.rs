@@ -53,7 +53,7 @@ fn a_successor_waits_for_the_dead_letter_of_its_key_and_comes_after_its_replay()
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let ids = deadly(folder);
-    let _relay = relay(folder, &["--block-key-on-dead-letter"], &[]);
+    let _relay = relay(folder, &["--block-keys"], &[]);
     until("a dead letter", || status(folder, "dead_letters") == 1);
     // What came later than the successors and is settled shows that they were passed over.
     let other = Event::new("other", "1");
@@ -70,16 +70,12 @@ fn a_successor_waits_for_the_dead_letter_of_its_key_and_comes_after_its_replay()
 
 #[test]
 fn without_the_option_later_events_of_the_key_are_published() {
-    for more in [&[][..], &["--block-key-on-dead-letter=false"]] {
+    for more in [&[][..], &["--block-keys=false"]] {
         let folder = TempDir::new().unwrap();
         let folder = folder.path();
         let ids = deadly(folder);
         let more = [more, &["--drain"]].concat();
-        let mut relay = relay(
-            folder,
-            &more,
-            &[("OUTBOX_BLOCK_KEY_ON_DEAD_LETTER", "false")],
-        );
+        let mut relay = relay(folder, &more, &[("OUTBOX_BLOCK_KEYS", "false")]);
         assert!(relay.0.wait().unwrap().success());
         assert_eq!(arrived(folder), ids[1..]);
         assert_eq!(status(folder, "dead_letters"), 1);
@@ -88,17 +84,13 @@ fn without_the_option_later_events_of_the_key_are_published() {
 
 #[test]
 fn the_environment_and_the_file_let_dead_letters_hold_keys_too_and_a_flag_does_not() {
-    let holding = "[relay]\nblock-key-on-dead-letter = true\n";
+    let holding = "[relay]\nblock-keys = true\n";
     let file = ("OUTBOX_CONFIG", "outbox.toml");
     let cases: [(&[&str], (&str, &str), bool); 4] = [
-        (&[], ("OUTBOX_BLOCK_KEY_ON_DEAD_LETTER", "yes"), true),
+        (&[], ("OUTBOX_BLOCK_KEYS", "yes"), true),
         (&[], file, true),
-        (
-            &["--block-key-on-dead-letter=false"],
-            ("OUTBOX_BLOCK_KEY_ON_DEAD_LETTER", "yes"),
-            false,
-        ),
-        (&["--block-key-on-dead-letter=false"], file, false),
+        (&["--block-keys=false"], ("OUTBOX_BLOCK_KEYS", "yes"), false),
+        (&["--block-keys=false"], file, false),
     ];
     for (more, variable, holds) in cases {
         let folder = TempDir::new().unwrap();

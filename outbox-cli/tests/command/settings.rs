@@ -123,8 +123,8 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
             &["retry max", "0s", "1s to 7d"],
         ),
         (
-            "[relay]\nblock-key-on-dead-letter = \"perhaps\"",
-            &["perhaps", "boolean", "relay.block-key-on-dead-letter"],
+            "[relay]\nblock-keys = \"perhaps\"",
+            &["perhaps", "boolean", "relay.block-keys"],
         ),
         ("store = [relay", &["line 1"]),
     ];
@@ -166,7 +166,7 @@ fn an_environment_variable_that_is_empty_counts_as_unset() {
             "OUTBOX_HEAP",
             "OUTBOX_BATCH_SIZE",
             "OUTBOX_LEASE",
-            "OUTBOX_BLOCK_KEY_ON_DEAD_LETTER",
+            "OUTBOX_BLOCK_KEYS",
             "OUTBOX_TO",
         ] {
             command.env(name, "");

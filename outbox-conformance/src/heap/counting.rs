@@ -51,7 +51,7 @@ pub async fn an_entry_leaves_at_the_threshold<F: HeapFixture>(fixture: F) {
     );
 }
 
-/// H2: a drain uses the threshold of its own call.
+/// H2: each drain uses the threshold of its call.
 pub async fn the_threshold_may_change_between_calls<F: HeapFixture>(fixture: F) {
     let (heap, ids) = (fixture.handle().await, [(); 3].map(|()| EventId::new()));
     for (id, times) in ids.into_iter().zip([1, 3, 5]) {

@@ -1,6 +1,7 @@
 //! Calls whose future is dropped at each of its await points in turn.
 
-use super::{CONSUMER, End, InboxFixture, accept, deliver, ok, some_ids};
+use super::{CONSUMER, End, InboxFixture, accept, deliver, refuse, some_ids};
+use crate::check::{check, check_eq, ok};
 use crate::crash::at_each_point;
 use outbox_core::EventId;
 use std::time::Duration;
@@ -12,13 +13,23 @@ pub async fn the_work_of_a_dropped_delivery_is_done_once<F: InboxFixture>(fixtur
     at_each_point("deliver", async |point| {
         let (inbox, id) = (fixture.handle(CONSUMER).await, EventId::new());
         let answer = point.reach(inbox.deliver(id, End::Commit)).await.map(ok);
-        assert!(answer.unwrap_or(true), "{point:?}: the first is refused");
+        check!(
+            answer != Some(false),
+            "{point:?}: expected the first delivery to be accepted, came a refusal"
+        );
         // On another handle: the first may still hold what blocks others.
         let other = fixture.handle(CONSUMER).await;
         let again = deliver(&*other, id).await;
-        assert!(!again || answer.is_none(), "{point:?}: accepted twice");
-        assert_eq!(fixture.work(CONSUMER, id).await, 1, "{point:?}: work");
-        assert!(!deliver(&*inbox, id).await, "{point:?}: accepted again");
+        check!(
+            !again || answer.is_none(),
+            "{point:?}: expected one acceptance, came two"
+        );
+        check_eq!(
+            fixture.work(CONSUMER, id).await,
+            1,
+            "{point:?}: work of the event"
+        );
+        refuse(&*inbox, id, "after a dropped delivery").await;
         answer.is_some()
     })
     .await;
@@ -34,9 +45,12 @@ pub async fn a_dropped_clean_up_keeps_younger_events<F: InboxFixture>(fixture: F
         accept(&*inbox, &young).await;
         let cleaning = inbox.clean_up(RETENTION, 1000);
         let done = point.reach(cleaning).await.map(ok);
-        assert!(!deliver(&*inbox, young[0]).await, "{point:?}: young");
+        refuse(&*inbox, young[0], "a young event after a dropped clean-up").await;
         let rest = ok(inbox.clean_up(RETENTION, 1000).await);
-        assert!(done.is_none() || rest == 0, "{point:?}: {done:?}, {rest}");
+        check!(
+            done.is_none() || rest == 0,
+            "{point:?}: expected all 3 events forgotten, came {done:?}, then {rest}"
+        );
         done.is_some()
     })
     .await;

@@ -1,6 +1,7 @@
 //! What a clean-up forgets, and what it keeps.
 
-use super::{CONSUMER, InboxFixture, accept, deliver, handles, ok, some_ids};
+use super::{CONSUMER, InboxFixture, accept, deliver, handles, refuse, some_ids};
+use crate::check::{check_eq, ok};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Barrier;
@@ -23,12 +24,18 @@ pub async fn a_clean_up_forgets_old_events_up_to_its_limit<F: InboxFixture>(fixt
     fixture.elapse(OLD).await;
     for expected in [2, 2, 1, 0] {
         let forgotten = ok(inbox.clean_up(RETENTION, 2).await);
-        assert_eq!(forgotten, expected, "forgotten with the limit 2");
+        check_eq!(forgotten, expected, "events forgotten with the limit 2");
     }
     accept(&*inbox, &ids).await;
     fixture.elapse(OLD).await;
-    assert_eq!(ok(inbox.clean_up(RETENTION, 0).await), 0, "the limit is 0");
-    assert_eq!(ok(inbox.clean_up(RETENTION, usize::MAX).await), 5);
+    for (limit, expected) in [(0, 0), (usize::MAX, 5)] {
+        let forgotten = ok(inbox.clean_up(RETENTION, limit).await);
+        check_eq!(
+            forgotten,
+            expected,
+            "events forgotten with the limit {limit}"
+        );
+    }
 }
 
 /// I6: the oldest events are forgotten first.
@@ -39,29 +46,30 @@ pub async fn a_clean_up_forgets_the_oldest_events_first<F: InboxFixture>(fixture
         accept(&*inbox, &[*id]).await;
         fixture.elapse(RETENTION * 2).await;
     }
-    assert_eq!(ok(inbox.clean_up(RETENTION, 4).await), 4);
+    check_eq!(ok(inbox.clean_up(RETENTION, 4).await), 4, "old events");
     for (turn, id) in ids.iter().enumerate() {
         let accepted = deliver(&*inbox, *id).await;
-        assert_eq!(accepted, turn < 4, "event {turn} of 6, 4 forgotten");
+        check_eq!(accepted, turn < 4, "whether event {turn} of 6 is forgotten");
     }
 }
 
-/// I7: an event within the retention is kept, also beside old ones and with a large limit.
+/// I7: an event within the retention is kept, also next to old ones and with a large limit.
 pub async fn a_clean_up_keeps_younger_events<F: InboxFixture>(fixture: F) {
     let inbox = fixture.handle(CONSUMER).await;
     let (old, young) = (some_ids(3), some_ids(3));
     accept(&*inbox, &old).await;
     fixture.elapse(OLD).await;
     accept(&*inbox, &young).await;
-    assert_eq!(ok(inbox.clean_up(OLD * 2, ALL).await), 0, "all are young");
-    assert_eq!(ok(inbox.clean_up(Duration::MAX, ALL).await), 0);
-    assert_eq!(ok(inbox.clean_up(OLD / 2, ALL).await), 3, "old events");
+    for (retention, expected) in [(OLD * 2, 0), (Duration::MAX, 0), (OLD / 2, 3)] {
+        let forgotten = ok(inbox.clean_up(retention, ALL).await);
+        check_eq!(forgotten, expected, "events older than {retention:?}");
+    }
     for id in young {
-        assert!(!deliver(&*inbox, id).await, "a young event is forgotten");
+        refuse(&*inbox, id, "a young event after a clean-up").await;
     }
 }
 
-/// I4, I7: a clean-up forgets events of its own consumer only.
+/// I4, I7: a clean-up forgets the events of its consumer only.
 pub async fn a_clean_up_keeps_the_events_of_other_consumers<F: InboxFixture>(fixture: F) {
     let (inbox, other) = (
         fixture.handle(CONSUMER).await,
@@ -71,9 +79,9 @@ pub async fn a_clean_up_keeps_the_events_of_other_consumers<F: InboxFixture>(fix
     accept(&*inbox, &ids).await;
     accept(&*other, &ids).await;
     fixture.elapse(OLD).await;
-    assert_eq!(ok(inbox.clean_up(RETENTION, ALL).await), 3);
+    check_eq!(ok(inbox.clean_up(RETENTION, ALL).await), 3, "old events");
     for id in ids {
-        assert!(!deliver(&*other, id).await, "another consumer's event");
+        refuse(&*other, id, "after the clean-up of another consumer").await;
     }
 }
 
@@ -104,9 +112,9 @@ pub async fn concurrent_clean_ups_forget_each_event_once<F: InboxFixture>(fixtur
         // A caller may pass over what another one is about to forget.
         let rest = ok(inbox.clean_up(RETENTION, ALL).await);
         let forgotten = counts.iter().sum::<usize>() + rest;
-        assert_eq!(forgotten, old.len(), "the sum of {counts:?} and {rest}");
+        check_eq!(forgotten, old.len(), "the sum of {counts:?} and {rest}");
         for id in &young {
-            assert!(!deliver(&*inbox, *id).await, "a young event is forgotten");
+            refuse(&*inbox, *id, "a young event after clean-ups").await;
         }
     }
 }

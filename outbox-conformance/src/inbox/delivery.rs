@@ -1,6 +1,7 @@
 //! Deliveries that are repeated, rolled back and concurrent.
 
-use super::{CONSUMER, End, Inbox, InboxFixture, accept, deliver, handles, ok};
+use super::{CONSUMER, End, Inbox, InboxFixture, accept, deliver, handles, refuse};
+use crate::check::{check, check_eq, ok};
 use outbox_core::EventId;
 use std::sync::Arc;
 use tokio::sync::Barrier;
@@ -22,8 +23,8 @@ pub async fn an_event_is_accepted_once<F: InboxFixture>(fixture: F) {
         for inbox in handles.iter().cycle().take(4) {
             answers.push(deliver(&**inbox, id).await);
         }
-        assert_eq!(answers, [true, false, false, false], "accepted");
-        assert_eq!(fixture.work(CONSUMER, id).await, 1, "work");
+        check_eq!(answers, [true, false, false, false], "accepted deliveries");
+        check_eq!(fixture.work(CONSUMER, id).await, 1, "work of the event");
     }
 }
 
@@ -32,14 +33,19 @@ pub async fn a_delivery_after_a_rollback_is_accepted<F: InboxFixture>(fixture: F
     let (inbox, id) = (fixture.handle(CONSUMER).await, EventId::new());
     for _ in 0..2 {
         let accepted = ok(inbox.deliver(id, End::RollBack).await);
-        assert!(accepted, "refused after a rollback");
-        assert_eq!(fixture.work(CONSUMER, id).await, 0, "work of a rollback");
+        check_eq!(
+            accepted,
+            true,
+            "whether a delivery that rolls back is accepted"
+        );
+        check_eq!(fixture.work(CONSUMER, id).await, 0, "work after a rollback");
     }
-    assert!(deliver(&*inbox, id).await, "refused after a rollback");
+    accept(&*inbox, &[id]).await;
     // A rollback of a later delivery does not undo the first.
-    assert!(!ok(inbox.deliver(id, End::RollBack).await));
-    assert!(!deliver(&*inbox, id).await);
-    assert_eq!(fixture.work(CONSUMER, id).await, 1, "work");
+    let accepted = ok(inbox.deliver(id, End::RollBack).await);
+    check_eq!(accepted, false, "whether a later delivery is accepted");
+    refuse(&*inbox, id, "after a rollback of a later delivery").await;
+    check_eq!(fixture.work(CONSUMER, id).await, 1, "work of the event");
 }
 
 /// I3: of concurrent deliveries that all commit, exactly one is accepted.
@@ -75,19 +81,30 @@ async fn meet<F: InboxFixture>(fixture: &F, handles: &[Arc<dyn Inbox>], ends: &[
     let accepted = answers
         .iter()
         .filter(|answer| **answer == (End::Commit, true));
-    assert_eq!(accepted.count(), 1, "accepted and committed: {answers:?}");
-    assert_eq!(fixture.work(CONSUMER, id).await, 1, "work: {answers:?}");
+    check_eq!(
+        accepted.count(),
+        1,
+        "deliveries that were accepted and committed, of {answers:?}"
+    );
+    check_eq!(
+        fixture.work(CONSUMER, id).await,
+        1,
+        "work of the event after {answers:?}"
+    );
 }
 
-/// I4: each consumer accepts an event once, whatever the others do, also if the names are alike.
+/// I4: each consumer accepts an event once, independently of the others, also if the names are alike.
 pub async fn consumers_do_not_affect_each_other<F: InboxFixture>(fixture: F) {
     let id = EventId::new();
     let odd = "it's \"ödd\" %_\\";
     for name in [CONSUMER, "Billing", "billing ", "billing2", "b", odd] {
         let inbox = fixture.handle(name).await;
-        assert!(deliver(&*inbox, id).await, "{name:?} shares an event");
-        assert!(!deliver(&*inbox, id).await, "{name:?} accepts it twice");
-        assert_eq!(fixture.work(name, id).await, 1, "work of {name:?}");
+        check!(
+            deliver(&*inbox, id).await,
+            "expected {name:?} to accept an event that others accepted, came a refusal"
+        );
+        refuse(&*inbox, id, name).await;
+        check_eq!(fixture.work(name, id).await, 1, "work of {name:?}");
     }
 }
 
@@ -103,6 +120,6 @@ pub async fn ids_that_differ_in_one_bit_are_different_events<F: InboxFixture>(fi
         .collect();
     accept(&*inbox, &ids).await;
     for id in ids {
-        assert!(!deliver(&*inbox, id).await, "{id} is accepted twice");
+        refuse(&*inbox, id, "after ids that differ in one bit").await;
     }
 }

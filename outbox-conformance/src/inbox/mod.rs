@@ -12,6 +12,7 @@ pub mod cancellation;
 pub mod clean_up;
 pub mod delivery;
 
+use crate::check::{check, ok};
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{EventId, OutboxError};
@@ -34,7 +35,7 @@ use std::time::Duration;
 pub trait Inbox: Send + Sync {
     /// Delivers an event to the consumer, and returns whether the inbox accepted it.
     ///
-    /// It starts a transaction on a connection of its own, and asks the inbox. If the inbox accepts the
+    /// It starts a transaction on its own connection, and asks the inbox. If the inbox accepts the
     /// event, it adds 1 to the [`work`](InboxFixture::work) of the consumer for this event. Then it ends the
     /// transaction.
     ///
@@ -117,7 +118,10 @@ pub(crate) async fn deliver(inbox: &dyn Inbox, id: EventId) -> bool {
 /// Delivers events that must be new, and commits each.
 pub(crate) async fn accept(inbox: &dyn Inbox, ids: &[EventId]) {
     for id in ids {
-        assert!(deliver(inbox, *id).await, "the first delivery is refused");
+        check!(
+            deliver(inbox, *id).await,
+            "expected the first delivery of {id} to be accepted, came a refusal"
+        );
     }
 }
 
@@ -126,7 +130,10 @@ pub(crate) fn some_ids(count: usize) -> Vec<EventId> {
     (0..count).map(|_| EventId::new()).collect()
 }
 
-/// The value, or the end of the case with the whole chain of the error.
-pub(crate) fn ok<T>(result: Result<T, OutboxError>) -> T {
-    result.unwrap_or_else(|error| panic!("{error}"))
+/// Delivers an event that must not be new, and commits.
+pub(crate) async fn refuse(inbox: &dyn Inbox, id: EventId, what: &str) {
+    check!(
+        !deliver(inbox, id).await,
+        "{what}: expected a later delivery of {id} to be refused, came an acceptance"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::harness::{Trial, block_on};
 use async_trait::async_trait;
 use outbox_conformance::inbox::{
-    CASES, End, Inbox, InboxFixture, cancellation, clean_up, delivery,
+    CASES, End, Inbox, InboxFixture, cancellation, clauses, clean_up, delivery,
 };
 use outbox_core::{EventId, OutboxError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -324,9 +324,10 @@ outbox_conformance::inbox_suite! { @list runner }
 
 pub(crate) const TRIAL: Trial<Fault> = Trial {
     cases: CASES,
+    clauses,
     refusals: REFUSALS,
     sound: Fault::None,
-    run: |case, fault| block_on(run(case, Saboteur::new(fault))),
+    run: |case, fault| block_on(run(case, || Saboteur::new(fault))),
 };
 
 #[test]
@@ -344,6 +345,6 @@ const RACES: &[&str] = &[
 #[test]
 fn every_race_refuses_its_faults_on_threads_too() {
     TRIAL.judge_on_threads(RACES, &[], |case, fault| {
-        outbox_conformance::run(move || run(case, Saboteur::new(fault)));
+        outbox_conformance::run(move || run(case, move || Saboteur::new(fault)));
     });
 }

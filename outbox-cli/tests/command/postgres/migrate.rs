@@ -48,12 +48,12 @@ fn a_script_without_a_transaction_runs_in_the_callers() {
     let shop = Shop::odd();
     let script = shop.done(&["migrate", "print", "--no-transaction"]);
     let fresh = Shop::empty();
-    run(&fresh, format!("BEGIN; {script} ROLLBACK"));
+    run(&fresh, format!("START TRANSACTION; {script} ROLLBACK"));
     assert!(
         fresh.rows(SCHEMAS).is_empty(),
         "the script committed something"
     );
-    run(&fresh, format!("BEGIN; {script} COMMIT"));
+    run(&fresh, format!("START TRANSACTION; {script} COMMIT"));
     let store = fresh.url_with(super::ODD_PARAMETER);
     done(fresh.folder(), &["migrate", "check", "--store", &store]);
     assert_eq!(tables(&fresh), tables(&shop));

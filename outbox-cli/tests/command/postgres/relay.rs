@@ -18,8 +18,11 @@ fn a_plain_insert_is_published_once_its_transaction_commits() {
         )
     };
     let committed = [insert("leonie", "{\"id\": 1}"), insert("leonie", "no JSON")].concat();
-    shop.execute(&format!("BEGIN; {committed} COMMIT"));
-    shop.execute(&format!("BEGIN; {} ROLLBACK", insert("leonie", "3")));
+    shop.execute(&format!("START TRANSACTION; {committed} COMMIT"));
+    shop.execute(&format!(
+        "START TRANSACTION; {} ROLLBACK",
+        insert("leonie", "3")
+    ));
     assert_eq!(shop.status("pending"), 2);
 
     let published = shop.done(&["relay", "--drain"]);
@@ -93,7 +96,7 @@ fn successors_wait_for_the_dead_letter_of_their_key_if_it_holds_the_key() {
     for block in [true, false] {
         let shop = Shop::migrated();
         let ids = deadly(&shop);
-        let hold = format!("--block-key-on-dead-letter={block}");
+        let hold = format!("--block-keys={block}");
         // The event is tried again after a random part of a day, so that it is quarantined before.
         let relay = [
             "relay",

@@ -432,7 +432,7 @@ impl DlqHeap for Saboteur {
                 let limit = limit.saturating_sub(corrupt);
                 self.heap.lease_exceeded(threshold, limit, lease).await
             }
-            F::LeaseIsNoLease => {
+            F::LeaseDoesNothing => {
                 let mut all = self.all().await;
                 all.retain(|entry| entry.failure_count >= threshold);
                 all.sort_by_key(|entry| entry.id);

@@ -58,7 +58,7 @@ pub(crate) enum Fault {
     LosesAReplayWhenDropped,
     PurgesHalfWhenDropped,
     StaysBusyWhenDropped,
-    AppendsBesideTheTransaction,
+    AppendsOutsideTheTransaction,
     DeletesWhatItClaims,
     SettlesInTwoSteps,
     QuarantinesOneByOne,

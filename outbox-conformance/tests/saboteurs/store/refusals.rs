@@ -461,7 +461,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (
-        F::AppendsBesideTheTransaction,
+        F::AppendsOutsideTheTransaction,
         "a_cut_append_is_committed_whole_or_not",
     ),
     (F::DeletesWhatItClaims, "a_cut_claim_loses_nothing"),

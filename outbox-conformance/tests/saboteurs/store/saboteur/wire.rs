@@ -152,7 +152,7 @@ impl AppTransaction for WiredTransaction {
     fn append(&mut self, events: &[Event]) -> Done<()> {
         let Self { inner, saboteur } = self;
         let mut append = || match saboteur.fault {
-            F::AppendsBesideTheTransaction => saboteur.store.append(events),
+            F::AppendsOutsideTheTransaction => saboteur.store.append(events),
             _ => inner.append(events),
         };
         match saboteur.line.fate(saboteur.manner()) {
