@@ -1,10 +1,13 @@
 //! One call in the queue: its closure, its result, and the sender of the answer.
 
-use crate::error::refusal;
+use crate::error::{BACKEND, refusal};
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::Connection;
 use std::any::Any;
+use std::error::Error;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
 
@@ -18,8 +21,35 @@ pub(crate) enum Access {
 /// Why a transaction failed, for each of its jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) kind: ErrorKind,
-    pub(crate) text: String,
+    kind: ErrorKind,
+    cause: Cause,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: ErrorKind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let cause = Cause(Arc::from(cause.into()));
+        Self { kind, cause }
+    }
+
+    fn of(&self, operation: &'static str) -> OutboxError {
+        OutboxError::new(self.kind, BACKEND, operation).with_source(self.cause.clone())
+    }
+}
+
+/// An error that several calls report. Its source is the error itself.
+#[derive(Clone, Debug)]
+struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
 }
 
 /// A [`Task`] without its types.
@@ -101,7 +131,7 @@ where
         let answer = match (self.result, failure) {
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), None) => Ok(value),
-            (_, Some(failure)) => Err(refusal(failure.kind, self.operation, &*failure.text)),
+            (_, Some(failure)) => Err(failure.of(self.operation)),
             (None, None) => Err(refusal(
                 ErrorKind::Conflict,
                 self.operation,

@@ -107,7 +107,7 @@ impl Thread {
             | FileState::LogRemoved(text)
             | FileState::LogReplaced(text) => (ErrorKind::Invalid, text),
         };
-        Err(Failure { kind, text })
+        Err(Failure::new(kind, text))
     }
 
     /// Makes a large write-ahead log smaller. It grows while a connection reads an old snapshot, and
@@ -149,7 +149,7 @@ impl Thread {
         let begun = connection
             .execute_batch("BEGIN DEFERRED")
             .and_then(|()| connection.pragma_update(None, "query_only", true));
-        let failure = begun.map_err(|error| failure(&error)).err();
+        let failure = begun.map_err(failure).err();
         if failure.is_none() {
             // A read is interrupted at its timeout, so that the calls behind it are served. A write is
             // not: it would be repeated, and might never end.
@@ -169,9 +169,7 @@ impl Thread {
     /// busy timeout if another process has written in between.
     fn write_group(&self, first: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
         let connection = &self.connection;
-        let mut ended = connection
-            .execute_batch("BEGIN IMMEDIATE")
-            .map_err(|error| failure(&error));
+        let mut ended = connection.execute_batch("BEGIN IMMEDIATE").map_err(failure);
         let mut group = Vec::new();
         let mut next = Some(first);
         let mut after = None;
@@ -190,11 +188,7 @@ impl Thread {
                 }
             }
         }
-        let committed = ended.and_then(|()| {
-            connection
-                .execute_batch("COMMIT")
-                .map_err(|error| failure(&error))
-        });
+        let committed = ended.and_then(|()| connection.execute_batch("COMMIT").map_err(failure));
         end(connection);
         for job in group {
             job.answer(committed.as_ref().err());
@@ -220,12 +214,11 @@ impl Thread {
         };
         match run() {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure {
-                kind: ErrorKind::Unavailable,
-                text: "another write in the shared transaction ended it; nothing was applied"
-                    .to_owned(),
-            }),
-            Err(error) => Err(failure(&error)),
+            Ok(false) => Err(Failure::new(
+                ErrorKind::Unavailable,
+                "another write in the shared transaction ended it; nothing was applied",
+            )),
+            Err(error) => Err(failure(error)),
         }
     }
 }
@@ -237,11 +230,8 @@ fn end(connection: &Connection) {
     }
 }
 
-fn failure(error: &rusqlite::Error) -> Failure {
-    Failure {
-        kind: kind(error),
-        text: error.to_string(),
-    }
+fn failure(error: rusqlite::Error) -> Failure {
+    Failure::new(kind(&error), error)
 }
 
 /// When the running read must be interrupted, in milliseconds since the thread started.

@@ -1,8 +1,9 @@
 //! Group commit, bad files, locks and migrations.
 
 use outbox_core::{ErrorKind, OutboxError};
-use outbox_driver_sqlite::rusqlite::Connection;
+use outbox_driver_sqlite::rusqlite::{self, Connection};
 use outbox_driver_sqlite::{Component, Driver, SqliteConfig, memory_uri, sqlite_error};
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -164,6 +165,11 @@ async fn writes_waiting_for_a_lock_fail_together() {
     for write in writes {
         let error = write.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let mut causes = std::iter::successors(error.source(), |cause| cause.source());
+        assert!(
+            causes.any(|cause| cause.is::<rusqlite::Error>()),
+            "{error:?}"
+        );
     }
     assert_eq!(count(&driver).await, 0);
 }
