@@ -1,4 +1,4 @@
-//! The memory heap passes the suite.
+//! The memory heap passes the suite, also behind an `Arc`, as a relay shares it.
 
 use async_trait::async_trait;
 use outbox_conformance::{ManualClock, heap::HeapFixture};
@@ -10,20 +10,25 @@ use std::time::Duration;
 struct Memory {
     clock: ManualClock,
     heap: MemoryDlqHeap,
+    handle: fn(MemoryDlqHeap) -> Arc<dyn DlqHeap>,
 }
 
 impl Memory {
-    fn new() -> Self {
+    fn new(handle: fn(MemoryDlqHeap) -> Arc<dyn DlqHeap>) -> Self {
         let clock = ManualClock::new();
         let heap = MemoryDlqHeap::new().with_clock(clock.clock());
-        Self { clock, heap }
+        Self {
+            clock,
+            heap,
+            handle,
+        }
     }
 }
 
 #[async_trait]
 impl HeapFixture for Memory {
     async fn handle(&self) -> Arc<dyn DlqHeap> {
-        Arc::new(self.heap.clone())
+        (self.handle)(self.heap.clone())
     }
 
     async fn neighbour(&self) -> Arc<dyn DlqHeap> {
@@ -39,4 +44,20 @@ impl HeapFixture for Memory {
     }
 }
 
-outbox_conformance::dlq_heap_suite!(memory, Memory::new(), counting, races, leases, cancellation);
+outbox_conformance::dlq_heap_suite!(
+    memory,
+    Memory::new(|heap| Arc::new(heap)),
+    counting,
+    races,
+    leases,
+    cancellation,
+);
+
+outbox_conformance::dlq_heap_suite!(
+    shared,
+    Memory::new(|heap| Arc::new(Arc::new(heap))),
+    counting,
+    races,
+    leases,
+    cancellation,
+);

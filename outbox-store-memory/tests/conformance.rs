@@ -1,4 +1,4 @@
-//! The memory store passes the suite.
+//! The memory store passes the suite, also behind an `Arc`, as a relay shares it.
 
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
@@ -11,13 +11,18 @@ use std::time::Duration;
 struct Memory {
     clock: ManualClock,
     store: MemoryStore,
+    handle: fn(MemoryStore) -> Arc<dyn Store>,
 }
 
 impl Memory {
-    fn new() -> Self {
+    fn new(handle: fn(MemoryStore) -> Arc<dyn Store>) -> Self {
         let clock = ManualClock::new();
         let store = MemoryStore::new().with_clock(clock.clock());
-        Self { clock, store }
+        Self {
+            clock,
+            store,
+            handle,
+        }
     }
 }
 
@@ -36,7 +41,7 @@ impl AppTransaction for Transaction {
 #[async_trait]
 impl StoreFixture for Memory {
     async fn handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.store.clone())
+        (self.handle)(self.store.clone())
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
@@ -51,13 +56,30 @@ impl StoreFixture for Memory {
 #[async_trait]
 impl HoldingFixture for Memory {
     async fn holding_handle(&self) -> Arc<dyn Store> {
-        Arc::new(self.store.clone().block_key_on_dead_letter())
+        (self.handle)(self.store.clone().block_key_on_dead_letter())
     }
 }
 
 outbox_conformance::store_suite!(
     memory,
-    Memory::new(),
+    Memory::new(|store| Arc::new(store)),
+    claims,
+    settlements,
+    outcomes,
+    budgets,
+    shares,
+    races,
+    quarantine,
+    dead_letters,
+    cancellation,
+    passes,
+    late,
+    holding,
+);
+
+outbox_conformance::store_suite!(
+    shared,
+    Memory::new(|store| Arc::new(Arc::new(store))),
     claims,
     settlements,
     outcomes,
