@@ -1,9 +1,12 @@
 # Checks everything, changes nothing: what continuous integration runs.
 verify:
     .ci/run
+
+# Checks licences, sources and advisories of the dependencies (cargo install --locked cargo-deny).
+deny:
     cargo deny check
 
-# Formats, and applies what clippy can mend.
+# Formats, and applies the fixes of clippy.
 fix:
     cargo fmt --all
     cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged

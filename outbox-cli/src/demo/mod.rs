@@ -39,7 +39,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     let backend = wiring::open_store(&urls.store, false).await?;
     let heap = wiring::open_heap(&urls.heap).await?;
     note(format_args!(
-        "{} orders go into {}, which is made afresh by each run",
+        "{} orders go into {}, which each run creates again",
         orders.len(),
         place.name
     ));

@@ -6,6 +6,7 @@ use super::{
     released, retry, settle,
 };
 use crate::check::{check, check_eq, ok, refuse};
+use crate::crash::pauses;
 use crate::wire::at_each_place;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DlqEntry, ErrorKind, Event, EventId, OutboxError, Outcome,
@@ -14,6 +15,7 @@ use outbox_core::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::sleep;
 
 /// How many events wait, and how many dead letters there are.
 async fn amounts(store: &Arc<dyn Store>) -> (u64, u64) {
@@ -32,13 +34,15 @@ async fn empty<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>) {
 /// The events of a lost claim come again, in order. The server may still run a claim whose connection
 /// was cut, so its lease may start after the first look.
 async fn check_come_back<F: StoreFixture>(fixture: &F, store: &Arc<dyn Store>, events: &[Event]) {
-    let mut published = Vec::new();
-    for _ in 0..100 {
+    let (mut published, mut pauses) = (Vec::new(), pauses());
+    loop {
         fixture.elapse(2 * LEASE).await;
         published.extend(publish_all(store).await);
-        if published.len() >= events.len() {
+        let are_missing = published.len() < events.len();
+        let Some(pause) = pauses.next().filter(|_| are_missing) else {
             break;
-        }
+        };
+        sleep(pause).await;
     }
     check_eq!(published, event_ids(events), "events after the lease");
 }
