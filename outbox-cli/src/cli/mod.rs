@@ -50,7 +50,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct DemoOptions {
-    /// The folder for shop.db, on SQLite; made afresh by each run.
+    /// The folder for shop.db, on SQLite; each run creates the file again.
     #[arg(long, default_value = "outbox-demo")]
     pub(crate) dir: PathBuf,
     /// A PostgreSQL database instead, such as postgres://me@db.example/shop; each run makes the

@@ -14,7 +14,7 @@ use outbox_store_postgres::Appender;
 const SCHEMA: &str = "outbox_demo";
 
 /// The comment on a schema of the demo's, so that no other schema is ever dropped.
-const MARK: &str = "Made by outbox demo, and made afresh by each run of it.";
+const MARK: &str = "Created by outbox demo. Each run drops this schema and creates it again.";
 
 const TABLES: &str = "
     CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint NOT NULL, ordered_at text NOT NULL);

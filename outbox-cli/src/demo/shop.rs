@@ -22,7 +22,7 @@ pub(super) struct Place {
     pub(super) shown: String,
     /// Whether a password is not shown.
     pub(super) hides_password: bool,
-    /// What is made afresh by each run.
+    /// The name of the database, which each run creates again.
     pub(super) name: String,
 }
 
