@@ -82,7 +82,7 @@ fn a_foreign_table_of_our_name_is_refused_and_stays_as_it_is() {
         let foreign = format!("CREATE SCHEMA outbox; CREATE TABLE outbox.{table} AS SELECT 1 AS x");
         shop.execute(&foreign);
         for migration in [&["migrate"][..], &["migrate", "status"]] {
-            shop.refused(migration, 2, &[table, "not ours"]);
+            shop.refused(migration, 2, &[table, "of another program"]);
         }
         let tables = "SELECT FROM pg_class WHERE relnamespace = 'outbox'::regnamespace";
         assert_eq!(
