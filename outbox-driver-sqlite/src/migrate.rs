@@ -140,7 +140,7 @@ fn refuse_foreign_tables(
     for table in component.tables {
         if exists(connection, table)? {
             let text = format!(
-                "a table named {table} exists that is not ours; rename it or use another file"
+                "the file has a table {table} of another program; rename the table or use another file"
             );
             return Err(refusal(ErrorKind::Invalid, MIGRATE, text));
         }

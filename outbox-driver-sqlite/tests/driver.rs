@@ -321,7 +321,7 @@ async fn a_refused_or_inspected_file_is_not_changed() {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     }
     let migrated = TEST.migrate(&path).await.map(drop);
-    refused(migrated, "named t exists that is not ours");
+    refused(migrated, "the file has a table t of another program");
     assert_eq!(OTHER.applied(&path).await.unwrap(), Some(0));
     assert_eq!(fs::read(&path).unwrap(), before);
 
@@ -407,7 +407,7 @@ async fn tables_without_a_record_of_their_version_are_recognised() {
     OTHER.open(&path).await.unwrap();
     own.execute_batch("DELETE FROM outbox_migrations; DROP TABLE w; CREATE TABLE w (y)")
         .unwrap();
-    refused(OTHER.migrate(&path).await, "not ours");
+    refused(OTHER.migrate(&path).await, "of another program");
 }
 
 #[tokio::test]

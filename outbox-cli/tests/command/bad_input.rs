@@ -202,7 +202,12 @@ fn a_foreign_table_of_our_name_is_refused_and_stays_as_it_is() {
     let before = fs::read(folder.path().join("shop.db")).unwrap();
     for migration in migrations {
         let arguments = [migration, &["--store", SHOP]].concat();
-        refused(folder.path(), &arguments, 2, &["outbox_events", "not ours"]);
+        refused(
+            folder.path(),
+            &arguments,
+            2,
+            &["outbox_events", "of another program"],
+        );
         assert_eq!(fs::read(folder.path().join("shop.db")).unwrap(), before);
     }
 }
