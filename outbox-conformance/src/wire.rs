@@ -2,12 +2,16 @@
 
 use crate::case::progress;
 use crate::check::{check, check_eq};
+use crate::effort::times;
 use outbox_core::{ErrorKind, OutboxError};
 use std::cell::Cell;
 use std::env;
 
-/// From this place on each thirteenth byte is one to cut at, unless the environment asks for all.
-const SPREAD: usize = 64;
+/// The first bytes of a reply, which are all places to cut at, and the distance of the later places.
+const SPREAD: (usize, usize) = (16, 29);
+
+/// The same in a run that is longer than by default.
+const LONG_SPREAD: (usize, usize) = (64, 13);
 
 /// Set to cut at every byte.
 const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
@@ -73,11 +77,16 @@ impl Cut<'_> {
 
 /// Runs `round` with a cut at each place in turn, until a call needs no more than was let through.
 pub(crate) async fn at_each_place(wire: &dyn Wire, round: impl AsyncFn(&Cut<'_>)) {
+    let (first, distance) = match times() {
+        1 => SPREAD,
+        _ => LONG_SPREAD,
+    };
+    let every_byte = env::var_os(EVERY_BYTE).is_some();
     let step = |bytes: usize| {
-        if bytes < SPREAD || env::var_os(EVERY_BYTE).is_some() {
+        if bytes < first || every_byte {
             1
         } else {
-            13
+            distance
         }
     };
     let replies = std::iter::successors(Some(0), |bytes| Some(bytes + step(*bytes)));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-const SCRIPTS: u64 = 60;
+const SCRIPTS: u64 = 30;
 const HANDLES: usize = 3;
 /// The most times that a script is played again in order to shrink it.
 const REPLAYS: usize = 1000;

@@ -1,5 +1,5 @@
-//! A connection that is cut at each piece of a request, and within each reply at every byte (after
-//! the first 64 at each thirteenth).
+//! A connection that is cut at each piece of a request, and within each reply at the first bytes and
+//! then at regular distances.
 
 use super::{WireFixture, counts, each};
 use crate::check::{check, check_eq, nth, ok};

@@ -1,5 +1,5 @@
-//! A connection that is cut at each piece of a request, and within each reply at every byte (after
-//! the first 64 at each thirteenth).
+//! A connection that is cut at each piece of a request, and within each reply at the first bytes and
+//! then at regular distances.
 
 use super::{
     LEASE, Store, StoreFixture, WireFixture, append, claim, event_ids, ids, keyed, publish_all,
