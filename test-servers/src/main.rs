@@ -8,7 +8,6 @@
 mod container;
 mod package;
 
-use std::num::NonZero;
 use std::process::{Command, ExitCode};
 use test_servers::{Error, Kind, Server, named, search_path};
 
@@ -22,9 +21,6 @@ fn main() -> ExitCode {
     };
     let mut command = Command::new(&program);
     command.args(arguments);
-    if std::env::var_os(TEST_THREADS).is_none() {
-        command.env(TEST_THREADS, test_threads().to_string());
-    }
     let mut brought = Vec::new();
     for kind in Kind::ALL {
         match bring(kind) {
@@ -53,14 +49,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The number of tests that cargo runs at the same time.
-const TEST_THREADS: &str = "RUST_TEST_THREADS";
-
-/// Twice as many as there are processors, because most tests wait for a server most of the time.
-fn test_threads() -> usize {
-    2 * std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// A server that answers. It is stopped when this value is dropped, unless the environment named it.
