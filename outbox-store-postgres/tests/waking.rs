@@ -30,7 +30,9 @@ async fn alarm_is_set(connection: &mut PgConnection) -> bool {
 
 /// Returns once the alarm is set.
 async fn asleep(connection: &mut PgConnection) {
-    while !alarm_is_set(connection).await {}
+    let set = async { while !alarm_is_set(connection).await {} };
+    let in_time = tokio::time::timeout(SOON, set).await;
+    in_time.expect("the worker sets the alarm, or it has failed");
 }
 
 /// Returns once the worker has looked again and found nothing.
@@ -40,7 +42,9 @@ async fn has_looked(connection: &mut PgConnection) {
                       WHERE datname = current_database() AND query LIKE '--%'
                       ORDER BY query_start DESC LIMIT 1) AS last
                   WHERE state = 'idle' AND query LIKE '-- What a claim may find now%'";
-    while number(connection, looked).await == 0 {}
+    let has_looked = async { while number(connection, looked).await == 0 {} };
+    let in_time = tokio::time::timeout(SOON, has_looked).await;
+    in_time.expect("the worker looks, or it has failed");
 }
 
 fn sleep(store: &Arc<PostgresStore>) -> JoinHandle<()> {
