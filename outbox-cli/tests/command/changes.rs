@@ -1,13 +1,14 @@
 //! Replay and purge of many dead letters.
 
 use crate::support::{
-    SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, refused, status,
+    SHOP, command, done, events, ids, json, lines, open, outbox, quarantined, refused, signal,
+    status,
 };
 use outbox_core::EventId;
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -184,12 +185,12 @@ fn dead_letters_are_chosen_by_a_time_with_an_offset_a_date_or_an_age() {
 #[test]
 fn a_replay_that_is_interrupted_says_how_to_continue() {
     const MANY: usize = PIPES_FULL;
-    for signal in ["INT", "TERM"] {
+    for name in ["INT", "TERM"] {
         let folder = TempDir::new().unwrap();
         let folder = folder.path();
         quarantined(folder, &events("order.placed", MANY), "refused");
         let (replay, mut stdout) = unread_replay(folder);
-        kill(&replay, signal);
+        signal(&replay, name);
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         let ended = replay.wait_with_output().unwrap();
@@ -225,11 +226,11 @@ fn a_second_signal_ends_a_replay_at_once() {
     let folder = folder.path();
     quarantined(folder, &events("order.placed", PIPES_FULL), "refused");
     let (mut replay, _unread) = unread_replay(folder);
-    kill(&replay, "INT");
+    signal(&replay, "INT");
     let first = Instant::now();
     // A signal that comes before the last one was handled is not counted.
     while replay.try_wait().unwrap().is_none() {
-        kill(&replay, "INT");
+        signal(&replay, "INT");
         assert!(first.elapsed() < Duration::from_secs(60), "it does not end");
         std::thread::yield_now();
     }
@@ -253,11 +254,4 @@ fn unread_replay(folder: &Path) -> (Child, BufReader<ChildStdout>) {
     let mut stdout = BufReader::new(replay.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     (replay, stdout)
-}
-
-#[cfg(unix)]
-fn kill(process: &Child, signal: &str) {
-    let id = process.id().to_string();
-    let sent = Command::new("kill").args(["-s", signal, &id]).status();
-    assert!(sent.unwrap().success());
 }

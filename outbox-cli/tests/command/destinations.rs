@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use crate::support::{
-    Running, SHOP, appended, arrived, command, done, events, lines, status, until,
+    Running, SHOP, appended, arrived, command, done, events, lines, signal, status, until,
 };
 use outbox_core::EventId;
 use std::fs::{self, File, OpenOptions};
@@ -23,12 +23,6 @@ fn append_one(folder: &Path) -> EventId {
 fn relay(folder: &Path, more: &[&str]) -> Command {
     let relay = ["relay", "--store", SHOP, "--poll-interval", "20ms"];
     command(folder, &[&relay[..], more].concat())
-}
-
-fn signal(running: &Running, name: &str) {
-    let id = running.0.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &id]).status();
-    assert!(sent.unwrap().success());
 }
 
 /// What a relay wrote that ended by itself.
@@ -92,7 +86,7 @@ fn a_hangup_opens_the_file_again_and_ends_no_relay() {
         let id = append_one(folder);
         until("the event", || arrived(&path).contains(&id));
         fs::rename(&path, folder.join(format!("out.{number}"))).unwrap();
-        signal(&running, "HUP");
+        signal(&running.0, "HUP");
         // Without an event.
         until("the file", || path.exists());
     }
@@ -112,7 +106,7 @@ fn a_hangup_ends_no_relay_that_writes_to_a_pipe() {
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
     for _ in 0..2 {
         lines.next().unwrap().unwrap();
-        signal(&running, "HUP");
+        signal(&running.0, "HUP");
         append_one(folder);
     }
     lines.next().unwrap().unwrap();
@@ -287,11 +281,11 @@ fn a_second_signal_ends_a_relay_at_once_that_waits_for_a_publish() {
     ];
     let mut running = Running::start(relay(folder, &slow));
     until("a publish", || status(folder, "in_flight") == 1);
-    signal(&running, "TERM");
+    signal(&running.0, "TERM");
     // The first may not have been heard when the second comes.
     let ended = Instant::now();
     while running.0.try_wait().unwrap().is_none() {
-        signal(&running, "TERM");
+        signal(&running.0, "TERM");
         assert!(ended.elapsed() < Duration::from_secs(60), "it does not end");
         std::thread::yield_now();
     }

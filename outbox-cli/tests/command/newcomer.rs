@@ -1,6 +1,6 @@
 //! The command as a newcomer and as a script would use it.
 
-use crate::support::{described, done, json, refused};
+use crate::support::{described, done, json, refused, signal};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -244,11 +244,7 @@ fn a_reader_that_never_reads_does_not_keep_the_relay_from_ending() {
             .clone()
     };
     while store("in_flight") == 0 {}
-    let terminated = Command::new("kill")
-        .arg(relay.id().to_string())
-        .status()
-        .unwrap();
-    assert!(terminated.success());
+    signal(&relay, "TERM");
     assert!(relay.wait().unwrap().success());
 }
 

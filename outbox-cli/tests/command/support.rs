@@ -159,6 +159,13 @@ pub(crate) fn events(event_type: &str, count: usize) -> Vec<Event> {
         .collect()
 }
 
+/// Sends a signal, such as `TERM`.
+pub(crate) fn signal(process: &Child, name: &str) {
+    let id = process.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &id]).status();
+    assert!(sent.unwrap().success());
+}
+
 /// A relay that is killed in the end, also when its test fails.
 pub(crate) struct Running(pub(crate) Child);
 
@@ -169,8 +176,7 @@ impl Running {
 
     /// Asks it to end, and asserts that it does so well.
     pub(crate) fn stop(&mut self) {
-        let id = self.0.id().to_string();
-        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        signal(&self.0, "TERM");
         assert!(self.0.wait().unwrap().success());
     }
 }
