@@ -13,6 +13,7 @@ mod effort;
 mod folder;
 pub mod heap;
 pub mod inbox;
+mod log;
 mod run;
 pub mod store;
 mod suite;
@@ -28,6 +29,7 @@ pub use crash::{CrashPoint, at_each_point};
 pub use decorators::{Around, Decorated, Fails, Faulty, Slow};
 pub use effort::{first_seed, seeds};
 pub use folder::Folder;
+pub use log::{Log, LogLine};
 #[doc(hidden)]
 pub use pastey::paste as __paste;
 #[doc(hidden)]

@@ -2,59 +2,16 @@
 
 mod support;
 
+use outbox_conformance::Log;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::{PostgresConfig, PostgresStore};
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Own, each};
-use tracing::field::{Field, Visit};
-use tracing::{Event as LogEvent, Level, Metadata, Subscriber, span};
+use tracing::Level;
 
 const LEASE: Duration = Duration::from_secs(30);
-
-/// The lines of the log: level, target, fields.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String, String)>>>);
-
-impl Log {
-    fn lines(&self, is_asked: impl Fn(Level, &str, &str) -> bool) -> Vec<String> {
-        let lines = self.0.lock().expect("no panic");
-        let asked = lines.iter();
-        let asked = asked.filter(|(level, target, text)| is_asked(*level, target, text));
-        asked.map(|(_, _, text)| text.clone()).collect()
-    }
-}
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &LogEvent<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        let metadata = event.metadata();
-        let line = (*metadata.level(), metadata.target().to_owned(), text.0);
-        self.0.lock().expect("no panic").push(line);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
 
 #[tokio::test]
 async fn lost_claims_and_unreadable_rows_are_logged_once_and_statements_never() {
@@ -66,7 +23,7 @@ async fn lost_claims_and_unreadable_rows_are_logged_once_and_statements_never() 
     // A pool that has connected before the store opens, as `PgPool::connect` makes it.
     let options = PgPoolOptions::new().max_connections(4);
     let pool = options.connect_with(own.options()).await;
-    let earlier = log.0.lock().expect("no panic").len();
+    let earlier = log.lines().len();
     let config = PostgresConfig::new(pool.expect("connected"));
     let store = PostgresStore::open(config).await.expect("opened");
 
@@ -82,7 +39,7 @@ async fn lost_claims_and_unreadable_rows_are_logged_once_and_statements_never() 
         let settled = store.settle(claim.token, &settlements).await;
         settled.expect("settled");
     }
-    let lines = log.lines(|level, _, text| level == Level::INFO && text.contains("took over"));
+    let lines = log.texts(Level::INFO, "took over");
     assert_eq!(lines.len(), 1, "{lines:?}");
     let token = format!("token={}", lost.token.as_uuid());
     assert!(lines[0].contains("events=2"), "{lines:?}");
@@ -98,7 +55,7 @@ async fn lost_claims_and_unreadable_rows_are_logged_once_and_statements_never() 
         let claim = store.claim(limit, LEASE).await.expect("claimed");
         assert!(claim.events.is_empty());
     }
-    let lines = log.lines(|level, _, text| level == Level::WARN && text.contains("quarantined"));
+    let lines = log.texts(Level::WARN, "quarantined");
     assert_eq!(lines.len(), 1, "{lines:?}");
     for part in ["outbox dlq show", "id=", "reason="] {
         assert!(lines[0].contains(part), "{part}: {lines:?}");
@@ -109,11 +66,11 @@ async fn lost_claims_and_unreadable_rows_are_logged_once_and_statements_never() 
         .wait_for_work(Duration::from_secs(2))
         .await
         .expect("waited");
-    let lines = log.0.lock().expect("no panic");
+    let lines = log.lines();
     let statements = lines.iter().skip(earlier);
     let of_the_test = |text: &str| text.contains("test_clock") || text.contains("\\ud800");
     let of_the_store: Vec<_> = statements
-        .filter(|(_, target, text)| target.starts_with("sqlx") && !of_the_test(text))
+        .filter(|line| line.target.starts_with("sqlx") && !of_the_test(&line.text))
         .collect();
     assert!(of_the_store.is_empty(), "{of_the_store:?}");
 }

@@ -1,57 +1,14 @@
 //! What an operator sees in the log. The connection thread writes it, so the subscriber is that of the
 //! whole process.
 
-use outbox_conformance::{Folder, ManualClock};
+use outbox_conformance::{Folder, Log, ManualClock};
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome, Settlement};
 use outbox_store_sqlite::rusqlite::Connection;
 use outbox_store_sqlite::{SqliteStore, append};
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tracing::field::{Field, Visit};
-use tracing::{Event as LogEvent, Level, Metadata, Subscriber, span};
+use tracing::Level;
 
 const LEASE: Duration = Duration::from_secs(30);
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String)>>>);
-
-impl Log {
-    fn lines(&self, level: Level, text: &str) -> Vec<String> {
-        let lines = self.0.lock().expect("no panic");
-        let matching = lines
-            .iter()
-            .filter(|(found, line)| *found == level && line.contains(text));
-        matching.map(|(_, line)| line.clone()).collect()
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &LogEvent<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        let line = (*event.metadata().level(), line.0);
-        self.0.lock().expect("no panic").push(line);
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
 
 #[tokio::test]
 async fn a_lost_claim_and_an_unreadable_row_are_logged_once() {
@@ -79,7 +36,7 @@ async fn a_lost_claim_and_an_unreadable_row_are_logged_once() {
         let done: Vec<_> = done.collect();
         store.settle(claim.token, &done).await.expect("settled");
     }
-    let taken_over = log.lines(Level::INFO, "took over a claim");
+    let taken_over = log.texts(Level::INFO, "took over a claim");
     assert_eq!(taken_over.len(), 1, "{taken_over:?}");
     assert!(taken_over[0].contains("events=2"), "{taken_over:?}");
 
@@ -90,7 +47,7 @@ async fn a_lost_claim_and_an_unreadable_row_are_logged_once() {
         let claim = store.claim(limit, LEASE).await.expect("claimed");
         assert!(claim.events.is_empty());
     }
-    let quarantined = log.lines(Level::WARN, "quarantined");
+    let quarantined = log.texts(Level::WARN, "quarantined");
     assert_eq!(quarantined.len(), 1, "{quarantined:?}");
     let id: Vec<u8> = producer
         .query_row("SELECT id FROM outbox_dead_letters", [], |row| row.get(0))
