@@ -79,6 +79,10 @@ options! {
     /// because the store's driver and the transport hold copies.
     batch_bytes: usize = ClaimLimit::BYTES;
 
+    /// Claims that are published at the same time, 1 to 64. Default 8. Each has up to `batch_size`
+    /// events and `batch_bytes` bytes. With 1, the worker claims again only after it has settled.
+    concurrency: usize = 8;
+
     /// How long a claim belongs to its worker, up to a day. Default 30 s. It must be longer than the
     /// publish timeout, so that no worker publishes an event that another worker has taken over.
     lease: Duration = 30 * SECOND;
@@ -197,6 +201,9 @@ impl OutboxConfigBuilder {
             let range = "1024 to 1073741824 (1 KiB to 1 GiB)";
             return Err(invalid("batch bytes", config.batch_bytes, range));
         }
+        if !(1..=64).contains(&config.concurrency) {
+            return Err(invalid("concurrency", config.concurrency, "1 to 64"));
+        }
         count("heap page", config.heap_page)?;
         if config.failure_threshold == 0 {
             return Err(invalid("failure threshold", 0, "at least 1"));
@@ -314,6 +321,10 @@ mod tests {
             (builder().batch_size(10_001), "batch size is 10001, but"),
             (builder().batch_bytes(1023), "batch bytes is 1023, but"),
             (builder().batch_bytes((1 << 30) + 1), "batch bytes"),
+            (
+                builder().concurrency(65),
+                "concurrency is 65, but must be 1 to 64",
+            ),
             (
                 builder().heap_page(0),
                 "heap page is 0, but must be 1 to 10000",

@@ -39,4 +39,4 @@ pub use storage::{
     Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,
     QuarantineOutcome, Settlement,
 };
-pub use transport::{PublishError, PublishErrorKind, Transport};
+pub use transport::{PublishError, PublishErrorKind, Transport, TransportCheck};

@@ -66,6 +66,13 @@ use uuid::Uuid;
 ///   worker causes at most one second delivery of each event in its claim.
 /// - **S21** A call whose connection is cut is [`Unavailable`](crate::ErrorKind::Unavailable) and is
 ///   applied to all of its events or to none. The next call on the handle works.
+/// - **S22** A settlement may keep events. They stay in the claim, and a later settlement names exactly
+///   these. The other events are settled at once, and the later events of their keys can be claimed.
+///   The later events of the key of a kept event wait for it, also those that the same settlement
+///   releases. When the lease runs out, a kept event is claimed alone (S7).
+/// - **S23** A held event waits with the later events of its key until its delay is over or
+///   [`resume`](Self::resume) names its destination. A resumption makes no event of another
+///   destination due.
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases due events to the caller for `lease`, within `limit`, in the order in which they must
@@ -88,7 +95,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
 
     /// Ends a claim with the outcome of each of its events, in one transaction.
     ///
-    /// `settlements` may have any order.
+    /// `settlements` may have any order. If some are [`Kept`](Outcome::Kept), the claim has these
+    /// events from now on, and does not end yet.
     ///
     /// # Errors
     ///
@@ -104,6 +112,19 @@ pub trait OutboxStorage: Send + Sync + Debug {
         token: ClaimToken,
         settlements: &[Settlement],
     ) -> Result<(), OutboxError>;
+
+    /// Makes up to `limit` events due that are [held](Outcome::Held) for `destination`, those that wait
+    /// the longest first, and returns how many. Call again until it is zero.
+    ///
+    /// The provided form makes none due: held events wait until their delay is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, some of the events may be due. Call again.
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        let _ = (destination, limit);
+        Ok(0)
+    }
 
     /// Moves events into the quarantine in one transaction and answers for each entry, in order.
     ///
@@ -327,6 +348,22 @@ pub enum Outcome {
         /// How long the event and the later events of its key wait. Zero: due at once.
         delay: Duration,
     },
+    /// Not attempted, because its destination pauses. No attempt is counted (S23).
+    Held {
+        /// The name of the destination, at most [`MAX_DESTINATION`](Outcome::MAX_DESTINATION) bytes.
+        destination: Arc<str>,
+        /// How long the event and the later events of its key wait, unless
+        /// [`resume`](OutboxStorage::resume) ends the wait earlier.
+        delay: Duration,
+    },
+    /// The broker has not answered yet. The event stays in the claim until a later settlement, or
+    /// until its lease runs out (S22). A store may let the lease start again with this settlement.
+    Kept,
+}
+
+impl Outcome {
+    /// The most bytes of the name of a destination.
+    pub const MAX_DESTINATION: usize = 1024;
 }
 
 /// The answer for one entry of [`OutboxStorage::quarantine_events`].
@@ -371,6 +408,10 @@ impl<T: OutboxStorage + ?Sized> OutboxStorage for Arc<T> {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
         (**self).settle(token, settlements).await
+    }
+
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        (**self).resume(destination, limit).await
     }
 
     async fn quarantine_events(

@@ -2,6 +2,7 @@
 
 use crate::object::Event;
 use async_trait::async_trait;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -21,11 +22,15 @@ use std::time::Duration;
 /// - **T6** An event that is too large is `Permanent`, and the other events of its call arrive.
 /// - **T7** A transport that [keeps order](Self::keeps_order) publishes the events of a key in the
 ///   order of the call, and no event after one of its key that was not accepted.
+/// - **T8** While a destination is missing or wrong, its events are answered
+///   [`Misconfigured`](PublishErrorKind::Misconfigured) and never `Permanent`. When a person has
+///   repaired it, they can be published through the same transport.
 ///
 /// The worker itself keeps the order of each key: a call has at most one event of a key, so an adapter
 /// may send all events of a call concurrently. An adapter that keeps order may get several events of
-/// a key in a call. Each call is bounded by the worker's publish timeout. A panic counts as one failed
-/// attempt of the event that causes it.
+/// a key in a call. All events of a call have the same [destination](Self::destination), and the
+/// worker makes several calls at the same time. Each call is bounded by the worker's publish timeout.
+/// A panic counts as one failed attempt of the event that causes it.
 ///
 /// # Cancel safety
 ///
@@ -65,6 +70,55 @@ pub trait Transport: Send + Sync + Debug {
     fn keeps_order(&self) -> bool {
         false
     }
+
+    /// The name of the destination of `event` at the broker, such as a topic, an exchange or a URL.
+    ///
+    /// A destination that hangs or fails then delays only its own events: each call has the events of
+    /// one destination, and a destination that pauses gets none. It must be the name that the errors
+    /// of the adapter [give](PublishError::with_destination). The provided form is `None`: the whole
+    /// broker is one destination.
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        let _ = event;
+        None
+    }
+
+    /// Asks the broker, without publishing, whether events could be published: whether it can be
+    /// reached, accepts the credentials, and has the destinations.
+    ///
+    /// The provided form finds nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// It changes nothing, so it may be dropped at any time.
+    async fn check(&self) -> TransportCheck {
+        TransportCheck::default()
+    }
+}
+
+/// What [`Transport::check`] found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TransportCheck {
+    /// Facts and warnings for a person, such as the largest message that the broker accepts.
+    pub notes: Vec<String>,
+    /// Why events cannot be published. Empty if nothing is wrong.
+    pub problems: Vec<PublishError>,
+}
+
+impl TransportCheck {
+    /// Adds a fact or a warning.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Adds a reason why events cannot be published.
+    #[must_use]
+    pub fn problem(mut self, problem: PublishError) -> Self {
+        self.problems.push(problem);
+        self
+    }
 }
 
 #[async_trait]
@@ -76,16 +130,28 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
     fn keeps_order(&self) -> bool {
         (**self).keeps_order()
     }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        (**self).destination(event)
+    }
+
+    async fn check(&self) -> TransportCheck {
+        (**self).check().await
+    }
 }
 
-/// Whether the event or the broker caused a failed publish.
+/// Whether the event, the broker or its configuration caused a failed publish.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum PublishErrorKind {
     /// The broker refused this event. The attempt is counted; the event is retried with backoff.
     Rejected,
-    /// This event can never succeed (too large, no such topic). It is quarantined at once.
+    /// This event can never succeed: it is too large, or cannot be encoded. It is quarantined at once.
     Permanent,
+    /// The destination is missing or wrong, or this program may not use it: no such topic, unroutable,
+    /// wrong credentials or certificate. A person must repair it. No attempt is counted, nothing is
+    /// quarantined; the worker tries again after the longest pause between two probes.
+    Misconfigured,
     /// The broker cannot be reached or took too long. No attempt is counted; the worker pauses.
     Unavailable,
     /// The broker asks the worker to wait. No attempt is counted; the worker pauses for this time,
@@ -94,40 +160,89 @@ pub enum PublishErrorKind {
 }
 
 /// Why an event was not published.
-#[derive(Debug, thiserror::Error)]
+///
+/// An error that names its [destination](Self::with_destination) is about that destination only:
+/// events of other destinations are published. Without a name it is about the whole broker.
+#[derive(Clone, Debug)]
 pub struct PublishError {
     kind: PublishErrorKind,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    destination: Option<Arc<str>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl PublishError {
     /// An error of `kind`.
     #[must_use]
     pub fn new(kind: PublishErrorKind) -> Self {
-        Self { kind, source: None }
+        Self {
+            kind,
+            destination: None,
+            source: None,
+        }
+    }
+
+    /// Names the destination that the error is about, as [`Transport::destination`] does.
+    #[must_use]
+    pub fn with_destination(mut self, destination: impl Into<Arc<str>>) -> Self {
+        self.destination = Some(destination.into());
+        self
     }
 
     /// Keeps the cause. Operators see its text as the reason of a dead letter.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Whether the event or the broker caused it.
+    /// Whether the event, the broker or its configuration caused it.
     #[must_use]
     pub fn kind(&self) -> PublishErrorKind {
         self.kind
+    }
+
+    /// The destination that it is about; `None` for the whole broker.
+    #[must_use]
+    pub fn destination(&self) -> Option<&str> {
+        self.destination.as_deref()
+    }
+
+    /// The answer for a call with `count` events of which none was published.
+    ///
+    /// ```
+    /// # use outbox_core::{PublishError, PublishErrorKind};
+    /// let error = PublishError::new(PublishErrorKind::Unavailable).with_source("connection refused");
+    /// let answers = error.for_all(3);
+    /// assert_eq!(answers.len(), 3);
+    /// ```
+    #[must_use]
+    pub fn for_all(self, count: usize) -> Vec<Result<(), Self>> {
+        vec![Err(self); count]
     }
 }
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            PublishErrorKind::Rejected => f.write_str("rejected"),
-            PublishErrorKind::Permanent => f.write_str("can never be published"),
-            PublishErrorKind::Unavailable => f.write_str("broker unavailable"),
-            PublishErrorKind::Throttled(after) => write!(f, "broker asks to wait {after:?}"),
+        if let Some(destination) = &self.destination {
+            write!(f, "destination {destination}: ")?;
         }
+        match (self.kind, &self.destination) {
+            (PublishErrorKind::Rejected, _) => f.write_str("rejected"),
+            (PublishErrorKind::Permanent, _) => f.write_str("can never be published"),
+            (PublishErrorKind::Misconfigured, _) => f.write_str("misconfigured"),
+            (PublishErrorKind::Unavailable, None) => f.write_str("broker unavailable"),
+            (PublishErrorKind::Unavailable, Some(_)) => f.write_str("unavailable"),
+            (PublishErrorKind::Throttled(after), None) => {
+                write!(f, "broker asks to wait {after:?}")
+            }
+            (PublishErrorKind::Throttled(after), Some(_)) => write!(f, "asks to wait {after:?}"),
+        }
+    }
+}
+
+impl Error for PublishError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 }

@@ -473,7 +473,7 @@ fn count(settlements: &[Settlement]) -> PassReport {
             Outcome::Published => report.published += 1,
             Outcome::Retry { .. } => report.retried += 1,
             Outcome::Dead { .. } => report.dead += 1,
-            Outcome::Released { .. } => report.released += 1,
+            Outcome::Released { .. } | Outcome::Held { .. } | Outcome::Kept => report.released += 1,
         }
     }
     report

@@ -261,7 +261,7 @@ impl Publisher<'_> {
                 event_type: event.event_type.clone(),
                 reason: text,
             },
-            PublishErrorKind::Unavailable => {
+            PublishErrorKind::Unavailable | PublishErrorKind::Misconfigured => {
                 self.halted = true;
                 Verdict::Unavailable(text)
             }
