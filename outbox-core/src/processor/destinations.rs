@@ -19,6 +19,10 @@ const SUSPECTS: usize = 10_000;
 /// The most events that one call makes due.
 const PAGE: usize = 1000;
 
+/// After a probe with so many events has worked, the destination gets all events. An event that makes its
+/// destination fail is alone soon, and the others are not delayed much by it.
+const PROBE: usize = 64;
+
 /// After this time the store is asked for a probe again: another worker may have claimed it.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -50,8 +54,8 @@ pub struct Pause {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Gate {
     Open,
-    /// One event may be sent. It shows whether the destination works again.
-    Probe,
+    /// A call with up to so many events shows whether the destination works again.
+    Probe(usize),
     Paused,
 }
 
@@ -97,6 +101,8 @@ struct Destination {
     /// Calls that were made before the latest failure say nothing about the pause after it.
     generation: u64,
     probing: bool,
+    /// How many events the next probe has. It doubles with each probe that works.
+    probe: usize,
     /// Until when the store is not asked again for an event that is the probe after this pause.
     asked_until: Option<Instant>,
     /// Calls that have not answered for a long time.
@@ -143,7 +149,7 @@ impl Pauses {
         });
     }
 
-    /// Asks whether the destination may get events. After [`Gate::Probe`] others get
+    /// Asks whether the destination may get events. After [`Gate::Probe`] the answer is
     /// [`Gate::Paused`] until the probe has ended.
     pub(super) fn gate(&self, destination: &str) -> Gate {
         let mut inner = self.lock();
@@ -234,14 +240,20 @@ impl Pauses {
     /// Notes that the store made `count` events due.
     pub(super) fn resumed(&self, resumption: &Resumption, count: usize) {
         let mut inner = self.lock();
-        if resumption.limit < PAGE || count >= resumption.limit {
+        let Some(state) = inner.named.get_mut(&resumption.destination) else {
+            return;
+        };
+        if count >= resumption.limit {
             return;
         }
-        if let Some(state) = inner.named.get_mut(&resumption.destination) {
+        if resumption.limit == PAGE {
             state.resume = false;
-            if state.works() {
-                inner.named.remove(&resumption.destination);
-            }
+        } else if state.probe > 1 && !state.probing {
+            // A probe has worked, and no other event waits.
+            state.recover();
+        }
+        if state.works() && !state.resume {
+            inner.named.remove(&resumption.destination);
         }
     }
 
@@ -285,6 +297,7 @@ impl Destination {
             paused_until: None,
             generation: 0,
             probing: false,
+            probe: 1,
             asked_until: None,
             hung: 0,
             resume: false,
@@ -305,7 +318,7 @@ impl Destination {
             Gate::Open
         } else {
             self.probing = true;
-            Gate::Probe
+            Gate::Probe(self.probe)
         }
     }
 
@@ -321,13 +334,18 @@ impl Destination {
         let asked = self.asked_until.is_some_and(|until| until > now);
         if over && !asked && !self.probing && self.hung == 0 {
             self.asked_until = Some(now + ASK_AGAIN);
-            return Some(1);
+            return Some(self.probe);
         }
         None
     }
 
     fn apply(&mut self, answer: &Answer, schedule: RetrySchedule) {
         match answer {
+            Answer::Works if self.failures > 0 && self.probe < PROBE => {
+                self.probe *= 2;
+                self.failures = 1;
+                self.paused_until = Some(Instant::now());
+            }
             Answer::Works => self.recover(),
             Answer::Failed(kind, error) => {
                 self.failures = self.failures.saturating_add(1);
@@ -358,7 +376,7 @@ impl Destination {
     fn pause(&mut self, kind: PublishErrorKind, error: &ErrorText, pause: Duration) {
         let day = Duration::from_secs(24 * 3600);
         self.generation += 1;
-        (self.resume, self.asked_until) = (false, None);
+        (self.resume, self.asked_until, self.probe) = (false, None, 1);
         self.paused_until = Some(Instant::now() + pause.min(day));
         self.note(kind, error);
     }
@@ -377,7 +395,7 @@ impl Destination {
             self.outage.succeeded();
             self.resume = true;
         }
-        (self.failures, self.paused_until) = (0, None);
+        (self.failures, self.paused_until, self.probe) = (0, None, 1);
     }
 }
 

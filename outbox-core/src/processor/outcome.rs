@@ -20,6 +20,14 @@ pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> 
         Verdict::Permanent { reason, .. } => Outcome::Dead {
             reason: reason.clone(),
         },
+        // One of these may be the cause. With a shorter delay they are the next probes, one by one.
+        Verdict::Unavailable {
+            destination: Some(name),
+            ..
+        } if !slot.alone => Outcome::Held {
+            destination: name.clone(),
+            delay: HOLD / 2,
+        },
         Verdict::Unavailable {
             destination: Some(name),
             ..

@@ -198,8 +198,10 @@ impl OutboxProcessor {
                     slot.verdict = blamed(error);
                 }
             }
-            Verdict::Paused(_) | Verdict::Untried => {}
-            _ => self.pauses.answered(slot.id),
+            Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
+                self.pauses.answered(slot.id);
+            }
+            _ => {}
         }
     }
 

@@ -224,8 +224,11 @@ impl<'w> Publication<'w> {
             match gate {
                 Gate::Open => self.send(key, destination, &mut groups),
                 Gate::Paused => self.hold(key, name),
-                Gate::Probe => {
-                    *gate = Gate::Paused;
+                Gate::Probe(events) => {
+                    *gate = match *events {
+                        0 | 1 => Gate::Paused,
+                        more => Gate::Probe(more - 1),
+                    };
                     let group = groups.entry(destination).or_default();
                     group.is_probe = true;
                     group.events.extend(self.keys[key].waiting.pop_front());
