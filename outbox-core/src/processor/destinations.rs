@@ -1,4 +1,4 @@
-//! The destinations that pause, each with a breaker of its own.
+//! The destinations that pause: each has a breaker.
 
 use crate::object::{ErrorText, EventId};
 use crate::outage::Outage;
