@@ -64,7 +64,7 @@ impl State {
         }
     }
 
-    /// S23: makes the first events of keys due that are held for the destination, the oldest first.
+    /// S23: makes the first events of keys due that are held for the destination, those whose delay ends first come first.
     pub(crate) fn resume(&mut self, destination: &str, limit: usize, now: SystemTime) -> usize {
         let held = |key: &&mut KeyState| {
             key.claim.is_none() && key.held_for.as_deref() == Some(destination)
