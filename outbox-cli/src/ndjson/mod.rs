@@ -224,8 +224,8 @@ mod tests {
             transport.publish(&events).await;
             let writes = std::mem::take(&mut *writes.lock().unwrap());
             assert_eq!(writes.len(), 1);
-            let lines = writes[0].iter().filter(|byte| **byte == b'\n').count();
-            assert_eq!(lines, events.len());
+            let lines = std::str::from_utf8(&writes[0]).unwrap().lines();
+            assert_eq!(lines.count(), events.len());
         }
     }
 }
