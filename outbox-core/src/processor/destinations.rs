@@ -395,7 +395,8 @@ impl Destination {
             self.outage.succeeded();
             self.resume = true;
         }
-        (self.failures, self.paused_until, self.probe) = (0, None, 1);
+        (self.failures, self.paused_until) = (0, None);
+        (self.probe, self.asked_until) = (1, None);
     }
 }
 
