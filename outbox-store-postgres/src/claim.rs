@@ -152,7 +152,7 @@ impl Claiming<'_> {
             .bind(interval(self.lease))
             .bind(number(self.draft.lanes.len()));
         let rows = self.store.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, |row| row::waiting_row(row, true))?;
         self.draft.add_waiting(rows, self.store.blocks_keys);
         Ok(!self.draft.held.is_empty())
     }
@@ -179,7 +179,7 @@ impl Claiming<'_> {
             .bind(may_exceed && self.draft.given.is_empty())
             .bind(all);
         let rows = self.store.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, |row| row::waiting_row(row, false))?;
         self.draft.add_waiting(rows, self.store.blocks_keys);
         Ok(())
     }
@@ -192,6 +192,7 @@ impl Claiming<'_> {
             mut draft,
             runs,
             limit,
+            lease,
             ..
         } = self;
         let waiting = draft.waiting_from_log();
@@ -213,6 +214,7 @@ impl Claiming<'_> {
             store.pace.claimed(Some(seen));
             return Ok(Some(Claim::empty()));
         }
+        (draft.lease, draft.is_lone) = (lease, given.len() == 1);
         store.set_aside(CLAIM, token, runs).await;
         let is_busy = store.pace.claimed(None);
         store.claims.keep(token, draft);

@@ -30,6 +30,10 @@ impl OutboxStorage for PostgresStore {
         self.settle_claim(token, settlements).await
     }
 
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        self.resume_held(destination, limit).await
+    }
+
     async fn quarantine_events(
         &self,
         entries: &[DlqEntry],
