@@ -59,6 +59,7 @@ statements! {
     lost_claim
     next_transaction
     outlook
+    own_lanes
     park_again
     park_events
     park_page

@@ -59,6 +59,14 @@ impl OutboxStorage for PostgresStore {
                 // The next claim looks.
                 return Ok(());
             }
+            let ended = self.claims.ended();
+            if self.lanes_left(WAIT).await? == 0 {
+                tokio::select! {
+                    () = tokio::time::sleep(rest.min(LONGEST_LOOK)) => {}
+                    () = ended => {}
+                }
+                continue;
+            }
             let outlook = match self.pace.take_answer() {
                 Some((outlook, mark)) if rung.is_quiet_since(mark) => outlook,
                 _ => self.outlook(WAIT).await?,
