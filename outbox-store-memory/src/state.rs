@@ -138,8 +138,14 @@ impl State {
                 .filter(|key| key.claim == Some(token))
             {
                 key.claim = None;
-                key.due = now;
-                key.held_for = None;
+                if key
+                    .rows
+                    .first()
+                    .is_some_and(|head| claim.rows.contains(head))
+                {
+                    key.due = now;
+                    key.held_for = None;
+                }
                 let last = key.rows.intersection(&claim.rows).last();
                 key.suspect = last.copied().unwrap_or(0).max(key.suspect);
                 key.worker_lost = claim.is_lone;

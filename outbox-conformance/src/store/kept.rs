@@ -338,6 +338,31 @@ pub async fn kept_events_of_a_key_keep_their_order<F: StoreFixture>(fixture: F) 
     check_eq!(ok(store.backlog().await).pending, 0);
 }
 
+/// S2, S5, S22: a kept event with an earlier event of its key before it waits for that one too: during its
+/// lease, after a late settlement, and after the lease.
+pub async fn a_kept_event_waits_for_those_before_it<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    let delay = Duration::from_secs(600);
+    for is_settled in [true, false] {
+        let outcomes = [Outcome::Released { delay }, Outcome::Kept];
+        let (events, token) = settled_with(&fixture, &store, &outcomes).await;
+        if is_settled {
+            settle_one(&store, token, events[1].id, released()).await;
+        }
+        check_nothing_due(&store, "before the delay of an earlier event").await;
+        fixture.elapse(LEASE).await;
+        check_nothing_due(&store, "after the lease, before the delay").await;
+        fixture.elapse(delay).await;
+        check_eq!(publish_all(&store).await, event_ids(&events));
+    }
+    let (events, token) = settled_with(&fixture, &store, &[released(), Outcome::Kept]).await;
+    let mut published = publish_all(&store).await;
+    settle_one(&store, token, events[1].id, retry(0)).await;
+    published.extend(publish_all(&store).await);
+    check_eq!(published, event_ids(&events));
+    check_eq!(ok(store.backlog().await).pending, 0);
+}
+
 /// S4, S22: through another handle a late settlement is applied, or it is refused as `LeaseLost` and changes
 /// nothing.
 pub async fn a_kept_event_settled_through_another_handle_is_not_lost<F: StoreFixture>(fixture: F) {

@@ -182,6 +182,7 @@ suite! {
         a_late_settlement_is_applied_after_the_lease
         a_kept_event_is_busy
         kept_events_of_a_key_keep_their_order
+        a_kept_event_waits_for_those_before_it
         a_kept_event_settled_through_another_handle_is_not_lost
     }
     held {

@@ -1,8 +1,8 @@
 -- Counts the events that wait. In each lane, at most $1 rows of the log are counted.
 SELECT (l.unread + r.count)::bigint AS pending,
        least(l.oldest, r.oldest) AS oldest_pending,
-       (l.claimed + l.held)::bigint AS in_flight,
-       (r.due - l.due_held
+       (l.claimed + l.held + r.kept)::bigint AS in_flight,
+       (r.due - r.due_kept - l.due_held
         + (SELECT count(DISTINCT ordering_key) FROM outbox.outbox_dead_letters WHERE holds)
        )::bigint AS waiting,
        (SELECT count(*) FROM outbox.outbox_dead_letters)::bigint AS dead_letters
@@ -31,6 +31,7 @@ FROM (
     ) AS e
 ) AS l
 CROSS JOIN (
-    SELECT count(*) AS count, min(created_at) AS oldest, count(due_at) AS due
+    SELECT count(*) AS count, min(created_at) AS oldest, count(due_at) AS due,
+           count(kept_by) AS kept, count(due_at) FILTER (WHERE kept_by IS NOT NULL) AS due_kept
     FROM outbox.outbox_retries
 ) AS r

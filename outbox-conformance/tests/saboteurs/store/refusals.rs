@@ -537,6 +537,11 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::LetsSuccessorsPassTheKept, "a_kept_event_is_busy"),
     (F::ReversesTheOrder, "kept_events_of_a_key_keep_their_order"),
     (F::RetriesAtOnce, "kept_events_of_a_key_keep_their_order"),
+    (F::ReleasesTheKept, "a_kept_event_waits_for_those_before_it"),
+    (
+        F::LetsSuccessorsPassTheKept,
+        "a_kept_event_waits_for_those_before_it",
+    ),
     (
         F::IgnoresASettlementOfAnotherHandle,
         "a_kept_event_settled_through_another_handle_is_not_lost",
