@@ -6,18 +6,25 @@
 //! $ cargo run --release -- held [EVENTS]      # an hour of inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, on an idle system
 //! $ cargo run --release -- heap               # failures recorded and drained on Redis
+//! $ cargo run --release -- latency            # a broker that takes milliseconds, by keys and concurrency
+//! $ cargo run --release -- destinations       # 100 destinations, of which five do not work
+//! $ cargo run --release -- relays             # a relay that hangs, and 1, 2, 4 and 8 relays on one store
 //! ```
 //!
 //! Each benchmark starts its own PostgreSQL, Redis, or both, from the installed programs.
 //! Figures of one run compare; figures of two runs do not.
 
 mod append;
+mod broker;
 mod delay;
+mod destinations;
 mod drain;
 mod heap;
 mod held;
+mod latency;
 mod ours;
 mod peer;
+mod relays;
 mod server;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -39,7 +46,14 @@ async fn main() -> Result<(), Failure> {
         Some("append") => append::run().await,
         Some("delay") => delay::run().await,
         Some("heap") => heap::run().await,
-        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay, heap".into()),
+        Some("latency") => latency::run().await,
+        Some("destinations") => destinations::run().await,
+        Some("relays") => relays::run().await,
+        _ => Err(
+            "say which: drain [EVENTS], held [EVENTS], append, delay, heap, latency, \
+                  destinations, relays"
+                .into(),
+        ),
     }
 }
 
