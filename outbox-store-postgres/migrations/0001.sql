@@ -181,7 +181,8 @@ CREATE INDEX outbox_retries_by_key ON outbox.outbox_retries
     (hashtextextended(ordering_key, 0), place)
     WHERE ordering_key IS NOT NULL;
 CREATE INDEX outbox_retries_by_id ON outbox.outbox_retries (id);
-CREATE INDEX outbox_retries_held ON outbox.outbox_retries (held_for, place)
+CREATE INDEX outbox_retries_held ON outbox.outbox_retries
+    (held_for, coalesce(due_at, delayed_until), place)
     WHERE held_for IS NOT NULL;
 
 -- The quarantine. position grows with each new dead letter, for paging. holds: it blocks its key.

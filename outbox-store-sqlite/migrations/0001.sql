@@ -88,7 +88,7 @@ CREATE INDEX IF NOT EXISTS outbox_keys_due ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_suspect ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL;
-CREATE INDEX IF NOT EXISTS outbox_keys_held ON outbox_keys (destination, due_at - delay)
+CREATE INDEX IF NOT EXISTS outbox_keys_held ON outbox_keys (destination, due_at)
     WHERE token IS NULL AND destination IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
 
