@@ -77,7 +77,7 @@ fn visit(
     let waits = is_waiting(builder, &key, row.get(11)?, found);
     let is_due = !waits && candidate.delayed.is_none();
     let fresh = || is_due.then(ClaimedKey::fresh);
-    let Some(mut claimed) = builder.keys.remove(&key).or_else(fresh) else {
+    let Some(claimed) = builder.keys.remove(&key).or_else(fresh) else {
         add_waiting(builder.connection, &key, seq)?;
         if !waits {
             let wait = (seq, candidate.delayed);
@@ -85,21 +85,34 @@ fn visit(
         }
         return Ok(true);
     };
+    take_or_wait(builder, row, &candidate, key, claimed, room, found)
+}
+
+/// Takes a fresh event of a key of this claim, unless it must wait with the key.
+fn take_or_wait(
+    builder: &mut ClaimBuilder<'_>,
+    row: &Row<'_>,
+    candidate: &Candidate,
+    key: Key,
+    mut claimed: ClaimedKey,
+    room: Room,
+    found: &mut FreshKeys,
+) -> Result<bool> {
     if claimed.open && claimed.taken < room.share && candidate.delayed.is_none() {
         if !builder.fits(candidate.size, room) {
             builder.keys.insert(key, claimed);
             return Ok(false);
         }
-        if !take(builder, row, &mut claimed, &candidate)? && builder.order.blocks {
+        if !take(builder, row, &mut claimed, candidate)? && builder.order.blocks {
             (claimed.open, claimed.has_row) = (false, true);
             if claimed.taken == 0 && matches!(key, Key::Ordering(_)) {
-                found.waiting.insert(key.clone(), (seq, None));
+                found.waiting.insert(key.clone(), (candidate.seq, None));
             }
         }
     } else {
         claimed.more |= claimed.open && candidate.delayed.is_none();
         (claimed.open, claimed.has_row) = (false, true);
-        add_waiting(builder.connection, &key, seq)?;
+        add_waiting(builder.connection, &key, candidate.seq)?;
     }
     if claimed.taken > 0 {
         found.claimed.push(key.clone());
