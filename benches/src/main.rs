@@ -5,6 +5,7 @@
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
 //! $ cargo run --release -- held [EVENTS]      # an hour of inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, on an idle system
+//! $ cargo run --release -- dump [SECONDS]     # commit to publish, while a dump of the database runs
 //! $ cargo run --release -- heap               # failures recorded and drained on Redis
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod append;
 mod delay;
 mod drain;
+mod dump;
 mod heap;
 mod held;
 mod ours;
@@ -38,8 +40,12 @@ async fn main() -> Result<(), Failure> {
         }
         Some("append") => append::run().await,
         Some("delay") => delay::run().await,
+        Some("dump") => {
+            let seconds = arguments.next().map_or(Ok(60), |text| text.parse())?;
+            dump::run(seconds).await
+        }
         Some("heap") => heap::run().await,
-        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay, heap".into()),
+        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap".into()),
     }
 }
 
