@@ -105,7 +105,7 @@ CREATE UNIQUE INDEX outbox_lanes_by_epoch ON outbox.outbox_lanes
 
 -- The newest state of each lane, as the statement's snapshot sees it. While a transaction stays open, the
 -- server keeps all states of a lane since it began. Each claim gives its lanes the epoch of its transaction
--- id, which changes after 64 transactions. So in the order of the index, fewer than a hundred states come
+-- id, which changes after 256 transactions. So in the order of the index, at most a few hundred states come
 -- before the newest that is visible. (With an epoch for each claim, each would add to the index.)
 CREATE VIEW outbox.outbox_newest AS
 SELECT l.*

@@ -71,7 +71,7 @@ taken AS (
         leased_until = now() + $3,
         reads = greatest(c.count, 1),
         turn = pg_current_xact_id(),
-        epoch = pg_current_xact_id()::text::bigint >> 6,
+        epoch = pg_current_xact_id()::text::bigint >> 8,
         window_end = f.window_end,
         window_xid = coalesce(window_xid, pg_current_xact_id()),
         position = f.position

@@ -20,7 +20,7 @@ WITH free AS MATERIALIZED (
 taken AS (
     UPDATE outbox.outbox_lanes AS l
     SET token = $1, leased_until = now() + $3, reads = $2, turn = pg_current_xact_id(),
-        epoch = pg_current_xact_id()::text::bigint >> 6
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM free
     WHERE outbox.outbox_indexed(l.lane) = free.lane AND l.epoch >= free.epoch
       AND set_config('synchronous_commit', 'off', true) IS NOT NULL

@@ -78,7 +78,7 @@ taken AS (
         leased_until = now() + $3,
         held = coalesce(l.held, '{}') || c.places,
         turn = pg_current_xact_id(),
-        epoch = pg_current_xact_id()::text::bigint >> 6
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM (SELECT lane, array_agg(place) AS places FROM chosen GROUP BY lane) AS c
     JOIN free AS f USING (lane)
     WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
