@@ -13,6 +13,7 @@
 //! Figures of one run compare; figures of two runs do not.
 
 mod append;
+mod bare;
 mod delay;
 mod drain;
 mod dump;
@@ -45,7 +46,9 @@ async fn main() -> Result<(), Failure> {
             dump::run(seconds).await
         }
         Some("heap") => heap::run().await,
-        _ => Err("say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap".into()),
+        _ => Err(
+            "say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap".into(),
+        ),
     }
 }
 

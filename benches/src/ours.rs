@@ -38,15 +38,15 @@ pub(crate) async fn fill(postgres: &Postgres, events: usize) -> Result<(), Failu
     Ok(())
 }
 
-/// Publishes all that is pending, in batches of 100. Returns how many events.
-pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
+/// Publishes all that is pending, in batches. Returns how many events.
+pub(crate) async fn drain(postgres: &Postgres, batch: usize) -> Result<usize, Failure> {
     let options = PgPoolOptions::new()
         .max_connections(2)
         .test_before_acquire(false);
     let pool = options.connect(postgres.url()).await?;
     let store = PostgresStore::open(pool.clone()).await?;
     let heap = PostgresDlqHeap::migrate(pool).await?;
-    let config = OutboxConfig::builder().batch_size(100).build()?;
+    let config = OutboxConfig::builder().batch_size(batch).build()?;
     let mut processor = OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
         .config(config)
         .dlq_heap(Arc::new(heap));
@@ -65,4 +65,10 @@ pub(crate) async fn clean_up(postgres: &Postgres) -> Result<(), Failure> {
     let store = PostgresStore::open(postgres.pool.clone()).await?;
     while store.clean_up(1000).await? > 0 {}
     Ok(())
+}
+
+/// Removes all events.
+pub(crate) async fn empty(postgres: &Postgres) -> Result<(), Failure> {
+    clean_up(postgres).await?;
+    postgres.vacuum().await
 }
