@@ -85,7 +85,7 @@ impl OutboxStorage for PostgresStore {
         }
     }
 
-    /// `pending` is exact up to 100,000 events in each of the 16 lanes.
+    /// At most 100,000 events of the log are counted: see [`Backlog::pending_is_capped`].
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
         self.read_backlog().await
     }
