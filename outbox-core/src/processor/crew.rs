@@ -9,10 +9,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 /// For each claim that `concurrency` allows, so many others may wait for calls that hang.
 const HANGING: usize = 8;
+
+/// For how long no further claim is made beside as many as were open when one found nothing. An empty
+/// claim costs the store several statements, and a few keys cannot fill more claims.
+const ENOUGH: Duration = Duration::from_millis(50);
 
 /// Something that has ended.
 enum Step {
@@ -27,6 +31,8 @@ enum Next {
     Now,
     /// When there is work, or when a claim that is published has ended.
     WithWork,
+    /// When a claim that is published has ended, or at this time.
+    WithRoom(Instant),
     At(Instant),
 }
 
@@ -39,6 +45,12 @@ struct Crew<'w> {
     /// All claims that are published.
     open: usize,
     claiming: bool,
+    /// The claims that were open when the claim that is being made began.
+    open_before: usize,
+    /// One of them has ended since, so the claim may have looked too early.
+    ended_meanwhile: bool,
+    /// A claim found nothing while so many were open. Until then, a further one would find nothing either.
+    enough: Option<(usize, Instant)>,
     next: Next,
     /// Failures of the store in a row.
     errors: u32,
@@ -76,6 +88,9 @@ pub(super) async fn run(worker: &OutboxProcessor, stop: Stop) -> Result<(), Outb
         busy: Arc::default(),
         open: 0,
         claiming: false,
+        open_before: 0,
+        ended_meanwhile: false,
+        enough: None,
         next: Next::Now,
         errors: 0,
         fatal: None,
@@ -118,6 +133,7 @@ impl Crew<'_> {
             return;
         }
         self.claiming = true;
+        (self.open_before, self.ended_meanwhile) = (self.open, false);
         let stop = self.stop.clone();
         let take = async move { Step::Taken(worker.take(stop).await) };
         self.running.push(take.boxed());
@@ -145,10 +161,11 @@ impl Crew<'_> {
             }
             Step::Published(result) => {
                 self.open -= 1;
+                self.ended_meanwhile = true;
                 match result {
                     Ok(_) => {
                         self.worked();
-                        if self.next == Next::WithWork {
+                        if matches!(self.next, Next::WithWork | Next::WithRoom(_)) {
                             self.next = Next::Now;
                         }
                     }
@@ -161,12 +178,21 @@ impl Crew<'_> {
 
     fn taken(&mut self, taken: Option<Taken>) {
         self.worked();
-        self.next = Next::WithWork;
-        let Some(taken) = taken else { return };
-        if taken.is_full {
-            self.next = Next::Now;
-        }
+        self.next = if self.ended_meanwhile {
+            Next::Now
+        } else {
+            Next::WithWork
+        };
+        let Some(taken) = taken else {
+            if self.open_before > 0 {
+                self.enough = Some((self.open_before, Instant::now() + ENOUGH));
+            }
+            return;
+        };
         self.open += 1;
+        if taken.is_full {
+            self.next = self.after_full_claim();
+        }
         let (worker, stop) = (self.worker, self.stop.clone());
         let mut permit = Permit::new(&self.busy);
         let publish = async move {
@@ -174,6 +200,15 @@ impl Crew<'_> {
             Step::Published(report)
         };
         self.running.push(publish.boxed());
+    }
+
+    fn after_full_claim(&self) -> Next {
+        match self.enough {
+            Some((open, until)) if self.open >= open && Instant::now() < until => {
+                Next::WithRoom(until)
+            }
+            _ => Next::Now,
+        }
     }
 
     fn worked(&mut self) {
@@ -211,7 +246,7 @@ impl OutboxProcessor {
     /// Waits until the next claim may find events.
     async fn wait(&self, next: Next) {
         let pause = self.state().breaker.pause();
-        if let Next::At(at) = next {
+        if let Next::At(at) | Next::WithRoom(at) = next {
             sleep_until(at).await;
         } else if !pause.is_zero() {
             sleep(pause).await;

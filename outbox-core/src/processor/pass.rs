@@ -188,20 +188,15 @@ impl OutboxProcessor {
 
     /// The same for a destination that fails whenever it gets one event alone.
     fn blame_at_destination(&self, slot: &mut Slot) {
-        match &slot.verdict {
-            Verdict::Unavailable {
-                destination: Some(name),
-                error,
-                kind: PublishErrorKind::Unavailable,
-            } if slot.alone => {
-                if self.pauses.blame(slot.id, name) {
-                    slot.verdict = blamed(error);
-                }
-            }
-            Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
-                self.pauses.answered(slot.id);
-            }
-            _ => {}
+        if let Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } = slot.verdict
+        {
+            self.pauses.answered(slot.id);
+        }
+        let Some((destination, error)) = slot.lone_failure() else {
+            return;
+        };
+        if self.pauses.blame(slot.id, destination) {
+            slot.verdict = blamed(error);
         }
     }
 

@@ -423,4 +423,16 @@ impl Slot {
             _ => None,
         }
     }
+
+    /// The destination that was unavailable when it got this event alone, and its error.
+    pub(super) fn lone_failure(&self) -> Option<(&Arc<str>, &ErrorText)> {
+        match &self.verdict {
+            Verdict::Unavailable {
+                destination: Some(name),
+                kind: PublishErrorKind::Unavailable,
+                error,
+            } if self.alone => Some((name, error)),
+            _ => None,
+        }
+    }
 }

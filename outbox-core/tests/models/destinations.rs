@@ -52,6 +52,10 @@ enum Event {
     Published,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many as the state of the code has"
+)]
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 struct Breaker {
     problem: bool,
