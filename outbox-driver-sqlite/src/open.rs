@@ -150,8 +150,6 @@ fn prepare(connection: &Connection, config: &SqliteConfig) -> rusqlite::Result<(
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // Savepoints and sorts keep what they need in memory, not in a file.
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
     // When SQLite writes the log from its start again, it shrinks it to this size.
     connection.pragma_update(None, "journal_size_limit", LOG)?;
     // The first read of the file. It fails if this is not an SQLite file.

@@ -70,7 +70,7 @@ struct Current {
 struct Rest {
     /// How the first one waits.
     wait: Option<Wait>,
-    /// S22: the last one that stays in the claim.
+    /// S22: the last one that stays in the claim, if the first one does.
     kept: Option<i64>,
 }
 
@@ -271,11 +271,13 @@ impl Settle<'_> {
                     move_to_dead_letters(self.connection, seq, &failures, self.now)?;
                 }
                 _ => {
-                    rest.wait
-                        .get_or_insert_with(|| wait(seq, outcome, history, self.now));
-                    if matches!(outcome, Outcome::Kept) {
+                    // An earlier event that waits delays the kept ones, not the other way round.
+                    let is_behind = rest.wait.is_some() && rest.kept.is_none();
+                    if matches!(outcome, Outcome::Kept) && !is_behind {
                         rest.kept = Some(seq);
                     }
+                    rest.wait
+                        .get_or_insert_with(|| wait(seq, outcome, history, self.now));
                 }
             }
             if rest.wait.is_none() {

@@ -106,6 +106,7 @@ pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
         tracing::info!(events, "took over a claim whose lease had ended");
         for seq in claim.events.into_values() {
             let_wait(connection, seq, now)?;
+            run(connection, include_str!("sql/suspect_event.sql"), [seq])?;
         }
     }
     Ok(())
