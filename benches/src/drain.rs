@@ -1,7 +1,8 @@
-//! A backlog through a transport that does nothing, heap on, in batches of 100.
+//! A backlog through a transport that does nothing, heap on, in batches of 100 and of 1,000: ours, the
+//! peer's, and the limit, which is a bare cursor on the same rows.
 
 use crate::server::Postgres;
-use crate::{Failure, median, ours, peer};
+use crate::{Failure, bare, median, ours, peer};
 use std::time::Instant;
 use test_servers::{Kind, Server, search_path};
 
@@ -17,6 +18,7 @@ struct Cost {
 pub(crate) async fn run(events: usize) -> Result<(), Failure> {
     let redis = Server::start(Kind::Redis, &search_path())?;
     let (mut peers, mut own) = (Vec::new(), Vec::new());
+    let mut slower = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
         let postgres = Postgres::start().await?;
         peer::fill(&postgres, events).await?;
@@ -29,8 +31,18 @@ pub(crate) async fn run(events: usize) -> Result<(), Failure> {
             )
             .await?,
         );
-        ours::fill(&postgres, events).await?;
-        own.push(measure(&postgres, "ours", round, ours::drain(&postgres)).await?);
+        for (batch, slower) in [100, 1000].into_iter().zip(&mut slower) {
+            ours::fill(&postgres, events).await?;
+            let name = format!("ours, batches of {batch},");
+            let cost = measure(&postgres, &name, round, ours::drain(&postgres, batch)).await?;
+            let name = format!("bare cursor, batches of {batch},");
+            let limit = measure(&postgres, &name, round, bare::drain(&postgres, batch)).await?;
+            slower.push(limit.rate / cost.rate);
+            if batch == 100 {
+                own.push(cost);
+            }
+            ours::empty(&postgres).await?;
+        }
     }
     let ratio = |figure: fn(&Cost) -> f64| {
         let ratios = own
@@ -46,6 +58,13 @@ pub(crate) async fn run(events: usize) -> Result<(), Failure> {
         ratio(|cost| cost.cpu),
         ratio(|cost| cost.wal),
     );
+    for (batch, slower) in [100, 1000].into_iter().zip(slower) {
+        println!(
+            "the bare cursor to ours, batches of {batch}, median of {ROUNDS}: {:.1} times the events per \
+             second",
+            median(slower)
+        );
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
 //! $ cargo run --release -- held [EVENTS]      # an hour of inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, on an idle system
+//! $ cargo run --release -- dump [SECONDS]     # commit to publish, while a dump of the database runs
 //! $ cargo run --release -- heap               # failures recorded and drained on Redis
 //! $ cargo run --release -- latency            # a broker that takes milliseconds, by keys and concurrency
 //! $ cargo run --release -- destinations       # 100 destinations, of which five do not work
@@ -15,10 +16,12 @@
 //! Figures of one run compare; figures of two runs do not.
 
 mod append;
+mod bare;
 mod broker;
 mod delay;
 mod destinations;
 mod drain;
+mod dump;
 mod heap;
 mod held;
 mod latency;
@@ -45,13 +48,17 @@ async fn main() -> Result<(), Failure> {
         }
         Some("append") => append::run().await,
         Some("delay") => delay::run().await,
+        Some("dump") => {
+            let seconds = arguments.next().map_or(Ok(60), |text| text.parse())?;
+            dump::run(seconds).await
+        }
         Some("heap") => heap::run().await,
         Some("latency") => latency::run().await,
         Some("destinations") => destinations::run().await,
         Some("relays") => relays::run().await,
         _ => Err(
-            "say which: drain [EVENTS], held [EVENTS], append, delay, heap, latency, \
-                  destinations, relays"
+            "say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap, \
+             latency, destinations, relays"
                 .into(),
         ),
     }

@@ -50,15 +50,15 @@ pub(crate) async fn fill_with(
     Ok(())
 }
 
-/// Publishes all that is pending, in batches of 100. Returns how many events.
-pub(crate) async fn drain(postgres: &Postgres) -> Result<usize, Failure> {
+/// Publishes all that is pending, in batches. Returns how many events.
+pub(crate) async fn drain(postgres: &Postgres, batch: usize) -> Result<usize, Failure> {
     let options = PgPoolOptions::new()
         .max_connections(2)
         .test_before_acquire(false);
     let pool = options.connect(postgres.url()).await?;
     let store = PostgresStore::open(pool.clone()).await?;
     let heap = PostgresDlqHeap::migrate(pool).await?;
-    let config = OutboxConfig::builder().batch_size(100).build()?;
+    let config = OutboxConfig::builder().batch_size(batch).build()?;
     let mut processor = OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
         .config(config)
         .dlq_heap(Arc::new(heap));
@@ -117,4 +117,10 @@ impl Running {
         drop(self.stop);
         Ok(self.task.await??)
     }
+}
+
+/// Removes all events.
+pub(crate) async fn empty(postgres: &Postgres) -> Result<(), Failure> {
+    clean_up(postgres).await?;
+    postgres.vacuum().await
 }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The same while the destination takes events.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_secs(5);
+
 /// How long `--drain` waits for a store or a destination that makes no progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -107,9 +110,18 @@ async fn drained(
         if let Some(error) = outlet.progress().is_stuck(timeout) {
             return Err(undrained("the destination", timeout, &error));
         }
-        // To count a large backlog takes the store a while, and it has other things to do.
-        let pause = start.elapsed() * 10;
-        tokio::time::sleep(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
+        pause(outlet, start.elapsed()).await;
+    }
+}
+
+/// Pauses between two looks. To count a large backlog takes the store a while, `counted`, and it has other
+/// things to do. While the destination takes events, much is left, or new events come.
+async fn pause(outlet: &Outlet, counted: Duration) {
+    let start = Instant::now();
+    let busy = (counted * 50).min(LONGEST_BUSY_PAUSE);
+    tokio::time::sleep((counted * 10).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)).await;
+    while outlet.progress().has_taken() && start.elapsed() < busy {
+        tokio::time::sleep(SHORTEST_PAUSE).await;
     }
 }
 

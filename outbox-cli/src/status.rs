@@ -19,6 +19,7 @@ pub(crate) async fn run(options: &StatusOptions) -> Result<(), Failure> {
     if options.json {
         let status = json!({
             "pending": backlog.pending,
+            "pending_is_capped": backlog.pending_is_capped,
             "oldest_pending_seconds": age.map(|age| age.as_secs_f64()),
             "in_flight": backlog.in_flight,
             "waiting_keys": backlog.waiting,
@@ -27,7 +28,12 @@ pub(crate) async fn run(options: &StatusOptions) -> Result<(), Failure> {
         });
         return print(status);
     }
-    print(format_args!("pending       {}", backlog.pending))?;
+    let more = if backlog.pending_is_capped {
+        "more than "
+    } else {
+        ""
+    };
+    print(format_args!("pending       {more}{}", backlog.pending))?;
     if let Some(age) = age {
         let age = humantime::format_duration(age);
         print(format_args!("oldest        {age} ago"))?;

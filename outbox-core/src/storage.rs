@@ -386,6 +386,8 @@ pub enum QuarantineOutcome {
 pub struct Backlog {
     /// Events that are neither published nor quarantined, claimed ones included.
     pub pending: u64,
+    /// More events are pending than `pending` says: the store has stopped counting.
+    pub pending_is_capped: bool,
     /// When the oldest pending event was created, by its producer's clock.
     pub oldest_pending: Option<SystemTime>,
     /// Events in a claim.

@@ -8,8 +8,9 @@ use std::time::Duration;
 /// [`new`](Self::new) and the setters, in any order, set more.
 ///
 /// New connections of the pool do not log their statements: sqlx would log 2 KB of SQL for each slow
-/// one. This also holds for other users of the pool. The first adapter that is opened on a pool closes
-/// its idle connections, so that they are made again without the log.
+/// one. `jit` is off on them, unless the options of the pool set it. Both also hold for other users of the
+/// pool. The first adapter that is opened on a pool closes its idle connections, so that they are made again
+/// in this way.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PostgresConfig {

@@ -5,11 +5,14 @@ use crate::error::{is_name_of_others, is_unfit, postgres_error, refusal, without
 use crate::lent::Lent;
 use crate::schema::Schema;
 use outbox_core::{ErrorKind, OutboxError};
+use sqlx::error::DatabaseError;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor, PgConnection, PgPool, Postgres, SqlStr,
 };
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -41,25 +44,37 @@ const READS: &[&str] = &[
 /// A connection to the wrong server is not kept. After an error that shows this (a read-only standby, a
 /// server that shuts down, missing tables) it is closed together with the idle connections of the pool.
 /// The next call then connects to the server that the name or the proxy leads to at that time.
+///
+/// # Plans
+///
+/// New connections of the pool do not compile statements (`jit` is off), because that takes longer than
+/// the statements: the server compiles them if it overestimates their cost. If a proxy refuses the startup
+/// parameter `options`, it is left out, and `jit` is off in transactions only.
 #[derive(Clone, Debug)]
 pub struct Driver {
     config: PostgresConfig,
+    /// The options of the pool's connections without [`NO_JIT`], if this handle has added it.
+    plain: Option<Arc<PgConnectOptions>>,
 }
 
 impl Driver {
     /// Runs calls on connections of the pool of `config`. New connections of the pool do not log their
-    /// statements.
+    /// statements, and do not compile them.
     #[must_use]
     pub fn new(config: impl Into<PostgresConfig>) -> Self {
         let config = config.into();
         let mut connect = (*config.pool.connect_options())
             .clone()
             .disable_statement_logging();
+        let mut plain = None;
         if config.through_pgbouncer {
             connect = connect.extra_float_digits(None);
+        } else if !says_jit(&connect) {
+            plain = Some(Arc::new(connect.clone()));
+            connect = connect.options([NO_JIT]);
         }
         config.pool.set_connect_options(connect);
-        Self { config }
+        Self { config, plain }
     }
 
     /// As [`new`](Self::new). If the pool was not made like this before, its idle connections would log
@@ -226,10 +241,12 @@ impl Driver {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, OutboxError>,
     ) -> Result<T, OutboxError> {
         let error = postgres_error(operation);
-        connection
-            .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-            .await
-            .map_err(&error)?;
+        let begin = if says_jit(&self.config.pool.connect_options()) {
+            "BEGIN ISOLATION LEVEL READ COMMITTED"
+        } else {
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off"
+        };
+        connection.execute(begin).await.map_err(&error)?;
         let value = work(connection).await?;
         if self.config.through_pgbouncer {
             connection.clear_cached_statements().await.map_err(&error)?;
@@ -278,7 +295,7 @@ impl Driver {
             "the call may have been applied; no answer"
         };
         let (start, patience) = (Instant::now(), self.config.call_timeout);
-        let connection = match timeout(patience, self.config.pool.acquire()).await {
+        let connection = match timeout(patience, self.acquire()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) if !matches!(error, sqlx::Error::PoolTimedOut) => {
                 return Err(postgres_error(operation)(error));
@@ -312,6 +329,18 @@ impl Driver {
         }
     }
 
+    /// A connection of the pool. If a proxy refuses the parameter for [`NO_JIT`], connects without it.
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        let connection = self.config.pool.acquire().await;
+        match (&connection, &self.plain) {
+            (Err(error), Some(plain)) if is_refused_option(error) => {
+                self.config.pool.set_connect_options((**plain).clone());
+                self.config.pool.acquire().await
+            }
+            _ => connection,
+        }
+    }
+
     /// The error with which the server refuses a new connection, if it does. A pool does not return it:
     /// while the server or the role has too many connections, the pool retries until it times out.
     async fn refused(&self) -> Option<sqlx::Error> {
@@ -338,6 +367,22 @@ impl Driver {
             idle.close_on_drop();
         }
     }
+}
+
+/// Keeps the server from compiling statements.
+const NO_JIT: (&str, &str) = ("jit", "off");
+
+/// Whether the options of a connection set `jit`, as ours or as the caller's.
+fn says_jit(options: &PgConnectOptions) -> bool {
+    let options = options.get_options().unwrap_or_default();
+    options.contains("jit=")
+}
+
+/// Whether a proxy refuses a startup parameter: PgBouncer as a violation of the protocol, RDS Proxy as a
+/// feature that it does not have.
+fn is_refused_option(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code == "08P01" || code == "0A000")
 }
 
 /// Whether connections with these options log their statements. Only the text of the options shows it.

@@ -396,3 +396,74 @@ async fn a_table_that_was_created_again_is_read_at_the_second_call() {
     assert_eq!(stale.unwrap_err().kind(), ErrorKind::Unavailable);
     driver.fetch("read", read()).await.expect("read");
 }
+
+/// Whether calls may compile statements: one statement, and one in a transaction.
+async fn jit(driver: &Driver) -> [String; 2] {
+    let show = || sqlx::query("SELECT current_setting('jit')");
+    let single = driver.fetch_one("show", show(), |row| row.try_get(0)).await;
+    let within = async |connection: &mut PgConnection| {
+        let row = show().fetch_one(connection).await;
+        row.and_then(|row| row.try_get(0))
+            .map_err(postgres_error("show"))
+    };
+    let within = driver.transaction("show", within).await;
+    [single.expect("shown"), within.expect("shown")]
+}
+
+#[tokio::test]
+async fn no_call_compiles_statements_unless_the_pool_says_so() {
+    let database = Database::create().await;
+    let alter = format!("ALTER DATABASE {} SET jit = on", database.name());
+    database.execute(&alter).await;
+    let (store, heap) = {
+        let pool = database.pool();
+        (Driver::new(pool.clone()), Driver::new(pool))
+    };
+    assert_eq!(jit(&store).await, ["off", "off"]);
+    assert_eq!(jit(&heap).await, ["off", "off"]);
+    let options = store.pool().connect_options();
+    assert_eq!(
+        options
+            .get_options()
+            .unwrap_or_default()
+            .matches("jit")
+            .count(),
+        1
+    );
+
+    let options = database.options().options([("jit", "on")]);
+    let theirs = Driver::new(PgPoolOptions::new().connect_lazy_with(options));
+    assert_eq!(jit(&theirs).await, ["on", "on"]);
+}
+
+/// A database where statements may be compiled, behind `PgBouncer`, which refuses the startup parameter
+/// `options`.
+async fn bounced() -> (Database, Server) {
+    let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
+    let database = Database::create_on(&url).await;
+    let alter = format!("ALTER DATABASE {} SET jit = on", database.name());
+    database.execute(&alter).await;
+    let bouncer = tokio::task::spawn_blocking(move || {
+        Server::start_pgbouncer(&search_path(), &url).unwrap_or_else(|error| panic!("{error}"))
+    });
+    (database, bouncer.await.expect("a PgBouncer"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_pgbouncer_no_call_compiles_statements() {
+    let (database, bouncer) = bounced().await;
+    let options = database.options_through(bouncer.url());
+    let pool = PgPoolOptions::new().connect_lazy_with(options);
+    let config = PostgresConfig::new(pool).through_pgbouncer();
+    assert_eq!(jit(&Driver::new(config)).await, ["off", "off"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_the_parameter_is_used_without_it() {
+    let (database, bouncer) = bounced().await;
+    let options = database.options_through(bouncer.url());
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options);
+    assert_eq!(jit(&Driver::new(pool)).await, ["on", "off"]);
+}

@@ -1,7 +1,7 @@
 //! Group commit, bad files, locks and migrations.
 
 use outbox_core::{ErrorKind, OutboxError};
-use outbox_driver_sqlite::rusqlite::{self, Connection};
+use outbox_driver_sqlite::rusqlite::{self, Connection, StatementStatus};
 use outbox_driver_sqlite::{Component, Driver, SqliteConfig, memory_uri, sqlite_error};
 use std::error::Error;
 use std::fs;
@@ -93,6 +93,46 @@ async fn a_failing_write_in_a_shared_transaction_undoes_only_itself() {
     }
     assert_eq!(kept, 12);
     assert_eq!(count(&driver).await, 12);
+}
+
+#[tokio::test]
+async fn only_an_unsynced_write_to_a_file_does_not_wait_for_the_disk() {
+    let level = |connection: &Connection| {
+        let level = connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+        level.map_err(sqlite_error("level"))
+    };
+    let folder = TempDir::new().unwrap();
+    for (config, unsynced) in [(config(&folder), 1), (SqliteConfig::in_memory("level"), 2)] {
+        let driver = with_table(config).await;
+        for _ in 0..2 {
+            assert_eq!(
+                driver.write_unsynced("level", level).await.unwrap(),
+                unsynced
+            );
+            assert_eq!(driver.write("level", level).await.unwrap(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_whatever_runs_before_it() {
+    let folder = TempDir::new().unwrap();
+    let driver = with_table(config(&folder)).await;
+    let index = "CREATE TABLE u (n INTEGER PRIMARY KEY, x TEXT, y INTEGER) STRICT;
+        CREATE INDEX i ON u (x, n) WHERE x IS NOT NULL; CREATE INDEX j ON u (x, n) WHERE y = 1";
+    let create = |connection: &Connection| connection.execute_batch(index);
+    driver.execute("index", create).await.unwrap();
+    for x in 0..5 {
+        driver.write("insert", insert(x)).await.unwrap();
+        let find = move |connection: &Connection| {
+            let sql = "SELECT (SELECT n FROM u WHERE x = ?1 AND n <= ?2 ORDER BY n LIMIT 1),
+                (SELECT n FROM u WHERE x = ?1 AND y = 1 ORDER BY n LIMIT 1)";
+            let mut find = connection.prepare_cached(sql)?;
+            find.query_row((x.to_string(), x), |row| row.get::<_, Option<i64>>(0))?;
+            Ok(find.get_status(StatementStatus::RePrepare))
+        };
+        assert_eq!(driver.fetch("find", find).await.unwrap(), 0, "after {x}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 /// The most claims that a handle keeps. A worker has a few, and some whose events it keeps.
 const CLAIMS: usize = 1_000;
@@ -19,12 +20,17 @@ const CLAIMS: usize = 1_000;
 /// S12: the open claims of a handle leave a quarter of the lanes to other handles.
 const SHARE: usize = LANES - LANES / 4;
 
+/// How often a handle that waits for the end of its claims looks for the end of their leases.
+const LEASES: Duration = Duration::from_millis(100);
+
+const WAIT: &str = "wait_for_work";
+
 /// Shared by the clones of a handle.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     inner: Mutex<Inner>,
-    /// A claim ended.
-    ended: Notify,
+    /// A claim ended, or has fewer lanes.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +54,7 @@ impl Claims {
                 inner.open.remove(&oldest);
             }
         }
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn get(&self, token: ClaimToken) -> Option<Arc<Draft>> {
@@ -57,12 +64,12 @@ impl Claims {
 
     pub(crate) fn remove(&self, token: ClaimToken) {
         self.lock().open.remove(&token);
-        self.ended.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// Returns when a claim ends. It misses none after this call.
-    pub(crate) fn ended(&self) -> Notified<'_> {
-        self.ended.notified()
+    /// Returns at the next change of the claims. It misses none after this call.
+    fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The claims that have lanes, and how many lanes.
@@ -114,5 +121,25 @@ impl PostgresStore {
         } else {
             SHARE.saturating_sub(lanes)
         })
+    }
+
+    /// S12: waits while the open claims of this handle have its share of the lanes. Returns false after one of
+    /// them ended, or after `at_most`: then the next claim may find work.
+    pub(crate) async fn share_is_free(&self, at_most: Duration) -> Result<bool, OutboxError> {
+        let start = Instant::now();
+        loop {
+            let changed = self.claims.changed();
+            let rest = at_most.saturating_sub(start.elapsed());
+            if self.lanes_left(WAIT).await? > 0 {
+                return Ok(true);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(rest.min(LEASES)) => {}
+                () = changed => return Ok(false),
+            }
+            if rest.is_zero() {
+                return Ok(false);
+            }
+        }
     }
 }

@@ -45,6 +45,7 @@ const COMPONENT: Component = Component {
         "outbox_log",
         "outbox_tokens",
         "outbox_lanes",
+        "outbox_newest",
         "outbox_marks",
         "outbox_unread",
         "outbox_origin",

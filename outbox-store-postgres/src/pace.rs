@@ -18,7 +18,7 @@ const CONTINUED: u32 = 16;
 /// After so many settlements the size of the lanes is checked.
 const SETTLEMENTS: u32 = 128;
 
-/// How long the log is not renewed after an attempt failed.
+/// How long a table is not renewed after an attempt failed.
 const RENEWAL: Duration = Duration::from_secs(60);
 
 /// The answer of a look, and the mark of the bell from before the look.
@@ -53,7 +53,8 @@ struct Inner {
     /// The answer of the last claim's look, if the claim found nothing.
     answer: Option<Seen>,
     settlements: u32,
-    renewal_failed: Option<Instant>,
+    lanes_failed: Option<Instant>,
+    events_failed: Option<Instant>,
 }
 
 impl Default for Pace {
@@ -70,7 +71,8 @@ impl Default for Pace {
             is_idle: true,
             answer: None,
             settlements: 0,
-            renewal_failed: None,
+            lanes_failed: None,
+            events_failed: None,
         }))
     }
 }
@@ -179,19 +181,27 @@ impl Pace {
     pub(crate) fn may_renew_lanes(&self) -> bool {
         let mut inner = self.lock();
         inner.settlements = (inner.settlements + 1) % SETTLEMENTS;
-        inner.settlements == 0
+        inner.settlements == 0 && is_over(inner.lanes_failed)
     }
 
     /// Whether to check the size of the log.
     pub(crate) fn may_renew_events(&self) -> bool {
-        let failed = self.lock().renewal_failed;
-        failed.is_none_or(|since| since.elapsed() > RENEWAL)
+        is_over(self.lock().events_failed)
+    }
+
+    /// The lanes could not be renewed: workers are not blocked again for a while.
+    pub(crate) fn lanes_failed(&self) {
+        self.lock().lanes_failed = Some(Instant::now());
     }
 
     /// The log could not be renewed: producers are not blocked again for a while.
-    pub(crate) fn renewal_failed(&self) {
-        self.lock().renewal_failed = Some(Instant::now());
+    pub(crate) fn events_failed(&self) {
+        self.lock().events_failed = Some(Instant::now());
     }
+}
+
+fn is_over(failed: Option<Instant>) -> bool {
+    failed.is_none_or(|since| since.elapsed() > RENEWAL)
 }
 
 impl Pace {

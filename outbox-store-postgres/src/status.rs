@@ -6,12 +6,12 @@ use outbox_driver_postgres::PgTime;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-/// How many rows of the log are counted in each lane.
+/// How many rows of the log are counted.
 const COUNTED: i64 = 100_000;
 
 impl PostgresStore {
     pub(crate) async fn read_backlog(&self) -> Result<Backlog, OutboxError> {
-        let query = sqlx::query(self.statements.backlog.clone()).bind(COUNTED);
+        let query = sqlx::query(self.statements.backlog.clone()).bind(COUNTED + 1);
         self.driver.fetch_one("backlog", query, backlog).await
     }
 }
@@ -23,6 +23,7 @@ fn backlog(row: &PgRow) -> sqlx::Result<Backlog> {
     };
     let mut backlog = Backlog::default();
     backlog.pending = count(0)?;
+    backlog.pending_is_capped = row.try_get(5)?;
     backlog.oldest_pending = row.try_get::<Option<PgTime>, _>(1)?.map(|time| time.0);
     backlog.in_flight = count(2)?;
     backlog.waiting = count(3)?;

@@ -50,6 +50,9 @@ impl OutboxStorage for PostgresStore {
     /// appended before this worker fell asleep may not notify, so it polls for those less and less often.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
         let start = Instant::now();
+        if !self.share_is_free(at_most).await? {
+            return Ok(());
+        }
         let mut pause = SHORTEST_LOOK;
         loop {
             // A commit from here on is heard, so the look that follows cannot miss one.
@@ -58,14 +61,6 @@ impl OutboxStorage for PostgresStore {
             if rest.is_zero() {
                 // The next claim looks.
                 return Ok(());
-            }
-            let ended = self.claims.ended();
-            if self.lanes_left(WAIT).await? == 0 {
-                tokio::select! {
-                    () = tokio::time::sleep(rest.min(LONGEST_LOOK)) => {}
-                    () = ended => {}
-                }
-                continue;
             }
             let outlook = match self.pace.take_answer() {
                 Some((outlook, mark)) if rung.is_quiet_since(mark) => outlook,
@@ -90,7 +85,7 @@ impl OutboxStorage for PostgresStore {
         }
     }
 
-    /// `pending` is exact up to 100,000 events in each of the 16 lanes.
+    /// At most 100,000 events of the log are counted: see [`Backlog::pending_is_capped`].
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
         self.read_backlog().await
     }

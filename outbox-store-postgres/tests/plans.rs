@@ -4,7 +4,7 @@ mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::PostgresStore;
-use outbox_store_postgres::sqlx;
+use outbox_store_postgres::sqlx::{self, Executor, Row};
 use std::time::Duration;
 use support::{Own, each};
 
@@ -54,4 +54,46 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
         }
     };
     assert_eq!(sequentially, 0, "rows were read without the index");
+}
+
+/// A transaction that has read the lanes keeps their old states, and a lock that forbids to renew them.
+#[tokio::test]
+async fn the_states_that_an_open_transaction_keeps_of_the_lanes_are_not_read() {
+    const EVENTS: usize = 4_000;
+    let own = Own::in_schema("outbox");
+    let mut open = own.connect().await;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM outbox.outbox_lanes";
+    open.execute(begin).await.expect("begun");
+    let pool = own.pool();
+    let store = PostgresStore::open(pool.clone()).await.expect("opened");
+    let event = |n: usize| Event::new("read", "").ordering_key(n.to_string());
+    own.append(&(0..EVENTS).map(event).collect::<Vec<_>>())
+        .await;
+    for batch in [1, 10].repeat(EVENTS / 20) {
+        let claim = store
+            .claim(ClaimLimit::events(batch), LEASE)
+            .await
+            .expect("claimed");
+        assert!(!claim.events.is_empty());
+        let settlements = each(&claim, &Outcome::Published);
+        let settled = store.settle(claim.token, &settlements).await;
+        settled.expect("settled");
+        store.backlog().await.expect("counted");
+    }
+    drop(store);
+    pool.close().await;
+    // The counts of a connection are complete once it has ended.
+    let read = "SELECT t.seq_scan < 10, i.idx_tup_read < 2 * i.idx_scan
+                FROM pg_stat_user_tables AS t JOIN pg_stat_user_indexes AS i USING (relid)
+                WHERE t.relname = 'outbox_lanes'
+                  AND (SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND backend_type = 'client backend') = 2";
+    let mut connection = own.connect().await;
+    let row = loop {
+        if let Some(row) = connection.fetch_optional(read).await.expect("read") {
+            break row;
+        }
+    };
+    assert!(row.get::<bool, _>(0), "the table is read without its index");
+    assert!(row.get::<bool, _>(1), "a look reads many states");
 }

@@ -41,9 +41,6 @@ CREATE TABLE IF NOT EXISTS outbox_events (
         CONSTRAINT "payload is BLOB or TEXT" CHECK (typeof(payload) IN ('blob', 'text'))
 ) STRICT;
 
-CREATE INDEX IF NOT EXISTS outbox_events_by_key ON outbox_events (ordering_key, seq)
-    WHERE ordering_key IS NOT NULL;
-
 -- Tokens outlive their events, so that a token stays taken after its event was published.
 CREATE TABLE IF NOT EXISTS outbox_tokens (
     token      TEXT    PRIMARY KEY,
@@ -88,9 +85,17 @@ CREATE INDEX IF NOT EXISTS outbox_keys_due ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_suspect ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL;
-CREATE INDEX IF NOT EXISTS outbox_keys_held ON outbox_keys (destination, due_at - delay)
+CREATE INDEX IF NOT EXISTS outbox_keys_held ON outbox_keys (destination, due_at)
     WHERE token IS NULL AND destination IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
+
+-- The events that wait with their key, by key. An event that the cursor has passed and that is in no claim
+-- has a row, and its key has one in outbox_keys. A row may stay for a while after its event has left.
+CREATE TABLE IF NOT EXISTS outbox_waiting (
+    key ANY     NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (key, seq)
+) STRICT, WITHOUT ROWID;
 
 -- One row for each claim: when its lease ends, the length of the lease, how many events it had at first, and
 -- the events that it has (24 bytes for each: id, and seq with the highest byte first). With them a settlement
@@ -194,8 +199,8 @@ BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM outbox_tokens WHERE token = NEW.idempotency_token);
 END;
 
--- An event that the cursor has passed was given another key by hand: that key gets a row, so that a claim
--- finds the event. If a dead letter blocks that key, the next claim checks whether it blocks this event.
+-- An event that the cursor has passed was given another key by hand: it waits with that key, so that a claim
+-- finds it. If a dead letter blocks that key, the next claim checks whether it blocks this event.
 CREATE TRIGGER IF NOT EXISTS outbox_events_rekeyed AFTER UPDATE ON outbox_events
 WHEN coalesce(NEW.ordering_key, NEW.id) IS NOT coalesce(OLD.ordering_key, OLD.id)
     AND NEW.seq <= (SELECT position FROM outbox_cursor)
@@ -204,6 +209,10 @@ BEGIN
     SELECT coalesce(NEW.ordering_key, NEW.id), NEW.seq, 0
     WHERE NOT EXISTS (SELECT 1 FROM outbox_keys
                       WHERE key = coalesce(NEW.ordering_key, NEW.id));
+    INSERT INTO outbox_waiting (key, seq)
+    SELECT coalesce(NEW.ordering_key, NEW.id), NEW.seq
+    WHERE NOT EXISTS (SELECT 1 FROM outbox_waiting
+                      WHERE key = coalesce(NEW.ordering_key, NEW.id) AND seq = NEW.seq);
     UPDATE outbox_keys SET held = 0
     WHERE key = coalesce(NEW.ordering_key, NEW.id) AND held = 1;
 END;

@@ -172,12 +172,9 @@ impl<'c> ClaimBuilder<'c> {
         Ok(End::NoMore)
     }
 
-    /// Up to `limit` events of a key behind `after` that the cursor has passed, in order.
+    /// Up to `limit` waiting events of a key behind `after`, in order.
     fn candidates(&self, key: &Key, after: i64, limit: usize) -> Result<Vec<Candidate>> {
-        let sql = match key {
-            Key::Ordering(_) => include_str!("sql/key_events.sql"),
-            Key::Event(_) => include_str!("sql/unkeyed_events.sql"),
-        };
+        let sql = include_str!("sql/key_events.sql");
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query((key, self.cursor.position, after))?;
         let mut candidates = Vec::new();

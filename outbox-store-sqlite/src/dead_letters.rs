@@ -129,6 +129,8 @@ fn put_back(connection: &Connection, selected: &Selected) -> Result<bool, Outbox
     let copy = include_str!("sql/copy_to_events.sql");
     match run(connection, copy, [selected.position]) {
         Ok(_) => {
+            let waits = include_str!("sql/add_replayed.sql");
+            run(connection, waits, [selected.position]).map_err(sqlite_error(REPLAY))?;
             remove(connection, selected.position).map_err(sqlite_error(REPLAY))?;
             Ok(true)
         }

@@ -3,15 +3,15 @@
 use crate::builder::{Candidate, ClaimBuilder, ClaimedKey, Room};
 use crate::claims::claim_key;
 use crate::row::{Key, event};
-use crate::steps::{History, Wait, set_waiting};
+use crate::steps::{History, Wait, add_waiting, set_waiting};
 use outbox_core::ClaimToken;
 use rusqlite::types::ValueRef;
 use rusqlite::{Result, Row};
 use std::collections::HashMap;
 
-/// The most fresh events that one transaction looks at. If all of a long run must wait, the write lock is
-/// held for a tenth of a second.
-const PAGE: i64 = 100_000;
+/// The most fresh events that one transaction looks at. If all of a long run must wait, each is a row to
+/// write.
+const PAGE: i64 = 20_000;
 
 /// The most keys that one transaction lets wait: each is a row to write.
 const WAITING: usize = 10_000;
@@ -77,34 +77,48 @@ fn visit(
     let waits = is_waiting(builder, &key, row.get(11)?, found);
     let is_due = !waits && candidate.delayed.is_none();
     let fresh = || is_due.then(ClaimedKey::fresh);
-    let Some(mut claimed) = builder.keys.remove(&key).or_else(fresh) else {
+    let Some(claimed) = builder.keys.remove(&key).or_else(fresh) else {
+        add_waiting(builder.connection, &key, seq)?;
         if !waits {
             let wait = (seq, candidate.delayed);
             found.waiting.insert(key, wait);
         }
         return Ok(true);
     };
-    let before = claimed.taken;
-    let mut stays = false;
-    if candidate.delayed.is_some() {
-        claimed.open = false;
-    } else if claimed.open && claimed.taken >= room.share {
-        (claimed.open, claimed.more) = (false, true);
-    } else if claimed.open && !builder.fits(candidate.size, room) {
-        stays = true;
-    } else if claimed.open && !take(builder, row, &mut claimed, &candidate)? && builder.order.blocks
-    {
-        claimed.open = false;
-        if claimed.taken == 0 && matches!(key, Key::Ordering(_)) {
-            found.waiting.insert(key.clone(), (seq, None));
+    take_or_wait(builder, row, &candidate, key, claimed, room, found)
+}
+
+/// Takes a fresh event of a key of this claim, unless it must wait with the key.
+fn take_or_wait(
+    builder: &mut ClaimBuilder<'_>,
+    row: &Row<'_>,
+    candidate: &Candidate,
+    key: Key,
+    mut claimed: ClaimedKey,
+    room: Room,
+    found: &mut FreshKeys,
+) -> Result<bool> {
+    if claimed.open && claimed.taken < room.share && candidate.delayed.is_none() {
+        if !builder.fits(candidate.size, room) {
+            builder.keys.insert(key, claimed);
+            return Ok(false);
         }
+        if !take(builder, row, &mut claimed, candidate)? && builder.order.blocks {
+            (claimed.open, claimed.has_row) = (false, true);
+            if claimed.taken == 0 && matches!(key, Key::Ordering(_)) {
+                found.waiting.insert(key.clone(), (candidate.seq, None));
+            }
+        }
+    } else {
+        claimed.more |= claimed.open && candidate.delayed.is_none();
+        (claimed.open, claimed.has_row) = (false, true);
+        add_waiting(builder.connection, &key, candidate.seq)?;
     }
-    claimed.has_row |= !stays && claimed.taken == before;
     if claimed.taken > 0 {
         found.claimed.push(key.clone());
         builder.keys.insert(key, claimed);
     }
-    Ok(!stays)
+    Ok(true)
 }
 
 /// Whether the key is claimed or waits. If another claim has it without a row, it gets one.

@@ -2,7 +2,7 @@
 //! hand or because the clock was wrong.
 
 use crate::claims::in_flight;
-use crate::steps::{cursor, run};
+use crate::steps::{cursor, let_wait, run};
 use rusqlite::{Connection, OptionalExtension, Result};
 
 /// How many events one call checks, so that it is short.
@@ -29,7 +29,7 @@ pub(crate) fn rescue(connection: &Connection, now: i64) -> Result<bool> {
         keys,
         "keys belonged to claims that do not exist; they are due now",
     );
-    add_missing_keys(connection, 0, i64::MAX, now)?;
+    find_lost_events(connection, 0, i64::MAX, now)?;
     Ok(true)
 }
 
@@ -42,32 +42,31 @@ pub(crate) fn page_end(connection: &Connection, after: i64) -> Result<Option<i64
         .optional()
 }
 
-/// The events of a page that no claim would find: they are in no claim, and their key has no row. Reads
-/// only.
+/// The events of a page that no claim would find: they are in no claim, and do not wait with their key.
+/// Reads only.
 pub(crate) fn lost_events(connection: &Connection, after: i64, end: i64) -> Result<Vec<i64>> {
     let in_flight = in_flight(connection)?.events;
     connection
-        .prepare_cached(include_str!("sql/events_without_key.sql"))?
+        .prepare_cached(include_str!("sql/lost_events.sql"))?
         .query_map((after, end), |row| row.get(0))?
         .filter(|seq| !matches!(seq, Ok(seq) if in_flight.contains_key(seq)))
         .collect()
 }
 
-/// Adds the missing keys of a page of events. They are due now.
-pub(crate) fn add_missing_keys(
+/// Lets the lost events of a page wait with their keys.
+pub(crate) fn find_lost_events(
     connection: &Connection,
     after: i64,
     end: i64,
     now: i64,
 ) -> Result<()> {
-    let mut keys = 0;
-    for seq in lost_events(connection, after, end)? {
-        let sql = include_str!("sql/add_key_of_event.sql");
-        keys += run(connection, sql, (seq, now))?;
+    let lost = lost_events(connection, after, end)?;
+    for &seq in &lost {
+        let_wait(connection, seq, now)?;
     }
     warn(
-        keys,
-        "keys of events that no claim would have found were added; they are due now",
+        lost.len(),
+        "events that no claim would have found wait with their keys now",
     );
     Ok(())
 }

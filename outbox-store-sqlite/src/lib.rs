@@ -35,6 +35,7 @@ const COMPONENT: Component = Component {
         "outbox_tokens",
         "outbox_cursor",
         "outbox_keys",
+        "outbox_waiting",
         "outbox_claims",
         "outbox_dead_letters",
     ],

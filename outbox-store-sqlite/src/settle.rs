@@ -4,7 +4,7 @@ use crate::claims::{self, Claimed, FreshKeys, OpenClaim, claim_key, event_bytes}
 use crate::refusal::delete;
 use crate::row::{Key, count};
 use crate::steps::{
-    Failures, History, KeyState, Wait, cursor, key_state, move_to_dead_letters, remove_event, run,
+    Failures, History, KeyState, Wait, add_waiting, cursor, key_state, move_to_dead_letters, run,
     wait_or_remove,
 };
 use outbox_core::{ClaimToken, ErrorKind, EventId, OutboxError, Outcome, Settlement};
@@ -40,6 +40,21 @@ struct KeyOutcomes<'a> {
     outcomes: BTreeMap<i64, &'a Outcome>,
     /// Row numbers of the claim that belong to other events now.
     replaced: Vec<i64>,
+}
+
+impl KeyOutcomes<'_> {
+    /// The events that wait from now on.
+    fn waiting(&self) -> impl Iterator<Item = i64> {
+        let leaves = |outcome: &Outcome| {
+            matches!(
+                outcome,
+                Outcome::Published | Outcome::Dead { .. } | Outcome::Kept
+            )
+        };
+        let stay = self.outcomes.iter().filter(move |(_, one)| !leaves(one));
+        stay.map(|(&seq, _)| seq)
+            .chain(self.replaced.iter().copied())
+    }
 }
 
 /// A row of the log.
@@ -98,8 +113,8 @@ impl Settle<'_> {
             .collect()
     }
 
-    /// Adds each outcome to the key that its event has now. Returns the published events of keys without a
-    /// row: no other event waits for them, so they are only removed.
+    /// Adds each outcome to the key that its event has now, and returns the published events. They are only
+    /// removed if their key has no row, as no other event waits for them then.
     fn sort<'a>(
         &self,
         outcomes: &Outcomes<'a>,
@@ -115,9 +130,11 @@ impl Settle<'_> {
             };
             let is_same = id == *settlement.id.as_uuid();
             let is_published = matches!(settlement.outcome, Outcome::Published);
-            if is_same && is_published && !has_row {
+            if is_same && is_published {
                 published.push(seq);
-                continue;
+                if !has_row {
+                    continue;
+                }
             }
             let claimed = fresh.contains_key(&key) || key == Key::Event(*settlement.id.as_uuid());
             let new = || KeyOutcomes {
@@ -171,6 +188,9 @@ impl Settle<'_> {
         let position = cursor(self.connection)?.position;
         for (key, of_key) in keys {
             let Rest { wait, kept } = self.settle_key(&of_key)?;
+            for seq in of_key.waiting() {
+                add_waiting(self.connection, &key, seq)?;
+            }
             if !of_key.claimed {
                 self.add_to_key(&key, &of_key, position, wait)?;
             } else if let Some(kept) = kept {
@@ -228,15 +248,13 @@ impl Settle<'_> {
     }
 
     /// Applies the outcomes of a key in the order of its events. Once an event has left, the next one has no
-    /// attempts.
+    /// attempts. Those that are published are removed already.
     fn settle_key(&self, of_key: &KeyOutcomes<'_>) -> rusqlite::Result<Rest> {
         let mut history = of_key.history;
         let mut rest = Rest::default();
         for (&seq, outcome) in &of_key.outcomes {
             match outcome {
-                Outcome::Published => {
-                    remove_event(self.connection, seq)?;
-                }
+                Outcome::Published => {}
                 Outcome::Dead { reason } => {
                     let attempts = if rest.wait.is_none() {
                         history.attempts

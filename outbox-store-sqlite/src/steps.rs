@@ -26,7 +26,7 @@ pub(crate) struct Failures<'a> {
 
 /// The row numbers of a key in the log.
 pub(crate) struct KeyEvents {
-    /// Its first event that the cursor has passed.
+    /// Its first event that waits.
     pub(crate) first: Option<i64>,
     /// S9: its first dead letter that blocks it. No event behind that may be claimed.
     pub(crate) blocked_from: Option<i64>,
@@ -105,11 +105,27 @@ pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
         let events = claim.events.len();
         tracing::info!(events, "took over a claim whose lease had ended");
         for seq in claim.events.into_values() {
-            let sql = include_str!("sql/add_key_of_event.sql");
-            run(connection, sql, (seq, now))?;
+            let_wait(connection, seq, now)?;
         }
     }
     Ok(())
+}
+
+/// Lets an event wait that is in no claim, with the key that it has now. If that key has no row, it is due
+/// now.
+pub(crate) fn let_wait(connection: &Connection, seq: i64, now: i64) -> Result<()> {
+    run(
+        connection,
+        include_str!("sql/add_key_of_event.sql"),
+        (seq, now),
+    )?;
+    run(connection, include_str!("sql/add_waiting_event.sql"), [seq])?;
+    Ok(())
+}
+
+/// Lets an event of the key wait with it.
+pub(crate) fn add_waiting(connection: &Connection, key: &Key, seq: i64) -> Result<()> {
+    run(connection, include_str!("sql/add_waiting.sql"), (key, seq)).map(drop)
 }
 
 /// Gives a row to each key of a claim that has none.
@@ -163,12 +179,8 @@ pub(crate) fn remove_event(connection: &Connection, seq: i64) -> Result<EventId>
 }
 
 pub(crate) fn key_events(connection: &Connection, key: &Key, position: i64) -> Result<KeyEvents> {
-    let sql = match key {
-        Key::Ordering(_) => include_str!("sql/key_head.sql"),
-        Key::Event(_) => include_str!("sql/unkeyed_head.sql"),
-    };
     connection
-        .prepare_cached(sql)?
+        .prepare_cached(include_str!("sql/key_head.sql"))?
         .query_row((key, position), |row| {
             Ok(KeyEvents {
                 first: row.get(0)?,
@@ -187,6 +199,12 @@ pub(crate) fn wait_or_remove(
     wait: Option<Wait>,
 ) -> Result<()> {
     let events = key_events(connection, key, position)?;
+    let waiting = events.first.unwrap_or(i64::MAX);
+    run(
+        connection,
+        include_str!("sql/remove_waiting.sql"),
+        (key, waiting),
+    )?;
     let Some(first) = events.first.or(events.blocked_from) else {
         run(connection, include_str!("sql/free_key.sql"), [key])?;
         return Ok(());

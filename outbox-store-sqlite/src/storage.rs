@@ -185,7 +185,7 @@ impl SqliteStore {
             return Ok(());
         }
         let end = end.unwrap_or(i64::MAX);
-        let add = move |connection: &_| housekeeping::add_missing_keys(connection, after, end, now);
+        let add = move |connection: &_| housekeeping::find_lost_events(connection, after, end, now);
         self.driver.execute(CLEAN_UP, add).await
     }
 }

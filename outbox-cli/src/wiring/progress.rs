@@ -14,6 +14,8 @@ struct State {
     /// When the first publish that did not succeed started.
     since: Option<Instant>,
     error: Option<String>,
+    /// It has taken an event since the last look.
+    has_taken: bool,
 }
 
 impl Progress {
@@ -25,6 +27,7 @@ impl Progress {
         let mut state = self.state();
         if answers.iter().any(Result::is_ok) {
             *state = State::default();
+            state.has_taken = true;
         }
         let error = answers.iter().find_map(|answer| answer.as_ref().err());
         if let Some(error) = error {
@@ -39,6 +42,11 @@ impl Progress {
         let is_over = state.since.is_some_and(|since| since.elapsed() >= limit);
         let silent = || "it does not answer".to_owned();
         is_over.then(|| state.error.clone().unwrap_or_else(silent))
+    }
+
+    /// Whether it has taken an event since the last call.
+    pub(crate) fn has_taken(&self) -> bool {
+        std::mem::take(&mut self.state().has_taken)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -86,6 +86,29 @@ pub async fn a_row_deleted_in_flight_costs_only_itself<F: EditFixture>(fixture: 
     }
 }
 
+/// S13, S22: a late settlement applies to the kept events whose rows are there.
+pub async fn a_kept_row_that_is_deleted_costs_only_itself<F: EditFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    for outcome in [Outcome::Published, retry(0), released()] {
+        for deleted in [0, 1, 3] {
+            let (mut events, claim) = claimed(&fixture, &store, false).await;
+            settle(&store, &claim, &Outcome::Kept).await;
+            let gone = events.remove(deleted);
+            fixture.edit(Edit::Delete(gone.id)).await;
+            settle(&store, &claim, &outcome).await;
+            let rest = publish_the_rest(&fixture, &store).await;
+            if matches!(outcome, Outcome::Published) {
+                events.clear();
+            }
+            check_eq!(
+                sorted(rest),
+                sorted(event_ids(&events)),
+                "events after {outcome:?} without event {deleted}"
+            );
+        }
+    }
+}
+
 /// S13: a claim without rows settles, and its keys are not blocked.
 pub async fn a_claim_without_rows_settles<F: EditFixture>(fixture: F) {
     let store = fixture.handle().await;

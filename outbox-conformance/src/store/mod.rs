@@ -3,8 +3,8 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, settlements, outcomes, kept, held, budgets, shares, races,
-//!     quarantine, dead_letters, cancellation, passes,
+//!     my_store, MyFixture::new(), claims, settlements, outcomes, kept, flights, held, budgets, shares,
+//!     races, quarantine, dead_letters, cancellation, passes,
 //! );
 //! ```
 //!
@@ -19,6 +19,7 @@ pub mod cancellation;
 pub mod claims;
 pub mod dead_letters;
 pub mod edits;
+pub mod flights;
 pub mod held;
 pub mod holding;
 pub mod kept;
@@ -185,6 +186,9 @@ suite! {
         a_kept_event_waits_for_those_before_it
         a_kept_event_settled_through_another_handle_is_not_lost
     }
+    flights {
+        claims_in_flight_share_no_event_and_keep_their_order
+    }
     held {
         a_held_event_waits_with_its_key
         a_resumption_is_of_one_destination
@@ -263,6 +267,7 @@ suite! {
     }
     edits {
         a_row_deleted_in_flight_costs_only_itself
+        a_kept_row_that_is_deleted_costs_only_itself
         a_claim_without_rows_settles
         a_row_replaced_in_flight_is_delivered
         a_key_changed_in_flight_blocks_nothing

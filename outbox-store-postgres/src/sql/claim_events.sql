@@ -16,24 +16,28 @@
 -- lost a lane takes no other: its token would be valid again for the events that it had read before.
 -- A claim that is lost in a crash of the server repeats nothing and loses nothing, so its commit need not
 -- wait for the disk.
-WITH free AS MATERIALIZED (
-    SELECT lane, begin, seen,
-           coalesce(window_end, pg_current_snapshot()) AS window_end,
-           CASE WHEN window_end IS NULL THEN begin ELSE position END AS position
-    FROM outbox.outbox_unread AS l
-    WHERE (token IS NULL OR token = $1) AND reads = 0
-      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
-      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
-      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
-      AND (window_end IS NOT NULL
+WITH lanes AS MATERIALIZED (
+    SELECT * FROM outbox.outbox_unread
+),
+free AS MATERIALIZED (
+    SELECT u.lane, u.epoch, u.seen,
+           coalesce(u.window_end, pg_current_snapshot()) AS window_end,
+           CASE WHEN u.window_end IS NULL THEN u.begin ELSE u.position END AS position
+    FROM lanes AS u
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = u.lane AND l.epoch >= u.epoch AND l.turn = u.turn
+    WHERE (u.token IS NULL OR u.token = $1) AND u.reads = 0
+      AND u.top <= (SELECT last_value FROM outbox.outbox_home)
+      AND (SELECT count(*) FROM lanes WHERE token = $1) = $5
+      AND (u.window_end IS NOT NULL
            OR (SELECT true FROM outbox.outbox_log AS e
-               WHERE e.lane = l.lane AND e.seq > l.begin
-                 AND NOT pg_visible_in_snapshot(e.xid, l.seen)
+               WHERE e.lane = u.lane AND e.seq > u.begin
+                 AND NOT pg_visible_in_snapshot(e.xid, u.seen)
                ORDER BY e.seq LIMIT 1))
-    ORDER BY turn
+    ORDER BY u.turn
     LIMIT (SELECT CASE WHEN $9 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
-           FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
-    FOR UPDATE SKIP LOCKED
+           FROM lanes WHERE token IS NULL OR token = $1)
+    FOR UPDATE OF l SKIP LOCKED
 ),
 found AS MATERIALIZED (
     SELECT f.lane, e.*
@@ -67,20 +71,22 @@ taken AS (
         leased_until = now() + $3,
         reads = greatest(c.count, 1),
         turn = pg_current_xact_id(),
+        epoch = pg_current_xact_id()::text::bigint >> 8,
         window_end = f.window_end,
         window_xid = coalesce(window_xid, pg_current_xact_id()),
         position = f.position
     FROM free AS f
     CROSS JOIN LATERAL (SELECT count(*) AS count FROM chosen WHERE lane = f.lane) AS c
     CROSS JOIN LATERAL (SELECT count(*) AS count FROM found WHERE lane = f.lane) AS a
-    WHERE l.lane = f.lane AND (c.count > 0 OR a.count = 0)
+    WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
+      AND (c.count > 0 OR a.count = 0)
       AND set_config('synchronous_commit', 'off', true) IS NOT NULL
     RETURNING l.lane, c.count = a.count AS ends
 ),
 marked AS (
     INSERT INTO outbox.outbox_marks (xid, seq)
     SELECT l.seen_xid, l.top
-    FROM outbox.outbox_lanes AS l JOIN free USING (lane)
+    FROM lanes AS l JOIN free USING (lane)
     WHERE l.top > coalesce((SELECT m.seq FROM outbox.outbox_marks AS m
                             ORDER BY m.xid DESC LIMIT 1), 0) + 256
     ORDER BY l.top DESC

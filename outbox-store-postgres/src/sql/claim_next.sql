@@ -5,22 +5,25 @@
 -- payload; neither it nor the rows after it are taken. The limit is a subquery, so that the server keeps
 -- one plan: planning for each value costs as much as running the statement.
 WITH free AS MATERIALIZED (
-    SELECT lane
-    FROM outbox.outbox_lanes AS l
-    WHERE token IS NULL AND window_end IS NOT NULL
-      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
-      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
+    SELECT n.lane, n.epoch
+    FROM outbox.outbox_newest AS n
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = n.lane AND l.epoch >= n.epoch AND l.turn = n.turn
+    WHERE n.token IS NULL AND n.window_end IS NOT NULL
+      AND n.top <= (SELECT last_value FROM outbox.outbox_home)
       AND NOT (SELECT EXISTS (SELECT FROM outbox.outbox_retries)
                       OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
-    ORDER BY turn
+    ORDER BY n.turn
     LIMIT 1
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF l SKIP LOCKED
 ),
 taken AS (
     UPDATE outbox.outbox_lanes AS l
-    SET token = $1, leased_until = now() + $3, reads = $2, turn = pg_current_xact_id()
+    SET token = $1, leased_until = now() + $3, reads = $2, turn = pg_current_xact_id(),
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM free
-    WHERE l.lane = free.lane AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+    WHERE outbox.outbox_indexed(l.lane) = free.lane AND l.epoch >= free.epoch
+      AND set_config('synchronous_commit', 'off', true) IS NOT NULL
     RETURNING l.lane, l.seen, l.window_end, l.position
 )
 SELECT t.lane, e.seq, e.id, e.event_type, CASE WHEN e.fits THEN e.payload END AS payload,

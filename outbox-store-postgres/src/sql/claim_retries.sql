@@ -7,20 +7,24 @@
 -- were changed after the snapshot are skipped, and a claim that lost a lane takes none. The events of a
 -- key end before an event that is not due yet, that was in a lost claim (S7), that a dead letter blocks
 -- (S9), or that was written into another lane by hand.
-WITH free AS MATERIALIZED (
-    SELECT lane, coalesce(held, '{}') AS held
-    FROM outbox.outbox_lanes AS l
-    WHERE (token IS NULL OR token = $1)
-      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
-      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
-      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $5
+WITH lanes AS MATERIALIZED (
+    SELECT * FROM outbox.outbox_newest
+),
+free AS MATERIALIZED (
+    SELECT n.lane, n.epoch, coalesce(n.held, '{}') AS held
+    FROM lanes AS n
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = n.lane AND l.epoch >= n.epoch AND l.turn = n.turn
+    WHERE (n.token IS NULL OR n.token = $1)
+      AND n.top <= (SELECT last_value FROM outbox.outbox_home)
+      AND (SELECT count(*) FROM lanes WHERE token = $1) = $5
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
-                  WHERE r.lane = l.lane AND NOT r.suspect AND r.due_at <= now()
-                    AND r.place <> ALL (coalesce(l.held, '{}')))
-    ORDER BY turn
+                  WHERE r.lane = n.lane AND NOT r.suspect AND r.due_at <= now()
+                    AND r.place <> ALL (coalesce(n.held, '{}')))
+    ORDER BY n.turn
     LIMIT (SELECT CASE WHEN $8 THEN $4 ELSE least($4, greatest((count(*) + 1) / 2 - $5, 1)) END
-           FROM outbox.outbox_lanes WHERE token IS NULL OR token = $1)
-    FOR UPDATE SKIP LOCKED
+           FROM lanes WHERE token IS NULL OR token = $1)
+    FOR UPDATE OF l SKIP LOCKED
 ),
 heads AS MATERIALIZED (
     SELECT h.*
@@ -73,9 +77,11 @@ taken AS (
     SET token = $1,
         leased_until = now() + $3,
         held = coalesce(l.held, '{}') || c.places,
-        turn = pg_current_xact_id()
+        turn = pg_current_xact_id(),
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM (SELECT lane, array_agg(place) AS places FROM chosen GROUP BY lane) AS c
-    WHERE l.lane = c.lane
+    JOIN free AS f USING (lane)
+    WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
     RETURNING l.lane
 )
 SELECT c.lane, c.place, c.attempts, c.worker_lost, c.id, c.event_type, c.payload, c.content_type,

@@ -2,17 +2,18 @@
 -- lanes the claim has already. Atomic as claim_retries.sql, for a single event. An event whose lease is over
 -- is not kept any more (S22).
 WITH free AS MATERIALIZED (
-    SELECT lane
-    FROM outbox.outbox_lanes AS l
-    WHERE token IS NULL
-      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
-      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
-      AND (SELECT count(*) FROM outbox.outbox_lanes WHERE token = $1) = $3
+    SELECT n.lane, n.epoch
+    FROM outbox.outbox_newest AS n
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = n.lane AND l.epoch >= n.epoch AND l.turn = n.turn
+    WHERE n.token IS NULL
+      AND n.top <= (SELECT last_value FROM outbox.outbox_home)
+      AND (SELECT count(*) FROM outbox.outbox_newest WHERE token = $1) = $3
       AND EXISTS (SELECT FROM outbox.outbox_retries AS r
-                  WHERE r.lane = l.lane AND r.suspect AND r.due_at <= now())
-    ORDER BY turn
+                  WHERE r.lane = n.lane AND r.suspect AND r.due_at <= now())
+    ORDER BY n.turn
     LIMIT 1
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF l SKIP LOCKED
 ),
 chosen AS MATERIALIZED (
     SELECT r.*
@@ -29,9 +30,11 @@ taken AS (
     SET token = $1,
         leased_until = now() + $2,
         held = ARRAY[c.place],
-        turn = pg_current_xact_id()
+        turn = pg_current_xact_id(),
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM chosen AS c
-    WHERE l.lane = c.lane
+    JOIN free AS f USING (lane)
+    WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
     RETURNING l.lane
 ),
 kept AS (

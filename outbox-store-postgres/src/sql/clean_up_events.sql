@@ -8,7 +8,7 @@
 -- row fresh again gives it another seq, so a clean-up that saw the consumed row does not delete it.
 WITH looked AS (
     SELECT e.*
-    FROM outbox.outbox_lanes AS l
+    FROM outbox.outbox_newest AS l
     JOIN outbox.outbox_home AS h ON l.top <= h.last_value
     JOIN unnest($2::bigint[]) WITH ORDINALITY AS a (seq, place) ON a.place = l.lane + 1
     CROSS JOIN LATERAL (
@@ -40,4 +40,4 @@ SELECT l.lane,
        pg_snapshot_xmin(l.seen)::text::bigint AS open,
        coalesce((SELECT m.seq FROM outbox.outbox_marks AS m
                  WHERE m.xid <= pg_snapshot_xmin(l.seen) ORDER BY m.xid DESC LIMIT 1), 0) AS begin
-FROM outbox.outbox_lanes AS l
+FROM outbox.outbox_newest AS l

@@ -17,11 +17,11 @@ SELECT EXISTS (
            greatest(now(), least(min(n.due_at), min(n.leased_until), now() + '1 day')) - now()
        ))::bigint AS next_in,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open,
-       (SELECT count(*) = 16 FROM outbox.outbox_lanes, outbox.outbox_home
+       (SELECT count(*) = 16 FROM outbox.outbox_newest, outbox.outbox_home
         WHERE top <= last_value) AS at_home
 FROM (
     SELECT NULL::timestamptz AS leased_until, r.due_at, r.suspect
-    FROM outbox.outbox_lanes AS l
+    FROM outbox.outbox_newest AS l
     CROSS JOIN LATERAL (
         (SELECT due_at, suspect FROM outbox.outbox_retries AS r
          WHERE r.lane = l.lane AND due_at IS NOT NULL AND NOT suspect ORDER BY due_at LIMIT 1)
@@ -31,5 +31,5 @@ FROM (
     ) AS r
     WHERE l.token IS NULL
     UNION ALL
-    SELECT leased_until, NULL, NULL FROM outbox.outbox_lanes WHERE token IS NOT NULL
+    SELECT leased_until, NULL, NULL FROM outbox.outbox_newest WHERE token IS NOT NULL
 ) AS n

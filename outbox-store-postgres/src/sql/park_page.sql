@@ -6,14 +6,15 @@
 -- events before them in their keys cannot change meanwhile: the turn of the lane shows that no transaction
 -- has changed it since the snapshot.
 WITH free AS MATERIALIZED (
-    SELECT lane, seen, window_end, position
-    FROM outbox.outbox_lanes AS l
-    WHERE token IS NULL AND window_end IS NOT NULL
-      AND turn = ANY (ARRAY(SELECT turn FROM outbox.outbox_lanes))
-      AND l.top <= (SELECT last_value FROM outbox.outbox_home)
-    ORDER BY turn
+    SELECT n.lane, n.epoch, n.seen, n.window_end, n.position
+    FROM outbox.outbox_newest AS n
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = n.lane AND l.epoch >= n.epoch AND l.turn = n.turn
+    WHERE n.token IS NULL AND n.window_end IS NOT NULL
+      AND n.top <= (SELECT last_value FROM outbox.outbox_home)
+    ORDER BY n.turn
     LIMIT 1
-    FOR UPDATE SKIP LOCKED
+    FOR UPDATE OF l SKIP LOCKED
 ),
 page AS MATERIALIZED (
     SELECT e.*
@@ -75,9 +76,11 @@ parked AS (
 ),
 moved AS (
     UPDATE outbox.outbox_lanes AS l
-    SET position = r.read_to, turn = pg_current_xact_id()
+    SET position = r.read_to, turn = pg_current_xact_id(),
+        epoch = pg_current_xact_id()::text::bigint >> 8
     FROM free AS f, (SELECT max(seq) AS read_to FROM run) AS r
-    WHERE l.lane = f.lane AND r.read_to IS NOT NULL
+    WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
+      AND r.read_to IS NOT NULL
 )
 SELECT count(*) AS count,
        coalesce(array_agg(DISTINCT ordering_key) FILTER (WHERE NOT is_blocked), '{}') AS keys

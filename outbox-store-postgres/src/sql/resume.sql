@@ -1,5 +1,5 @@
--- S23: makes up to $2 events due that are held for the destination $1 and that no claim has, in the order of
--- their places, and wakes the workers that listen for new rows of the table $3. Returns how many.
+-- S23: makes up to $2 events due that are held for the destination $1 and that no claim has, those whose delay
+-- ends first, and wakes the workers that listen for new rows of the table $3. Returns how many.
 --
 -- Atomic: one statement. It takes no lock of a lane, because a claim may read an event as held or as due. A
 -- row that another transaction changes is skipped: it is claimed, settled or quarantined at this moment.
@@ -8,7 +8,7 @@ WITH page AS MATERIALIZED (
     FROM outbox.outbox_retries AS r
     JOIN outbox.outbox_lanes AS l USING (lane)
     WHERE r.held_for = $1 AND r.place <> ALL (coalesce(l.held, '{}'))
-    ORDER BY r.place
+    ORDER BY coalesce(r.due_at, r.delayed_until), r.place
     LIMIT $2
     FOR UPDATE OF r SKIP LOCKED
 ),

@@ -10,7 +10,10 @@ WITH own AS MATERIALIZED (
     SELECT lane, seen, window_end, window_xid,
            CASE WHEN window_xid::text = $6 THEN greatest($5, $3) ELSE $3 END AS start
     FROM outbox.outbox_lanes
-    WHERE lane = $2 AND token = $1
+    WHERE outbox.outbox_indexed(lane) = $2
+      AND epoch >= (SELECT epoch FROM outbox.outbox_lanes
+                    WHERE outbox.outbox_indexed(lane) = $2 ORDER BY epoch DESC LIMIT 1)
+      AND token = $1
     FOR UPDATE
 ),
 page AS MATERIALIZED (

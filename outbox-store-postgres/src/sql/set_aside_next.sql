@@ -19,7 +19,10 @@ WITH own AS MATERIALIZED (
                         CASE WHEN pg_snapshot_xmax(l.window_end) < l.window_xid
                              THEN pg_snapshot_xmax(l.window_end) END) AS xid
     ) AS late
-    WHERE l.lane = $2 AND l.token = $1
+    WHERE outbox.outbox_indexed(l.lane) = $2
+      AND l.epoch >= (SELECT epoch FROM outbox.outbox_lanes
+                      WHERE outbox.outbox_indexed(lane) = $2 ORDER BY epoch DESC LIMIT 1)
+      AND l.token = $1
     FOR UPDATE OF l
 ),
 others AS MATERIALIZED (

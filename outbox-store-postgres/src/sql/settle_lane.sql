@@ -8,4 +8,8 @@ SET token = NULL, leased_until = NULL, reads = 0, held = NULL, turn = pg_current
     window_xid = CASE WHEN $4 THEN NULL ELSE window_xid END,
     top = CASE WHEN $4 THEN greatest(top, $3, position) ELSE top END,
     position = coalesce($3, position)
-WHERE lane = $2 AND token = $1 AND set_config('synchronous_commit', 'off', true) IS NOT NULL
+WHERE outbox.outbox_indexed(lane) = $2
+  AND epoch >= (SELECT epoch FROM outbox.outbox_lanes
+                WHERE outbox.outbox_indexed(lane) = $2 ORDER BY epoch DESC LIMIT 1)
+  AND token = $1
+  AND set_config('synchronous_commit', 'off', true) IS NOT NULL

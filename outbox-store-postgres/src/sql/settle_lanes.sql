@@ -4,12 +4,18 @@
 --
 -- Atomic: either all lanes are changed or, if one was taken over, none; the caller counts the rows. The lanes
 -- are locked in their order, so that no two callers deadlock.
-WITH own AS MATERIALIZED (
-    SELECT c.*
+WITH claimed AS MATERIALIZED (
+    SELECT c.*, (SELECT epoch FROM outbox.outbox_lanes
+                 WHERE outbox.outbox_indexed(lane) = c.lane ORDER BY epoch DESC LIMIT 1) AS epoch
     FROM unnest($2::smallint[], $3::bigint[], $4::boolean[]) AS c (lane, read_to, ends)
-    JOIN outbox.outbox_lanes AS l USING (lane)
+),
+own AS MATERIALIZED (
+    SELECT c.*
+    FROM claimed AS c
+    JOIN outbox.outbox_lanes AS l
+      ON outbox.outbox_indexed(l.lane) = c.lane AND l.epoch >= c.epoch
     WHERE l.token = $1
-    ORDER BY lane
+    ORDER BY c.lane
     FOR UPDATE OF l
 )
 UPDATE outbox.outbox_lanes AS l
@@ -22,6 +28,6 @@ SET token = NULL, leased_until = NULL, reads = 0, held = NULL,
     top = CASE WHEN c.ends THEN greatest(top, c.read_to, position) ELSE top END,
     position = coalesce(c.read_to, position)
 FROM own AS c
-WHERE l.lane = c.lane
+WHERE outbox.outbox_indexed(l.lane) = c.lane AND l.epoch >= c.epoch
   AND (SELECT count(*) FROM own) = cardinality($2)
   AND ($5 IS FALSE OR set_config('synchronous_commit', 'off', true) IS NOT NULL)

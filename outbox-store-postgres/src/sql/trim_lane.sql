@@ -2,4 +2,7 @@
 -- the log it took.
 UPDATE outbox.outbox_lanes
 SET reads = $3, turn = pg_current_xact_id()
-WHERE lane = $2 AND token = $1
+WHERE outbox.outbox_indexed(lane) = $2
+  AND epoch >= (SELECT epoch FROM outbox.outbox_lanes
+                WHERE outbox.outbox_indexed(lane) = $2 ORDER BY epoch DESC LIMIT 1)
+  AND token = $1

@@ -14,12 +14,15 @@ const LANES_AT_MOST: i64 = 256 * 1024;
 const EVENTS_AT_MOST: i64 = 128 * 1024 * 1024;
 
 impl PostgresStore {
-    /// Renews the lanes if their old states take much room. Checked once in so many settlements.
+    /// Renews the lanes if their old states take much room. Checked once in so many settlements. If another
+    /// transaction blocks the renewal, the next attempt is later, because each blocks the other workers.
     pub(crate) async fn renew_lanes(&self, operation: &'static str) {
         if self.pace.may_renew_lanes() {
             let statement = &self.statements.renew_lanes;
-            self.renew(operation, "outbox_lanes", statement, LANES_AT_MOST)
-                .await;
+            let renewed = self.renew(operation, "outbox_lanes", statement, LANES_AT_MOST);
+            if !renewed.await {
+                self.pace.lanes_failed();
+            }
         }
     }
 
@@ -30,7 +33,7 @@ impl PostgresStore {
             let statement = &self.statements.renew_events;
             let renewed = self.renew(operation, "outbox_events", statement, EVENTS_AT_MOST);
             if !renewed.await {
-                self.pace.renewal_failed();
+                self.pace.events_failed();
             }
         }
     }

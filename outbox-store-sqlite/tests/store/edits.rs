@@ -12,6 +12,7 @@ const TABLES: &[&str] = &[
     "outbox_tokens",
     "outbox_cursor",
     "outbox_keys",
+    "outbox_waiting",
     "outbox_claims",
     "outbox_dead_letters",
 ];
@@ -39,6 +40,7 @@ async fn assert_works(place: &Place) {
     assert_eq!(sorted(drained), sorted(more.to_vec()));
     assert_eq!(place.store.backlog().await.unwrap().pending, 0);
     assert_eq!(place.number("SELECT count(*) FROM outbox_keys"), 0);
+    assert_eq!(place.number("SELECT count(*) FROM outbox_waiting"), 0);
     assert_eq!(place.number("SELECT count(*) FROM outbox_claims"), 0);
 }
 

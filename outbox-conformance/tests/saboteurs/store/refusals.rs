@@ -193,6 +193,18 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         F::BringsTheDeletedBack,
         "a_row_deleted_in_flight_costs_only_itself",
     ),
+    (
+        F::RefusesAnEdit,
+        "a_kept_row_that_is_deleted_costs_only_itself",
+    ),
+    (
+        F::BringsTheDeletedBack,
+        "a_kept_row_that_is_deleted_costs_only_itself",
+    ),
+    (
+        F::LosesTheClaimOfAnEdit,
+        "a_kept_row_that_is_deleted_costs_only_itself",
+    ),
     (F::StopsAtAnEdit, "a_claim_without_rows_settles"),
     (F::RefusesAnEdit, "a_claim_without_rows_settles"),
     (
@@ -587,4 +599,24 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_cut_settlement_that_keeps_is_applied_whole_or_not",
     ),
     (F::CallsACutInvalid, "a_cut_resumption_loses_nothing"),
+    (
+        F::ReversesTheOrder,
+        "claims_in_flight_share_no_event_and_keep_their_order",
+    ),
+    (
+        F::LeasesForNoTime,
+        "claims_in_flight_share_no_event_and_keep_their_order",
+    ),
+    (
+        F::ReleasesTheKept,
+        "claims_in_flight_share_no_event_and_keep_their_order",
+    ),
+    (
+        F::LetsSuccessorsPassTheKept,
+        "claims_in_flight_share_no_event_and_keep_their_order",
+    ),
+    (
+        F::PublishesTheKept,
+        "claims_in_flight_share_no_event_and_keep_their_order",
+    ),
 ];
