@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Transport};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -14,6 +14,9 @@ pub(crate) struct SlowBroker {
     delay: Duration,
     keeps_order: bool,
     count: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+    /// Microseconds of all calls.
+    time: Arc<AtomicUsize>,
     arrived: Arc<Notify>,
 }
 
@@ -23,6 +26,8 @@ impl SlowBroker {
             delay,
             keeps_order,
             count: Arc::default(),
+            calls: Arc::default(),
+            time: Arc::default(),
             arrived: Arc::default(),
         }
     }
@@ -30,6 +35,11 @@ impl SlowBroker {
     /// How many events it has.
     pub(crate) fn count(&self) -> usize {
         self.count.load(SeqCst)
+    }
+
+    /// Seconds of a call, on average.
+    pub(crate) fn call_time(&self) -> f64 {
+        self.time.load(SeqCst) as f64 / 1e6 / self.calls.load(SeqCst) as f64
     }
 
     /// Waits until it has so many events.
@@ -43,9 +53,13 @@ impl SlowBroker {
 #[async_trait]
 impl Transport for SlowBroker {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let start = Instant::now();
         if !self.delay.is_zero() {
             sleep(self.delay).await;
         }
+        self.calls.fetch_add(1, SeqCst);
+        let time = start.elapsed().as_micros() as usize;
+        self.time.fetch_add(time, SeqCst);
         self.count.fetch_add(events.len(), SeqCst);
         self.arrived.notify_one();
         events.iter().map(|_| Ok(())).collect()
