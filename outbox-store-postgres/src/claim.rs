@@ -59,16 +59,7 @@ impl PostgresStore {
                     return Ok(Claim::empty());
                 }
             }
-            let mut claiming = Claiming {
-                store: self,
-                token: ClaimToken::new(),
-                limit,
-                lease,
-                most_lanes,
-                since,
-                draft: Draft::default(),
-                runs: Vec::new(),
-            };
+            let mut claiming = Claiming::new(self, limit, lease, most_lanes, since);
             let filled = claiming.fill().await;
             match filled {
                 Err(error) if claiming.draft.given.is_empty() => return Err(error),
@@ -94,7 +85,26 @@ impl PostgresStore {
     }
 }
 
-impl Claiming<'_> {
+impl<'s> Claiming<'s> {
+    fn new(
+        store: &'s PostgresStore,
+        limit: ClaimLimit,
+        lease: Duration,
+        most_lanes: usize,
+        since: Instant,
+    ) -> Self {
+        Self {
+            store,
+            token: ClaimToken::new(),
+            limit,
+            lease,
+            most_lanes,
+            since,
+            draft: Draft::default(),
+            runs: Vec::new(),
+        }
+    }
+
     /// S6: events that are due again may fill half of the claim, and fresh events the other half.
     /// Either takes what the other leaves. The odd event and the odd byte alternate with the turn.
     async fn fill(&mut self) -> Result<(), OutboxError> {

@@ -59,7 +59,7 @@ impl Flight {
         self.open.push((claim.token, ids));
     }
 
-    /// Settles one of the open claims with random outcomes, or with `all`.
+    /// Settles the open claim `at` with these outcomes.
     async fn settle(&mut self, store: &Arc<dyn Store>, at: usize, outcomes: Vec<Outcome>) {
         let (token, ids) = self.open.swap_remove(at);
         let pairs = ids.into_iter().zip(outcomes);
@@ -107,8 +107,8 @@ fn outcome(choices: &mut TestRunner) -> Outcome {
     }
 }
 
-/// S2, S3, S22, S23: whatever the claims that are open at once are settled with, and in any order, no event is
-/// in two claims, each waits for the earlier events of its key, and none is lost.
+/// S2, S3, S22, S23: several claims are open at once and are settled with random outcomes in a random order. No
+/// event is in two claims, each waits for the earlier events of its key, and none is lost.
 pub async fn claims_in_flight_share_no_event_and_keep_their_order<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     for seed in seeds(12) {

@@ -270,7 +270,7 @@ pub async fn a_kept_event_is_blamed_if_it_was_claimed_alone<F: StoreFixture>(fix
     check_eq!((after.attempts, after.worker_lost), (1, false));
 }
 
-/// S7, S22: an event that was kept and settled is no suspect: it is claimed together with others.
+/// S7, S22: an event that was kept and settled is claimed together with others.
 pub async fn a_settled_kept_event_is_claimed_with_others<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
     let outcomes = [Outcome::Kept, Outcome::Kept, released()];
