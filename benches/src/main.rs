@@ -7,6 +7,9 @@
 //! $ cargo run --release -- delay              # commit to publish, on an idle system
 //! $ cargo run --release -- dump [SECONDS]     # commit to publish, while a dump of the database runs
 //! $ cargo run --release -- heap               # failures recorded and drained on Redis
+//! $ cargo run --release -- latency            # a broker that takes milliseconds, by keys and concurrency
+//! $ cargo run --release -- destinations       # 100 destinations, of which five do not work
+//! $ cargo run --release -- relays             # a relay that hangs, and 1, 2, 4 and 8 relays on one store
 //! ```
 //!
 //! Each benchmark starts its own PostgreSQL, Redis, or both, from the installed programs.
@@ -14,13 +17,17 @@
 
 mod append;
 mod bare;
+mod broker;
 mod delay;
+mod destinations;
 mod drain;
 mod dump;
 mod heap;
 mod held;
+mod latency;
 mod ours;
 mod peer;
+mod relays;
 mod server;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -46,8 +53,13 @@ async fn main() -> Result<(), Failure> {
             dump::run(seconds).await
         }
         Some("heap") => heap::run().await,
+        Some("latency") => latency::run().await,
+        Some("destinations") => destinations::run().await,
+        Some("relays") => relays::run().await,
         _ => Err(
-            "say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap".into(),
+            "say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap, \
+                  latency, destinations, relays"
+                .into(),
         ),
     }
 }

@@ -264,14 +264,14 @@ async fn a_store_of_the_required_methods_alone_holds_no_key_and_has_nothing_to_r
     assert_eq!(store.clean_up(10).await.expect("cleaned up"), 0);
 }
 
-/// A broker that takes five seconds for each call.
+/// A broker that takes some time for each call.
 #[derive(Clone, Debug)]
-struct Slow(MemoryBroker);
+struct Slow(MemoryBroker, Duration);
 
 #[async_trait]
 impl Transport for Slow {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        sleep(5 * SECOND).await;
+        sleep(self.1).await;
         self.0.publish(events).await
     }
 }
@@ -279,17 +279,19 @@ impl Transport for Slow {
 #[tokio::test(start_paused = true)]
 async fn a_pass_starts_no_call_that_could_outlive_its_lease() {
     let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
-    let mut worker = worker(&store, &Slow(broker.clone()), 30 * SECOND);
+    let broker = Slow(broker, Duration::from_millis(400));
+    let mut worker = worker(&store, &broker, 12 * SECOND);
     let report = worker.process_pending_events().await.expect("a pass");
-    // A call that starts after 20 s could end, by its timeout of 10 s, with the lease.
-    assert_eq!((report.published, report.released), (4, 6));
-    assert_eq!(broker.calls(), 4);
+    // A call that starts after 2 s could end, by its timeout of 10 s, with the lease.
+    assert_eq!((report.published, report.released), (5, 5));
+    assert_eq!(broker.0.calls(), 5);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_stopped_ends_its_call_and_starts_no_other() {
     let (store, broker) = (filled(&keyed_events(1, 10)), MemoryBroker::new());
-    let worker = worker(&store, &Slow(broker.clone()), 3600 * SECOND);
+    let slow = Slow(broker.clone(), 5 * SECOND);
+    let worker = worker(&store, &slow, 3600 * SECOND);
     let start = Instant::now();
     worker.run(sleep(7 * SECOND)).await.expect("a clean end");
     assert_eq!(start.elapsed(), 10 * SECOND);

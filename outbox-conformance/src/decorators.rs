@@ -124,6 +124,11 @@ impl<S: OutboxStorage + ?Sized, A: Around> OutboxStorage for Decorated<S, A> {
         self.around.around("settle", call).await
     }
 
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        let call = self.inner.resume(destination, limit);
+        self.around.around("resume", call).await
+    }
+
     async fn quarantine_events(
         &self,
         entries: &[DlqEntry],

@@ -33,7 +33,7 @@ pub use dlq::processor::{DlqProcessor, TickReport};
 pub use dlq::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, DlqHeap};
 pub use error::{ErrorKind, OutboxError};
 pub use object::{ErrorText, Event, EventId, Headers};
-pub use processor::{OutboxProcessor, PassReport};
+pub use processor::{OutboxProcessor, PassReport, Pause, Pauses};
 pub use relay::Relay;
 pub use storage::{
     Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,

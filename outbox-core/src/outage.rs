@@ -1,5 +1,6 @@
 //! One log line when a dependency goes away, and one when it is back.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use tokio::time::Instant;
 
@@ -7,15 +8,15 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Outage {
     /// The subject of both log lines.
-    dependency: &'static str,
+    dependency: Cow<'static, str>,
     failures: u32,
     since: Option<Instant>,
 }
 
 impl Outage {
-    pub(crate) fn of(dependency: &'static str) -> Self {
+    pub(crate) fn of(dependency: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            dependency,
+            dependency: dependency.into(),
             failures: 0,
             since: None,
         }
@@ -24,7 +25,7 @@ impl Outage {
     /// Counts a failure and returns how many there were in a row. The first one is a warning that
     /// states the `effect`; the others are logged at `debug`, because a long outage has many.
     pub(crate) fn failed(&mut self, error: &dyn Display, effect: &str) -> u32 {
-        let dependency = self.dependency;
+        let dependency = &self.dependency;
         self.failures = self.failures.saturating_add(1);
         let attempt = self.failures;
         if self.since.is_none() {

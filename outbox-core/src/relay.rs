@@ -3,7 +3,7 @@
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
 use crate::outage::Outage;
-use crate::processor::OutboxProcessor;
+use crate::processor::{OutboxProcessor, Pauses};
 use crate::shutdown::{self, Stop};
 use crate::storage::OutboxStorage;
 use crate::transport::Transport;
@@ -39,6 +39,7 @@ pub struct Relay {
     storage: Arc<dyn OutboxStorage>,
     transport: Arc<dyn Transport>,
     config: OutboxConfig,
+    pauses: Pauses,
     #[cfg(feature = "dlq")]
     heap: Option<Arc<dyn DlqHeap>>,
 }
@@ -59,6 +60,7 @@ impl Relay {
             storage: Arc::new(storage),
             transport: Arc::new(transport),
             config: OutboxConfig::default(),
+            pauses: Pauses::default(),
             #[cfg(feature = "dlq")]
             heap: None,
         }
@@ -88,6 +90,23 @@ impl Relay {
     pub fn config(mut self, config: OutboxConfig) -> Self {
         self.config = config;
         self
+    }
+
+    /// The destinations that get no events for now. Take it before [`run`](Self::run), for health checks
+    /// and status pages.
+    ///
+    /// ```
+    /// # use outbox_core::Relay;
+    /// # fn example(relay: Relay) {
+    /// let pauses = relay.pauses();
+    /// for pause in pauses.list() {
+    ///     println!("{:?}: {}", pause.destination, pause.error.as_str());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn pauses(&self) -> Pauses {
+        self.pauses.clone()
     }
 
     /// Publishes and quarantines until `shutdown` completes, then ends within the grace time.
@@ -147,7 +166,8 @@ impl Relay {
 
     fn worker(&self) -> OutboxProcessor {
         let worker = OutboxProcessor::new(Arc::clone(&self.storage), Arc::clone(&self.transport))
-            .config(self.config.clone());
+            .config(self.config.clone())
+            .with_pauses(self.pauses.clone());
         #[cfg(feature = "dlq")]
         if let Some(heap) = &self.heap {
             return worker.dlq_heap(Arc::clone(heap));

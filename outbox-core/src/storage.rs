@@ -113,8 +113,9 @@ pub trait OutboxStorage: Send + Sync + Debug {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError>;
 
-    /// Makes up to `limit` events due that are [held](Outcome::Held) for `destination`, those that wait
-    /// the longest first, and returns how many. Call again until it is zero.
+    /// Makes up to `limit` events due that are [held](Outcome::Held) for `destination`, and returns how
+    /// many. Those whose delay ends first come first: an event that is held again comes after those
+    /// that were not tried. Call again until it is zero.
     ///
     /// The provided form makes none due: held events wait until their delay is over.
     ///

@@ -108,7 +108,30 @@ impl Driver {
         self.wait(access, operation, reply).await
     }
 
-    /// Runs `f` on a consistent snapshot. It takes no write lock, and it cannot write.
+    /// As [`write`](Self::write), but the commit does not wait for the disk.
+    ///
+    /// A power cut may undo it together with everything that was committed later. A later
+    /// [`write`](Self::write), or a commit of another connection that waits for the disk, saves it. The end
+    /// of the process undoes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`write`](Self::write).
+    pub async fn write_unsynced<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let access = Access::UnsyncedWrite;
+        let reply = self.submit(access, operation, f)?;
+        self.wait(access, operation, reply).await
+    }
+
+    /// Runs `f` on a consistent snapshot. It takes no write lock. What `f` writes is undone.
     ///
     /// # Errors
     ///
@@ -210,7 +233,7 @@ impl Driver {
             Ok(Err(_)) => Err(closed(operation)),
             Err(_) => {
                 let mut text = format!("no answer within {:?}", self.call_timeout);
-                if access == Access::Write {
+                if access != Access::Read {
                     text.push_str("; the call may have been applied");
                 }
                 Err(refusal(ErrorKind::Unavailable, operation, text))

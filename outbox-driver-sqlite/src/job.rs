@@ -16,6 +16,8 @@ use tokio::sync::oneshot;
 pub(crate) enum Access {
     Read,
     Write,
+    /// A write whose commit does not wait for the disk.
+    UnsyncedWrite,
 }
 
 /// Why a transaction failed, for each of its jobs.

@@ -8,6 +8,7 @@ use crate::config::{Database, SqliteConfig, memory_uri};
 use crate::error::{kind, refusal, sqlite_error};
 use crate::watch::Watch;
 use outbox_core::{ErrorKind, OutboxError};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -145,8 +146,12 @@ fn check(path: &Path, missing: Missing) -> Result<(), OutboxError> {
 fn prepare(connection: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
     connection.busy_timeout(config.busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite plans some statements again for each value that is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // Savepoints and sorts keep what they need in memory, not in a file.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     // When SQLite writes the log from its start again, it shrinks it to this size.
     connection.pragma_update(None, "journal_size_limit", LOG)?;
     // The first read of the file. It fails if this is not an SQLite file.

@@ -39,11 +39,16 @@ pub(crate) fn run(
     let deadline = Deadline::default();
     // If this fails, a read may run for longer than its timeout; nothing else changes.
     let _ = connection.progress_handler(INSTRUCTIONS, Some(deadline.handler()));
+    let journal =
+        connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+    let has_log = journal.is_ok_and(|mode| mode == "wal");
     let mut thread = Thread {
         connection,
         deadline,
         watch,
         busy_timeout,
+        has_log,
+        is_synced: true,
         log: 0,
         trimmed: None,
     };
@@ -71,6 +76,10 @@ struct Thread {
     deadline: Deadline,
     watch: Watch,
     busy_timeout: Duration,
+    /// Whether the journal is a write-ahead log.
+    has_log: bool,
+    /// Whether each commit waits for the disk.
+    is_synced: bool,
     /// The size of the write-ahead log in bytes, before the latest job.
     log: u64,
     /// The latest attempt to make it smaller.
@@ -90,7 +99,13 @@ impl Thread {
                 self.read(job);
                 None
             }
-            Access::Write => self.write_group(job, queue),
+            access => match self.sync_commits(access == Access::Write) {
+                Ok(()) => self.write_group(job, queue),
+                Err(failure) => {
+                    job.answer(Some(&failure));
+                    None
+                }
+            },
         };
         self.trim();
         next
@@ -144,12 +159,22 @@ impl Thread {
         drop(self.connection);
     }
 
+    /// Lets commits wait for the disk, or not. Without the wait a power cut undoes the latest commits, but
+    /// harms no file, as the write-ahead log is synced before it is copied. Other journals promise less.
+    fn sync_commits(&mut self, sync: bool) -> Result<(), Failure> {
+        let sync = sync || !self.has_log;
+        if sync != self.is_synced {
+            let level = if sync { "FULL" } else { "NORMAL" };
+            let set = self.connection.pragma_update(None, "synchronous", level);
+            set.map_err(failure)?;
+            self.is_synced = sync;
+        }
+        Ok(())
+    }
+
     fn read(&self, mut job: Box<dyn Job>) {
         let connection = &self.connection;
-        let begun = connection
-            .execute_batch("BEGIN DEFERRED")
-            .and_then(|()| connection.pragma_update(None, "query_only", true));
-        let failure = begun.map_err(failure).err();
+        let failure = execute(connection, "BEGIN DEFERRED").map_err(failure).err();
         if failure.is_none() {
             // A read is interrupted at its timeout, so that the calls behind it are served. A write is
             // not: it would be repeated, and might never end.
@@ -158,7 +183,6 @@ impl Thread {
             self.deadline.set(None);
         }
         end(connection);
-        let _ = connection.pragma_update(None, "query_only", false);
         job.answer(failure.as_ref());
     }
 
@@ -167,28 +191,38 @@ impl Thread {
     ///
     /// IMMEDIATE, because a transaction that reads first and then writes fails without waiting for the
     /// busy timeout if another process has written in between.
-    fn write_group(&self, first: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
+    fn write_group(&self, mut first: Box<dyn Job>, queue: &Receiver<Message>) -> Option<Message> {
         let connection = &self.connection;
-        let mut ended = connection.execute_batch("BEGIN IMMEDIATE").map_err(failure);
-        let mut group = Vec::new();
-        let mut next = Some(first);
-        let mut after = None;
-        while let Some(mut job) = next.take() {
-            // After a failure no further job may run. Outside the transaction it would commit at once.
-            if ended.is_ok() {
-                ended = self.write_one(&mut *job);
+        let access = first.access();
+        let mut ended = execute(connection, "BEGIN IMMEDIATE").map_err(failure);
+        if ended.is_ok() {
+            // It needs no savepoint: without the others, the whole transaction can be undone.
+            let keep = first.run(connection);
+            if !keep {
+                end(connection);
+                first.answer(None);
+                return None;
             }
-            group.push(job);
-            while group.len() < GROUP && next.is_none() && after.is_none() {
-                match queue.try_recv() {
-                    Ok(Message::Job(job)) if job.is_abandoned() => {}
-                    Ok(Message::Job(job)) if job.access() == Access::Write => next = Some(job),
-                    Ok(other) => after = Some(other),
-                    Err(_) => break,
+            ended = still_open(connection);
+        }
+        let mut group = vec![first];
+        let mut after = None;
+        while group.len() < GROUP && after.is_none() {
+            match queue.try_recv() {
+                Ok(Message::Job(job)) if job.is_abandoned() => {}
+                Ok(Message::Job(mut job)) if job.access() == access => {
+                    // After a failure no further job may run. Outside the transaction it would commit at
+                    // once.
+                    if ended.is_ok() {
+                        ended = self.write_one(&mut *job);
+                    }
+                    group.push(job);
                 }
+                Ok(other) => after = Some(other),
+                Err(_) => break,
             }
         }
-        let committed = ended.and_then(|()| connection.execute_batch("COMMIT").map_err(failure));
+        let committed = ended.and_then(|()| execute(connection, "COMMIT").map_err(failure));
         end(connection);
         for job in group {
             job.answer(committed.as_ref().err());
@@ -200,33 +234,35 @@ impl Thread {
     /// transaction has ended; SQLite rolls back all of it when the disk is full, for example.
     fn write_one(&self, job: &mut dyn Job) -> Result<(), Failure> {
         let connection = &self.connection;
-        let mut run = || {
-            connection.execute_batch("SAVEPOINT one")?;
-            let keep = job.run(connection);
-            if connection.is_autocommit() {
-                return Ok(false);
-            }
-            if !keep {
-                connection.execute_batch("ROLLBACK TO one")?;
-            }
-            connection.execute_batch("RELEASE one")?;
-            Ok(true)
-        };
-        match run() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::new(
-                ErrorKind::Unavailable,
-                "another write in the shared transaction ended it; nothing was applied",
-            )),
-            Err(error) => Err(failure(error)),
+        execute(connection, "SAVEPOINT one").map_err(failure)?;
+        let keep = job.run(connection);
+        still_open(connection)?;
+        if !keep {
+            execute(connection, "ROLLBACK TO one").map_err(failure)?;
         }
+        execute(connection, "RELEASE one").map_err(failure)
     }
+}
+
+/// Runs a statement that is prepared only once.
+fn execute(connection: &Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+fn still_open(connection: &Connection) -> Result<(), Failure> {
+    if connection.is_autocommit() {
+        return Err(Failure::new(
+            ErrorKind::Unavailable,
+            "another write in the shared transaction ended it; nothing was applied",
+        ));
+    }
+    Ok(())
 }
 
 /// Rolls back the transaction if it is still open.
 fn end(connection: &Connection) {
     if !connection.is_autocommit() {
-        let _ = connection.execute_batch("ROLLBACK");
+        let _ = execute(connection, "ROLLBACK");
     }
 }
 

@@ -82,8 +82,14 @@ impl State {
         }
         let rows = builder.rows;
         let events = rows.iter().filter_map(|row| self.claimed(*row)).collect();
-        let leased_until = now + lease.min(LONGEST);
-        self.claims.insert(token, ClaimState { leased_until, rows });
+        let lease = lease.min(LONGEST);
+        let claim = ClaimState {
+            lease,
+            leased_until: now + lease,
+            is_lone: rows.len() == 1,
+            rows,
+        };
+        self.claims.insert(token, claim);
         Ok(Claim::new(token, events))
     }
 

@@ -2,6 +2,7 @@
 
 use outbox_core::{ClaimToken, DeadLetter, ErrorKind, Event, EventId, OutboxError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub(crate) const BACKEND: &str = "memory";
@@ -43,6 +44,8 @@ pub(crate) struct KeyState {
     /// Events up to this row number were in a claim whose worker was lost.
     pub(crate) suspect: u64,
     pub(crate) worker_lost: bool,
+    /// S23: the destination for which its first event is held.
+    pub(crate) held_for: Option<Arc<str>>,
 }
 
 impl KeyState {
@@ -54,6 +57,7 @@ impl KeyState {
             attempts: 0,
             suspect: 0,
             worker_lost: false,
+            held_for: None,
         }
     }
 
@@ -61,6 +65,7 @@ impl KeyState {
     pub(crate) fn reset(&mut self, now: SystemTime) {
         self.attempts = 0;
         self.worker_lost = false;
+        self.held_for = None;
         self.due = now;
     }
 
@@ -78,8 +83,11 @@ pub(crate) struct QuarantinedEvent {
 
 #[derive(Debug)]
 pub(crate) struct ClaimState {
+    pub(crate) lease: Duration,
     pub(crate) leased_until: SystemTime,
     pub(crate) rows: BTreeSet<u64>,
+    /// It was made for a single event.
+    pub(crate) is_lone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -130,10 +138,17 @@ impl State {
                 .filter(|key| key.claim == Some(token))
             {
                 key.claim = None;
-                key.due = now;
+                if key
+                    .rows
+                    .first()
+                    .is_some_and(|head| claim.rows.contains(head))
+                {
+                    key.due = now;
+                    key.held_for = None;
+                }
                 let last = key.rows.intersection(&claim.rows).last();
                 key.suspect = last.copied().unwrap_or(0).max(key.suspect);
-                key.worker_lost = claim.rows.len() == 1;
+                key.worker_lost = claim.is_lone;
             }
         }
     }

@@ -27,6 +27,13 @@ impl OutboxStorage for MemoryStore {
         Ok(())
     }
 
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        let now = self.clock.now();
+        let resumed = self.lock().resume(destination, limit, now);
+        self.changed.notify_waiters();
+        Ok(resumed)
+    }
+
     async fn quarantine_events(
         &self,
         entries: &[DlqEntry],

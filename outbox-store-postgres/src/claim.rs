@@ -24,6 +24,8 @@ pub(crate) struct Claiming<'s> {
     pub(crate) token: ClaimToken,
     limit: ClaimLimit,
     pub(crate) lease: Duration,
+    /// The most lanes that it may take.
+    most_lanes: usize,
     since: Instant,
     pub(crate) draft: Draft,
     /// The runs of few keys that it met in the log.
@@ -32,13 +34,18 @@ pub(crate) struct Claiming<'s> {
 
 impl PostgresStore {
     /// Claims events within `limit` for `lease`. The claim is empty if there are none. It is also empty
-    /// if for a second only events were found that must wait: then `wait_for_work` returns at once.
+    /// if for a second only events were found that must wait: then `wait_for_work` returns at once. And it is
+    /// empty while the open claims of this handle have its share of the lanes.
     pub(crate) async fn take(
         &self,
         limit: ClaimLimit,
         lease: Duration,
     ) -> Result<Claim, OutboxError> {
         let since = Instant::now();
+        let most_lanes = self.lanes_left(CLAIM).await?;
+        if most_lanes == 0 {
+            return Ok(Claim::empty());
+        }
         self.claims.note_lease(lease);
         self.repair_keys(CLAIM).await?;
         if self.pace.found_waiting() {
@@ -57,6 +64,7 @@ impl PostgresStore {
                 token: ClaimToken::new(),
                 limit,
                 lease,
+                most_lanes,
                 since,
                 draft: Draft::default(),
                 runs: Vec::new(),
@@ -131,6 +139,11 @@ impl Claiming<'_> {
         (left > 0 && self.draft.lanes.len() >= LANES / 2).then_some(left)
     }
 
+    /// How many more lanes the claim may take.
+    pub(crate) fn lanes_left(&self) -> usize {
+        self.most_lanes.saturating_sub(self.draft.lanes.len())
+    }
+
     /// How many events and bytes the claim may still take.
     pub(crate) fn room(&self) -> (usize, usize) {
         let ClaimLimit { events, bytes, .. } = self.limit;
@@ -152,7 +165,7 @@ impl Claiming<'_> {
             .bind(interval(self.lease))
             .bind(number(self.draft.lanes.len()));
         let rows = self.store.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, |row| row::waiting_row(row, true))?;
         self.draft.add_waiting(rows, self.store.blocks_keys);
         Ok(!self.draft.held.is_empty())
     }
@@ -166,20 +179,21 @@ impl Claiming<'_> {
         may_exceed: bool,
         all: bool,
     ) -> Result<(), OutboxError> {
-        if limit == 0 {
+        let lanes = self.lanes_left();
+        if limit == 0 || lanes == 0 {
             return Ok(());
         }
         let query = sqlx::query(self.store.statements.claim_retries.clone())
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(number(limit))
             .bind(interval(self.lease))
-            .bind(number(LANES))
+            .bind(number(lanes))
             .bind(number(self.draft.lanes.len()))
             .bind(size(bytes))
             .bind(may_exceed && self.draft.given.is_empty())
             .bind(all);
         let rows = self.store.driver.fetch(CLAIM, query).await?;
-        let rows = row::collect(CLAIM, rows, row::waiting_row)?;
+        let rows = row::collect(CLAIM, rows, |row| row::waiting_row(row, false))?;
         self.draft.add_waiting(rows, self.store.blocks_keys);
         Ok(())
     }
@@ -192,6 +206,7 @@ impl Claiming<'_> {
             mut draft,
             runs,
             limit,
+            lease,
             ..
         } = self;
         let waiting = draft.waiting_from_log();
@@ -213,6 +228,7 @@ impl Claiming<'_> {
             store.pace.claimed(Some(seen));
             return Ok(Some(Claim::empty()));
         }
+        (draft.lease, draft.is_lone) = (lease, given.len() == 1);
         store.set_aside(CLAIM, token, runs).await;
         let is_busy = store.pace.claimed(None);
         store.claims.keep(token, draft);

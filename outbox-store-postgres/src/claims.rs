@@ -1,17 +1,31 @@
 //! The open claims of this handle. A settlement needs to know what its claim read.
 
+use crate::PostgresStore;
 use crate::draft::Draft;
-use outbox_core::ClaimToken;
+use crate::sql::LANES;
+use outbox_core::{ClaimToken, OutboxError};
+use outbox_driver_postgres::PgUuid;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
-/// The most claims that a handle keeps. A worker has one or a few.
+/// The most claims that a handle keeps. A worker has a few, and some whose events it keeps.
 const CLAIMS: usize = 1_000;
+
+/// S12: the open claims of a handle leave a quarter of the lanes to other handles.
+const SHARE: usize = LANES - LANES / 4;
 
 /// Shared by the clones of a handle.
 #[derive(Debug, Default)]
-pub(crate) struct Claims(Mutex<Inner>);
+pub(crate) struct Claims {
+    inner: Mutex<Inner>,
+    /// A claim ended.
+    ended: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -43,6 +57,24 @@ impl Claims {
 
     pub(crate) fn remove(&self, token: ClaimToken) {
         self.lock().open.remove(&token);
+        self.ended.notify_waiters();
+    }
+
+    /// Returns when a claim ends. It misses none after this call.
+    pub(crate) fn ended(&self) -> Notified<'_> {
+        self.ended.notified()
+    }
+
+    /// The claims that have lanes, and how many lanes.
+    fn with_lanes(&self) -> (Vec<PgUuid>, usize) {
+        let inner = self.lock();
+        let open = inner.open.iter().map(|(token, (_, draft))| (token, draft));
+        let open = open.filter(|(_, draft)| !draft.lanes.is_empty());
+        let lanes = open.clone().map(|(_, draft)| draft.lanes.len()).sum();
+        (
+            open.map(|(token, _)| PgUuid(*token.as_uuid())).collect(),
+            lanes,
+        )
     }
 
     /// Notes the lease of a claim that starts.
@@ -57,6 +89,30 @@ impl Claims {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PostgresStore {
+    /// S12: how many lanes the next claim may take: all for the first open claim of this handle, and its
+    /// share for all of its open claims together. The server is asked once the share is used up, because a
+    /// claim whose worker went away has its lanes only until the end of its lease.
+    pub(crate) async fn lanes_left(&self, operation: &'static str) -> Result<usize, OutboxError> {
+        let (tokens, lanes) = self.claims.with_lanes();
+        if tokens.is_empty() {
+            return Ok(LANES);
+        }
+        if lanes < SHARE {
+            return Ok(SHARE - lanes);
+        }
+        let query = sqlx::query(self.statements.own_lanes.clone()).bind(tokens);
+        let read = |row: &PgRow| row.try_get::<i64, _>(0);
+        let lanes = self.driver.fetch_one(operation, query, read).await?;
+        let lanes = usize::try_from(lanes).unwrap_or_default();
+        Ok(if lanes == 0 {
+            LANES
+        } else {
+            SHARE.saturating_sub(lanes)
+        })
     }
 }

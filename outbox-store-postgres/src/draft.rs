@@ -1,7 +1,9 @@
 //! The contents of a claim: which events it took, and from where.
 
 use outbox_core::{ClaimedEvent, ErrorText, Event, EventId};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use outbox_driver_postgres::PgTime;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 /// A row of the log or of the retries, as a claim reads it.
 #[derive(Debug)]
@@ -13,6 +15,15 @@ pub(crate) struct Row {
     /// The event, or why it cannot be read. None: it must wait, so it was not read.
     pub(crate) event: Option<Result<Event, ErrorText>>,
     pub(crate) attempts: u32,
+    pub(crate) suspicion: Suspicion,
+}
+
+/// S7: what is known from the claims of lost workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspicion {
+    /// The event was in such a claim.
+    pub(crate) suspect: bool,
+    /// It was alone in it.
     pub(crate) worker_lost: bool,
 }
 
@@ -33,6 +44,7 @@ pub(crate) struct Held {
     pub(crate) id: EventId,
     pub(crate) key: Option<String>,
     pub(crate) attempts: u32,
+    pub(crate) suspicion: Suspicion,
     pub(crate) part: Part,
 }
 
@@ -62,6 +74,12 @@ pub(crate) struct Draft {
     /// All events that were read, in the order of each key.
     pub(crate) held: Vec<Held>,
     pub(crate) lanes: BTreeMap<i16, Reach>,
+    pub(crate) lease: Duration,
+    /// The worker gets a single event.
+    pub(crate) is_lone: bool,
+    /// S22: when the lease of the events ends that a settlement kept. Then the claim has these events, and
+    /// no lane.
+    pub(crate) kept_until: Option<PgTime>,
     bytes: usize,
     /// Keys of which no later event may be given.
     closed: HashSet<String>,
@@ -100,6 +118,31 @@ impl Draft {
             Place::Log(seq) => *seq,
         });
         given.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// S22: the claim of the `kept` events until `until`. `places` has those that were in the log.
+    pub(crate) fn keeping(
+        &self,
+        kept: &[Held],
+        places: &HashMap<EventId, i64>,
+        until: PgTime,
+    ) -> Self {
+        let place = |held: &Held| match held.place {
+            // A row that was deleted by hand has no place.
+            Place::Log(_) => places.get(&held.id).copied().unwrap_or_default(),
+            Place::Waiting(place) => place,
+        };
+        let held = kept.iter().map(|held| Held {
+            place: Place::Waiting(place(held)),
+            ..held.clone()
+        });
+        Self {
+            held: held.collect(),
+            lease: self.lease,
+            is_lone: self.is_lone,
+            kept_until: Some(until),
+            ..Self::default()
+        }
     }
 
     /// The bytes of the events that the worker gets.
@@ -141,7 +184,8 @@ impl Draft {
             }
             Some(Ok(event)) => {
                 self.bytes = self.bytes.saturating_add(event.size());
-                let claimed = ClaimedEvent::new(event, row.attempts, row.worker_lost);
+                let worker_lost = row.suspicion.worker_lost;
+                let claimed = ClaimedEvent::new(event, row.attempts, worker_lost);
                 self.given.push(claimed);
                 Part::Given
             }
@@ -158,6 +202,7 @@ impl Draft {
             id: row.id,
             key: row.key,
             attempts: row.attempts,
+            suspicion: row.suspicion,
             part,
         });
     }

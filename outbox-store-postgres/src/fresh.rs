@@ -43,8 +43,9 @@ impl Claiming<'_> {
         lanes: usize,
         continues: bool,
     ) -> Result<Option<usize>, OutboxError> {
-        if self.is_over() {
-            return Ok(Some(lanes));
+        let lanes = lanes.min(self.lanes_left());
+        if self.is_over() || lanes == 0 {
+            return Ok(Some(lanes.max(1)));
         }
         let read = self.fetch_log(limit, lanes, continues).await?;
         // If more was found than fits, the events or the bytes are used up.

@@ -8,6 +8,7 @@ mod draft;
 mod filter;
 mod fresh;
 mod headers;
+mod keep;
 mod outlook;
 mod pace;
 mod plan;

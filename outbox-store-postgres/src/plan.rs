@@ -1,9 +1,10 @@
 //! From the outcomes of a claim to the changes of its settlement. It is pure, so that it can be read
 //! alone.
 
-use crate::draft::{Draft, Held, Part, Place, Reach};
-use outbox_core::{ErrorText, EventId, Outcome, Settlement};
+use crate::draft::{Draft, Held, Part, Place, Reach, Suspicion};
+use outbox_core::{ClaimToken, ErrorText, EventId, Outcome, Settlement};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a settlement changes.
@@ -19,6 +20,21 @@ pub(crate) struct Plan {
     pub(crate) dead: Vec<Dead>,
     /// Keys whose first waiting event may have become due.
     pub(crate) keys: BTreeSet<String>,
+    /// S22: events that stay in the claim. They are in `park` or `again` too.
+    pub(crate) kept: Vec<Held>,
+}
+
+/// How long an event waits, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Wait {
+    /// The time until it is due. None: it waits for an earlier event of its key.
+    pub(crate) delay: Option<Duration>,
+    pub(crate) attempts: u32,
+    pub(crate) suspicion: Suspicion,
+    /// S23: the destination for which it is held.
+    pub(crate) held_for: Option<Arc<str>>,
+    /// S22: the claim that keeps it.
+    pub(crate) kept_by: Option<ClaimToken>,
 }
 
 #[derive(Debug)]
@@ -26,19 +42,16 @@ pub(crate) struct Park {
     pub(crate) lane: i16,
     pub(crate) seq: i64,
     pub(crate) id: EventId,
-    /// The time until it is due. None: it waits for an earlier event of its key.
-    pub(crate) delay: Option<Duration>,
-    pub(crate) attempts: u32,
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) place: i64,
     pub(crate) id: EventId,
-    pub(crate) delay: Option<Duration>,
-    pub(crate) attempts: u32,
-    /// This settlement counted a failed attempt.
-    pub(crate) charged: bool,
+    /// An earlier event of its key may wait too.
+    pub(crate) in_turn: bool,
+    pub(crate) wait: Wait,
 }
 
 #[derive(Debug)]
@@ -62,8 +75,12 @@ pub(crate) enum Mismatch {
 }
 
 impl Plan {
-    /// The changes that `settlements` ask for.
-    pub(crate) fn new(draft: &Draft, settlements: &[Settlement]) -> Result<Self, Mismatch> {
+    /// The changes that `settlements` of the claim `token` ask for.
+    pub(crate) fn new(
+        draft: &Draft,
+        token: ClaimToken,
+        settlements: &[Settlement],
+    ) -> Result<Self, Mismatch> {
         let mut outcomes = outcomes(draft, settlements)?;
         let mut plan = Self {
             lanes: draft.lanes.clone(),
@@ -84,7 +101,10 @@ impl Plan {
                 Some(Outcome::Dead { reason }) => plan.quarantine(held, reason.clone()),
                 outcome => {
                     let first = held.key.as_deref().is_none_or(|key| waits.insert(key));
-                    plan.wait(held, outcome.filter(|_| first));
+                    match outcome {
+                        Some(Outcome::Kept) => plan.keep(draft, token, held),
+                        outcome => plan.wait(draft, held, outcome.filter(|_| first)),
+                    }
                 }
             }
         }
@@ -124,35 +144,67 @@ impl Plan {
         });
     }
 
+    /// S22: the event stays in the claim for another lease.
+    fn keep(&mut self, draft: &Draft, token: ClaimToken, held: &Held) {
+        let suspicion = Suspicion {
+            suspect: true,
+            worker_lost: held.suspicion.worker_lost || draft.is_lone,
+        };
+        let wait = Wait {
+            delay: Some(draft.lease),
+            attempts: held.attempts,
+            suspicion,
+            held_for: None,
+            kept_by: Some(token),
+        };
+        self.kept.push(held.clone());
+        self.put_back(held, wait, true);
+    }
+
     /// Of the events of a key that remain, the first waits for its time, and its attempt is counted. The
     /// later ones wait for it.
-    fn wait(&mut self, held: &Held, outcome: Option<&Outcome>) {
-        let (delay, charged) = match outcome {
-            Some(Outcome::Retry { delay, .. }) => (Some(*delay), true),
-            Some(Outcome::Released { delay }) => (Some(*delay), false),
-            // An event without a key waits for no other event.
-            _ => (held.key.is_none().then_some(Duration::ZERO), false),
+    fn wait(&mut self, draft: &Draft, held: &Held, outcome: Option<&Outcome>) {
+        let mut wait = Wait {
+            attempts: held.attempts,
+            suspicion: held.suspicion,
+            ..Wait::default()
         };
-        let attempts = held.attempts.saturating_add(u32::from(charged));
-        self.keys.extend(held.key.clone());
-        match held.place {
-            // Its producer may have delayed it, but no attempt did.
-            Place::Log(seq) if outcome.is_none() => {
-                self.park.push(Park::behind(held.lane, seq, held.id));
+        match outcome {
+            Some(Outcome::Retry { delay, .. }) => {
+                wait.delay = Some(*delay);
+                wait.attempts = held.attempts.saturating_add(1);
+                wait.suspicion = Suspicion::default();
             }
+            Some(Outcome::Released { delay }) => wait.delay = Some(*delay),
+            Some(Outcome::Held { destination, delay }) => {
+                wait.delay = Some(*delay);
+                wait.held_for = Some(Arc::clone(destination));
+            }
+            // In the log its producer may have delayed it, but no attempt did.
+            _ => {
+                let waits_alone = held.key.is_none() && matches!(held.place, Place::Waiting(_));
+                wait.delay = waits_alone.then_some(Duration::ZERO);
+            }
+        }
+        self.put_back(held, wait, draft.kept_until.is_some());
+    }
+
+    /// `in_turn`: an earlier event of the key may wait too.
+    fn put_back(&mut self, held: &Held, wait: Wait, in_turn: bool) {
+        self.keys.extend(held.key.clone());
+        let id = held.id;
+        match held.place {
             Place::Log(seq) => self.park.push(Park {
                 lane: held.lane,
                 seq,
-                id: held.id,
-                delay,
-                attempts,
+                id,
+                wait,
             }),
             Place::Waiting(place) => self.again.push(Again {
                 place,
-                id: held.id,
-                delay,
-                attempts,
-                charged,
+                id,
+                in_turn,
+                wait,
             }),
         }
     }
@@ -165,8 +217,7 @@ impl Park {
             lane,
             seq,
             id,
-            delay: None,
-            attempts: 0,
+            wait: Wait::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rows to events. A claim takes an event exactly as it was written, or not at all. The operator's list
 //! shows as much of a row as can be read.
 
-use crate::draft::{Place, Row};
+use crate::draft::{Place, Row, Suspicion};
 use crate::headers::headers;
 use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
@@ -21,13 +21,14 @@ pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
         key: row.try_get(7)?,
         event: (!row.try_get::<bool, _>(11)?).then(|| event(row, 2)),
         attempts: 0,
-        worker_lost: false,
+        suspicion: Suspicion::default(),
     };
     Ok(Some((seq, row)))
 }
 
-/// A row of the retries: `lane`, `place`, `attempts`, `worker_lost`, the event's columns.
-pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
+/// A row of the retries: `lane`, `place`, `attempts`, `worker_lost`, the event's columns. `suspect`: it was in a
+/// lost claim.
+pub(crate) fn waiting_row(row: &PgRow, suspect: bool) -> sqlx::Result<Row> {
     Ok(Row {
         lane: row.try_get(0)?,
         place: Place::Waiting(row.try_get(1)?),
@@ -35,7 +36,10 @@ pub(crate) fn waiting_row(row: &PgRow) -> sqlx::Result<Row> {
         key: row.try_get(9)?,
         event: Some(event(row, 4)),
         attempts: count(row.try_get(2)?),
-        worker_lost: row.try_get(3)?,
+        suspicion: Suspicion {
+            suspect,
+            worker_lost: row.try_get(3)?,
+        },
     })
 }
 

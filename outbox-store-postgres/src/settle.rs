@@ -2,11 +2,15 @@
 
 use crate::PostgresStore;
 use crate::draft::{Draft, Reach};
+use crate::keep::{keep, still_kept};
 use crate::plan::{Again, Dead, Mismatch, Plan};
 use crate::sql::Statements;
-use crate::steps::{Failures, close, move_to_dead_letters, park, promote, run, uuids};
+use crate::steps::{
+    Failures, attempts, close, delays, destinations, keepers, move_to_dead_letters, park, promote,
+    run, uuids,
+};
 use outbox_core::{ClaimToken, ErrorKind, EventId, OutboxError, Settlement};
-use outbox_driver_postgres::{PgUuid, interval};
+use outbox_driver_postgres::PgUuid;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres};
@@ -26,53 +30,79 @@ impl PostgresStore {
             return Err(lease_lost(SETTLE));
         };
         let settled = self.settle_draft(SETTLE, token, &draft, settlements).await;
-        let lost = |error: &OutboxError| error.kind() == ErrorKind::LeaseLost;
-        if settled.as_ref().err().is_none_or(lost) {
-            self.claims.remove(token);
-        }
+        let settled = match settled {
+            Ok(Some(rest)) => {
+                self.claims.keep(token, rest);
+                Ok(())
+            }
+            Err(error) if error.kind() != ErrorKind::LeaseLost => Err(error),
+            settled => {
+                self.claims.remove(token);
+                settled.map(drop)
+            }
+        };
         self.renew_lanes(SETTLE).await;
         settled
     }
 
-    /// Settles a claim during `operation`.
+    /// Settles a claim during `operation`. Returns the claim of the events that it keeps (S22).
     pub(crate) async fn settle_draft(
         &self,
         operation: &'static str,
         token: ClaimToken,
         draft: &Draft,
         settlements: &[Settlement],
-    ) -> Result<(), OutboxError> {
-        let plan = Plan::new(draft, settlements).map_err(|found| mismatch(&found))?;
+    ) -> Result<Option<Draft>, OutboxError> {
+        let plan = Plan::new(draft, token, settlements).map_err(|found| mismatch(&found))?;
         let statements = &*self.statements;
         if plan.is_clean() {
             let query = close_clean(statements, token, &plan.lanes);
             let closed = self.driver.execute(operation, query).await?;
             let closed = usize::try_from(closed).unwrap_or_default();
-            return fence(operation, closed, &plan.lanes);
+            return fence(operation, closed, &plan.lanes).map(|()| None);
         }
         self.pace.look_again();
         let blocks = self.blocks_keys;
-        self.driver
+        let kept = self
+            .driver
             .transaction(operation, async |connection: &mut PgConnection| {
-                let may_be_lost = plan.dead.is_empty();
-                let query = close(statements, token, &plan.lanes, may_be_lost);
-                let closed = run(connection, operation, query).await?;
-                fence(operation, closed, &plan.lanes)?;
-                apply(connection, operation, statements, &plan, blocks).await
+                end(connection, operation, statements, token, draft, &plan).await?;
+                let places = apply(connection, operation, statements, &plan, blocks).await?;
+                keep(connection, operation, statements, draft, &plan, &places).await
             })
             .await?;
         warn_of_unreadable(&plan);
-        Ok(())
+        Ok(kept)
     }
 }
 
+/// S4: ends the claim, or fails if it was taken over.
+async fn end(
+    connection: &mut PgConnection,
+    operation: &'static str,
+    statements: &Statements,
+    token: ClaimToken,
+    draft: &Draft,
+    plan: &Plan,
+) -> Result<(), OutboxError> {
+    if let Some(until) = draft.kept_until {
+        let is_kept = still_kept(connection, operation, statements, token, draft, until).await?;
+        return is_kept.then_some(()).ok_or_else(|| lease_lost(operation));
+    }
+    let may_be_lost = plan.dead.is_empty();
+    let query = close(statements, token, &plan.lanes, may_be_lost);
+    let closed = run(connection, operation, query).await?;
+    fence(operation, closed, &plan.lanes)
+}
+
+/// Applies the changes to the events. Returns the places of those that were in the log.
 async fn apply(
     connection: &mut PgConnection,
     operation: &'static str,
     statements: &Statements,
     plan: &Plan,
     blocks: bool,
-) -> Result<(), OutboxError> {
+) -> Result<HashMap<EventId, i64>, OutboxError> {
     let places = park(connection, operation, statements, &plan.park).await?;
     let mut settled = places.len();
     if !plan.again.is_empty() {
@@ -90,7 +120,8 @@ async fn apply(
         let missing = all - settled;
         tracing::warn!(missing, "{MISSING}");
     }
-    promote(connection, operation, statements, &plan.keys).await
+    promote(connection, operation, statements, &plan.keys).await?;
+    Ok(places)
 }
 
 /// S4: ends a claim of which all events were published.
@@ -122,15 +153,19 @@ fn fence(
     }
 }
 
-fn park_again<'q>(statements: &Statements, again: &[Again]) -> Query<'q, Postgres, PgArguments> {
-    let delays = again.iter().map(|again| again.delay.map(interval));
-    let attempts = again.iter().map(|again| i64::from(again.attempts));
+fn park_again<'q>(statements: &Statements, again: &'q [Again]) -> Query<'q, Postgres, PgArguments> {
+    let waits = || again.iter().map(|again| &again.wait);
+    let suspicions = || waits().map(|wait| wait.suspicion);
     sqlx::query(statements.park_again.clone())
         .bind(again.iter().map(|again| again.place).collect::<Vec<_>>())
         .bind(uuids(again.iter().map(|again| again.id)))
-        .bind(delays.collect::<Vec<_>>())
-        .bind(attempts.collect::<Vec<_>>())
-        .bind(again.iter().map(|again| again.charged).collect::<Vec<_>>())
+        .bind(delays(waits()))
+        .bind(attempts(waits()))
+        .bind(suspicions().map(|one| one.suspect).collect::<Vec<_>>())
+        .bind(suspicions().map(|one| one.worker_lost).collect::<Vec<_>>())
+        .bind(again.iter().map(|again| again.in_turn).collect::<Vec<_>>())
+        .bind(destinations(waits()))
+        .bind(keepers(waits()))
 }
 
 fn remove_retries<'q>(

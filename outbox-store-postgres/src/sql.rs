@@ -52,12 +52,14 @@ statements! {
     find_entries
     find_lanes
     is_foreign
+    lease_end
     list_dead_letters
     lock_lanes
     lock_log
     lost_claim
     next_transaction
     outlook
+    own_lanes
     park_again
     park_events
     park_page
@@ -75,11 +77,13 @@ statements! {
     renew_lanes
     replay
     repair_keys
+    resume
     set_alarm
     set_aside
     set_aside_next
     settle_lane
     settle_lanes
+    still_kept
     suspect
     take_back
     trim_lane

@@ -2,12 +2,13 @@
 //! which gives the operation for its errors.
 
 use crate::draft::Reach;
-use crate::plan::Park;
+use crate::plan::{Park, Wait};
 use crate::row;
 use crate::sql::Statements;
 use outbox_core::{ClaimToken, EventId, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, interval, postgres_error};
 use sqlx::postgres::PgArguments;
+use sqlx::postgres::types::PgInterval;
 use sqlx::query::Query;
 use sqlx::{PgConnection, Postgres, Row as _};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -72,14 +73,17 @@ pub(crate) async fn park(
     if park.is_empty() {
         return Ok(HashMap::new());
     }
-    let delays = park.iter().map(|park| park.delay.map(interval));
-    let attempts = park.iter().map(|park| i64::from(park.attempts));
+    let waits = || park.iter().map(|park| &park.wait);
+    let alone = waits().map(|wait| wait.suspicion.worker_lost);
     let rows = sqlx::query(statements.park_events.clone())
         .bind(park.iter().map(|park| park.lane).collect::<Vec<_>>())
         .bind(park.iter().map(|park| park.seq).collect::<Vec<_>>())
         .bind(uuids(park.iter().map(|park| park.id)))
-        .bind(delays.collect::<Vec<_>>())
-        .bind(attempts.collect::<Vec<_>>())
+        .bind(delays(waits()))
+        .bind(attempts(waits()))
+        .bind(destinations(waits()))
+        .bind(keepers(waits()))
+        .bind(alone.collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .map_err(postgres_error(operation))?;
@@ -128,6 +132,23 @@ pub(crate) async fn promote(
     let query = sqlx::query(statements.promote.clone()).bind(keys);
     run(connection, operation, query).await?;
     Ok(())
+}
+
+pub(crate) fn delays<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<PgInterval>> {
+    waits.map(|wait| wait.delay.map(interval)).collect()
+}
+
+pub(crate) fn attempts<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<i64> {
+    waits.map(|wait| i64::from(wait.attempts)).collect()
+}
+
+pub(crate) fn destinations<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<&'w str>> {
+    waits.map(|wait| wait.held_for.as_deref()).collect()
+}
+
+pub(crate) fn keepers<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<PgUuid>> {
+    let keeper = |wait: &Wait| wait.kept_by.map(|token| PgUuid(*token.as_uuid()));
+    waits.map(keeper).collect()
 }
 
 pub(crate) fn uuids(ids: impl Iterator<Item = EventId>) -> Vec<PgUuid> {

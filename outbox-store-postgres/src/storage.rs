@@ -30,6 +30,10 @@ impl OutboxStorage for PostgresStore {
         self.settle_claim(token, settlements).await
     }
 
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        self.resume_held(destination, limit).await
+    }
+
     async fn quarantine_events(
         &self,
         entries: &[DlqEntry],
@@ -54,6 +58,14 @@ impl OutboxStorage for PostgresStore {
             if rest.is_zero() {
                 // The next claim looks.
                 return Ok(());
+            }
+            let ended = self.claims.ended();
+            if self.lanes_left(WAIT).await? == 0 {
+                tokio::select! {
+                    () = tokio::time::sleep(rest.min(LONGEST_LOOK)) => {}
+                    () = ended => {}
+                }
+                continue;
             }
             let outlook = match self.pace.take_answer() {
                 Some((outlook, mark)) if rung.is_quiet_since(mark) => outlook,

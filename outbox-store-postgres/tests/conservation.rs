@@ -1,4 +1,5 @@
-//! Claims, settlements, quarantines, replays and purges at once: each event ends in one place.
+//! Claims, settlements, late settlements, quarantines, replays, purges and resumptions at once: each event
+//! ends in one place.
 
 mod support;
 
@@ -36,7 +37,7 @@ fn allowed<T>(result: Result<T, OutboxError>) -> Option<T> {
 
 fn outcome(seed: &mut u64) -> Outcome {
     let delay = Duration::from_millis(random(seed) % 3);
-    match random(seed) % 10 {
+    match random(seed) % 14 {
         0..3 => Outcome::Published,
         3..6 => Outcome::Retry {
             delay,
@@ -45,7 +46,12 @@ fn outcome(seed: &mut u64) -> Outcome {
         6..8 => Outcome::Dead {
             reason: "never".into(),
         },
-        _ => Outcome::Released { delay },
+        8..10 => Outcome::Released { delay },
+        10..12 => Outcome::Held {
+            destination: ["a", "b"][below(seed, 2)].into(),
+            delay: if delay.is_zero() { LEASE } else { delay },
+        },
+        _ => Outcome::Kept,
     }
 }
 
@@ -60,16 +66,20 @@ async fn work(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
         if claim.events.is_empty() || random(&mut seed).is_multiple_of(8) {
             continue;
         }
-        let settlements: Vec<Settlement> = claim
-            .events
-            .iter()
-            .map(|one| Settlement::new(one.event.id, outcome(&mut seed)))
-            .collect();
-        if allowed(store.settle(claim.token, &settlements).await).is_some() {
-            let published_here = settlements
-                .iter()
-                .filter(|one| matches!(one.outcome, Outcome::Published));
-            published.extend(published_here.map(|one| one.id));
+        let mut open: Vec<EventId> = claim.events.iter().map(|one| one.event.id).collect();
+        // Kept events are settled later, or their lease runs out.
+        while !open.is_empty() && !random(&mut seed).is_multiple_of(8) {
+            let settlement = |id: &EventId| Settlement::new(*id, outcome(&mut seed));
+            let settlements: Vec<Settlement> = open.iter().map(settlement).collect();
+            if allowed(store.settle(claim.token, &settlements).await).is_none() {
+                break;
+            }
+            let with = |meant: fn(&Outcome) -> bool| {
+                let meant = settlements.iter().filter(move |one| meant(&one.outcome));
+                meant.map(|one| one.id)
+            };
+            published.extend(with(|outcome| matches!(outcome, Outcome::Published)));
+            open = with(|outcome| matches!(outcome, Outcome::Kept)).collect();
         }
     }
     published
@@ -104,6 +114,8 @@ async fn operate(store: PostgresStore, mut seed: u64) -> Vec<EventId> {
             allowed(store.replay(&all, limit).await).expect("no lease");
         }
         allowed(store.clean_up(20).await).expect("no lease");
+        let destination = if turn % 2 == 0 { "a" } else { "b" };
+        allowed(store.resume(destination, limit).await).expect("no lease");
     }
     purged
 }

@@ -128,6 +128,47 @@ async fn a_late_commit_after_a_run_comes_before_later_events_of_its_key() {
     assert_eq!(published, ids(&others));
 }
 
+/// S12: the open claims of a handle leave lanes to another one. The handle then waits for the end of a claim,
+/// or of its lease.
+#[tokio::test]
+async fn the_open_claims_of_a_handle_leave_a_quarter_of_the_lanes_to_others() {
+    let own = Own::in_schema("outbox");
+    let events: Vec<Event> = (0..4000).map(|_| Event::new("shares", "")).collect();
+    own.append(&events).await;
+    let (stuck, other) = (own.open().await, own.open().await);
+    let claim = async || {
+        let claim = stuck.claim(ClaimLimit::events(LIMIT), LEASE).await;
+        claim.expect("claimed")
+    };
+    let mut open = vec![claim().await];
+    while !open[open.len() - 1].events.is_empty() {
+        open.push(claim().await);
+    }
+    let mut connection = own.connect().await;
+    let taken = "SELECT count(*) FROM outbox.outbox_lanes WHERE token IS NOT NULL";
+    let row = sqlx::query(taken).fetch_one(&mut connection).await;
+    assert_eq!(row.expect("read").get::<i64, _>(0), 12, "lanes of a handle");
+    let waiting = async || {
+        let wait = stuck.wait_for_work(LEASE * 20);
+        tokio::time::timeout(LEASE * 2, wait).await
+    };
+    let settle = async {
+        let mut found = Vec::new();
+        while found.len() < 500 {
+            found.extend(publish(&other).await);
+        }
+        let settlements = each(&open[0], &Outcome::Published);
+        stuck.settle(open[0].token, &settlements).await
+    };
+    let (woken, settled) = tokio::join!(waiting(), settle);
+    settled.expect("settled");
+    woken.expect("a wait that ends").expect("waited");
+    assert!(!claim().await.events.is_empty(), "after a settlement");
+    while !claim().await.events.is_empty() {}
+    own.elapse(LEASE).await;
+    assert!(!claim().await.events.is_empty(), "after the leases");
+}
+
 /// S5: events that must wait are moved in pages, in the order of each key, and come when they are due.
 #[tokio::test]
 async fn events_that_must_wait_are_moved_in_pages_and_keep_their_order() {

@@ -211,6 +211,23 @@ async fn a_claim_that_saw_a_suspect_before_it_was_published_does_not_get_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_saw_a_kept_event_before_its_late_settlement_does_not_get_it() {
+    let stage = Stage::set().await;
+    let event = keyed();
+    stage.own.append(std::slice::from_ref(&event)).await;
+    let kept = stage
+        .quick
+        .claim(ClaimLimit::events(1), LEASE)
+        .await
+        .expect("claimed");
+    settle(&stage.quick, &kept, &Outcome::Kept).await;
+    stage.own.elapse(2 * LEASE).await;
+    let (claim, gate) = stage.begin(WAITING).await;
+    settle(&stage.quick, &kept, &Outcome::Published).await;
+    assert_eq!(ids(&open_gate(claim, gate).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_is_lost_between_its_statements_takes_nothing_more() {
     let stage = Stage::set().await;
     let (event, successor) = (stage.retried().await, keyed());

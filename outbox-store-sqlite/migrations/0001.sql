@@ -65,10 +65,11 @@ CREATE TABLE IF NOT EXISTS outbox_cursor (
 INSERT INTO outbox_cursor (one, position, turn)
 SELECT 1, 0, 0 WHERE NOT EXISTS (SELECT 1 FROM outbox_cursor);
 
--- One row for each key that is claimed (token is set) or waits (token is NULL). It waits until due_at,
--- which was delay from now when it was set, or, if held is 1, until a dead letter of the key is gone. key is
--- an ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost belong to the
--- first event of the key. Events up to suspect_seq were in a claim whose worker was lost.
+-- One row for each key that waits (token is NULL), or that is claimed (token is set) and has an event that
+-- waits or has waited. It waits until due_at, which was delay from now when it was set, or, if held is 1,
+-- until a dead letter of the key is gone. If destination is set, a resumption of that destination ends the
+-- wait. key is an ordering key (TEXT), or the id (BLOB) of an event without one. attempts and worker_lost
+-- belong to the first event of the key. Events up to suspect_seq were in a claim whose worker was lost.
 CREATE TABLE IF NOT EXISTS outbox_keys (
     key         ANY     PRIMARY KEY
         CHECK (typeof(key) = 'text' OR (typeof(key) = 'blob' AND length(key) = 16)),
@@ -79,23 +80,29 @@ CREATE TABLE IF NOT EXISTS outbox_keys (
     held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
     attempts    INTEGER NOT NULL DEFAULT 0 CHECK (attempts BETWEEN 0 AND 4294967295),
     suspect_seq INTEGER,
-    worker_lost INTEGER NOT NULL DEFAULT 0 CHECK (worker_lost IN (0, 1))
+    worker_lost INTEGER NOT NULL DEFAULT 0 CHECK (worker_lost IN (0, 1)),
+    destination TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX IF NOT EXISTS outbox_keys_due ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_suspect ON outbox_keys (due_at, delay)
     WHERE token IS NULL AND held = 0 AND suspect_seq IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_keys_held ON outbox_keys (destination, due_at)
+    WHERE token IS NULL AND destination IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_keys_claimed ON outbox_keys (token) WHERE token IS NOT NULL;
 
--- One row for each claim: when its lease ends, the length of the lease, and the events (24 bytes for each:
--- id, and seq with the highest byte first). With them a settlement finds the events that were deleted or
--- replaced by hand.
+-- One row for each claim: when its lease ends, the length of the lease, how many events it had at first, and
+-- the events that it has (24 bytes for each: id, and seq with the highest byte first). With them a settlement
+-- finds the events that were deleted or replaced by hand. keys are its ordering keys without a row in
+-- outbox_keys: for each the seq of its last event (8 bytes), the length of the key (4 bytes), and the key.
 CREATE TABLE IF NOT EXISTS outbox_claims (
     token        BLOB    PRIMARY KEY CHECK (length(token) = 16),
     leased_until INTEGER NOT NULL,
     lease        INTEGER NOT NULL CHECK (lease >= 0),
-    events       BLOB    NOT NULL CHECK (length(events) % 24 = 0)
+    size         INTEGER NOT NULL CHECK (size > 0),
+    events       BLOB    NOT NULL CHECK (length(events) % 24 = 0),
+    keys         BLOB    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- The quarantine. position grows with each quarantine, for paging.

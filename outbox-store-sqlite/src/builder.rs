@@ -3,10 +3,11 @@
 //! The short columns of an event decide whether the claim takes it. Only then its payload is read
 //! (S11).
 
+use crate::claims::{self, InFlight};
 use crate::row::{Key, event};
-use crate::steps::{Cursor, Failures, History, cursor, in_flight, move_to_dead_letters, run};
+use crate::steps::{Cursor, Failures, History, cursor, move_to_dead_letters};
 use outbox_core::{ClaimLimit, ClaimToken, ClaimedEvent, ErrorText, Event};
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, Result};
 use std::collections::HashMap;
 
 /// What to claim, and when.
@@ -58,19 +59,32 @@ pub(crate) struct ClaimedKey {
     pub(crate) open: bool,
     /// It had its share, and may have more events behind `last_seq`.
     pub(crate) more: bool,
+    /// It has a row in `outbox_keys`, or gets one: an event of it waits or has waited.
+    pub(crate) has_row: bool,
     /// S9: no event behind this row number may be claimed.
     blocked_from: Option<i64>,
 }
 
 impl ClaimedKey {
-    pub(crate) fn new(history: History, blocked_from: Option<i64>) -> Self {
+    pub(crate) fn fresh() -> Self {
         Self {
             last_seq: 0,
-            history,
+            history: History::default(),
             taken: 0,
-            open: blocked_from.is_none(),
+            open: true,
             more: false,
+            has_row: false,
+            blocked_from: None,
+        }
+    }
+
+    pub(crate) fn due(history: History, blocked_from: Option<i64>) -> Self {
+        Self {
+            history,
+            open: blocked_from.is_none(),
+            has_row: true,
             blocked_from,
+            ..Self::fresh()
         }
     }
 }
@@ -80,8 +94,8 @@ pub(crate) struct ClaimBuilder<'c> {
     pub(crate) token: ClaimToken,
     pub(crate) order: ClaimOrder,
     pub(crate) cursor: Cursor,
-    /// The events of all open claims, which must not be claimed twice, and when each lease ends.
-    pub(crate) in_flight: HashMap<i64, i64>,
+    /// The events and keys of all open claims, which must not be claimed twice.
+    pub(crate) in_flight: InFlight,
     /// The events of this claim, with their row numbers.
     pub(crate) taken: Vec<(i64, ClaimedEvent)>,
     /// How many events were read, and their bytes.
@@ -99,7 +113,7 @@ impl<'c> ClaimBuilder<'c> {
             token: ClaimToken::new(),
             order,
             cursor: cursor(connection)?,
-            in_flight: in_flight(connection)?,
+            in_flight: claims::in_flight(connection)?,
             taken: Vec::new(),
             reads: 0,
             bytes: 0,
@@ -136,7 +150,7 @@ impl<'c> ClaimBuilder<'c> {
                 claimed.more = false;
                 break;
             }
-            let leased = self.in_flight.get(&seq).copied();
+            let leased = self.in_flight.events.get(&seq).copied();
             if let Some(until) = candidate.delayed.or(leased) {
                 (claimed.open, claimed.more) = (false, false);
                 return Ok(End::Waits(seq, until));
@@ -149,7 +163,8 @@ impl<'c> ClaimBuilder<'c> {
             if claimed.taken == 0 && history_of.is_some_and(|known| known != seq) {
                 claimed.history = History::default();
             }
-            if !self.take(claimed, &candidate)? && self.order.blocks {
+            let event = self.read(seq)?;
+            if !self.take(claimed, &candidate, event)? && self.order.blocks {
                 (claimed.open, claimed.more) = (false, false);
                 break;
             }
@@ -169,28 +184,30 @@ impl<'c> ClaimBuilder<'c> {
         while candidates.len() < limit
             && let Some(row) = rows.next()?
         {
-            candidates.push(self.candidate(row)?);
+            candidates.push(self.candidate(row.get(0)?, row.get(1)?, row.get(2)?));
         }
         Ok(candidates)
     }
 
-    /// Reads a row whose first columns are `seq, size, available_at`.
-    pub(crate) fn candidate(&self, row: &Row<'_>) -> Result<Candidate> {
-        let available_at: Option<i64> = row.get(2)?;
-        Ok(Candidate {
-            seq: row.get(0)?,
-            size: usize::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+    pub(crate) fn candidate(&self, seq: i64, size: i64, available_at: Option<i64>) -> Candidate {
+        Candidate {
+            seq,
+            size: usize::try_from(size).unwrap_or_default(),
             delayed: available_at.filter(|&at| at > self.order.now),
-        })
+        }
     }
 
-    /// Reads the event and adds it to the claim. Returns `false` if the event cannot be read; it is
-    /// quarantined then.
-    pub(crate) fn take(&mut self, claimed: &mut ClaimedKey, candidate: &Candidate) -> Result<bool> {
+    /// Adds an event to the claim. Returns `false` if the event cannot be read; it is quarantined then.
+    pub(crate) fn take(
+        &mut self,
+        claimed: &mut ClaimedKey,
+        candidate: &Candidate,
+        event: std::result::Result<Event, String>,
+    ) -> Result<bool> {
         self.reads += 1;
         self.bytes = self.bytes.saturating_add(candidate.size);
         let is_first = claimed.taken == 0;
-        match self.read(candidate.seq)? {
+        match event {
             Ok(event) => {
                 // Only the first event of a key has a history.
                 let history = if is_first {
@@ -214,7 +231,7 @@ impl<'c> ClaimBuilder<'c> {
         }
     }
 
-    fn read(&self, seq: i64) -> Result<std::result::Result<Event, String>> {
+    pub(crate) fn read(&self, seq: i64) -> Result<std::result::Result<Event, String>> {
         self.connection
             .prepare_cached(include_str!("sql/event.sql"))?
             .query_row([seq], |row| Ok(event(row)))
@@ -242,18 +259,13 @@ impl<'c> ClaimBuilder<'c> {
 
     /// S3: the key belongs to this claim.
     pub(crate) fn claim_key(&self, key: &Key, claimed: &ClaimedKey) -> Result<()> {
-        run(
+        claims::claim_key(
             self.connection,
-            include_str!("sql/claim_key.sql"),
-            (
-                key,
-                self.token.as_uuid().as_bytes(),
-                claimed.last_seq,
-                self.order.now,
-                claimed.history.attempts,
-                claimed.history.worker_lost,
-            ),
-        )?;
-        Ok(())
+            self.token,
+            key,
+            claimed.last_seq,
+            self.order.now,
+            claimed.history,
+        )
     }
 }

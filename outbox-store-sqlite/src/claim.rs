@@ -1,10 +1,11 @@
 //! One claim: due keys and fresh events, in one write transaction.
 
 use crate::builder::{ClaimBuilder, ClaimOrder, ClaimedKey, End, Room};
+use crate::claims::{claim_key, event_bytes, key_bytes};
 use crate::fresh::take_fresh;
 use crate::housekeeping::rescue;
 use crate::row::{Key, count};
-use crate::steps::{History, Wait, claimed_bytes, expire, key_events, run, wait_or_remove};
+use crate::steps::{History, Wait, expire, key_events, run, wait_or_remove};
 use outbox_core::{Claim, ClaimLimit};
 use rusqlite::{Connection, OptionalExtension, Result};
 
@@ -82,6 +83,9 @@ fn finish(mut builder: ClaimBuilder<'_>) -> Result<Progress> {
     builder.taken.sort_unstable_by_key(|(seq, _)| *seq);
     let places = builder.taken.iter();
     let places = places.map(|(seq, claimed)| (*claimed.event.id.as_uuid(), *seq));
+    let fresh = builder.keys.iter();
+    let fresh = fresh.filter(|(_, claimed)| claimed.taken > 0 && !claimed.has_row);
+    let size = i64::try_from(builder.taken.len()).unwrap_or(i64::MAX);
     run(
         connection,
         include_str!("sql/open_claim.sql"),
@@ -89,7 +93,9 @@ fn finish(mut builder: ClaimBuilder<'_>) -> Result<Progress> {
             builder.token.as_uuid().as_bytes(),
             order.now.saturating_add(order.lease),
             order.lease,
-            claimed_bytes(places),
+            size,
+            event_bytes(places),
+            key_bytes(fresh.map(|(key, claimed)| (key, claimed.last_seq))),
         ),
     )?;
     let events = builder.taken.into_iter().map(|(_, event)| event).collect();
@@ -165,8 +171,20 @@ fn due(builder: &ClaimBuilder<'_>, sql: &str) -> Result<Option<DueKey>> {
 /// Unless it returns `None`, the key is due no longer: it is claimed, waits, or has no event.
 fn take_due_key(builder: &mut ClaimBuilder<'_>, due: DueKey, room: Room) -> Result<Option<usize>> {
     let (connection, position) = (builder.connection, builder.cursor.position);
+    if let Some((token, last_seq)) = builder.in_flight.keys.remove(&due.key) {
+        // S13: an event was given the key of another claim by hand.
+        claim_key(
+            connection,
+            token,
+            &due.key,
+            last_seq,
+            builder.order.now,
+            due.history,
+        )?;
+        return Ok(Some(0));
+    }
     let blocked_from = key_events(connection, &due.key, position)?.blocked_from;
-    let mut claimed = ClaimedKey::new(due.history, blocked_from);
+    let mut claimed = ClaimedKey::due(due.history, blocked_from);
     let end = builder.extend(&due.key, &mut claimed, due.first, room)?;
     let taken = claimed.taken;
     if taken > 0 {
@@ -178,9 +196,8 @@ fn take_due_key(builder: &mut ClaimBuilder<'_>, due: DueKey, room: Room) -> Resu
     let wait = match end {
         End::NoRoom => return Ok(None),
         End::Waits(first, due_at) => Some(Wait {
-            first,
-            due_at,
             history,
+            ..Wait::until(first, due_at)
         }),
         End::NoMore => None,
     };

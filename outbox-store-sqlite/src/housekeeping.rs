@@ -1,6 +1,7 @@
 //! Checks and repairs (S13): events that no claim would find, because rows were deleted or changed by
 //! hand or because the clock was wrong.
 
+use crate::claims::in_flight;
 use crate::steps::{cursor, run};
 use rusqlite::{Connection, OptionalExtension, Result};
 
@@ -41,11 +42,15 @@ pub(crate) fn page_end(connection: &Connection, after: i64) -> Result<Option<i64
         .optional()
 }
 
-/// Whether an event of a page has no row for its key. Reads only.
-pub(crate) fn any_missing_key(connection: &Connection, after: i64, end: i64) -> Result<bool> {
+/// The events of a page that no claim would find: they are in no claim, and their key has no row. Reads
+/// only.
+pub(crate) fn lost_events(connection: &Connection, after: i64, end: i64) -> Result<Vec<i64>> {
+    let in_flight = in_flight(connection)?.events;
     connection
-        .prepare_cached(include_str!("sql/any_missing_key.sql"))?
-        .query_row((after, end), |row| row.get(0))
+        .prepare_cached(include_str!("sql/events_without_key.sql"))?
+        .query_map((after, end), |row| row.get(0))?
+        .filter(|seq| !matches!(seq, Ok(seq) if in_flight.contains_key(seq)))
+        .collect()
 }
 
 /// Adds the missing keys of a page of events. They are due now.
@@ -55,8 +60,11 @@ pub(crate) fn add_missing_keys(
     end: i64,
     now: i64,
 ) -> Result<()> {
-    let sql = include_str!("sql/add_missing_keys.sql");
-    let keys = run(connection, sql, (after, end, now))?;
+    let mut keys = 0;
+    for seq in lost_events(connection, after, end)? {
+        let sql = include_str!("sql/add_key_of_event.sql");
+        keys += run(connection, sql, (seq, now))?;
+    }
     warn(
         keys,
         "keys of events that no claim would have found were added; they are due now",

@@ -3,6 +3,7 @@
 mod append;
 mod builder;
 mod claim;
+mod claims;
 mod dead_letters;
 mod filter;
 mod fresh;

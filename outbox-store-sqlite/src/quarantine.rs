@@ -1,8 +1,9 @@
 //! Quarantines events that keep failing, in one write transaction.
 
+use crate::claims::in_flight;
 use crate::row::Key;
 use crate::steps::{
-    Failures, cursor, expire, in_flight, key_events, move_to_dead_letters, unblock, wait_or_remove,
+    Failures, cursor, expire, key_events, move_to_dead_letters, unblock, wait_or_remove,
 };
 use outbox_core::{DlqEntry, QuarantineOutcome};
 use outbox_driver_sqlite::micros;
@@ -46,7 +47,7 @@ pub(crate) fn quarantine(
     let mut call = Quarantine {
         connection,
         position: cursor(connection)?.position,
-        in_flight: in_flight(connection)?,
+        in_flight: in_flight(connection)?.events,
         now,
         blocks,
         copied: 0,

@@ -1,12 +1,12 @@
 //! Steps that claim, settle and quarantine share. Each runs in the transaction of its caller, which adds
 //! the operation to its errors.
 
+use crate::claims::{self, OpenClaim};
 use crate::refusal::delete;
 use crate::row::{Key, count, event_id};
-use outbox_core::{ErrorText, EventId};
+use outbox_core::{ClaimToken, ErrorText, EventId};
 use rusqlite::{Connection, OptionalExtension, Params, Result};
-use std::collections::HashMap;
-use uuid::Uuid;
+use std::sync::Arc;
 
 /// The row number up to which the log was read, and whether due keys or fresh events come first.
 pub(crate) struct Cursor {
@@ -41,15 +41,26 @@ pub(crate) struct History {
 
 /// Until when a key waits, and for which of its events. If another event is the first, the key is
 /// due at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) first: i64,
     pub(crate) due_at: i64,
     pub(crate) history: History,
+    /// S23: a resumption of this destination ends the wait.
+    pub(crate) destination: Option<Arc<str>>,
 }
 
-/// The events of a claim: the id and the row number of each.
-pub(crate) type Claimed = HashMap<Uuid, i64>;
+impl Wait {
+    /// Until that time, for an event that never failed.
+    pub(crate) fn until(first: i64, due_at: i64) -> Self {
+        Self {
+            first,
+            due_at,
+            history: History::default(),
+            destination: None,
+        }
+    }
+}
 
 pub(crate) fn run(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     connection.prepare_cached(sql)?.execute(params)
@@ -84,15 +95,16 @@ pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
     if !any {
         return Ok(());
     }
+    let expired = claims::expired(connection, now)?;
+    for (token, claim) in &expired {
+        give_rows(connection, *token, claim, now)?;
+    }
     run(connection, include_str!("sql/expire_keys.sql"), [now])?;
-    let expired: Vec<Claimed> = connection
-        .prepare_cached(include_str!("sql/expire_claims.sql"))?
-        .query_map([now], |row| Ok(claimed(row.get_ref(0)?.as_blob()?)))?
-        .collect::<Result<_>>()?;
-    for claim in expired {
-        let events = claim.len();
+    run(connection, include_str!("sql/expire_claims.sql"), [now])?;
+    for (_, claim) in expired {
+        let events = claim.events.len();
         tracing::info!(events, "took over a claim whose lease had ended");
-        for seq in claim.into_values() {
+        for seq in claim.events.into_values() {
             let sql = include_str!("sql/add_key_of_event.sql");
             run(connection, sql, (seq, now))?;
         }
@@ -100,43 +112,22 @@ pub(crate) fn expire(connection: &Connection, now: i64) -> Result<()> {
     Ok(())
 }
 
-/// The events of a claim as the column `events` of `outbox_claims` stores them.
-pub(crate) fn claimed_bytes(events: impl Iterator<Item = (Uuid, i64)>) -> Vec<u8> {
-    events
-        .flat_map(|(id, seq)| {
-            let mut bytes = [0; 24];
-            bytes[..16].copy_from_slice(id.as_bytes());
-            bytes[16..].copy_from_slice(&seq.to_be_bytes());
-            bytes
-        })
-        .collect()
-}
-
-/// Reads what [`claimed_bytes`] wrote.
-pub(crate) fn claimed(bytes: &[u8]) -> Claimed {
-    let (events, _) = bytes.as_chunks::<24>();
-    events
-        .iter()
-        .map(|bytes| {
-            let (mut id, mut seq) = ([0; 16], [0; 8]);
-            id.copy_from_slice(&bytes[..16]);
-            seq.copy_from_slice(&bytes[16..]);
-            (Uuid::from_bytes(id), i64::from_be_bytes(seq))
-        })
-        .collect()
-}
-
-/// The row numbers of the events of all open claims, and when the lease of each ends.
-pub(crate) fn in_flight(connection: &Connection) -> Result<HashMap<i64, i64>> {
-    let mut statement = connection.prepare_cached(include_str!("sql/open_claims.sql"))?;
-    let mut rows = statement.query([])?;
-    let mut events = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let until: i64 = row.get(0)?;
-        let claim = claimed(row.get_ref(1)?.as_blob()?);
-        events.extend(claim.into_values().map(|seq| (seq, until)));
+/// Gives a row to each key of a claim that has none.
+fn give_rows(
+    connection: &Connection,
+    token: ClaimToken,
+    claim: &OpenClaim,
+    now: i64,
+) -> Result<()> {
+    for (key, &last_seq) in &claim.keys {
+        claims::claim_key(connection, token, key, last_seq, now, History::default())?;
     }
-    Ok(events)
+    for (id, seq) in &claim.events {
+        let sql = include_str!("sql/claim_unkeyed.sql");
+        let values = (id.as_bytes(), seq, token.as_uuid().as_bytes(), now);
+        run(connection, sql, values)?;
+    }
+    Ok(())
 }
 
 /// Moves one event into the quarantine without reading it, and returns its id.
@@ -201,11 +192,8 @@ pub(crate) fn wait_or_remove(
         return Ok(());
     };
     let blocked = events.blocked_from.is_some_and(|from| from <= first);
-    let wait = wait.filter(|wait| wait.first == first).unwrap_or(Wait {
-        first,
-        due_at: now,
-        history: History::default(),
-    });
+    let wait = wait.filter(|wait| wait.first == first);
+    let wait = wait.unwrap_or_else(|| Wait::until(first, now));
     set_waiting(connection, key, &wait, blocked, now)
 }
 
@@ -229,6 +217,7 @@ pub(crate) fn key_state(connection: &Connection, key: &Key) -> Result<Option<Key
                     attempts: count(row.get(3)?),
                     worker_lost: row.get(4)?,
                 },
+                destination: row.get(5)?,
             }))
         })
         .optional()
@@ -270,6 +259,7 @@ pub(crate) fn set_waiting(
             wait.first,
             attempts,
             worker_lost,
+            wait.destination.as_deref(),
         ),
     )?;
     Ok(())

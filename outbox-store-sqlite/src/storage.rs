@@ -3,14 +3,17 @@
 use crate::SqliteStore;
 use crate::builder::ClaimOrder;
 use crate::claim::{self, Progress};
+use crate::settle::Settle;
 use crate::status::{self, NextWork};
-use crate::{housekeeping, quarantine, settle};
+use crate::steps::run;
+use crate::{housekeeping, quarantine};
 use async_trait::async_trait;
 use outbox_core::{
-    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage,
+    Backlog, Claim, ClaimLimit, ClaimToken, DlqEntry, OutboxError, OutboxStorage, Outcome,
     QuarantineOutcome, Settlement,
 };
-use outbox_driver_sqlite::{interval, micros};
+use outbox_driver_sqlite::{interval, micros, sqlite_error};
+use rusqlite::Connection;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -42,9 +45,10 @@ impl OutboxStorage for SqliteStore {
                     lease,
                     blocks,
                 };
-                claim::claim(connection, order)
+                claim::claim(connection, order).map_err(sqlite_error(CLAIM))
             };
-            match self.driver.execute(CLAIM, take).await? {
+            // A power cut that undoes a claim undoes its settlement, too.
+            match self.driver.write_unsynced(CLAIM, take).await? {
                 Progress::Done(claim) => return Ok(claim),
                 // An empty claim is correct here: `wait_for_work` returns at once.
                 Progress::Unfinished if start.elapsed() > LONGEST_SEARCH => {
@@ -61,12 +65,36 @@ impl OutboxStorage for SqliteStore {
         settlements: &[Settlement],
     ) -> Result<(), OutboxError> {
         let settlements = settlements.to_vec();
+        let is_synced = settlements.iter().any(|one| counts(&one.outcome));
         let (clock, blocks) = (self.clock.clone(), self.blocks_keys);
-        self.driver
-            .write("settle", move |connection| {
-                settle::settle(connection, token, &settlements, micros(clock.now()), blocks)
-            })
-            .await
+        let settle = move |connection: &Connection| {
+            let settle = Settle {
+                connection,
+                token,
+                now: micros(clock.now()),
+                blocks,
+            };
+            settle.run(&settlements)
+        };
+        if is_synced {
+            self.driver.write(SETTLE, settle).await
+        } else {
+            self.driver.write_unsynced(SETTLE, settle).await
+        }
+    }
+
+    async fn resume(&self, destination: &str, limit: usize) -> Result<usize, OutboxError> {
+        let (now, destination) = (micros(self.clock.now()), destination.to_owned());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let resume = move |connection: &_| {
+            run(
+                connection,
+                include_str!("sql/resume.sql"),
+                (now, destination, limit),
+            )
+            .map_err(sqlite_error("resume"))
+        };
+        self.driver.write_unsynced("resume", resume).await
     }
 
     async fn quarantine_events(
@@ -131,7 +159,13 @@ impl OutboxStorage for SqliteStore {
     }
 }
 
+const SETTLE: &str = "settle";
 const CLEAN_UP: &str = "clean_up";
+
+/// Whether a power cut must not undo the outcome. An event whose other outcomes are undone is claimed again.
+fn counts(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Retry { .. } | Outcome::Dead { .. })
+}
 
 impl SqliteStore {
     async fn repair(&self) -> Result<(), OutboxError> {
@@ -142,8 +176,8 @@ impl SqliteStore {
         let after = self.checked.load(Ordering::Relaxed);
         let check = move |connection: &_| {
             let end = housekeeping::page_end(connection, after)?;
-            let any = housekeeping::any_missing_key(connection, after, end.unwrap_or(i64::MAX))?;
-            Ok((end, any))
+            let lost = housekeeping::lost_events(connection, after, end.unwrap_or(i64::MAX))?;
+            Ok((end, !lost.is_empty()))
         };
         let (end, any) = self.driver.fetch(CLEAN_UP, check).await?;
         self.checked.store(end.unwrap_or(0), Ordering::Relaxed);

@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Migrate(MigrateOptions),
     /// Publishes what waits in the outbox until SIGINT or SIGTERM; a second one ends it at once. SIGHUP
     /// opens the destination again.
-    Relay(RelayOptions),
+    Relay(Box<RelayOptions>),
     /// Shows what waits in the outbox, in the heap and in the quarantine.
     Status(StatusOptions),
     /// Works through the dead letters.

@@ -152,7 +152,7 @@ fn cut_torn_line(file: &mut File) -> io::Result<()> {
     }
     if !(torn.starts_with(BEGINNING) || BEGINNING.starts_with(&torn)) {
         let why = "its last line has no end and is not of a relay; is it the right file?";
-        return Err(io::Error::other(why));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     file.set_len(whole)
 }

@@ -3,8 +3,8 @@ use super::*;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use outbox_conformance::transport::{TransportFixture, order};
-use outbox_core::{Event, Transport};
+use outbox_conformance::transport::{RemovableDestination, TransportFixture, order};
+use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
@@ -22,7 +22,9 @@ struct FileFixture {
 impl FileFixture {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let path = folder.path().join("events.ndjson");
+        let logs = folder.path().join("logs");
+        std::fs::create_dir(&logs).expect("a folder");
+        let path = logs.join("events.ndjson");
         let transport = Arc::new(Ndjson::new(LineFile::open(&path).expect("a file")));
         Self {
             path,
@@ -70,7 +72,54 @@ impl TransportFixture for FileFixture {
     }
 }
 
-outbox_conformance::transport_suite!(file, FileFixture::new(), delivery);
+/// The folder of the file.
+#[async_trait]
+impl RemovableDestination for FileFixture {
+    async fn remove(&self, _: &Event) {
+        std::fs::remove_dir_all(self.path.parent().expect("a folder")).expect("removed");
+    }
+
+    async fn restore(&self, _: &Event) {
+        std::fs::create_dir(self.path.parent().expect("a folder")).expect("created");
+    }
+}
+
+outbox_conformance::transport_suite!(file, FileFixture::new(), delivery, missing, checks);
+
+/// What is wrong with the path, for the events and for a check.
+async fn kind(transport: &Ndjson<impl Sink>) -> PublishErrorKind {
+    let answers = transport.publish(&[Event::new("x", "")]).await;
+    let kind = answers[0].as_ref().unwrap_err().kind();
+    let problems = transport.check().await.problems;
+    let kinds: Vec<_> = problems.iter().map(PublishError::kind).collect();
+    assert_eq!(kinds, [kind]);
+    kind
+}
+
+#[tokio::test]
+async fn a_path_that_is_wrong_is_misconfigured_and_a_lock_may_pass() {
+    let FileFixture {
+        path,
+        transport,
+        _folder,
+    } = FileFixture::new();
+    let logs = path.parent().unwrap();
+    std::fs::remove_dir_all(logs).unwrap();
+    assert_eq!(kind(&transport).await, PublishErrorKind::Misconfigured);
+    std::fs::write(logs, "not a folder").unwrap();
+    assert_eq!(kind(&transport).await, PublishErrorKind::Misconfigured);
+    std::fs::remove_file(logs).unwrap();
+    std::fs::create_dir_all(&path).unwrap();
+    assert_eq!(kind(&transport).await, PublishErrorKind::Misconfigured);
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "my notes").unwrap();
+    assert_eq!(kind(&transport).await, PublishErrorKind::Misconfigured);
+    std::fs::remove_file(&path).unwrap();
+    let other = LineFile::open(&path).unwrap();
+    assert_eq!(kind(&transport).await, PublishErrorKind::Unavailable);
+    drop(other);
+    assert!(transport.publish(&[Event::new("x", "")]).await[0].is_ok());
+}
 
 #[test]
 fn a_call_may_hold_many_events_of_a_key() {

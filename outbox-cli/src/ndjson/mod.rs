@@ -10,20 +10,21 @@ use crate::time;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use outbox_core::{Event, Headers, PublishError, PublishErrorKind, Transport};
+use outbox_core::{Event, Headers, PublishError, PublishErrorKind, Transport, TransportCheck};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
 
 /// Where lines go. The calls may block.
 pub(crate) trait Sink: Debug + Send + 'static {
-    /// Takes responsibility for the lines, or fails. After a failure they are written again.
+    /// Takes responsibility for the lines, with one sync if there is a disk, or fails. After a failure
+    /// they are written again.
     fn write(&mut self, lines: &[u8]) -> io::Result<()>;
 
-    /// Looks for another file under the name.
+    /// Looks for another file under the name, and whether it can be written.
     fn reopen(&mut self) -> io::Result<()>;
 }
 
@@ -68,7 +69,7 @@ impl<S: Sink> Transport for Ndjson<S> {
             Err(error) => Err(error),
         };
         if let Err(error) = &result
-            && error.kind() == io::ErrorKind::BrokenPipe
+            && error.kind() == ErrorKind::BrokenPipe
         {
             self.closed.notify_one();
         }
@@ -78,6 +79,15 @@ impl<S: Sink> Transport for Ndjson<S> {
     /// The events of a call are one write, in their order, and share its fate.
     fn keeps_order(&self) -> bool {
         true
+    }
+
+    /// Waits for a write that has begun. A regular file that is missing is created, as by the next write.
+    async fn check(&self) -> TransportCheck {
+        let check = TransportCheck::default();
+        match self.reopen().await {
+            Ok(()) => check,
+            Err(error) => check.problem(publish_error(error)),
+        }
     }
 }
 
@@ -164,12 +174,58 @@ fn lines(events: &[Event]) -> io::Result<Vec<u8>> {
 
 /// All events share the fate of the one write.
 fn answers(events: &[Event], result: io::Result<()>) -> Vec<Result<(), PublishError>> {
-    let text = result.err().map(|error| error.to_string());
-    let answer = |_| match &text {
-        None => Ok(()),
-        Some(text) => {
-            Err(PublishError::new(PublishErrorKind::Unavailable).with_source(text.clone()))
-        }
+    match result {
+        Ok(()) => events.iter().map(|_| Ok(())).collect(),
+        Err(error) => publish_error(error).for_all(events.len()),
+    }
+}
+
+/// A person must repair a path that is wrong. All else may pass by itself, also a full disk.
+fn publish_error(error: io::Error) -> PublishError {
+    let kind = match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::InvalidData => PublishErrorKind::Misconfigured,
+        _ => PublishErrorKind::Unavailable,
     };
-    events.iter().map(answer).collect()
+    PublishError::new(kind).with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts its writes.
+    #[derive(Debug)]
+    struct Writes(Arc<std::sync::Mutex<Vec<Vec<u8>>>>);
+
+    impl Sink for Writes {
+        fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+            self.0.lock().unwrap().push(lines.to_owned());
+            Ok(())
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A regular file syncs once in each write.
+    #[tokio::test]
+    async fn a_call_is_one_write_and_so_one_sync() {
+        let writes = Arc::default();
+        let transport = Ndjson::new(Writes(Arc::clone(&writes)));
+        for events in [100, 1] {
+            let event = |number: usize| Event::new("x", "").ordering_key((number % 3).to_string());
+            let events: Vec<Event> = (0..events).map(event).collect();
+            transport.publish(&events).await;
+            let writes = std::mem::take(&mut *writes.lock().unwrap());
+            assert_eq!(writes.len(), 1);
+            let lines = std::str::from_utf8(&writes[0]).unwrap().lines();
+            assert_eq!(lines.count(), events.len());
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Lines to what has no end to append to and no disk to sync: stdout, a FIFO, a device or a socket.
 
 use super::Sink;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, mem, thread};
 
@@ -78,11 +78,8 @@ impl LineStream {
     /// Stdout stays as it is. All else is opened again by the next write, perhaps for another reader,
     /// who has nothing of a line that was begun.
     fn failed(&mut self, error: io::Error) -> io::Error {
-        let path = match &self.place {
-            Place::Stdout => return error,
-            Place::Node(path) => path,
-            #[cfg(unix)]
-            Place::Socket(path) => path,
+        let Some(path) = self.place.path() else {
+            return error;
         };
         self.open = None;
         if matches!(
@@ -91,8 +88,12 @@ impl LineStream {
         ) {
             self.rest.clear();
         }
-        let path = path.display();
-        io::Error::other(format!("cannot write to {path}: {error}"))
+        // A broken pipe of stdout ends the relay; another one only means that a reader has gone.
+        let kind = match error.kind() {
+            ErrorKind::BrokenPipe => ErrorKind::Other,
+            kind => kind,
+        };
+        io::Error::new(kind, format!("cannot write to {}: {error}", path.display()))
     }
 }
 
@@ -105,13 +106,29 @@ impl Sink for LineStream {
             .map_err(|error| self.failed(error))
     }
 
-    /// Nothing of it is kept that could be another by now.
+    /// Opens nothing, as to open a FIFO waits for a reader. The next write opens the path.
     fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
+        let Some(path) = self.place.path() else {
+            return Ok(());
+        };
+        match fs::metadata(path) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 }
 
 impl Place {
+    /// None: stdout.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::Node(path) => Some(path),
+            #[cfg(unix)]
+            Self::Socket(path) => Some(path),
+        }
+    }
+
     fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stdout => stdout()?,

@@ -1,4 +1,6 @@
+use super::super::Ndjson;
 use super::*;
+use outbox_core::{Event, PublishErrorKind, Transport};
 use std::sync::{Arc, Mutex};
 
 /// Takes so many bytes, then fails once, then takes all.
@@ -47,4 +49,25 @@ fn a_write_that_fails_at_any_byte_leaves_no_torn_line_in_the_middle() {
         let is_whole = |line: &str| line.starts_with('{') && line.ends_with('}');
         assert!(text.lines().all(is_whole), "{room}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_may_pass_and_a_missing_node_is_misconfigured() {
+    let event = [Event::new("x", "")];
+    for (path, expected) in [
+        ("/dev/full", PublishErrorKind::Unavailable),
+        ("/dev/none", PublishErrorKind::Misconfigured),
+    ] {
+        let transport = Ndjson::new(LineStream::node(path.into()));
+        let answers = transport.publish(&event).await;
+        assert_eq!(answers[0].as_ref().unwrap_err().kind(), expected, "{path}");
+    }
+    let found = Ndjson::new(LineStream::node("/dev/none".into()))
+        .check()
+        .await;
+    assert_eq!(found.problems[0].kind(), PublishErrorKind::Misconfigured);
+    let found = Ndjson::new(LineStream::node("/dev/full".into()))
+        .check()
+        .await;
+    assert!(found.problems.is_empty());
 }

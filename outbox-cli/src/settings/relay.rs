@@ -35,6 +35,9 @@ pub(crate) struct RelaySettings {
     /// have more [default: 16777216]
     #[arg(long, env = "OUTBOX_BATCH_BYTES", value_name = "BYTES")]
     batch_bytes: Option<usize>,
+    /// Claims that are published at the same time; 1 to 64 [default: 8]
+    #[arg(long, env = "OUTBOX_CONCURRENCY", value_name = "CLAIMS")]
+    concurrency: Option<usize>,
     /// How long a claim is held; longer than the publish timeout [default: 30s]
     #[arg(long, env = "OUTBOX_LEASE", value_name = "TIME")]
     lease: Option<Period>,
@@ -96,6 +99,7 @@ impl RelaySettings {
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
             batch_bytes: self.batch_bytes.or(other.batch_bytes),
+            concurrency: self.concurrency.or(other.concurrency),
             lease: self.lease.or(other.lease),
             publish_timeout: self.publish_timeout.or(other.publish_timeout),
             failure_threshold: self.failure_threshold.or(other.failure_threshold),
@@ -121,6 +125,7 @@ impl RelaySettings {
         Draft(OutboxConfig::builder())
             .set(self.batch_size, Builder::batch_size)
             .set(self.batch_bytes, Builder::batch_bytes)
+            .set(self.concurrency, Builder::concurrency)
             .set(self.lease, Builder::lease)
             .set(self.publish_timeout, Builder::publish_timeout)
             .set(self.failure_threshold, Builder::failure_threshold)

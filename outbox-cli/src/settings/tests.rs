@@ -52,7 +52,7 @@ fn each_option_has_one_name_and_reaches_the_relay() {
         // Allowed with the defaults of all other options, and not a default itself.
         let (value, other) = match name {
             "heap-retention" => ("\"2min\"", "\"3min\""),
-            "batch-size" | "failure-threshold" | "heap-page" => ("7", "8"),
+            "batch-size" | "failure-threshold" | "heap-page" | "concurrency" => ("7", "9"),
             "batch-bytes" => ("7000", "8000"),
             _ => ("\"25s\"", "\"26s\""),
         };

@@ -4,7 +4,7 @@ use super::progress::Progress;
 use crate::failure::Failure;
 use crate::ndjson::{LineFile, LineStream, Ndjson, Reopen, Sink};
 use async_trait::async_trait;
-use outbox_core::{Event, PublishError, Transport};
+use outbox_core::{Event, PublishError, Transport, TransportCheck};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -95,6 +95,10 @@ impl Transport for Outlet {
 
     fn keeps_order(&self) -> bool {
         self.lines.keeps_order()
+    }
+
+    async fn check(&self) -> TransportCheck {
+        self.lines.check().await
     }
 }
 

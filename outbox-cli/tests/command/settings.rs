@@ -110,6 +110,10 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
             &["batch size is 0, but must be 1 to 10000"],
         ),
         (
+            "[relay]\nconcurrency = 65",
+            &["concurrency is 65, but must be 1 to 64"],
+        ),
+        (
             "[relay]\nlease = \"soon\"",
             &["soon", "30s or 5min", "relay.lease"],
         ),

@@ -200,6 +200,68 @@ pub async fn a_dropped_settlement_is_applied_or_not<F: StoreFixture>(fixture: F)
     }
 }
 
+/// S10, S22: a settlement that keeps an event is applied to all events or to none if its future is dropped,
+/// and so is the late settlement.
+pub async fn a_dropped_settlement_that_keeps_is_applied_or_not<F: StoreFixture>(fixture: F) {
+    let desk = Desk::new(fixture).await;
+    let outcomes = [Outcome::Published, retry(1), Outcome::Kept, released()];
+    let kept = [Gone, Delivered(1), Delivered(0), Delivered(0)];
+    at_each_point("settle, keeping", async |point| {
+        let round = desk.round();
+        let claim = claim(&desk.store, 10).await;
+        let settlements = round.settlements(&claim, &outcomes);
+        let settling = desk.store.settle(claim.token, &settlements);
+        let ended = point.reach(settling).await.map(ok).is_some();
+        round.end(point, ended, UNTOUCHED, kept).await;
+        ended
+    })
+    .await;
+    at_each_point("settle, late", async |point| {
+        let round = desk.round();
+        let claim = claim(&desk.store, 10).await;
+        let settlements = round.settlements(&claim, &outcomes);
+        ok(desk.store.settle(claim.token, &settlements).await);
+        let late = [Settlement::new(round.events[2].id, retry(1))];
+        let settling = desk.store.settle(claim.token, &late);
+        let ended = point.reach(settling).await.map(ok).is_some();
+        let applied = [Gone, Delivered(1), Delivered(1), Delivered(0)];
+        round.end(point, ended, kept, applied).await;
+        ended
+    })
+    .await;
+}
+
+/// S10, S23: a resumption whose future is dropped leaves each event held or due, and the next one resumes
+/// the others.
+pub async fn a_dropped_resumption_resumes_whole_events<F: StoreFixture>(fixture: F) {
+    let desk = Desk::new(fixture).await;
+    let held = Outcome::Held {
+        destination: "a".into(),
+        delay: Duration::from_secs(3600),
+    };
+    at_each_point("resume", async |point| {
+        let round = desk.round();
+        let claim = claim(&desk.store, 10).await;
+        let settlements = round.settlements(&claim, &[(); 4].map(|()| held.clone()));
+        ok(desk.store.settle(claim.token, &settlements).await);
+        let resumed = point.reach(desk.store.resume("a", 10)).await;
+        let ended = resumed.map(ok).is_some();
+        let (mut delivered, mut pauses) = (Vec::new(), pauses());
+        loop {
+            while ok(desk.other.resume("a", 1).await) > 0 {}
+            deliver(&desk.other, &mut delivered).await;
+            if round.fates(&desk.other, &delivered).await == UNTOUCHED {
+                break;
+            }
+            let held = || refuse!("dropped at {point:?}: expected all events, came {delivered:?}");
+            sleep(pauses.next().unwrap_or_else(held)).await;
+        }
+        ok(desk.store.resume("a", 10).await);
+        ended
+    })
+    .await;
+}
+
 async fn settle_again(store: &Arc<dyn Store>, token: ClaimToken, settlements: &[Settlement]) {
     if let Err(error) = store.settle(token, settlements).await {
         check_eq!(error.kind(), ErrorKind::LeaseLost, "the kind of {error}");

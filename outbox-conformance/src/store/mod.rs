@@ -3,8 +3,8 @@
 //! ```text
 //! // tests/conformance.rs of a store
 //! outbox_conformance::store_suite!(
-//!     my_store, MyFixture::new(), claims, settlements, outcomes, budgets, shares, races, quarantine, dead_letters,
-//!     cancellation, passes,
+//!     my_store, MyFixture::new(), claims, settlements, outcomes, kept, held, budgets, shares, races,
+//!     quarantine, dead_letters, cancellation, passes,
 //! );
 //! ```
 //!
@@ -19,7 +19,9 @@ pub mod cancellation;
 pub mod claims;
 pub mod dead_letters;
 pub mod edits;
+pub mod held;
 pub mod holding;
+pub mod kept;
 pub mod late;
 pub mod outcomes;
 pub mod passes;
@@ -168,6 +170,29 @@ suite! {
     outcomes {
         every_mix_of_outcomes_keeps_the_order_of_its_key
     }
+    kept {
+        a_kept_event_frees_the_others_of_its_claim
+        a_late_settlement_has_each_outcome
+        a_kept_event_may_be_kept_again
+        a_late_settlement_is_of_exactly_the_kept_events
+        a_kept_event_is_settled_once
+        a_kept_event_that_was_taken_over_is_lost
+        a_kept_event_is_blamed_if_it_was_claimed_alone
+        a_settled_kept_event_is_claimed_with_others
+        a_late_settlement_is_applied_after_the_lease
+        a_kept_event_is_busy
+        kept_events_of_a_key_keep_their_order
+        a_kept_event_waits_for_those_before_it
+        a_kept_event_settled_through_another_handle_is_not_lost
+    }
+    held {
+        a_held_event_waits_with_its_key
+        a_resumption_is_of_one_destination
+        a_resumption_leaves_other_waits_alone
+        a_resumption_is_bounded
+        a_wait_ends_at_a_resumption
+        an_event_held_behind_another_waits_for_it
+    }
     budgets {
         a_claim_is_within_its_bytes
         neither_starves_where_each_event_fills_a_claim
@@ -223,6 +248,8 @@ suite! {
     cancellation {
         a_dropped_claim_loses_nothing
         a_dropped_settlement_is_applied_or_not
+        a_dropped_settlement_that_keeps_is_applied_or_not
+        a_dropped_resumption_resumes_whole_events
         a_dropped_quarantine_is_applied_or_not
         a_dropped_replay_or_purge_is_applied_or_not
         a_dropped_look_changes_nothing
@@ -251,6 +278,8 @@ suite! {
         a_cut_append_is_committed_whole_or_not
         a_cut_claim_loses_nothing
         a_cut_settlement_is_applied_whole_or_not
+        a_cut_settlement_that_keeps_is_applied_whole_or_not
+        a_cut_resumption_loses_nothing
         a_cut_quarantine_moves_all_or_nothing
         a_cut_replay_or_purge_loses_no_dead_letter
         a_cut_look_changes_nothing

@@ -154,6 +154,63 @@ pub async fn a_cut_settlement_is_applied_whole_or_not<F: WireFixture>(fixture: F
     .await;
 }
 
+/// S21, S22: a settlement that keeps an event is applied whole or not at all, and so is the late settlement.
+pub async fn a_cut_settlement_that_keeps_is_applied_whole_or_not<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    for is_late in [false, true] {
+        at_each_place(fixture.wire(), async |cut| {
+            append(&fixture, &["a", "b"].map(|key| keyed(key, 1).remove(0)));
+            let claim = claim(&wired, 2).await;
+            check_eq!(claim.events.len(), 2);
+            let mut settlements = outcomes(&claim);
+            if is_late {
+                settle(&wired, &claim, &Outcome::Kept).await;
+                settlements[1].outcome = retry(LEASE.as_secs());
+            } else {
+                settlements[1].outcome = Outcome::Kept;
+            }
+            let result = cut.during(wired.settle(claim.token, &settlements)).await;
+            let was_applied = amounts(&store).await.0 == 1;
+            let again = wired.settle(claim.token, &settlements).await;
+            check_eq!(again.is_err(), was_applied, "a second settlement fails");
+            check!(
+                result.is_err() || was_applied,
+                "expected an applied settlement after its success, came none"
+            );
+            check_eq!(publish_all(&store).await, [], "events during the lease");
+            fixture.elapse(2 * LEASE).await;
+            check_eq!(publish_all(&store).await, [settlements[1].id]);
+        })
+        .await;
+    }
+}
+
+/// S21, S23: events that are held stay held or become due, and the next resumption makes the others due.
+pub async fn a_cut_resumption_loses_nothing<F: WireFixture>(fixture: F) {
+    let (store, wired) = (fixture.handle().await, fixture.wired().await);
+    let held = Outcome::Held {
+        destination: "a".into(),
+        delay: Duration::from_secs(3600),
+    };
+    at_each_place(fixture.wire(), async |cut| {
+        append(&fixture, &["a", "b"].map(|key| keyed(key, 1).remove(0)));
+        settle(&store, &claim(&store, 2).await, &held).await;
+        let result = cut.during(wired.resume("a", 10)).await;
+        let (mut published, mut pauses) = (publish_all(&store).await, pauses());
+        if let Ok(resumed) = result {
+            check_eq!((resumed, published.len()), (2, 2), "resumed and published");
+        }
+        while published.len() < 2 {
+            ok(wired.resume("a", 10).await);
+            published.extend(publish_all(&store).await);
+            let held = || refuse!("expected two events after a resumption, came {published:?}");
+            sleep(pauses.next().unwrap_or_else(held)).await;
+        }
+        check_eq!(ok(wired.resume("a", 10).await), 0);
+    })
+    .await;
+}
+
 /// S8: all of a quarantine is moved or nothing, and it may be asked for again.
 pub async fn a_cut_quarantine_moves_all_or_nothing<F: WireFixture>(fixture: F) {
     let (store, wired) = (fixture.handle().await, fixture.wired().await);

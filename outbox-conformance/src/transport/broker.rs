@@ -1,9 +1,13 @@
 //! A broker in memory, for tests.
 
-use super::{LimitedBroker, StoppableBroker, TransportFixture};
+use super::{
+    LimitedBroker, ManyDestinations, RemovableDestination, StoppableBroker, TransportFixture,
+};
+use crate::check::check;
 use async_trait::async_trait;
-use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
-use std::collections::{HashMap, HashSet};
+use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport, TransportCheck};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,12 +16,15 @@ type Rule = dyn Fn(&Event, u32) -> Result<(), PublishErrorKind> + Send + Sync;
 /// A broker in memory. It keeps the events that it accepts, a test can stop it, and a rule refuses
 /// events.
 ///
-/// Clones are the same broker.
+/// Clones are the same broker. A call that no worker may make is noted, and [`events`](Self::events)
+/// panics afterwards: one with two events of a key to a transport that does not keep order, or with
+/// events of two destinations.
 #[derive(Clone)]
 pub struct MemoryBroker {
     state: Arc<Mutex<State>>,
     rule: Arc<Rule>,
     keeps_order: bool,
+    has_destinations: bool,
 }
 
 #[derive(Default)]
@@ -26,6 +33,10 @@ struct State {
     attempts: HashMap<EventId, u32>,
     calls: u64,
     stopped: bool,
+    /// Destinations that are missing.
+    missing: BTreeSet<String>,
+    /// The fault of the first call that no worker may make.
+    wrong_call: Option<String>,
 }
 
 impl MemoryBroker {
@@ -46,6 +57,7 @@ impl MemoryBroker {
             state: Arc::default(),
             rule: Arc::new(rule),
             keeps_order: false,
+            has_destinations: false,
         }
     }
 
@@ -57,10 +69,28 @@ impl MemoryBroker {
         self
     }
 
+    /// The same broker with many destinations. The name of an event's destination is its type up to
+    /// the first dot.
+    #[must_use]
+    pub fn with_destinations(mut self) -> Self {
+        self.has_destinations = true;
+        self
+    }
+
     /// What arrived so far, in order.
+    ///
+    /// # Panics
+    ///
+    /// If a call had two events of a key and the transport does not keep order, or if it had events
+    /// of two destinations.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.lock().received.clone()
+        let state = self.lock();
+        let (received, wrong_call) = (state.received.clone(), state.wrong_call.clone());
+        drop(state);
+        let wrong_call = wrong_call.unwrap_or_default();
+        check!(wrong_call.is_empty(), "{wrong_call}");
+        received
     }
 
     /// How often the broker was called.
@@ -74,8 +104,46 @@ impl MemoryBroker {
         self.lock().stopped = stopped;
     }
 
+    /// Removes a destination of a broker that [has many](Self::with_destinations), or restores it.
+    pub fn set_missing(&self, destination: &str, missing: bool) {
+        let destinations = &mut self.lock().missing;
+        if missing {
+            destinations.insert(destination.to_owned());
+        } else {
+            destinations.remove(destination);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What no worker may do.
+    fn fault(&self, events: &[Event]) -> Option<String> {
+        let mut keys = HashSet::new();
+        let mut keyed = events
+            .iter()
+            .filter_map(|event| event.ordering_key.as_deref());
+        if let Some(key) = keyed.find(|key| !self.keeps_order && !keys.insert(*key)) {
+            return Some(format!(
+                "expected one event of a key in a call, came several of the key {key:?}"
+            ));
+        }
+        let names: BTreeSet<_> = events
+            .iter()
+            .filter_map(|event| self.destination(event))
+            .collect();
+        let text = format!("expected one destination of a call, came {names:?}");
+        (names.len() > 1).then_some(text)
+    }
+
+    /// An error about the destination of an event.
+    fn error(&self, kind: PublishErrorKind, event: &Event) -> PublishError {
+        let error = PublishError::new(kind);
+        match self.destination(event) {
+            Some(name) if !self.lock().stopped => error.with_destination(name),
+            _ => error,
+        }
     }
 
     fn take(&self, event: &Event) -> Result<(), PublishErrorKind> {
@@ -83,6 +151,10 @@ impl MemoryBroker {
             let mut state = self.lock();
             if state.stopped {
                 return Err(PublishErrorKind::Unavailable);
+            }
+            let destination = self.destination(event);
+            if destination.is_some_and(|name| state.missing.contains(&*name)) {
+                return Err(PublishErrorKind::Misconfigured);
             }
             let attempt = state.attempts.entry(event.id).or_default();
             *attempt += 1;
@@ -113,27 +185,57 @@ impl fmt::Debug for MemoryBroker {
     }
 }
 
+/// The name of the destination of an event, at a broker that has many.
+fn destination(event: &Event) -> &str {
+    let (name, _) = event
+        .event_type
+        .split_once('.')
+        .unwrap_or((&event.event_type, ""));
+    name
+}
+
 #[async_trait]
 impl Transport for MemoryBroker {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        self.lock().calls += 1;
+        let fault = self.fault(events);
+        {
+            let mut state = self.lock();
+            state.calls += 1;
+            state.wrong_call = state.wrong_call.take().or(fault);
+        }
         let mut refused = HashSet::new();
         events
             .iter()
             .map(|event| {
                 let key = event.ordering_key.as_deref().filter(|_| self.keeps_order);
                 if key.is_some_and(|key| refused.contains(key)) {
-                    return Err(PublishError::new(PublishErrorKind::Unavailable));
+                    return Err(self.error(PublishErrorKind::Unavailable, event));
                 }
-                let taken = self.take(event).map_err(PublishError::new);
+                let taken = self.take(event);
                 refused.extend(key.filter(|_| taken.is_err()));
-                taken
+                taken.map_err(|kind| self.error(kind, event))
             })
             .collect()
     }
 
     fn keeps_order(&self) -> bool {
         self.keeps_order
+    }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        self.has_destinations.then(|| destination(event).into())
+    }
+
+    async fn check(&self) -> TransportCheck {
+        let state = self.lock();
+        let check = TransportCheck::default();
+        if state.stopped {
+            return check.problem(PublishError::new(PublishErrorKind::Unavailable));
+        }
+        state.missing.iter().fold(check, |check, name| {
+            let problem = PublishError::new(PublishErrorKind::Misconfigured);
+            check.problem(problem.with_destination(name.as_str()))
+        })
     }
 }
 
@@ -163,5 +265,23 @@ impl StoppableBroker for MemoryBroker {
 impl LimitedBroker for MemoryBroker {
     async fn too_large(&self) -> Event {
         Event::new("conformance.limits", vec![0; Self::MAX_PAYLOAD + 1])
+    }
+}
+
+#[async_trait]
+impl RemovableDestination for MemoryBroker {
+    async fn remove(&self, event: &Event) {
+        self.set_missing(destination(event), true);
+    }
+
+    async fn restore(&self, event: &Event) {
+        self.set_missing(destination(event), false);
+    }
+}
+
+#[async_trait]
+impl ManyDestinations for MemoryBroker {
+    async fn elsewhere(&self) -> Event {
+        Event::new("elsewhere.conformance", "x")
     }
 }

@@ -5,20 +5,25 @@
 //! outbox_conformance::transport_suite!(my_broker, MyFixture::new(), delivery, outage, limits);
 //! ```
 //!
-//! A transport that keeps order adds `order`.
+//! A transport that keeps order adds `order`. One whose destinations can be missing adds `missing`,
+//! one that has several also `destinations`, and one that looks for them in `check` also `checks`.
 
 mod broker;
+pub mod checks;
 pub mod delivery;
+pub mod destinations;
 pub mod limits;
+pub mod missing;
 pub mod order;
 pub mod outage;
 
 pub use broker::MemoryBroker;
 
-use crate::check::check;
+use crate::check::{check, check_eq};
 use crate::suite::suite;
 use async_trait::async_trait;
-use outbox_core::{Event, PublishError, Transport};
+use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One broker with one empty destination, for one case.
@@ -48,6 +53,25 @@ pub trait LimitedBroker: TransportFixture {
     async fn too_large(&self) -> Event;
 }
 
+/// A fixture whose destination can be removed; needed by the groups [`missing`] and [`checks`].
+#[async_trait]
+pub trait RemovableDestination: TransportFixture {
+    /// Removes the destination of the event, such as its topic, from the broker, or takes away the
+    /// right to use it.
+    async fn remove(&self, event: &Event);
+
+    /// Puts it back, empty.
+    async fn restore(&self, event: &Event);
+}
+
+/// A fixture with several destinations; needed by the group [`destinations`].
+/// [`received`](TransportFixture::received) has the events of all.
+#[async_trait]
+pub trait ManyDestinations: RemovableDestination {
+    /// An event for another destination than that of the types `conformance.…`.
+    async fn elsewhere(&self) -> Event;
+}
+
 /// Checks that each event was accepted.
 #[track_caller]
 pub(crate) fn check_all_ok(answers: &[Result<(), PublishError>]) {
@@ -55,6 +79,34 @@ pub(crate) fn check_all_ok(answers: &[Result<(), PublishError>]) {
         answers.iter().all(Result::is_ok),
         "expected Ok for each event, came {answers:?}"
     );
+}
+
+/// Checks that each event was refused as one whose destination, which the error names, is missing.
+#[track_caller]
+pub(crate) fn check_all_missing(
+    transport: &dyn Transport,
+    events: &[Event],
+    answers: &[Result<(), PublishError>],
+) {
+    check_eq!(answers.len(), events.len(), "the number of answers");
+    for (event, answer) in events.iter().zip(answers) {
+        let error = answer.as_ref().map_err(of_error);
+        let expected = (
+            PublishErrorKind::Misconfigured,
+            destination(transport, event),
+        );
+        check_eq!(error, Err(expected), "an answer without the destination");
+    }
+}
+
+/// What an error is about.
+pub(crate) fn of_error(error: &PublishError) -> (PublishErrorKind, Option<String>) {
+    (error.kind(), error.destination().map(str::to_owned))
+}
+
+/// The name of the destination of an event.
+pub(crate) fn destination(transport: &dyn Transport, event: &Event) -> Option<String> {
+    transport.destination(event).map(Cow::into_owned)
 }
 
 suite! {
@@ -77,5 +129,15 @@ suite! {
     order {
         events_of_one_key_in_a_call_keep_their_order
         no_event_is_taken_after_a_refused_one_of_its_key
+    }
+    missing {
+        a_missing_destination_is_misconfigured_until_it_is_restored
+    }
+    destinations {
+        a_missing_destination_does_not_affect_another
+    }
+    checks {
+        a_check_of_a_sound_destination_finds_no_problem
+        a_check_names_a_missing_destination
     }
 }

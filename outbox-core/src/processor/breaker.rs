@@ -16,6 +16,8 @@ pub(crate) struct CircuitBreaker {
     limit: usize,
     /// Failures in a row.
     failures: u32,
+    /// Changes with each failure. A pass that began before says nothing about the pause after it.
+    generation: u64,
     open_until: Option<Instant>,
 }
 
@@ -26,8 +28,18 @@ impl CircuitBreaker {
             batch_size,
             limit: batch_size,
             failures: 0,
+            generation: 0,
             open_until: None,
         }
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the broker failed last, so that the next pass probes it.
+    pub(crate) fn is_probing(&self) -> bool {
+        self.failures > 0
     }
 
     /// How many events may be claimed now; zero while the worker must wait.
@@ -59,13 +71,19 @@ impl CircuitBreaker {
         self.limit = self.limit.saturating_mul(2).min(self.batch_size);
     }
 
-    /// The broker could not be reached: the next pass probes with one event.
+    /// The broker could not be reached: the next pass probes with one event. The pause is the `longest`
+    /// at once if a person must repair something.
     ///
     /// Half of the pause is random, so that many workers do not probe at the same time.
-    pub(crate) fn failed(&mut self) {
+    pub(crate) fn failed(&mut self, longest: bool) {
         self.failures = self.failures.saturating_add(1);
+        self.generation += 1;
         self.limit = 1;
-        let ceiling = self.pauses.ceiling(self.failures);
+        let ceiling = if longest {
+            self.pauses.max
+        } else {
+            self.pauses.ceiling(self.failures)
+        };
         self.wait(ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
     }
 
@@ -94,7 +112,7 @@ mod tests {
     async fn a_failure_pauses_then_probes_with_one_then_grows() {
         let mut breaker = CircuitBreaker::new(PAUSES, 10);
         assert_eq!(breaker.limit(), 10);
-        breaker.failed();
+        breaker.failed(false);
         assert_eq!(breaker.limit(), 0);
         assert!(breaker.pause() >= Duration::from_millis(500));
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -125,7 +143,7 @@ mod tests {
         let pauses = [(); 100].map(|()| {
             let mut breaker = CircuitBreaker::new(PAUSES, 10);
             for _ in 0..10 {
-                breaker.failed();
+                breaker.failed(false);
             }
             breaker.pause()
         });

@@ -1,33 +1,23 @@
-//! Publishing one claim: concurrent across keys, in order within a key.
+//! Publishing one claim: concurrent across keys and destinations, in order within a key.
 //!
-//! A claim goes out in rounds of one event a key, or in a single round if the transport keeps order.
+//! A call has the first waiting event of each key, of one destination. If the transport keeps order, it has
+//! all waiting events of the key that have the destination.
 
+use super::call::{Publisher, Started, Verdict};
+use super::destinations::{Answer, Call, Gate, Pauses, label};
 use crate::object::{ErrorText, Event, EventId};
-use crate::shutdown::Stop;
+use crate::retry::RetrySchedule;
 use crate::storage::ClaimedEvent;
-use crate::transport::{PublishError, PublishErrorKind, Transport};
+use crate::transport::PublishErrorKind;
 use futures_util::FutureExt;
-use std::any::Any;
-use std::collections::{HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
-use tokio::time::{Duration, Instant, sleep};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use tokio::time::{Duration, Instant, sleep_until};
 
-/// The result of publishing one event.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
-    Published,
-    Rejected(ErrorText),
-    Permanent {
-        event_type: String,
-        reason: ErrorText,
-    },
-    Unavailable(ErrorText),
-    Throttled(Duration),
-    /// Not sent: a worker was lost while it held this event alone.
-    Lost(ErrorText),
-    /// Not sent, or cancelled at shutdown.
-    Untried,
-}
+/// A call that takes longer does not delay the settlement of the other events of its claim: it hangs.
+pub(super) const HUNG: Duration = Duration::from_millis(500);
 
 /// One event of the claim, without its payload.
 #[derive(Debug)]
@@ -35,294 +25,402 @@ pub(super) struct Slot {
     pub(super) id: EventId,
     pub(super) attempts: u32,
     pub(super) verdict: Verdict,
+    /// It was alone in its call.
+    pub(super) alone: bool,
     key: usize,
 }
 
-/// Events of one call: the nth event of each key, or all events of the claim if the transport keeps
-/// order.
+/// The events of a key that were not sent yet.
 #[derive(Debug, Default)]
-struct Round {
-    events: Vec<Event>,
-    slots: Vec<usize>,
+struct KeyQueue {
+    waiting: VecDeque<(usize, Event)>,
+    /// An event of the key failed, so its successors must wait.
+    closed: bool,
 }
 
-/// A claim, arranged for publishing.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) slots: Vec<Slot>,
-    rounds: Vec<Round>,
-    /// For each key, whether an event of it failed, so that its successors must wait.
-    closed: Vec<bool>,
+/// The events of a claim on their way to the broker.
+pub(super) struct Publication<'w> {
+    publisher: Publisher<'w>,
+    pauses: &'w Pauses,
+    schedule: RetrySchedule,
+    /// None: the event was settled.
+    slots: Vec<Option<Slot>>,
+    keys: Vec<KeyQueue>,
+    /// Keys whose first waiting event may be sent.
+    ready: Vec<usize>,
+    calls: FuturesUnordered<BoxFuture<'w, (usize, Vec<Verdict>)>>,
+    /// By the number of the call.
+    in_flight: HashMap<usize, InFlight>,
+    made: usize,
     /// Whether a permanent failure closes its key too.
     blocks_key: bool,
-    /// Whether all events go out in one round.
     keeps_order: bool,
+    /// No further call is made: the broker is unavailable, or a call hangs.
+    halted: bool,
 }
 
-impl Plan {
-    pub(super) fn new(events: Vec<ClaimedEvent>, blocks_key: bool, keeps_order: bool) -> Self {
-        let mut plan = Self {
+/// A call that has not answered.
+struct InFlight {
+    started: Started,
+    slots: Vec<usize>,
+    destination: Option<Arc<str>>,
+    call: Option<Call>,
+    hangs: bool,
+}
+
+/// The events of one call.
+#[derive(Default)]
+struct Group {
+    events: Vec<(usize, Event)>,
+    is_probe: bool,
+}
+
+/// How far a claim is.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// Each event has its verdict.
+    Done,
+    /// Only calls that hang have not answered. The other events can be settled.
+    Hangs,
+}
+
+impl<'w> Publication<'w> {
+    pub(super) fn new(
+        publisher: Publisher<'w>,
+        pauses: &'w Pauses,
+        schedule: RetrySchedule,
+        events: Vec<ClaimedEvent>,
+        blocks_key: bool,
+    ) -> Self {
+        let mut publication = Self {
+            keeps_order: publisher.transport.keeps_order(),
+            publisher,
+            pauses,
+            schedule,
             slots: Vec::with_capacity(events.len()),
-            rounds: Vec::new(),
-            closed: Vec::new(),
+            keys: Vec::new(),
+            ready: Vec::new(),
+            calls: FuturesUnordered::new(),
+            in_flight: HashMap::new(),
+            made: 0,
             blocks_key,
-            keeps_order,
+            halted: false,
         };
         let mut keys = HashMap::new();
-        let mut sent = Vec::new();
         for claimed in events {
-            let fresh = plan.closed.len();
+            let fresh = publication.keys.len();
             let key = match &claimed.event.ordering_key {
                 Some(name) => *keys.entry(name.clone()).or_insert(fresh),
                 None => fresh,
             };
             if key == fresh {
-                plan.closed.push(false);
-                sent.push(0);
+                publication.keys.push(KeyQueue::default());
+                publication.ready.push(key);
             }
-            plan.add(claimed, key, &mut sent[key]);
+            publication.add(claimed, key);
         }
-        plan
+        publication
     }
 
-    fn add(&mut self, claimed: ClaimedEvent, key: usize, sent: &mut usize) {
-        let slot = self.slots.len();
-        let id = claimed.event.id;
+    fn add(&mut self, claimed: ClaimedEvent, key: usize) {
+        let (id, attempts) = (claimed.event.id, claimed.attempts);
         let verdict = if claimed.worker_lost {
-            self.closed[key] = true;
+            self.keys[key].closed = true;
             Verdict::Lost(ErrorText::new("worker lost while it held this event alone"))
         } else {
-            let round = if self.keeps_order { 0 } else { *sent };
-            if self.rounds.len() == round {
-                self.rounds.push(Round::default());
-            }
-            self.rounds[round].events.push(claimed.event);
-            self.rounds[round].slots.push(slot);
-            *sent += 1;
+            let slot = self.slots.len();
+            self.keys[key].waiting.push_back((slot, claimed.event));
             Verdict::Untried
         };
-        self.slots.push(Slot {
+        self.slots.push(Some(Slot {
             id,
-            attempts: claimed.attempts,
+            attempts,
             verdict,
+            alone: false,
             key,
-        });
+        }));
     }
 
-    /// Publishes round by round until all events are done, the broker is unavailable, or the time is
-    /// over.
-    pub(super) async fn publish(&mut self, publisher: &mut Publisher<'_>) {
-        for round in std::mem::take(&mut self.rounds) {
-            let round = self.open_part(round);
-            if round.slots.is_empty() {
-                continue;
+    /// Publishes until all events have their verdicts, or until only calls that hang are left.
+    pub(super) async fn advance(&mut self) -> Stage {
+        loop {
+            self.start_calls();
+            if self.calls.is_empty() {
+                return Stage::Done;
             }
-            let verdicts = publisher.publish(&round.events).await;
-            for (slot, verdict) in round.slots.into_iter().zip(verdicts) {
-                let slot = &mut self.slots[slot];
-                self.closed[slot.key] |= match verdict {
-                    Verdict::Published => false,
-                    Verdict::Permanent { .. } => self.blocks_key,
-                    _ => true,
+            let running = self.in_flight.values().filter(|call| !call.hangs);
+            let Some(oldest) = running.map(|call| call.started.at()).min() else {
+                let Some((call, verdicts)) = self.calls.next().await else {
+                    return Stage::Done;
                 };
-                slot.verdict = verdict;
-            }
-            if publisher.halted {
-                return;
-            }
-        }
-    }
-
-    /// The events of a round whose keys are not closed.
-    fn open_part(&self, round: Round) -> Round {
-        let mut open = Round::default();
-        for (event, slot) in round.events.into_iter().zip(round.slots) {
-            if !self.closed[self.slots[slot].key] {
-                open.events.push(event);
-                open.slots.push(slot);
-            }
-        }
-        open
-    }
-}
-
-/// Calls a transport, with a timeout and with its panics caught.
-#[derive(Debug)]
-pub(super) struct Publisher<'a> {
-    pub(super) transport: &'a dyn Transport,
-    pub(super) timeout: Duration,
-    /// The most bytes of one call with several events.
-    pub(super) bytes: usize,
-    /// When the lease of the claim runs out.
-    pub(super) lease_end: Instant,
-    pub(super) stop: &'a mut Stop,
-    /// Set when no further call makes sense in this pass.
-    pub(super) halted: bool,
-}
-
-enum Answer {
-    Results(Vec<Result<(), PublishError>>),
-    /// The call failed as a whole: it panicked, or its answers do not fit its events.
-    Broken(ErrorText),
-    TimedOut,
-    Stopped,
-}
-
-impl Publisher<'_> {
-    /// One verdict per event. A call that fails as a whole is split until the culprit is alone, and so
-    /// is one with an event behind another of its key that was not taken.
-    async fn publish(&mut self, events: &[Event]) -> Vec<Verdict> {
-        let mut verdicts = Vec::with_capacity(events.len());
-        let mut closed = HashSet::new();
-        let mut parts = within(events, self.bytes);
-        parts.reverse();
-        while let Some(part) = parts.pop() {
-            if self.halted || !self.may_call() {
-                self.halted = true;
-                verdicts.extend(part.iter().map(|_| Verdict::Untried));
-                continue;
-            }
-            if part.iter().any(|event| is_closed(&closed, event)) {
-                match part {
-                    [_] => verdicts.push(Verdict::Untried),
-                    part => parts.extend(halves(part)),
-                }
-                continue;
-            }
-            match self.call(part).await {
-                Answer::Results(results) => {
-                    for (event, result) in part.iter().zip(results) {
-                        verdicts.push(self.judge(event, result, &mut closed));
+                self.apply(call, verdicts);
+                return if self.calls.is_empty() {
+                    Stage::Done
+                } else {
+                    Stage::Hangs
+                };
+            };
+            tokio::select! {
+                biased;
+                Some((call, verdicts)) = self.calls.next() => self.apply(call, verdicts),
+                () = sleep_until(oldest + HUNG) => {
+                    self.mark_hung();
+                    if self.in_flight.values().all(|call| call.hangs) {
+                        return Stage::Hangs;
                     }
                 }
-                Answer::Broken(text) if part.len() == 1 => {
-                    closed.extend(part[0].ordering_key.as_deref());
-                    verdicts.push(Verdict::Rejected(text));
-                }
-                Answer::Broken(_) => parts.extend(halves(part)),
-                Answer::TimedOut => {
-                    self.halted = true;
-                    let text = format!("no answer within {:?}", self.timeout);
-                    let verdict = Verdict::Unavailable(ErrorText::new(&text));
-                    verdicts.extend(part.iter().map(|_| verdict.clone()));
-                }
-                Answer::Stopped => {
-                    self.halted = true;
-                    verdicts.extend(part.iter().map(|_| Verdict::Untried));
+            }
+            let hanging = self.in_flight.values().filter(|call| call.hangs).count();
+            if hanging > 0 && hanging == self.in_flight.len() {
+                return Stage::Hangs;
+            }
+        }
+    }
+
+    /// The events that have their verdicts and were not settled, and the ids of those that hang.
+    pub(super) fn settleable(&mut self) -> (Vec<Slot>, Vec<EventId>) {
+        let mut kept = vec![false; self.slots.len()];
+        for slot in self.in_flight.values().flat_map(|call| &call.slots) {
+            kept[*slot] = true;
+        }
+        let ids = self.slots.iter().zip(&kept);
+        let ids = ids
+            .filter(|(_, kept)| **kept)
+            .filter_map(|(slot, _)| slot.as_ref());
+        let ids = ids.map(|slot| slot.id).collect();
+        let answered = self.slots.iter_mut().zip(kept);
+        let answered = answered.filter_map(|(slot, kept)| if kept { None } else { slot.take() });
+        (answered.collect(), ids)
+    }
+
+    /// Whether each call that hangs has a destination of its own, which gets no other call.
+    pub(super) fn has_only_named_calls(&self) -> bool {
+        self.in_flight.values().all(|call| call.call.is_some())
+    }
+
+    /// Makes a call for each destination that has events which may be sent.
+    fn start_calls(&mut self) {
+        if self.ready.is_empty() {
+            return;
+        }
+        self.halted |= !self.publisher.may_call();
+        let ready = std::mem::take(&mut self.ready);
+        if self.halted {
+            return;
+        }
+        let mut groups: HashMap<Option<Arc<str>>, Group> = HashMap::new();
+        let mut gates: HashMap<Arc<str>, Gate> = HashMap::new();
+        for key in ready {
+            let Some(event) = self.first(key) else {
+                continue;
+            };
+            let destination = self.destination_of(event);
+            let Some(name) = &destination else {
+                self.send(key, None, &mut groups);
+                continue;
+            };
+            let gate = gates.entry(Arc::clone(name));
+            let gate = gate.or_insert_with(|| self.pauses.gate(name));
+            match gate {
+                Gate::Open => self.send(key, destination, &mut groups),
+                Gate::Paused => self.hold(key, name),
+                Gate::Probe(events) => {
+                    *gate = match *events {
+                        0 | 1 => Gate::Paused,
+                        more => Gate::Probe(more - 1),
+                    };
+                    let group = groups.entry(destination).or_default();
+                    group.is_probe = true;
+                    group.events.extend(self.keys[key].waiting.pop_front());
                 }
             }
         }
-        verdicts
-    }
-
-    /// A call must be able to time out before another worker may take the claim over.
-    fn may_call(&self) -> bool {
-        !self.stop.requested() && Instant::now() + self.timeout < self.lease_end
-    }
-
-    async fn call(&mut self, events: &[Event]) -> Answer {
-        let transport = self.transport;
-        // A panic may leave the transport in an inconsistent state, which its author must handle. The
-        // worker changes no state during the call.
-        let publish = AssertUnwindSafe(async { transport.publish(events).await }).catch_unwind();
-        tokio::select! {
-            biased;
-            results = publish => match results {
-                Ok(results) if results.len() == events.len() => Answer::Results(results),
-                Ok(results) => Answer::Broken(ErrorText::new(&format!(
-                    "the transport gave {} answers for {} events", results.len(), events.len()
-                ))),
-                Err(panic) => Answer::Broken(panic_text(&*panic)),
-            },
-            () = sleep(self.timeout) => Answer::TimedOut,
-            () = self.stop.grace_over() => Answer::Stopped,
+        for (destination, group) in groups {
+            self.start_call(destination, group);
         }
     }
 
-    /// The verdict of an answer. An error after an event of the same key that was not accepted is
-    /// ignored.
-    fn judge<'e>(
+    /// The first waiting event of a key. None if no event may be sent.
+    fn first(&self, key: usize) -> Option<&Event> {
+        let queue = &self.keys[key];
+        let (_, event) = queue.waiting.front().filter(|_| !queue.closed)?;
+        Some(event)
+    }
+
+    fn destination_of(&self, event: &Event) -> Option<Arc<str>> {
+        self.publisher
+            .transport
+            .destination(event)
+            .map(|name| label(&name))
+    }
+
+    /// An event whose destination pauses is not sent, and its successors wait with it.
+    fn hold(&mut self, key: usize, destination: &Arc<str>) {
+        let queue = &mut self.keys[key];
+        queue.closed = true;
+        if let Some((slot, _)) = queue.waiting.pop_front()
+            && let Some(slot) = &mut self.slots[slot]
+        {
+            slot.verdict = Verdict::Paused(Arc::clone(destination));
+        }
+    }
+
+    fn send(
         &mut self,
-        event: &'e Event,
-        result: Result<(), PublishError>,
-        closed: &mut HashSet<&'e str>,
-    ) -> Verdict {
-        let Err(error) = result else {
-            return Verdict::Published;
-        };
-        if is_closed(closed, event) {
-            return Verdict::Untried;
-        }
-        closed.extend(event.ordering_key.as_deref());
-        let text = ErrorText::from_error(&error);
-        match error.kind() {
-            PublishErrorKind::Rejected => Verdict::Rejected(text),
-            PublishErrorKind::Permanent => Verdict::Permanent {
-                event_type: event.event_type.clone(),
-                reason: text,
-            },
-            PublishErrorKind::Unavailable | PublishErrorKind::Misconfigured => {
-                self.halted = true;
-                Verdict::Unavailable(text)
+        key: usize,
+        destination: Option<Arc<str>>,
+        groups: &mut HashMap<Option<Arc<str>>, Group>,
+    ) {
+        let mut sent = Vec::new();
+        while let Some((_, event)) = self.keys[key].waiting.front() {
+            let more = self.keeps_order && self.destination_of(event) == destination;
+            if !sent.is_empty() && !more {
+                break;
             }
-            PublishErrorKind::Throttled(after) => {
+            sent.extend(self.keys[key].waiting.pop_front());
+        }
+        groups.entry(destination).or_default().events.extend(sent);
+    }
+
+    fn start_call(&mut self, destination: Option<Arc<str>>, group: Group) {
+        let Group {
+            mut events,
+            is_probe,
+        } = group;
+        events.sort_unstable_by_key(|(slot, _)| *slot);
+        let (slots, events): (Vec<usize>, Vec<Event>) = events.into_iter().unzip();
+        let started = Started::now();
+        let call = destination
+            .as_ref()
+            .map(|name| self.pauses.call(name, is_probe));
+        let number = self.made;
+        self.made += 1;
+        let in_flight = InFlight {
+            started: started.clone(),
+            slots,
+            destination: destination.clone(),
+            call,
+            hangs: false,
+        };
+        self.in_flight.insert(number, in_flight);
+        let publisher = self.publisher.clone();
+        let publish = async move {
+            let verdicts = publisher.publish(&events, destination, started).await;
+            (number, verdicts)
+        };
+        self.calls.push(publish.boxed());
+    }
+
+    fn apply(&mut self, number: usize, verdicts: Vec<Verdict>) {
+        let Some(ended) = self.in_flight.remove(&number) else {
+            return;
+        };
+        self.inform(ended.call, ended.destination.as_ref(), &verdicts);
+        let alone = ended.slots.len() == 1;
+        let mut keys = Vec::with_capacity(ended.slots.len());
+        for (slot, verdict) in ended.slots.into_iter().zip(verdicts) {
+            let Some(slot) = &mut self.slots[slot] else {
+                continue;
+            };
+            self.halted |= concerns_all(&verdict);
+            let queue = &mut self.keys[slot.key];
+            queue.closed |= match verdict {
+                Verdict::Published => false,
+                Verdict::Permanent { .. } => self.blocks_key,
+                _ => true,
+            };
+            if !queue.waiting.is_empty() {
+                keys.push(slot.key);
+            }
+            (slot.verdict, slot.alone) = (verdict, alone);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        self.ready.extend(keys);
+    }
+
+    /// Tells the breakers of the destinations what a call answered.
+    fn inform(&self, call: Option<Call>, own: Option<&Arc<str>>, verdicts: &[Verdict]) {
+        let generation = call.as_ref().map_or(0, Call::generation);
+        let mut answer = Answer::None;
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
+                    if matches!(answer, Answer::None) {
+                        answer = Answer::Works;
+                    }
+                }
+                Verdict::Unavailable {
+                    destination: Some(name),
+                    kind,
+                    error,
+                } => {
+                    let failed = Answer::Failed(*kind, error.clone());
+                    if own == Some(name) {
+                        answer = failed;
+                    } else {
+                        self.pauses.failed(name, generation, &failed, self.schedule);
+                    }
+                }
+                Verdict::Throttled {
+                    destination: Some(name),
+                    after,
+                    error,
+                } => {
+                    let throttled = Answer::Throttled(*after, error.clone());
+                    if own != Some(name) {
+                        self.pauses
+                            .failed(name, generation, &throttled, self.schedule);
+                    } else if !matches!(answer, Answer::Failed(..)) {
+                        answer = throttled;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(call) = call {
+            call.end(&answer, self.schedule);
+        }
+    }
+
+    fn mark_hung(&mut self) {
+        let now = Instant::now();
+        for call in self.in_flight.values_mut() {
+            if call.started.at() + HUNG <= now {
+                call.hangs = true;
                 self.halted = true;
-                Verdict::Throttled(after)
+                if let Some(call) = &mut call.call {
+                    call.hangs(HUNG);
+                }
             }
         }
     }
 }
 
-fn is_closed(closed: &HashSet<&str>, event: &Event) -> bool {
-    let key = event.ordering_key.as_deref();
-    key.is_some_and(|key| closed.contains(key))
+/// Whether the verdict says that no event can be sent.
+fn concerns_all(verdict: &Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Unavailable {
+            destination: None,
+            ..
+        } | Verdict::Throttled {
+            destination: None,
+            ..
+        }
+    )
 }
 
-/// Both halves, the second one first, because the parts are a stack.
-fn halves(part: &[Event]) -> [&[Event]; 2] {
-    let (first, second) = part.split_at(part.len() / 2);
-    [second, first]
-}
-
-/// Cuts `events` into parts that have at most `bytes` each, or are a single event.
-fn within(mut events: &[Event], bytes: usize) -> Vec<&[Event]> {
-    let mut parts = Vec::new();
-    while !events.is_empty() {
-        let mut size = 0_usize;
-        let fits = |event: &&Event| {
-            size = size.saturating_add(event.size());
-            size <= bytes
-        };
-        let count = events.iter().take_while(fits).count().max(1);
-        let (part, rest) = events.split_at(count);
-        parts.push(part);
-        events = rest;
-    }
-    parts
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> ErrorText {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    ErrorText::new(&format!("the transport panicked: {message}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_has_as_many_events_as_fit_but_at_least_one() {
-        let sizes = [3, 3, 4, 11, 10, 0, 1, 9];
-        let events = sizes.map(|size| Event::new("x", vec![0; size]));
-        let parts: Vec<Vec<usize>> = within(&events, 10)
-            .into_iter()
-            .map(|part| part.iter().map(Event::size).collect())
-            .collect();
-        assert_eq!(parts, [vec![3, 3, 4], vec![11], vec![10, 0], vec![1, 9]]);
-        assert!(within(&[], 10).is_empty());
+impl Slot {
+    /// The kind and the text of an error that is about the whole broker.
+    pub(super) fn outage(&self) -> Option<(PublishErrorKind, &ErrorText)> {
+        match &self.verdict {
+            Verdict::Unavailable {
+                destination: None,
+                kind,
+                error,
+            } => Some((*kind, error)),
+            _ => None,
+        }
     }
 }

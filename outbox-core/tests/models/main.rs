@@ -1,4 +1,5 @@
 //! Models of the processors' protocols. Every possible run is checked (`docs/verification.md`).
 
 mod check;
+mod destinations;
 mod quarantine;

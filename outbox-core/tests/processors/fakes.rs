@@ -36,8 +36,13 @@ impl FakeStore {
 
     /// One claim for each of `events`.
     pub(crate) fn one_by_one(events: impl IntoIterator<Item = Event>) -> Self {
+        Self::after_attempts(0, events)
+    }
+
+    /// One claim for each of `events`, which have failed before.
+    pub(crate) fn after_attempts(attempts: u32, events: impl IntoIterator<Item = Event>) -> Self {
         let claims = events.into_iter();
-        Self::answers(claims.map(|event| Ok(vec![ClaimedEvent::new(event, 0, false)])))
+        Self::answers(claims.map(|event| Ok(vec![ClaimedEvent::new(event, attempts, false)])))
     }
 }
 

@@ -94,7 +94,7 @@ async fn an_outage_of_the_broker_is_one_line_each_way() {
 async fn an_outage_of_the_heap_is_one_line_each_way() {
     let (events, heap) = ((0..20).map(|_| event()), FakeHeap::failing(3));
     let config = OutboxConfig::builder().heap_retry_max(MS).build();
-    let worker = OutboxProcessor::new(FakeStore::one_by_one(events), FakeBroker::default())
+    let worker = OutboxProcessor::new(FakeStore::after_attempts(1, events), FakeBroker::default())
         .config(config.expect("a valid configuration"))
         .dlq_heap(heap);
     let (result, lines) = logged(worker.run(sleep(HOUR))).await;

@@ -23,7 +23,7 @@ async fn options_apply_whether_they_are_set_before_or_after_the_heap() {
             ..FakeHeap::default()
         })
     };
-    let worker = || worker(FakeStore::one_by_one([event()]));
+    let worker = || worker(FakeStore::after_attempts(1, [event()]));
     for mut worker in [
         worker().config(config.clone()).dlq_heap(heap()),
         worker().dlq_heap(heap()).config(config.clone()),
@@ -55,7 +55,7 @@ async fn pauses_after_a_failed_heap_have_their_own_maximum() {
         .breaker_max(HOUR)
         .heap_retry_max(10 * MS);
     let heap = Arc::new(FakeHeap::failing(3));
-    let mut worker = worker(FakeStore::one_by_one([event()]))
+    let mut worker = worker(FakeStore::after_attempts(1, [event()]))
         .config(valid(config))
         .dlq_heap(Arc::clone(&heap));
     for calls in 1..=4 {

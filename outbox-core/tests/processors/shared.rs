@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use outbox_core::{
     Backlog, Claim, ClaimLimit, ClaimToken, DeadLetter, DeadLetterFilter, DeadLetterGroup,
     DeadLetters, DlqEntry, DlqHeap, Event, EventId, FailedAttempt, HeapSize, OutboxError,
-    OutboxStorage, PublishError, QuarantineOutcome, Settlement, Transport,
+    OutboxStorage, PublishError, QuarantineOutcome, Settlement, Transport, TransportCheck,
 };
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +57,10 @@ impl OutboxStorage for Recorder {
 
     async fn wait_for_work(&self, _: Duration) -> Result<(), OutboxError> {
         self.answer("wait_for_work")
+    }
+
+    async fn resume(&self, _: &str, _: usize) -> Result<usize, OutboxError> {
+        self.answer("resume")
     }
 
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
@@ -118,6 +123,14 @@ impl Transport for Recorder {
     fn keeps_order(&self) -> bool {
         self.called("keeps_order")
     }
+
+    fn destination<'a>(&'a self, _: &'a Event) -> Option<Cow<'a, str>> {
+        self.called("destination")
+    }
+
+    async fn check(&self) -> TransportCheck {
+        self.called("check")
+    }
 }
 
 #[async_trait]
@@ -168,7 +181,7 @@ fn methods(source: &'static str, name: &str) -> Vec<&'static str> {
     let names = body.lines().filter_map(|line| {
         let line = line.strip_prefix("    ")?;
         let line = line.strip_prefix("async ").unwrap_or(line);
-        line.strip_prefix("fn ")?.split('(').next()
+        line.strip_prefix("fn ")?.split(['(', '<']).next()
     });
     names.collect()
 }
@@ -177,6 +190,7 @@ async fn call_storage(store: impl OutboxStorage) -> Result<(), OutboxError> {
     let second = Duration::from_secs(1);
     let claim = store.claim(ClaimLimit::events(1), second).await?;
     store.settle(claim.token, &[]).await?;
+    store.resume("orders", 1).await?;
     store.quarantine_events(&[]).await?;
     store.blocks_key_on_dead_letter();
     store.wait_for_work(second).await?;
@@ -212,6 +226,8 @@ async fn call_heap(heap: impl DlqHeap) -> Result<(), OutboxError> {
 async fn call_transport(transport: impl Transport) {
     transport.publish(&[]).await;
     transport.keeps_order();
+    transport.destination(&Event::new("order.placed", "{}"));
+    transport.check().await;
 }
 
 #[tokio::test]

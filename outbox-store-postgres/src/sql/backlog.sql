@@ -49,8 +49,8 @@ claimed AS (
 )
 SELECT (least(e.count, $1 - 1) + r.count)::bigint AS pending,
        least(f.oldest, r.oldest) AS oldest_pending,
-       coalesce(c.count, 0)::bigint AS in_flight,
-       (r.due - coalesce(c.due, 0)
+       (coalesce(c.count, 0) + r.kept)::bigint AS in_flight,
+       (r.due - r.due_kept - coalesce(c.due, 0)
         + (SELECT count(DISTINCT ordering_key) FROM outbox.outbox_dead_letters WHERE holds)
        )::bigint AS waiting,
        (SELECT count(*) FROM outbox.outbox_dead_letters)::bigint AS dead_letters,
@@ -59,6 +59,7 @@ FROM counted AS e
 CROSS JOIN firsts AS f
 CROSS JOIN claimed AS c
 CROSS JOIN (
-    SELECT count(*) AS count, min(created_at) AS oldest, count(due_at) AS due
+    SELECT count(*) AS count, min(created_at) AS oldest, count(due_at) AS due,
+           count(kept_by) AS kept, count(due_at) FILTER (WHERE kept_by IS NOT NULL) AS due_kept
     FROM outbox.outbox_retries
 ) AS r

@@ -1,5 +1,6 @@
 -- S7: one event that was in a claim whose worker was lost, alone. $1 token, $2 lease, $3 how many
--- lanes the claim has already. Atomic as claim_retries.sql, for a single event.
+-- lanes the claim has already. Atomic as claim_retries.sql, for a single event. An event whose lease is over
+-- is not kept any more (S22).
 WITH free AS MATERIALIZED (
     SELECT n.lane, n.epoch
     FROM outbox.outbox_newest AS n
@@ -35,6 +36,12 @@ taken AS (
     JOIN free AS f USING (lane)
     WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
     RETURNING l.lane
+),
+kept AS (
+    UPDATE outbox.outbox_retries AS r
+    SET kept_by = NULL
+    FROM chosen AS c JOIN taken AS t USING (lane)
+    WHERE r.place = c.place AND c.kept_by IS NOT NULL
 )
 SELECT c.lane, c.place, c.attempts, c.worker_lost, c.id, c.event_type, c.payload, c.content_type,
        c.headers, c.ordering_key, c.idempotency_token, c.created_at, c.available_at

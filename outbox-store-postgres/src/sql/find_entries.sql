@@ -2,7 +2,8 @@
 -- after the locks were taken, and is left for the next call. place is set if the event waits in the
 -- retries, seq if it is in the log. claimed: an open claim has it.
 SELECT r.id, r.lane, r.place, NULL::bigint AS seq, r.ordering_key, r.attempts, r.replays,
-       coalesce(r.place = ANY (l.held), false) AS claimed,
+       coalesce(r.place = ANY (l.held), false)
+       OR r.kept_by IS NOT NULL AND coalesce(r.delayed_until > now(), false) AS claimed,
        (octet_length(r.payload) + coalesce(octet_length(r.headers::text), 0))::bigint AS bytes
 FROM outbox.outbox_retries AS r
 JOIN outbox.outbox_lanes AS l USING (lane)

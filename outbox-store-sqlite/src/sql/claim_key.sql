@@ -5,4 +5,5 @@ ON CONFLICT (key) DO UPDATE SET
     token = excluded.token,
     last_seq = excluded.last_seq,
     attempts = excluded.attempts,
-    worker_lost = excluded.worker_lost;
+    worker_lost = excluded.worker_lost,
+    destination = NULL;

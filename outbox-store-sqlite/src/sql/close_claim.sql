@@ -1,3 +1,3 @@
--- S4: ends the claim ?1 and returns its events, or no row if it was taken over or settled. A settlement
--- runs it first, so a second settlement with the token finds nothing.
-DELETE FROM outbox_claims WHERE token = ?1 RETURNING events;
+-- S4: ends the claim ?1. Runs in the transaction that settles its events, so a second settlement with the
+-- token finds nothing.
+DELETE FROM outbox_claims WHERE token = ?1;

@@ -4,5 +4,5 @@
 UPDATE outbox_keys
 SET token = NULL, due_at = ?1, delay = 0,
     suspect_seq = max(coalesce(suspect_seq, last_seq), last_seq),
-    worker_lost = (SELECT length(events) = 24 FROM outbox_claims WHERE token = outbox_keys.token)
+    worker_lost = (SELECT size = 1 FROM outbox_claims WHERE token = outbox_keys.token)
 WHERE token IN (SELECT token FROM outbox_claims WHERE leased_until <= ?1);

@@ -1,8 +1,10 @@
 -- S13: whether "no work" may be wrong, because rows were deleted by hand: the cursor has no row, a key
--- belongs to a claim that does not exist, or the cursor has passed events although no key has a row.
+-- belongs to a claim that does not exist, or the cursor has passed events although there is no key and no
+-- claim.
 SELECT NOT EXISTS (SELECT 1 FROM outbox_cursor)
     OR EXISTS (SELECT 1 FROM outbox_keys WHERE token IS NOT NULL
                  AND token NOT IN (SELECT token FROM outbox_claims))
     OR (NOT EXISTS (SELECT 1 FROM outbox_keys)
+        AND NOT EXISTS (SELECT 1 FROM outbox_claims)
         AND EXISTS (SELECT 1 FROM outbox_events
                     WHERE seq <= (SELECT position FROM outbox_cursor)));

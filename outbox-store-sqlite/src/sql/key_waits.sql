@@ -1,7 +1,9 @@
 -- S5: the key ?1 waits until ?2, which is ?3 from now, and S9: until a dead letter is gone if ?4 is 1. Its
--- first event is ?5. It stops being a suspect if that is behind the lost claim.
-INSERT INTO outbox_keys (key, token, due_at, delay, held, last_seq, attempts, worker_lost)
-VALUES (?1, NULL, ?2, ?3, ?4, ?5, ?6, ?7)
+-- first event is ?5. S23: a resumption of the destination ?8 ends the wait. The key stops being a suspect if
+-- its first event is behind the lost claim.
+INSERT INTO outbox_keys
+    (key, token, due_at, delay, held, last_seq, attempts, worker_lost, destination)
+VALUES (?1, NULL, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 ON CONFLICT (key) DO UPDATE SET
     token = NULL,
     due_at = excluded.due_at,
@@ -10,4 +12,5 @@ ON CONFLICT (key) DO UPDATE SET
     last_seq = excluded.last_seq,
     attempts = excluded.attempts,
     worker_lost = excluded.worker_lost,
+    destination = excluded.destination,
     suspect_seq = CASE WHEN suspect_seq >= excluded.last_seq THEN suspect_seq END;

@@ -156,9 +156,14 @@ async fn emptying_a_table_while_events_are_claimed_stops_nothing() {
             let place = Place::new().await;
             let (events, claim) = claimed(&place).await;
             place.execute(&format!("DELETE FROM {table}"));
-            place.settle_all(&claim, &outcome).await;
+            let is_lost = *table == "outbox_claims";
+            let settlements = all(&claim, &outcome);
+            let settled = place.store.settle(claim.token, &settlements).await;
+            let error = settled.err().map(|error| error.kind());
+            assert_eq!(error, is_lost.then_some(ErrorKind::LeaseLost), "{table}");
             place.clock.advance(Duration::from_secs(9));
-            let gone = *table == "outbox_events" || matches!(outcome, Outcome::Published);
+            let published = !is_lost && matches!(outcome, Outcome::Published);
+            let gone = *table == "outbox_events" || published;
             let left = if gone { 0 } else { events.len() };
             assert_eq!(place.drain().await.len(), left, "{table}: {outcome:?}");
             assert_works(&place).await;

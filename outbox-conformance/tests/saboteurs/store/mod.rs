@@ -8,8 +8,8 @@ mod saboteur;
 use crate::harness::{Trial, block_on};
 pub(crate) use fault::Fault;
 use outbox_conformance::store::{
-    CASES, budgets, bystanders, cancellation, claims, clauses, dead_letters, edits, holding, late,
-    outcomes, passes, quarantine, races, restoring, settlements, shares, wire,
+    CASES, budgets, bystanders, cancellation, claims, clauses, dead_letters, edits, held, holding,
+    kept, late, outcomes, passes, quarantine, races, restoring, settlements, shares, wire,
 };
 use refusals::REFUSALS;
 use saboteur::Saboteur;

@@ -480,4 +480,111 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     ),
     (F::StaysDownAfterACut, "a_cut_look_changes_nothing"),
     (F::StaysDownAfterACut, "a_cut_connection_is_replaced"),
+    (
+        F::ReleasesTheKept,
+        "a_kept_event_frees_the_others_of_its_claim",
+    ),
+    (
+        F::PublishesTheKept,
+        "a_kept_event_frees_the_others_of_its_claim",
+    ),
+    (
+        F::KeepsTheWholeClaim,
+        "a_kept_event_frees_the_others_of_its_claim",
+    ),
+    (
+        F::LetsSuccessorsPassTheKept,
+        "a_kept_event_frees_the_others_of_its_claim",
+    ),
+    (F::ChargesAReleaseToo, "a_late_settlement_has_each_outcome"),
+    (F::ChargesNoRetry, "a_late_settlement_has_each_outcome"),
+    (F::RetriesAtOnce, "a_late_settlement_has_each_outcome"),
+    (F::HoldsForNoTime, "a_late_settlement_has_each_outcome"),
+    (F::LosesTheReason, "a_late_settlement_has_each_outcome"),
+    (F::ReleasesTheKept, "a_kept_event_may_be_kept_again"),
+    (
+        F::SettlesAnything,
+        "a_late_settlement_is_of_exactly_the_kept_events",
+    ),
+    (
+        F::KeepsTheWholeClaim,
+        "a_late_settlement_is_of_exactly_the_kept_events",
+    ),
+    (F::SettlesWhatWasLost, "a_kept_event_is_settled_once"),
+    (
+        F::SettlesWhatWasLost,
+        "a_kept_event_that_was_taken_over_is_lost",
+    ),
+    (F::LeasesForEver, "a_kept_event_that_was_taken_over_is_lost"),
+    (
+        F::FlagsEveryLostEvent,
+        "a_kept_event_is_blamed_if_it_was_claimed_alone",
+    ),
+    (
+        F::FlagsNoLostEvent,
+        "a_kept_event_is_blamed_if_it_was_claimed_alone",
+    ),
+    (
+        F::SuspectsTheKept,
+        "a_settled_kept_event_is_claimed_with_others",
+    ),
+    (
+        F::LosesALateClaim,
+        "a_late_settlement_is_applied_after_the_lease",
+    ),
+    (F::NeverBusy, "a_kept_event_is_busy"),
+    (F::SettlesWhatWasLost, "a_kept_event_is_busy"),
+    (F::LetsSuccessorsPassTheKept, "a_kept_event_is_busy"),
+    (F::ReversesTheOrder, "kept_events_of_a_key_keep_their_order"),
+    (F::RetriesAtOnce, "kept_events_of_a_key_keep_their_order"),
+    (F::ReleasesTheKept, "a_kept_event_waits_for_those_before_it"),
+    (
+        F::LetsSuccessorsPassTheKept,
+        "a_kept_event_waits_for_those_before_it",
+    ),
+    (
+        F::IgnoresASettlementOfAnotherHandle,
+        "a_kept_event_settled_through_another_handle_is_not_lost",
+    ),
+    (
+        F::LosesTheClaimForAnotherHandle,
+        "a_kept_event_settled_through_another_handle_is_not_lost",
+    ),
+    (F::ChargesAHold, "a_held_event_waits_with_its_key"),
+    (F::HoldsForNoTime, "a_held_event_waits_with_its_key"),
+    (F::HoldsUntilAResumption, "a_held_event_waits_with_its_key"),
+    (F::ResumesNothing, "a_resumption_is_of_one_destination"),
+    (
+        F::ResumesEveryDestination,
+        "a_resumption_is_of_one_destination",
+    ),
+    (F::CutsDestinations, "a_resumption_is_of_one_destination"),
+    (
+        F::IgnoresTheCaseOfDestinations,
+        "a_resumption_is_of_one_destination",
+    ),
+    (F::ChargesAHold, "a_resumption_is_of_one_destination"),
+    (F::HoldsEveryDelay, "a_resumption_leaves_other_waits_alone"),
+    (F::ResumesWithoutBound, "a_resumption_is_bounded"),
+    (F::ResumesTheNewest, "a_resumption_is_bounded"),
+    (F::NeverDoneResuming, "a_resumption_is_bounded"),
+    (F::SleepsThroughCommits, "a_wait_ends_at_a_resumption"),
+    (F::CannotWait, "a_wait_ends_at_a_resumption"),
+    (
+        F::RetriesAtOnce,
+        "an_event_held_behind_another_waits_for_it",
+    ),
+    (
+        F::SettlesHalfWhenDropped,
+        "a_dropped_settlement_that_keeps_is_applied_or_not",
+    ),
+    (
+        F::StaysBusyWhenDropped,
+        "a_dropped_resumption_resumes_whole_events",
+    ),
+    (
+        F::SettlesInTwoSteps,
+        "a_cut_settlement_that_keeps_is_applied_whole_or_not",
+    ),
+    (F::CallsACutInvalid, "a_cut_resumption_loses_nothing"),
 ];

@@ -4,6 +4,7 @@ mod altered;
 mod dead_letters;
 mod edits;
 mod harm;
+mod pauses;
 mod transaction;
 mod wire;
 
@@ -61,6 +62,10 @@ struct Disk {
     open: Vec<(ClaimToken, Vec<EventId>)>,
     failed: Vec<EventId>,
     tokens_are_free: bool,
+    /// Events that were kept, by their claim, with the settlements that wait for theirs.
+    kept: HashMap<ClaimToken, Vec<Settlement>>,
+    /// Destinations for which events were held.
+    destinations: HashSet<Arc<str>>,
     /// What was edited and not settled since.
     edits: HashMap<EventId, Edit>,
 }
@@ -168,10 +173,11 @@ impl Saboteur {
                 error,
             },
             (F::ChargesNoRetry, Outcome::Retry { delay, .. }) => Outcome::Released { delay },
-            (F::ChargesAReleaseToo, Outcome::Released { delay }) => Outcome::Retry {
-                delay,
-                error: "charged".into(),
-            },
+            (F::ReleasesTheKept, Outcome::Kept) => released(),
+            (F::PublishesTheKept, Outcome::Kept) => Outcome::Published,
+            (_, outcome @ (Outcome::Held { .. } | Outcome::Released { .. })) => {
+                self.change_a_wait(outcome)
+            }
             (F::LosesTheReason, Outcome::Dead { .. }) => Outcome::Dead { reason: "".into() },
             (_, outcome) => outcome,
         }
@@ -205,6 +211,8 @@ impl OutboxStorage for Saboteur {
             F::LeasesForNoTime => (limit, Duration::ZERO),
             F::LeasesForASecond => (limit, Duration::from_secs(1)),
             F::LeasesForHalfAMinute => (limit, Duration::from_secs(30)),
+            F::LeasesForEver => (limit, Duration::from_secs(3600 * 24 * 365)),
+            F::SuspectsTheKept if !self.disk().kept.is_empty() => (ClaimLimit::events(1), lease),
             _ => (limit, lease),
         };
         if self.fault == F::ClaimsForEverWhenDropped {
@@ -243,6 +251,9 @@ impl OutboxStorage for Saboteur {
             // Looks for leases that ran out before it settles, not after.
             self.store.quarantine_events(&[]).await?;
         }
+        let Some(settlements) = self.keep(token, settlements) else {
+            return Ok(());
+        };
         let changed: Vec<_> = settlements
             .iter()
             .map(|one| Settlement::new(one.id, self.change(&one.outcome)))
@@ -259,6 +270,10 @@ impl OutboxStorage for Saboteur {
             (F::SettlesAnything, Err(error)) if error.kind() == ErrorKind::Invalid => Ok(()),
             (_, result) => result,
         }
+    }
+
+    async fn resume(&self, destination: &str, limit: usize) -> Done<usize> {
+        self.resume_as_the_fault_says(destination, limit).await
     }
 
     async fn quarantine_events(&self, entries: &[DlqEntry]) -> Done<Vec<QuarantineOutcome>> {

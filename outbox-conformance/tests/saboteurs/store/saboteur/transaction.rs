@@ -118,9 +118,11 @@ impl Transaction {
                 .iter_mut()
                 .for_each(|event| event.idempotency_token = None),
             F::SkipsLateCommits => events.retain(|event| !numbers.is_late(event)),
-            F::OrdersByAppend => {
+            F::OrdersByAppend | F::LetsSuccessorsPassTheKept => {
+                let forgets_all = self.fault == F::LetsSuccessorsPassTheKept;
                 for event in &mut events {
-                    if let (true, Some(key)) = (numbers.is_late(event), &event.ordering_key) {
+                    let forgets = forgets_all || numbers.is_late(event);
+                    if let (true, Some(key)) = (forgets, &event.ordering_key) {
                         numbers.keys.insert(event.id, key.clone());
                         event.ordering_key = None;
                     }

@@ -78,6 +78,11 @@ impl OutboxStorage for Wired {
         first
     }
 
+    async fn resume(&self, destination: &str, limit: usize) -> Done<usize> {
+        let resume = self.0.store.resume(destination, limit);
+        self.over_the_wire(resume).await
+    }
+
     async fn quarantine_events(&self, entries: &[DlqEntry]) -> Done<Vec<QuarantineOutcome>> {
         let store = &self.0.store;
         if self.0.fault != F::QuarantinesOneByOne {

@@ -1,0 +1,428 @@
+//! A relay with many destinations, on memory with tokio's paused clock: what one of them does costs the
+//! others nothing.
+
+use async_trait::async_trait;
+use integration_tests::assert_ordered_per_key;
+use outbox_core::{
+    DeadLetterFilter, DeadLetters, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxError,
+    OutboxStorage, Pauses, PublishError, PublishErrorKind, Relay, Transport,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use outbox_store_memory::MemoryStore;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a destination does with the events that it gets.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Accepts,
+    AnswersAfter(Duration),
+    Fails(PublishErrorKind),
+}
+
+/// A broker whose destinations are the types of the events.
+#[derive(Debug, Default)]
+struct Post {
+    state: Mutex<State>,
+    keeps_order: bool,
+    /// Only the errors name the destination.
+    names_late: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rules: HashMap<String, Does>,
+    poison: HashSet<EventId>,
+    received: Vec<(Instant, Event)>,
+    calls: HashMap<String, usize>,
+    running: usize,
+    most: usize,
+}
+
+impl Post {
+    fn set(&self, destination: &str, does: Does) {
+        let mut state = self.state.lock().expect("no panic while locked");
+        state.rules.insert(destination.to_owned(), does);
+    }
+
+    fn received(&self) -> Vec<(Instant, Event)> {
+        let state = self.state.lock().expect("no panic while locked");
+        state.received.clone()
+    }
+
+    fn arrived(&self, destination: &str) -> Vec<(Instant, Event)> {
+        let mut received = self.received();
+        received.retain(|(_, event)| event.event_type == destination);
+        received
+    }
+
+    fn calls(&self, destination: &str) -> usize {
+        let state = self.state.lock().expect("no panic while locked");
+        state.calls.get(destination).copied().unwrap_or_default()
+    }
+
+    fn starts(&self, events: &[Event]) -> Does {
+        let mut state = self.state.lock().expect("no panic while locked");
+        state.running += 1;
+        state.most = state.most.max(state.running);
+        let name = &events[0].event_type;
+        *state.calls.entry(name.clone()).or_default() += 1;
+        if !self.names_late {
+            let same = events.iter().all(|event| event.event_type == *name);
+            assert!(same, "a call has events of several destinations");
+        }
+        if events.iter().any(|event| state.poison.contains(&event.id)) {
+            return Does::AnswersAfter(HOUR);
+        }
+        state.rules.get(name).copied().unwrap_or(Does::Accepts)
+    }
+
+    fn ends(&self) {
+        let mut state = self.state.lock().expect("no panic while locked");
+        state.running -= 1;
+    }
+
+    fn take(&self, event: &Event) -> Result<(), PublishError> {
+        let mut state = self.state.lock().expect("no panic while locked");
+        match state.rules.get(&event.event_type) {
+            Some(Does::Fails(kind)) => {
+                Err(PublishError::new(*kind).with_destination(event.event_type.as_str()))
+            }
+            _ => {
+                state.received.push((Instant::now(), event.clone()));
+                Ok(())
+            }
+        }
+    }
+}
+
+struct Running<'p>(&'p Post);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
+}
+
+#[async_trait]
+impl Transport for Post {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        let does = self.starts(events);
+        let _running = Running(self);
+        if let Does::AnswersAfter(time) = does {
+            sleep(time).await;
+        }
+        events.iter().map(|event| self.take(event)).collect()
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.keeps_order
+    }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        (!self.names_late).then(|| event.event_type.as_str().into())
+    }
+}
+
+struct Fixture {
+    store: Arc<MemoryStore>,
+    post: Arc<Post>,
+    heap: Arc<MemoryDlqHeap>,
+    pauses: Pauses,
+    stop: oneshot::Sender<()>,
+    relay: JoinHandle<Result<(), OutboxError>>,
+}
+
+impl Fixture {
+    fn start(post: Post, config: OutboxConfigBuilder) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let (post, heap) = (Arc::new(post), Arc::new(MemoryDlqHeap::new()));
+        let relay = Relay::new(Arc::clone(&store), Arc::clone(&post))
+            .dlq_heap(Arc::clone(&heap))
+            .config(config.build().expect("a valid config"));
+        let pauses = relay.pauses();
+        let (stop, stopped) = oneshot::channel();
+        let relay = tokio::spawn(relay.run(async { drop(stopped.await) }));
+        Self {
+            store,
+            post,
+            heap,
+            pauses,
+            stop,
+            relay,
+        }
+    }
+
+    /// Appends one event to each destination.
+    fn append(&self, destinations: &[&str]) -> Vec<Event> {
+        let events: Vec<_> = destinations
+            .iter()
+            .map(|name| Event::new(*name, "{}"))
+            .collect();
+        self.store.append(&events).expect("appended");
+        events
+    }
+
+    async fn pending(&self) -> u64 {
+        self.store.backlog().await.expect("a backlog").pending
+    }
+
+    /// Nothing was counted, and nothing was quarantined.
+    async fn assert_nobody_is_blamed(&self) {
+        use outbox_core::DlqHeap;
+        let size = self.heap.size().await.expect("a size");
+        assert_eq!(size.map(|size| size.entries), Some(0));
+        assert_eq!(self.dead_letters().await, 0);
+    }
+
+    async fn dead_letters(&self) -> usize {
+        let all = DeadLetterFilter::all();
+        self.store
+            .list(&all, None, 100)
+            .await
+            .expect("a list")
+            .len()
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).expect("the relay runs");
+        let result = self.relay.await.expect("the relay did not panic");
+        result.expect("the relay did not fail");
+    }
+}
+
+fn default() -> OutboxConfigBuilder {
+    OutboxConfig::builder()
+}
+
+fn misconfigured() -> Does {
+    Does::Fails(PublishErrorKind::Misconfigured)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_destination_costs_no_event_and_delays_no_other() {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("typo", misconfigured());
+    for _ in 0..1000 {
+        fixture.append(&["typo", "orders"]);
+        sleep(100 * MS).await;
+    }
+    let orders = fixture.post.arrived("orders");
+    assert_eq!(orders.len(), 1000);
+    assert_eq!(fixture.pending().await, 1000);
+    fixture.assert_nobody_is_blamed().await;
+    // 100 seconds with pauses of 15 to 30 s: one call each, and one at first.
+    let calls = fixture.post.calls("typo");
+    assert!((4..=8).contains(&calls), "{calls} calls");
+    let pauses = fixture.pauses.list();
+    assert_eq!(pauses.len(), 1);
+    assert_eq!(pauses[0].destination.as_deref(), Some("typo"));
+    assert_eq!(pauses[0].kind, PublishErrorKind::Misconfigured);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_destination_is_back_its_events_continue_within_a_second_of_the_probe() {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("mail", misconfigured());
+    let events: Vec<_> = (0..5000)
+        .map(|number: usize| {
+            Event::new("mail", number.to_string()).ordering_key(format!("key {}", number % 700))
+        })
+        .collect();
+    fixture.store.append(&events).expect("appended");
+    sleep(HOUR).await;
+    assert!(fixture.post.arrived("mail").is_empty());
+    fixture.post.set("mail", Does::Accepts);
+    let start = Instant::now();
+    while fixture.pending().await > 0 {
+        assert!(start.elapsed() < 40 * SECOND, "{:?}", fixture.pauses.list());
+        sleep(10 * MS).await;
+    }
+    let arrived = fixture.post.arrived("mail");
+    let (probe, last) = (arrived[0].0, arrived[arrived.len() - 1].0);
+    assert!(last - probe < SECOND, "{:?}", last - probe);
+    let arrived: Vec<_> = arrived.into_iter().map(|(_, event)| event).collect();
+    assert_eq!(arrived.len(), 5000, "each event once");
+    assert_ordered_per_key(&arrived);
+    assert_eq!(fixture.pauses.list(), []);
+    fixture.assert_nobody_is_blamed().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_hangs_delays_its_neighbours_by_no_more_than_a_second() {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("slow", Does::AnswersAfter(HOUR));
+    for _ in 0..600 {
+        let start = Instant::now();
+        let events = fixture.append(&["slow", "orders"]);
+        sleep(SECOND).await;
+        let arrived = fixture.post.arrived("orders");
+        let (at, event) = arrived.last().expect("an event arrived");
+        assert_eq!(event.id, events[1].id);
+        assert!(*at - start <= SECOND, "{:?}", *at - start);
+    }
+    // Each call takes ten seconds, and a pause follows.
+    let calls = fixture.post.calls("slow");
+    assert!(calls <= 60, "{calls} calls");
+    assert_eq!(fixture.pending().await, 600, "only those that hang wait");
+    fixture.assert_nobody_is_blamed().await;
+    assert_eq!(fixture.pauses.list().len(), 1);
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_answers_slowly_gets_each_event_once() {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("slow", Does::AnswersAfter(3 * SECOND));
+    let events: Vec<_> = (0..20)
+        .map(|number: usize| Event::new("slow", number.to_string()).ordering_key("one"))
+        .collect();
+    fixture.store.append(&events).expect("appended");
+    sleep(100 * SECOND).await;
+    let arrived = fixture.post.arrived("slow");
+    let ids: Vec<_> = arrived.iter().map(|(_, event)| event.id).collect();
+    let expected: Vec<_> = events.iter().map(|event| event.id).collect();
+    assert_eq!(ids, expected);
+    assert_eq!(fixture.pending().await, 0);
+    fixture.assert_nobody_is_blamed().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_destination_waits_as_long_as_it_asks() {
+    let fixture = Fixture::start(Post::default(), default());
+    let throttled = PublishErrorKind::Throttled(20 * SECOND);
+    fixture.post.set("mail", Does::Fails(throttled));
+    fixture.append(&["mail", "mail", "orders"]);
+    sleep(SECOND).await;
+    fixture.post.set("mail", Does::Accepts);
+    assert_eq!(fixture.post.arrived("orders").len(), 1);
+    sleep(18 * SECOND).await;
+    assert_eq!(fixture.post.calls("mail"), 1);
+    sleep(2 * SECOND).await;
+    assert_eq!(fixture.post.arrived("mail").len(), 2);
+    fixture.assert_nobody_is_blamed().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_successors_of_a_held_event_wait_with_it_also_for_other_destinations() {
+    for keeps_order in [false, true] {
+        let post = Post {
+            keeps_order,
+            ..Post::default()
+        };
+        let fixture = Fixture::start(post, default());
+        fixture.post.set("mail", misconfigured());
+        let kinds = ["orders", "mail", "orders", "mail", "orders"];
+        let events: Vec<_> = kinds
+            .iter()
+            .enumerate()
+            .map(|(number, name)| Event::new(*name, number.to_string()).ordering_key("one"))
+            .collect();
+        fixture.store.append(&events).expect("appended");
+        sleep(5 * SECOND).await;
+        assert_eq!(fixture.post.received().len(), 1);
+        fixture.post.set("mail", Does::Accepts);
+        sleep(40 * SECOND).await;
+        let received = fixture.post.received().into_iter();
+        let received: Vec<_> = received.map(|(_, event)| event).collect();
+        assert_eq!(received.len(), 5);
+        assert_ordered_per_key(&received);
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_makes_its_destination_hang_is_quarantined_and_the_others_arrive() {
+    let config = default().failure_threshold(2).publish_timeout(2 * SECOND);
+    let fixture = Fixture::start(Post::default(), config.retry_max(SECOND));
+    let events: Vec<_> = (0..10).map(|_| Event::new("mail", "{}")).collect();
+    let poison = events[4].id;
+    let state = &fixture.post.state;
+    state.lock().expect("no panic").poison.insert(poison);
+    fixture.store.append(&events).expect("appended");
+    let start = Instant::now();
+    while fixture.pending().await > 0 {
+        assert!(start.elapsed() < HOUR, "{:?}", fixture.pauses.list());
+        eprintln!(
+            "{:?} calls {:?} dead {} arrived {} pending {} {:?}",
+            start.elapsed(),
+            fixture.post.calls("mail"),
+            fixture.dead_letters().await,
+            fixture.post.arrived("mail").len(),
+            fixture.pending().await,
+            fixture.pauses
+        );
+        fixture.append(&["mail"]);
+        sleep(5 * SECOND).await;
+    }
+    assert_eq!(fixture.dead_letters().await, 1);
+    let arrived = fixture.post.arrived("mail");
+    assert!(arrived.iter().all(|(_, event)| event.id != poison));
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_only_the_errors_name_pauses_for_its_own_events() {
+    let post = Post {
+        names_late: true,
+        ..Post::default()
+    };
+    let fixture = Fixture::start(post, default());
+    fixture.post.set("mail", misconfigured());
+    for _ in 0..100 {
+        fixture.append(&["mail", "orders"]);
+        sleep(100 * MS).await;
+    }
+    assert_eq!(fixture.post.arrived("orders").len(), 100);
+    fixture.post.set("mail", Does::Accepts);
+    sleep(400 * SECOND).await;
+    assert_eq!(fixture.post.arrived("mail").len(), 100);
+    fixture.assert_nobody_is_blamed().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_claims_are_published_at_once_as_the_option_says() {
+    for concurrency in [1, 3, 8] {
+        let config = default().batch_size(5).concurrency(concurrency);
+        let fixture = Fixture::start(Post::default(), config);
+        fixture.post.set("mail", Does::AnswersAfter(100 * MS));
+        fixture.append(&["mail"; 200]);
+        while fixture.pending().await > 0 {
+            sleep(10 * MS).await;
+        }
+        let most = fixture.post.state.lock().expect("no panic").most;
+        assert_eq!(most, concurrency);
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_ends_all_claims_within_the_grace_time_and_releases_what_was_not_published() {
+    let config = default().batch_size(5).concurrency(4);
+    let fixture = Fixture::start(Post::default(), config.shutdown_grace(2 * SECOND));
+    fixture.post.set("slow", Does::AnswersAfter(HOUR));
+    fixture.post.set("mail", Does::AnswersAfter(SECOND));
+    fixture.append(&["mail", "slow", "mail", "mail", "mail", "mail", "mail"]);
+    sleep(100 * MS).await;
+    let (store, heap) = (Arc::clone(&fixture.store), Arc::clone(&fixture.heap));
+    let start = Instant::now();
+    fixture.stop().await;
+    assert!(start.elapsed() <= 2 * SECOND, "{:?}", start.elapsed());
+    let backlog = store.backlog().await.expect("a backlog");
+    assert_eq!((backlog.pending, backlog.in_flight), (1, 0));
+    drop(heap);
+}

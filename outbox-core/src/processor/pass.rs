@@ -1,0 +1,267 @@
+//! One claim: taken, published, settled.
+
+use super::call::{Publisher, Verdict};
+use super::outcome::{blamed, count, log_failures, settlement};
+use super::publish::{Publication, Slot, Stage};
+use super::{OutboxProcessor, PassReport};
+use crate::error::{ErrorKind, OutboxError};
+use crate::object::{ErrorText, EventId};
+use crate::shutdown::Stop;
+use crate::storage::{Claim, ClaimLimit, ClaimToken, Outcome, Settlement};
+use crate::transport::PublishErrorKind;
+use tokio::time::{Duration, Instant, sleep};
+
+/// The most events that are remembered because they were alone when the broker was unavailable.
+const SUSPECTS: usize = 10_000;
+
+/// A claim with events.
+pub(super) struct Taken {
+    claim: Claim,
+    lease_end: Instant,
+    /// It has as many events as it was asked for.
+    pub(super) is_full: bool,
+}
+
+impl OutboxProcessor {
+    /// Claims events, unless the broker pauses. A claim that is still running when the grace time of a
+    /// shutdown ends is cancelled: none of its events is published, and its lease runs out.
+    pub(super) async fn take(&self, mut stop: Stop) -> Result<Option<Taken>, OutboxError> {
+        self.resume().await?;
+        let events = self.state().breaker.limit();
+        if events == 0 {
+            return Ok(None);
+        }
+        let lease_end = Instant::now() + self.config.lease();
+        let limit = ClaimLimit::events(events).bytes(self.config.batch_bytes());
+        let claim = tokio::select! {
+            biased;
+            claim = self.storage.claim(limit, self.config.lease()) => claim,
+            () = stop.grace_over() => return Ok(None),
+        };
+        if let Err(error) = &claim
+            && error.kind() == ErrorKind::Unavailable
+        {
+            self.state().breaker.claim_failed();
+        }
+        let claim = claim?;
+        let is_full = claim.events.len() >= events;
+        Ok((!claim.events.is_empty()).then_some(Taken {
+            claim,
+            lease_end,
+            is_full,
+        }))
+    }
+
+    /// Makes events due whose destination works again, or is to be probed. One page each, so that other
+    /// events are not delayed.
+    async fn resume(&self) -> Result<(), OutboxError> {
+        for resumption in self.pauses.resumptions() {
+            let call = self
+                .storage
+                .resume(&resumption.destination, resumption.limit);
+            self.pauses.resumed(&resumption, call.await?);
+        }
+        Ok(())
+    }
+
+    /// Publishes a claim and settles it. If some calls hang, the other events are settled first, and
+    /// `hangs` is called if these calls concern one destination each.
+    pub(super) async fn publish(
+        &self,
+        taken: Taken,
+        stop: Stop,
+        mut hangs: impl FnMut(),
+    ) -> Result<PassReport, OutboxError> {
+        let Taken {
+            claim: Claim { token, events },
+            lease_end,
+            ..
+        } = taken;
+        let generation = self.state().breaker.generation();
+        let lone = events.len() == 1;
+        let mut report = PassReport {
+            claimed: events.len(),
+            ..PassReport::default()
+        };
+        let publisher = Publisher {
+            transport: &*self.transport,
+            timeout: self.config.publish_timeout(),
+            bytes: self.config.batch_bytes(),
+            lease_end,
+            stop,
+        };
+        let mut publication = Publication::new(
+            publisher,
+            &self.pauses,
+            self.config.breaker(),
+            events,
+            self.storage.blocks_key_on_dead_letter(),
+        );
+        loop {
+            let stage = publication.advance().await;
+            let (slots, kept) = publication.settleable();
+            let slots = self.judge(slots, lone, generation);
+            self.settle_part(token, slots, kept, lease_end, &mut report)
+                .await?;
+            if stage == Stage::Done {
+                tracing::debug!(?report, "pass");
+                return Ok(report);
+            }
+            if publication.has_only_named_calls() {
+                hangs();
+            }
+        }
+    }
+
+    /// Tells the breaker what the broker answered, and charges events that make it fail.
+    fn judge(&self, mut slots: Vec<Slot>, lone: bool, generation: u64) -> Vec<Slot> {
+        self.inform_breaker(&slots, generation);
+        for slot in &mut slots {
+            if lone {
+                self.blame_lone_event(slot);
+            }
+            self.blame_at_destination(slot);
+        }
+        slots
+    }
+
+    fn inform_breaker(&self, slots: &[Slot], generation: u64) {
+        let mut state = self.state();
+        if let Some((kind, error)) = slots.iter().find_map(Slot::outage) {
+            self.pauses.set_whole(Some((kind, error)));
+            if generation == state.breaker.generation() {
+                let longest = kind == PublishErrorKind::Misconfigured;
+                state.breaker.failed(longest);
+                let effect = "its events wait, and no failed attempt is counted";
+                state.broker.failed(error, effect);
+            }
+            return;
+        }
+        let mut answered = false;
+        let mut throttled: Option<(Duration, &ErrorText)> = None;
+        for slot in slots {
+            match &slot.verdict {
+                Verdict::Throttled {
+                    destination: None,
+                    after,
+                    error,
+                } if throttled.is_none_or(|(longest, _)| longest < *after) => {
+                    throttled = Some((*after, error));
+                }
+                Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
+                    answered = true;
+                }
+                _ => {}
+            }
+        }
+        if generation != state.breaker.generation() || !(answered || throttled.is_some()) {
+            return;
+        }
+        state.broker.succeeded();
+        if let Some((after, error)) = throttled {
+            state.breaker.throttled(after);
+            let kind = PublishErrorKind::Throttled(after);
+            self.pauses.set_whole(Some((kind, error)));
+        } else {
+            state.breaker.succeeded();
+            self.pauses.set_whole(None);
+        }
+    }
+
+    /// If the broker is unavailable whenever it gets one event alone, and others succeed in between,
+    /// that event is the cause. It is charged an attempt, or it would block the outbox forever.
+    fn blame_lone_event(&self, slot: &mut Slot) {
+        let mut state = self.state();
+        let Some((_, error)) = slot.outage() else {
+            state.lone.remove(&slot.id);
+            return;
+        };
+        if state.lone.len() >= SUSPECTS {
+            state.lone.clear();
+        }
+        let published = state.published;
+        let before = state.lone.insert(slot.id, published);
+        if before.is_some_and(|before| before < published) {
+            slot.verdict = blamed(error);
+        }
+    }
+
+    /// The same for a destination that fails whenever it gets one event alone.
+    fn blame_at_destination(&self, slot: &mut Slot) {
+        match &slot.verdict {
+            Verdict::Unavailable {
+                destination: Some(name),
+                error,
+                kind: PublishErrorKind::Unavailable,
+            } if slot.alone => {
+                if self.pauses.blame(slot.id, name) {
+                    slot.verdict = blamed(error);
+                }
+            }
+            Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
+                self.pauses.answered(slot.id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Settles the events that have their verdicts, and keeps the others.
+    async fn settle_part(
+        &self,
+        token: ClaimToken,
+        slots: Vec<Slot>,
+        kept: Vec<EventId>,
+        lease_end: Instant,
+        report: &mut PassReport,
+    ) -> Result<(), OutboxError> {
+        let (retry, pause) = (self.config.retry(), self.state().breaker.pause());
+        let mut settlements: Vec<_> = slots
+            .iter()
+            .map(|slot| settlement(slot, retry, pause))
+            .collect();
+        let kept = kept
+            .into_iter()
+            .map(|id| Settlement::new(id, Outcome::Kept));
+        settlements.extend(kept);
+        self.settle(token, &settlements, lease_end).await?;
+        log_failures(&slots);
+        for settlement in &settlements {
+            if let Outcome::Held { destination, .. } = &settlement.outcome {
+                self.pauses.held(destination);
+            }
+        }
+        let before = report.published;
+        count(report, &settlements);
+        self.state().published += (report.published - before) as u64;
+        #[cfg(feature = "dlq")]
+        if let Some(heap) = &self.heap {
+            heap.add(slots, self.config.failure_threshold());
+        }
+        Ok(())
+    }
+
+    /// Settles, and repeats a failed call while the lease holds, because a settlement that fails
+    /// costs a second delivery of the whole claim.
+    async fn settle(
+        &self,
+        token: ClaimToken,
+        settlements: &[Settlement],
+        lease_end: Instant,
+    ) -> Result<(), OutboxError> {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let result = self.storage.settle(token, settlements).await;
+            match result {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict)
+                        && Instant::now() + pause < lease_end =>
+                {
+                    tracing::debug!(%error, ?pause, "cannot settle; trying again");
+                }
+                result => return result,
+            }
+            sleep(pause).await;
+            pause *= 4;
+        }
+    }
+}
