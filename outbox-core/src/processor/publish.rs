@@ -17,7 +17,10 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant, sleep_until};
 
 /// A call that takes longer does not delay the settlement of the other events of its claim: it hangs.
-pub(super) const HUNG: Duration = Duration::from_millis(500);
+const HUNG: Duration = Duration::from_millis(500);
+
+/// The same for a probe, as its destination has failed before.
+const HUNG_PROBE: Duration = Duration::from_millis(50);
 
 /// One event of the claim, without its payload.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ struct InFlight {
     slots: Vec<usize>,
     destination: Option<Arc<str>>,
     call: Option<Call>,
+    /// The call hangs if it takes longer.
+    patience: Duration,
     hangs: bool,
 }
 
@@ -149,7 +154,7 @@ impl<'w> Publication<'w> {
                 return Stage::Done;
             }
             let running = self.in_flight.values().filter(|call| !call.hangs);
-            let Some(oldest) = running.map(|call| call.started.at()).min() else {
+            let Some(check) = running.map(InFlight::hangs_at).min() else {
                 let Some((call, verdicts)) = self.calls.next().await else {
                     return Stage::Done;
                 };
@@ -163,7 +168,7 @@ impl<'w> Publication<'w> {
             tokio::select! {
                 biased;
                 Some((call, verdicts)) = self.calls.next() => self.apply(call, verdicts),
-                () = sleep_until(oldest + HUNG) => {
+                () = sleep_until(check) => {
                     self.mark_hung();
                     if self.in_flight.values().all(|call| call.hangs) {
                         return Stage::Hangs;
@@ -300,6 +305,7 @@ impl<'w> Publication<'w> {
             slots,
             destination: destination.clone(),
             call,
+            patience: if is_probe { HUNG_PROBE } else { HUNG },
             hangs: false,
         };
         self.in_flight.insert(number, in_flight);
@@ -386,14 +392,21 @@ impl<'w> Publication<'w> {
     fn mark_hung(&mut self) {
         let now = Instant::now();
         for call in self.in_flight.values_mut() {
-            if call.started.at() + HUNG <= now {
+            if call.hangs_at() <= now {
                 call.hangs = true;
                 self.halted = true;
+                let after = call.patience;
                 if let Some(call) = &mut call.call {
-                    call.hangs(HUNG);
+                    call.hangs(after);
                 }
             }
         }
+    }
+}
+
+impl InFlight {
+    fn hangs_at(&self) -> Instant {
+        self.started.at() + self.patience
     }
 }
 
