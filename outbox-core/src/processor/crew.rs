@@ -18,6 +18,10 @@ const HANGING: usize = 8;
 /// claim costs the store several statements, and a few keys cannot fill more claims.
 const ENOUGH: Duration = Duration::from_millis(50);
 
+/// After a claim that found less than it might have, the next one waits this long for the end of a claim.
+/// Small claims cost as much as large ones.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Something that has ended.
 enum Step {
     Taken(Result<Option<Taken>, OutboxError>),
@@ -192,6 +196,8 @@ impl Crew<'_> {
         self.open += 1;
         if taken.is_full {
             self.next = self.after_full_claim();
+        } else if self.next == Next::WithWork {
+            self.next = Next::WithRoom(Instant::now() + GATHER);
         }
         let (worker, stop) = (self.worker, self.stop.clone());
         let mut permit = Permit::new(&self.busy);
