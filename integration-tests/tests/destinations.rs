@@ -93,15 +93,12 @@ impl Post {
 
     fn take(&self, event: &Event) -> Result<(), PublishError> {
         let mut state = self.state.lock().expect("no panic while locked");
-        match state.rules.get(&event.event_type) {
-            Some(Does::Fails(kind)) => {
-                Err(PublishError::new(*kind).with_destination(event.event_type.as_str()))
-            }
-            _ => {
-                state.received.push((Instant::now(), event.clone()));
-                Ok(())
-            }
+        if let Some(Does::Fails(kind)) = state.rules.get(&event.event_type) {
+            let error = PublishError::new(*kind);
+            return Err(error.with_destination(event.event_type.as_str()));
         }
+        state.received.push((Instant::now(), event.clone()));
+        Ok(())
     }
 }
 

@@ -4,7 +4,8 @@ use integration_tests::{ids, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_conformance::{Decorated, Fails, Faulty, warnings};
 use outbox_core::{
-    DlqHeap, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxProcessor, PublishErrorKind,
+    ClaimLimit, ClaimedEvent, DlqHeap, Event, EventId, OutboxConfig, OutboxConfigBuilder,
+    OutboxProcessor, OutboxStorage, Outcome, PublishErrorKind, Settlement,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryStore;
@@ -14,7 +15,7 @@ use tokio::time::{advance, sleep};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A worker, and a heap that is down but has counted each event once.
+/// A worker, and a heap that is down. Each event has failed once, and the heap has counted it.
 struct Shop {
     counts: MemoryDlqHeap,
     faults: Arc<Faulty>,
@@ -25,6 +26,7 @@ impl Shop {
     async fn new(events: &[Event], broker: &MemoryBroker, config: OutboxConfigBuilder) -> Self {
         let (store, counts) = (MemoryStore::new(), MemoryDlqHeap::new());
         store.append(events).expect("appended");
+        fail_once(&store, events.len()).await;
         for id in ids(events) {
             counts.record_failure(id).await.expect("counted");
         }
@@ -50,6 +52,38 @@ impl Shop {
         let size = self.counts.size().await.expect("a size");
         size.expect("this heap has a size").entries
     }
+}
+
+async fn fail_once(store: &MemoryStore, events: usize) {
+    let lease = Duration::from_secs(1);
+    let claim = store.claim(ClaimLimit::events(events), lease).await;
+    let claim = claim.expect("claimed");
+    assert_eq!(claim.events.len(), events);
+    let failed = |claimed: &ClaimedEvent| {
+        let outcome = Outcome::Retry {
+            delay: Duration::ZERO,
+            error: "refused".into(),
+        };
+        Settlement::new(claimed.event.id, outcome)
+    };
+    let settlements: Vec<_> = claim.events.iter().map(failed).collect();
+    let settled = store.settle(claim.token, &settlements).await;
+    settled.expect("settled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_never_failed_is_not_reported() {
+    let (events, broker) = (keyed_events(3, 1), MemoryBroker::new());
+    let mut shop = Shop::new(&events, &broker, OutboxConfig::builder()).await;
+    assert_eq!(shop.pass().await, 3);
+    assert_eq!(shop.faults.failed(), 1, "failed events were reported");
+    let (store, faults) = (MemoryStore::new(), Arc::new(Faulty::default()));
+    store.append(&events).expect("appended");
+    faults.fail(Fails::Before);
+    let heap = Decorated::new(Arc::new(MemoryDlqHeap::new()), faults.clone());
+    let mut worker = OutboxProcessor::new(store, broker).dlq_heap(Arc::new(heap));
+    let report = worker.process_pending_events().await.expect("a pass");
+    assert_eq!((report.published, faults.failed()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,10 +66,8 @@ use uuid::Uuid;
 ///   worker causes at most one second delivery of each event in its claim.
 /// - **S21** A call whose connection is cut is [`Unavailable`](crate::ErrorKind::Unavailable) and is
 ///   applied to all of its events or to none. The next call on the handle works.
-/// - **S22** A settlement may keep events. They stay in the claim, and a later settlement names exactly
-///   these. The other events are settled at once, and the later events of their keys can be claimed.
-///   The later events of the key of a kept event wait for it, also those that the same settlement
-///   releases. When the lease runs out, a kept event is claimed alone (S7).
+/// - **S22** A settlement may keep events in the claim for a later settlement of exactly these, and the
+///   other events are settled at once. The later events of the key of a kept event wait for it.
 /// - **S23** A held event waits with the later events of its key until its delay is over or
 ///   [`resume`](Self::resume) names its destination. A resumption makes no event of another
 ///   destination due.
@@ -96,7 +94,7 @@ pub trait OutboxStorage: Send + Sync + Debug {
     /// Ends a claim with the outcome of each of its events, in one transaction.
     ///
     /// `settlements` may have any order. If some are [`Kept`](Outcome::Kept), the claim has these
-    /// events from now on, and does not end yet.
+    /// events from now on, and does not end yet. When its lease runs out, they are claimed alone (S7).
     ///
     /// # Errors
     ///

@@ -143,7 +143,7 @@ pub async fn a_resumption_is_bounded<F: StoreFixture>(fixture: F) {
         // The order of the appends is the opposite of the order of the delays.
         let outcome = Outcome::Held {
             destination: "a".into(),
-            delay: DELAY - Duration::from_secs(10 * number),
+            delay: Duration::from_secs(600 - 10 * number),
         };
         settle(&store, &claimed, &outcome).await;
         events.splice(0..0, event);
