@@ -33,19 +33,27 @@ const PACKAGE: [&str; 2] = ["-p", "outbox-conformance"];
 
 #[test]
 fn a_run_of_all_cases_is_accepted_with_their_number() {
-    let log = log(&[("memory", 2, &["a", "b"]), ("keeping_order", 1, &["a"])]);
+    let log = log(&[
+        ("memory", 2, &["a", "b"]),
+        ("keeping_order", 1, &["a"]),
+        ("with_destinations", 1, &["a"]),
+    ]);
     let (accepted, printed) = accepts(&log, &PACKAGE);
     assert!(accepted, "{printed}");
     assert!(
         printed.contains("outbox-conformance memory transport: 2 of 2"),
         "{printed}"
     );
-    assert!(printed.contains("3 conformance cases passed"), "{printed}");
+    assert!(printed.contains("4 conformance cases passed"), "{printed}");
 }
 
 #[test]
 fn a_case_that_did_not_run_is_refused() {
-    let log = log(&[("memory", 2, &["a", "a"]), ("keeping_order", 1, &["a"])]);
+    let log = log(&[
+        ("memory", 2, &["a", "a"]),
+        ("keeping_order", 1, &["a"]),
+        ("with_destinations", 1, &["a"]),
+    ]);
     for arguments in [&PACKAGE[..], &["--test", "transport_conformance"]] {
         let (accepted, printed) = accepts(&log, arguments);
         assert!(!accepted, "{arguments:?}: {printed}");

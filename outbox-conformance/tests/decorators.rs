@@ -201,6 +201,7 @@ async fn each_call_of_a_heap_or_a_store_goes_through_the_hook() {
         .await
         .unwrap();
     store.settle(ClaimToken::new(), &[]).await.unwrap_err();
+    store.resume("orders", 1).await.unwrap();
     store.quarantine_events(&[]).await.unwrap();
     store.wait_for_work(Duration::ZERO).await.unwrap();
     store.backlog().await.unwrap();
@@ -269,6 +270,7 @@ async fn each_method_of_a_heap_or_a_store_is_dropped_by_a_case() {
     heap::cancellation::a_dropped_lease_loses_nothing(heaps()).await;
     store::cancellation::a_dropped_claim_loses_nothing(stores()).await;
     store::cancellation::a_dropped_settlement_is_applied_or_not(stores()).await;
+    store::cancellation::a_dropped_resumption_resumes_whole_events(stores()).await;
     store::cancellation::a_dropped_quarantine_is_applied_or_not(stores()).await;
     store::cancellation::a_dropped_replay_or_purge_is_applied_or_not(stores()).await;
     store::cancellation::a_dropped_look_changes_nothing(stores()).await;

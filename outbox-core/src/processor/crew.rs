@@ -20,7 +20,7 @@ const ENOUGH: Duration = Duration::from_millis(50);
 
 /// After a claim, the next one waits this long for the end of a claim: if the broker answers at once, claims
 /// that follow one another cost the store less than claims side by side.
-const OVERLAP: Duration = Duration::from_millis(1);
+const OVERLAP: Duration = Duration::from_millis(2);
 
 /// The same after a claim that found less than it might have. Small claims cost as much as large ones.
 const GATHER: Duration = Duration::from_millis(5);

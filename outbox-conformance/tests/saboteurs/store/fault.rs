@@ -163,6 +163,6 @@ pub(crate) enum Fault {
     ResumesNothing,
     ResumesEveryDestination,
     ResumesWithoutBound,
-    ResumesTheNewest,
+    ResumesByAge,
     NeverDoneResuming,
 }

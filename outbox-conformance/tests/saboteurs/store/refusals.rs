@@ -578,7 +578,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::ChargesAHold, "a_resumption_is_of_one_destination"),
     (F::HoldsEveryDelay, "a_resumption_leaves_other_waits_alone"),
     (F::ResumesWithoutBound, "a_resumption_is_bounded"),
-    (F::ResumesTheNewest, "a_resumption_is_bounded"),
+    (F::ResumesByAge, "a_resumption_is_bounded"),
     (F::NeverDoneResuming, "a_resumption_is_bounded"),
     (F::SleepsThroughCommits, "a_wait_ends_at_a_resumption"),
     (F::CannotWait, "a_wait_ends_at_a_resumption"),

@@ -78,7 +78,7 @@ impl Saboteur {
                     self.store.resume(&other, limit).await?;
                 }
             }
-            F::ResumesTheNewest => return self.resume_the_newest(&name, limit).await,
+            F::ResumesByAge => return self.resume_by_age(&name, limit).await,
             _ => {}
         }
         let limit = match self.fault {
@@ -92,14 +92,13 @@ impl Saboteur {
         }
     }
 
-    /// Resumes all events, and holds those again that come first.
-    async fn resume_the_newest(&self, destination: &str, limit: usize) -> Done<usize> {
+    /// Resumes all events, and holds those again that were appended last.
+    async fn resume_by_age(&self, destination: &str, limit: usize) -> Done<usize> {
         self.store.resume(destination, usize::MAX).await?;
         let lease = Duration::from_secs(30);
         let due = self.store.claim(ClaimLimit::events(100), lease).await?;
-        let older = due.events.len().saturating_sub(limit);
         let outcome = |number| match number {
-            number if number < older => Outcome::Held {
+            number if number >= limit => Outcome::Held {
                 destination: destination.into(),
                 delay: lease,
             },
@@ -112,6 +111,6 @@ impl Saboteur {
         if !settlements.is_empty() {
             self.store.settle(due.token, &settlements).await?;
         }
-        Ok(due.events.len() - older)
+        Ok(due.events.len().min(limit))
     }
 }
