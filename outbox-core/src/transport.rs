@@ -23,8 +23,9 @@ use std::time::Duration;
 /// - **T7** A transport that [keeps order](Self::keeps_order) publishes the events of a key in the
 ///   order of the call, and no event after one of its key that was not accepted.
 /// - **T8** While a destination is missing or wrong, its events are answered
-///   [`Misconfigured`](PublishErrorKind::Misconfigured) and never `Permanent`. When a person has
-///   repaired it, they can be published through the same transport.
+///   [`Misconfigured`](PublishErrorKind::Misconfigured) and never `Permanent`, and
+///   [`check`](Self::check) names it. After its repair they can be published through the same
+///   transport.
 ///
 /// The worker itself keeps the order of each key: a call has at most one event of a key, so an adapter
 /// may send all events of a call concurrently. An adapter that keeps order may get several events of

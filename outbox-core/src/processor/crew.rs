@@ -230,8 +230,12 @@ impl Crew<'_> {
             self.fatal.get_or_insert(error);
             return;
         }
-        self.errors += 1;
         self.worker.log_failed_pass(&error);
+        if matches!(self.next, Next::At(_)) {
+            // One outage of the store fails several claims at once.
+            return;
+        }
+        self.errors += 1;
         let pause = self.worker.config.store_retry().random_delay(self.errors);
         self.next = Next::At(Instant::now() + pause);
     }
