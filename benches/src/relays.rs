@@ -32,11 +32,11 @@ pub(crate) async fn run() -> Result<(), Failure> {
     for _ in 0..ROUNDS {
         let alone = seconds(false).await?;
         let beside = seconds(true).await?;
-        println!("events in each second: alone {alone:?}, beside a relay that hangs {beside:?}");
+        println!("events in each second: alone {alone:?}, next to a relay that hangs {beside:?}");
         ratios.push(beside[0] as f64 / alone[0] as f64);
     }
     println!(
-        "the first second beside a relay that hangs, median of {ROUNDS}: {:.2} of that alone",
+        "the first second next to a relay that hangs, median of {ROUNDS}: {:.2} of that alone",
         median(ratios)
     );
     for (name, keys, events) in [

@@ -174,7 +174,7 @@ impl Fixture {
     }
 
     /// Nothing was counted, and nothing was quarantined.
-    async fn assert_nobody_is_blamed(&self) {
+    async fn assert_no_event_is_blamed(&self) {
         use outbox_core::DlqHeap;
         let size = self.heap.size().await.expect("a size");
         assert_eq!(size.map(|size| size.entries), Some(0));
@@ -216,7 +216,7 @@ async fn a_missing_destination_costs_no_event_and_delays_no_other() {
     let orders = fixture.post.arrived("orders");
     assert_eq!(orders.len(), 1000);
     assert_eq!(fixture.pending().await, 1000);
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     // 100 seconds with pauses of 15 to 30 s: one call each, and one at first.
     let calls = fixture.post.calls("typo");
     assert!((4..=8).contains(&calls), "{calls} calls");
@@ -252,7 +252,7 @@ async fn when_a_destination_is_back_its_events_continue_within_a_second_of_the_p
     assert_eq!(arrived.len(), 5000, "each event once");
     assert_ordered_per_key(&arrived);
     assert_eq!(fixture.pauses.list(), []);
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
 }
 
@@ -273,7 +273,7 @@ async fn a_destination_that_hangs_delays_its_neighbours_by_no_more_than_a_second
     let calls = fixture.post.calls("slow");
     assert!(calls <= 60, "{calls} calls");
     assert_eq!(fixture.pending().await, 600, "only those that hang wait");
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     assert_eq!(fixture.pauses.list().len(), 1);
     fixture.stop().await;
 }
@@ -292,7 +292,7 @@ async fn a_destination_that_answers_slowly_gets_each_event_once() {
     let expected: Vec<_> = events.iter().map(|event| event.id).collect();
     assert_eq!(ids, expected);
     assert_eq!(fixture.pending().await, 0);
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
 }
 
@@ -309,7 +309,7 @@ async fn a_throttled_destination_waits_as_long_as_it_asks() {
     assert_eq!(fixture.post.calls("mail"), 1);
     sleep(2 * SECOND).await;
     assert_eq!(fixture.post.arrived("mail").len(), 2);
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
 }
 
@@ -387,7 +387,7 @@ async fn a_destination_that_only_the_errors_name_pauses_for_its_own_events() {
     fixture.post.set("mail", Does::Accepts);
     sleep(400 * SECOND).await;
     assert_eq!(fixture.post.arrived("mail").len(), 100);
-    fixture.assert_nobody_is_blamed().await;
+    fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
 }
 

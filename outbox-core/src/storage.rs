@@ -349,7 +349,8 @@ pub enum Outcome {
     },
     /// Not attempted, because its destination pauses. No attempt is counted (S23).
     Held {
-        /// The name of the destination, at most [`MAX_DESTINATION`](Outcome::MAX_DESTINATION) bytes.
+        /// The name of the destination, at most [`MAX_DESTINATION`](Outcome::MAX_DESTINATION) bytes and
+        /// without NUL.
         destination: Arc<str>,
         /// How long the event and the later events of its key wait, unless
         /// [`resume`](OutboxStorage::resume) ends the wait earlier.

@@ -115,7 +115,7 @@ async fn only_an_unsynced_write_to_a_file_does_not_wait_for_the_disk() {
 }
 
 #[tokio::test]
-async fn a_statement_is_prepared_once_whatever_runs_before_it() {
+async fn a_statement_is_prepared_once_also_after_reads() {
     let folder = TempDir::new().unwrap();
     let driver = with_table(config(&folder)).await;
     let index = "CREATE TABLE u (n INTEGER PRIMARY KEY, x TEXT, y INTEGER) STRICT;

@@ -1,7 +1,7 @@
 //! The rows of the open claims.
 //!
 //! A fresh key of a claim has no row in `outbox_keys`: the claim itself has its keys. So an event that is
-//! published at once writes no row of its own. The key gets a row when another claim meets one of its later
+//! published at once writes no further row. The key gets a row when another claim meets one of its later
 //! events, when an event of it stays, and when the lease ends.
 
 use crate::row::Key;

@@ -1,4 +1,4 @@
-//! A destination that is missing beside one that is not (T8).
+//! A destination that is missing, and another one that is not (T8).
 
 use super::{ManyDestinations, check_all_missing, check_all_ok, destination};
 use crate::check::{check, check_eq};

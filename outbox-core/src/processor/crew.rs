@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 /// For each claim that `concurrency` allows, so many others may wait for calls that hang.
 const HANGING: usize = 8;
 
-/// For how long no further claim is made beside as many as were open when one found nothing. An empty
+/// For how long no further claim is made while as many are open as when one found nothing. An empty
 /// claim costs the store several statements, and a few keys cannot fill more claims.
 const ENOUGH: Duration = Duration::from_millis(50);
 

@@ -476,11 +476,30 @@ impl Drop for Call {
     }
 }
 
-/// The name of a destination as the store keeps it.
+/// The name of a destination as the store keeps it: PostgreSQL stores no NUL, and indexes have a limit.
 pub(super) fn label(name: &str) -> Arc<str> {
     let mut end = name.len().min(Outcome::MAX_DESTINATION);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    Arc::from(&name[..end])
+    let name = &name[..end];
+    if name.contains('\0') {
+        return Arc::from(name.replace('\0', " "));
+    }
+    Arc::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_can_keep_each_label() {
+        assert_eq!(&*label("orders"), "orders");
+        assert_eq!(&*label("a\0b"), "a b");
+        let long = "é".repeat(Outcome::MAX_DESTINATION);
+        assert_eq!(&*label(&long), "é".repeat(Outcome::MAX_DESTINATION / 2));
+        let odd = format!("x{long}");
+        assert_eq!(label(&odd).len(), Outcome::MAX_DESTINATION - 1);
+    }
 }

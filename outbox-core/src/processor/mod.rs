@@ -194,7 +194,7 @@ impl OutboxProcessor {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](ErrorKind::Invalid) and [`Corrupt`](ErrorKind::Corrupt) errors of the store,
+    /// [`Invalid`](crate::ErrorKind::Invalid) and [`Corrupt`](crate::ErrorKind::Corrupt) errors of the store,
     /// because no later attempt can succeed until an operator acts.
     ///
     /// # Cancel safety
@@ -249,7 +249,7 @@ impl OutboxProcessor {
     }
 }
 
-/// Without the feature `dlq` there is no heap.
+/// What a worker without the feature `dlq` does.
 #[cfg(not(feature = "dlq"))]
 #[expect(
     clippy::unused_async,

@@ -198,7 +198,7 @@ impl<'w> Publication<'w> {
         (answered.collect(), ids)
     }
 
-    /// Whether each call that hangs has a destination of its own, which gets no other call.
+    /// Whether each call that hangs has a named destination, which gets no other call.
     pub(super) fn has_only_named_calls(&self) -> bool {
         self.in_flight.values().all(|call| call.call.is_some())
     }

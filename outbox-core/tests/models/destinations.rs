@@ -11,7 +11,7 @@ use stateright::{Model, Property};
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// Nobody looks whether the destination works by the time an event is held.
+    /// The worker does not look whether the destination works by the time an event is held.
     NoLookAfterHold,
     /// The end of a probe that says nothing is not noted.
     ProbeNeverEnds,
@@ -334,7 +334,7 @@ fn every_event_of_a_destination_that_works_again_is_published() {
 }
 
 #[test]
-fn the_model_rejects_a_hold_that_nobody_looks_at() {
+fn the_model_rejects_a_hold_without_a_look_afterwards() {
     breaks(Destinations::small(Fault::NoLookAfterHold), COMPLETE);
 }
 
