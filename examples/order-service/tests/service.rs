@@ -35,7 +35,7 @@ async fn each_order_has_one_invoice_and_sigterm_ends_the_service_with_success() 
     service.terminate()?;
 
     let invoices: Vec<(i64, i64)> =
-        sqlx::query_as("SELECT order_id, total FROM invoices ORDER BY id")
+        sqlx::query_as("SELECT order_id, total FROM invoices ORDER BY order_id")
             .fetch_all(&database.pool())
             .await?;
     assert_eq!(invoices, [(1, 100), (2, 200), (3, 300), (4, 400), (5, 500)]);
