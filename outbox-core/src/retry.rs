@@ -25,6 +25,17 @@ impl RetrySchedule {
         self.ceiling(attempt).mul_f64(jitter.clamp(0.0, 1.0))
     }
 
+    /// The pause after the given number of failures in a row, or the longest one. Half of it is random, so
+    /// that many workers do not probe at the same time.
+    pub(crate) fn random_pause(&self, failures: u32, longest: bool) -> Duration {
+        let ceiling = if longest {
+            self.max
+        } else {
+            self.ceiling(failures)
+        };
+        ceiling.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
     /// The delay after the given attempt, with a random jitter.
     pub(crate) fn random_delay(&self, attempt: u32) -> Duration {
         self.delay(attempt, fastrand::f64())

@@ -73,18 +73,11 @@ impl CircuitBreaker {
 
     /// The broker could not be reached: the next pass probes with one event. The pause is the `longest`
     /// at once if a person must repair something.
-    ///
-    /// Half of the pause is random, so that many workers do not probe at the same time.
     pub(crate) fn failed(&mut self, longest: bool) {
         self.failures = self.failures.saturating_add(1);
         self.generation += 1;
         self.limit = 1;
-        let ceiling = if longest {
-            self.pauses.max
-        } else {
-            self.pauses.ceiling(self.failures)
-        };
-        self.wait(ceiling.mul_f64(0.5 + fastrand::f64() / 2.0));
+        self.wait(self.pauses.random_pause(self.failures, longest));
     }
 
     /// The broker asked the worker to wait.
@@ -93,10 +86,13 @@ impl CircuitBreaker {
     }
 
     fn wait(&mut self, pause: Duration) {
-        let now = Instant::now();
-        let far = Duration::from_secs(24 * 3600);
-        self.open_until = Some(now + pause.min(far));
+        self.open_until = Some(pause_end(pause));
     }
+}
+
+/// When a pause that begins now ends: a broker may ask for a day at most.
+pub(super) fn pause_end(pause: Duration) -> Instant {
+    Instant::now() + pause.min(Duration::from_secs(24 * 3600))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The destinations that pause: each has a breaker.
 
+use super::breaker::pause_end;
 use crate::object::{ErrorText, EventId};
 use crate::outage::Outage;
 use crate::retry::RetrySchedule;
@@ -350,13 +351,7 @@ impl Destination {
             Answer::Failed(kind, error) => {
                 self.failures = self.failures.saturating_add(1);
                 let longest = *kind == PublishErrorKind::Misconfigured;
-                let ceiling = if longest {
-                    schedule.max
-                } else {
-                    schedule.ceiling(self.failures)
-                };
-                // Half of the pause is random, so that many workers do not probe at the same time.
-                let pause = ceiling.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let pause = schedule.random_pause(self.failures, longest);
                 self.pause(*kind, error, pause);
                 let effect = if longest {
                     "a person must repair it; its events wait, and no failed attempt is counted"
@@ -374,10 +369,9 @@ impl Destination {
     }
 
     fn pause(&mut self, kind: PublishErrorKind, error: &ErrorText, pause: Duration) {
-        let day = Duration::from_secs(24 * 3600);
         self.generation += 1;
         (self.resume, self.asked_until, self.probe) = (false, None, 1);
-        self.paused_until = Some(Instant::now() + pause.min(day));
+        self.paused_until = Some(pause_end(pause));
         self.note(kind, error);
     }
 
@@ -413,6 +407,10 @@ pub(super) struct Call {
 impl Call {
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    pub(super) fn destination(&self) -> &Arc<str> {
+        &self.destination
     }
 
     /// The call has not answered for a long time: its destination gets no other.

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, timeout_at};
 
 /// A call that takes longer does not delay the settlement of the other events of its claim: it hangs.
 const HUNG: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ pub(super) struct Publication<'w> {
 struct InFlight {
     started: Started,
     slots: Vec<usize>,
-    destination: Option<Arc<str>>,
+    /// None: the transport names no destination.
     call: Option<Call>,
     /// The call hangs if it takes longer.
     patience: Duration,
@@ -150,33 +150,18 @@ impl<'w> Publication<'w> {
     pub(super) async fn advance(&mut self) -> Stage {
         loop {
             self.start_calls();
-            if self.calls.is_empty() {
-                return Stage::Done;
-            }
             let running = self.in_flight.values().filter(|call| !call.hangs);
-            let Some(check) = running.map(InFlight::hangs_at).min() else {
-                let Some((call, verdicts)) = self.calls.next().await else {
-                    return Stage::Done;
-                };
-                self.apply(call, verdicts);
-                return if self.calls.is_empty() {
-                    Stage::Done
-                } else {
-                    Stage::Hangs
-                };
+            let next = match running.map(InFlight::hangs_at).min() {
+                Some(hangs_at) => timeout_at(hangs_at, self.calls.next()).await,
+                None => Ok(self.calls.next().await),
             };
-            tokio::select! {
-                biased;
-                Some((call, verdicts)) = self.calls.next() => self.apply(call, verdicts),
-                () = sleep_until(check) => {
-                    self.mark_hung();
-                    if self.in_flight.values().all(|call| call.hangs) {
-                        return Stage::Hangs;
-                    }
-                }
+            match next {
+                Ok(Some((call, verdicts))) => self.apply(call, verdicts),
+                Ok(None) => return Stage::Done,
+                Err(_) => self.mark_hung(),
             }
-            let hanging = self.in_flight.values().filter(|call| call.hangs).count();
-            if hanging > 0 && hanging == self.in_flight.len() {
+            let hang = self.in_flight.values().all(|call| call.hangs);
+            if hang && !self.in_flight.is_empty() {
                 return Stage::Hangs;
             }
         }
@@ -303,7 +288,6 @@ impl<'w> Publication<'w> {
         let in_flight = InFlight {
             started: started.clone(),
             slots,
-            destination: destination.clone(),
             call,
             patience: if is_probe { HUNG_PROBE } else { HUNG },
             hangs: false,
@@ -321,7 +305,7 @@ impl<'w> Publication<'w> {
         let Some(ended) = self.in_flight.remove(&number) else {
             return;
         };
-        self.inform(ended.call, ended.destination.as_ref(), &verdicts);
+        self.inform(ended.call, &verdicts);
         let alone = ended.slots.len() == 1;
         let mut keys = Vec::with_capacity(ended.slots.len());
         for (slot, verdict) in ended.slots.into_iter().zip(verdicts) {
@@ -346,7 +330,8 @@ impl<'w> Publication<'w> {
     }
 
     /// Tells the breakers of the destinations what a call answered.
-    fn inform(&self, call: Option<Call>, own: Option<&Arc<str>>, verdicts: &[Verdict]) {
+    fn inform(&self, call: Option<Call>, verdicts: &[Verdict]) {
+        let own = call.as_ref().map(Call::destination);
         let generation = call.as_ref().map_or(0, Call::generation);
         let mut answer = Answer::None;
         for verdict in verdicts {
