@@ -113,7 +113,7 @@ pub(super) async fn run(worker: &OutboxProcessor, stop: Stop) -> Result<(), Outb
         }
         let mut stop = crew.stop.clone();
         let next = crew.next;
-        let waits = !ends && !crew.claiming && next != Next::Now || !ends && crew.is_paused();
+        let waits = !ends && !crew.claiming && (next != Next::Now || crew.is_paused());
         tokio::select! {
             biased;
             () = stop.wait(), if !ends => {}
@@ -129,19 +129,22 @@ impl Crew<'_> {
         !self.claiming && !self.worker.state().breaker.pause().is_zero()
     }
 
-    fn start_claim(&mut self) {
-        let worker = self.worker;
-        let limit = worker.config.concurrency();
+    fn may_claim(&self) -> bool {
+        let limit = self.worker.config.concurrency();
         let busy = self.busy.load(Ordering::Relaxed);
-        let full = busy >= limit || self.open >= limit * (1 + HANGING);
-        let probing = worker.state().breaker.is_probing() && busy > 0;
-        let full = full || worker.is_heap_lagging();
-        if self.claiming || self.next != Next::Now || full || probing || self.is_paused() {
+        let is_full = busy >= limit || self.open >= limit * (1 + HANGING);
+        let probes = self.worker.state().breaker.is_probing() && busy > 0;
+        let waits = self.claiming || self.next != Next::Now || self.is_paused();
+        !(is_full || probes || waits || self.worker.is_heap_lagging())
+    }
+
+    fn start_claim(&mut self) {
+        if !self.may_claim() {
             return;
         }
         self.claiming = true;
         (self.open_before, self.ended_meanwhile) = (self.open, false);
-        let stop = self.stop.clone();
+        let (worker, stop) = (self.worker, self.stop.clone());
         let take = async move { Step::Taken(worker.take(stop).await) };
         self.running.push(take.boxed());
     }
