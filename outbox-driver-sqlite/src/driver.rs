@@ -103,9 +103,7 @@ impl Driver {
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let access = Access::Write;
-        let reply = self.submit(access, operation, f)?;
-        self.wait(access, operation, reply).await
+        self.call(Access::Write, operation, f).await
     }
 
     /// As [`write`](Self::write), but the commit does not wait for the disk.
@@ -126,9 +124,7 @@ impl Driver {
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let access = Access::UnsyncedWrite;
-        let reply = self.submit(access, operation, f)?;
-        self.wait(access, operation, reply).await
+        self.call(Access::UnsyncedWrite, operation, f).await
     }
 
     /// Runs `f` on a consistent snapshot. It takes no write lock. What `f` writes is undone.
@@ -141,9 +137,7 @@ impl Driver {
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
     ) -> Result<T, OutboxError> {
-        let access = Access::Read;
-        let reply = self.submit(access, operation, f)?;
-        self.wait(access, operation, reply).await
+        self.call(Access::Read, operation, f).await
     }
 
     /// As [`write`](Self::write), for statements alone.
@@ -203,31 +197,17 @@ impl Driver {
         }
     }
 
-    /// Queues a job. It is skipped if the receiver is dropped before the job starts.
-    fn submit<T: Send + 'static>(
+    /// Queues a job and waits for its answer. The job is skipped if the future is dropped before it starts.
+    async fn call<T: Send + 'static>(
         &self,
         access: Access,
         operation: &'static str,
         f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T, OutboxError>>, OutboxError> {
+    ) -> Result<T, OutboxError> {
         let deadline = Instant::now() + self.call_timeout;
         let (task, reply) = Task::new(access, operation, deadline, f);
         self.send(Message::Job(Box::new(task)))
             .map_err(|()| closed(operation))?;
-        Ok(reply)
-    }
-
-    fn send(&self, message: Message) -> Result<(), ()> {
-        let queue = self.thread.queue.as_ref().ok_or(())?;
-        queue.send(message).map_err(drop)
-    }
-
-    async fn wait<T>(
-        &self,
-        access: Access,
-        operation: &'static str,
-        reply: oneshot::Receiver<Result<T, OutboxError>>,
-    ) -> Result<T, OutboxError> {
         match tokio::time::timeout(self.call_timeout, reply).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(closed(operation)),
@@ -239,6 +219,11 @@ impl Driver {
                 Err(refusal(ErrorKind::Unavailable, operation, text))
             }
         }
+    }
+
+    fn send(&self, message: Message) -> Result<(), ()> {
+        let queue = self.thread.queue.as_ref().ok_or(())?;
+        queue.send(message).map_err(drop)
     }
 
     async fn start(
