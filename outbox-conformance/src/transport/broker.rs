@@ -133,8 +133,7 @@ impl MemoryBroker {
             .iter()
             .filter_map(|event| self.destination(event))
             .collect();
-        let text = format!("expected one destination of a call, came {names:?}");
-        (names.len() > 1).then_some(text)
+        (names.len() > 1).then(|| format!("expected one destination of a call, came {names:?}"))
     }
 
     /// An error about the destination of an event.
