@@ -1,7 +1,7 @@
 //! Events in the caller's transaction, against a bare INSERT of the same bytes.
 
 use crate::server::Postgres;
-use crate::{Failure, median, ours};
+use crate::{Failure, load, median};
 use outbox_core::Event;
 use outbox_driver_postgres::{PgTime, PgUuid};
 use outbox_store_postgres::sqlx::{self, Executor, PgConnection};
@@ -87,7 +87,7 @@ async fn time(postgres: &Postgres, size: usize, way: Way) -> Result<f64, Failure
     let transactions = 2000 / size.min(100);
     let mut connection = postgres.pool.acquire().await?;
     let batches: Vec<Vec<Event>> = (0..transactions)
-        .map(|_| (0..size).map(ours::event).collect())
+        .map(|_| (0..size).map(load::event).collect())
         .collect();
     let start = Instant::now();
     for events in &batches {
@@ -170,7 +170,7 @@ async fn wake_up(postgres: &Postgres, with_row: bool) -> Result<(), Failure> {
 
 async fn produce(pool: sqlx::PgPool, barrier: Arc<Barrier>, with_row: bool) -> Result<(), Failure> {
     let mut connection = pool.acquire().await?;
-    let events: Vec<Event> = (0..500).map(ours::event).collect();
+    let events: Vec<Event> = (0..500).map(load::event).collect();
     barrier.wait().await;
     for event in events {
         if !with_row {

@@ -1,7 +1,7 @@
 //! The time from commit to publish on an idle system, and the statements that an idle relay sends.
 
 use crate::server::Postgres;
-use crate::{Failure, median, ours};
+use crate::{Failure, load, median};
 use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Relay, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
@@ -50,7 +50,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
         // Long enough for the worker to wait for a wake-up, and not a multiple of its poll interval.
         tokio::time::sleep(Duration::from_millis(37)).await;
         let mut connection = postgres.pool.acquire().await?;
-        append(&mut connection, &[ours::event(number)]).await?;
+        append(&mut connection, &[load::event(number)]).await?;
         let committed = Instant::now();
         let seen = published.recv().await.ok_or("the relay has ended")?;
         delays.push(seen.saturating_duration_since(committed).as_secs_f64() * 1e3);

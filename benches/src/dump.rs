@@ -1,7 +1,7 @@
 //! The time from commit to publish at 500 events a second, while a dump of the database runs.
 
 use crate::server::Postgres;
-use crate::{Failure, ours};
+use crate::{Failure, load};
 use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Relay, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
@@ -114,7 +114,7 @@ async fn produce(
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for number in numbers {
         pace.tick().await;
-        let mut event = ours::event(number);
+        let mut event = load::event(number);
         event.event_type = format!("order.{number}");
         append(&mut connection, &[event]).await?;
         let now = Instant::now();

@@ -86,8 +86,8 @@ fn possible(load: &Load, concurrency: usize, call: f64) -> f64 {
 /// Events per second until the broker has all, and how many were possible.
 async fn rate(postgres: &Postgres, load: &Load, concurrency: usize) -> Result<(f64, f64), Failure> {
     let event = |number: usize| match load.keys {
-        Some(keys) => ours::event(number).ordering_key(format!("key {}", number % keys)),
-        None => ours::event(number).ordering_key(format!("key {number}")),
+        Some(keys) => crate::load::event(number).ordering_key(format!("key {}", number % keys)),
+        None => crate::load::event(number).ordering_key(format!("key {number}")),
     };
     ours::fill_with(postgres, load.events, event).await?;
     postgres.vacuum().await?;

@@ -25,6 +25,7 @@ mod dump;
 mod heap;
 mod held;
 mod latency;
+mod load;
 mod ours;
 mod peer;
 mod relays;

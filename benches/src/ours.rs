@@ -1,11 +1,10 @@
 //! This project: store and heap on PostgreSQL.
 
 use crate::Failure;
+use crate::load::{Nothing, event};
 use crate::server::Postgres;
-use async_trait::async_trait;
 use outbox_core::{
-    Event, OutboxConfig, OutboxError, OutboxProcessor, OutboxStorage as _, Pauses, PublishError,
-    Relay, Transport,
+    Event, OutboxConfig, OutboxError, OutboxProcessor, OutboxStorage as _, Pauses, Relay, Transport,
 };
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
@@ -13,23 +12,6 @@ use outbox_store_postgres::{PostgresStore, append};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-
-#[derive(Debug)]
-struct Nothing;
-
-#[async_trait]
-impl Transport for Nothing {
-    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        events.iter().map(|_| Ok(())).collect()
-    }
-}
-
-pub(crate) fn event(number: usize) -> Event {
-    let payload = format!("{{\"order\":{number},\"note\":\"{}\"}}", "x".repeat(170));
-    Event::new("order.placed", payload)
-        .content_type("application/json")
-        .ordering_key(format!("customer {}", number % 1000))
-}
 
 pub(crate) async fn fill(postgres: &Postgres, events: usize) -> Result<(), Failure> {
     fill_with(postgres, events, event).await

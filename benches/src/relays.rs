@@ -91,7 +91,8 @@ async fn table(name: &str, keys: usize, events: usize) -> Result<(), Failure> {
     let mut rates = RELAYS.map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for (relays, rates) in RELAYS.into_iter().zip(&mut rates) {
-            let event = |number| ours::event(number).ordering_key(format!("key {}", number % keys));
+            let event =
+                |number| crate::load::event(number).ordering_key(format!("key {}", number % keys));
             ours::fill_with(&postgres, events, event).await?;
             postgres.vacuum().await?;
             let broker = SlowBroker::new(CALL, false);

@@ -4,8 +4,11 @@
 //! $ cargo run --release -- [EVENTS...]     # default: 1000 100000 1000000
 //! ```
 
-use async_trait::async_trait;
-use outbox_core::{Event, OutboxConfig, OutboxProcessor, PublishError, Transport};
+#[path = "../../src/load.rs"]
+mod load;
+
+use load::{Nothing, event};
+use outbox_core::{Event, OutboxConfig, OutboxProcessor};
 use outbox_dlq_sqlite::SqliteDlqHeap;
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use outbox_store_sqlite::{SqliteStore, append};
@@ -30,24 +33,6 @@ async fn main() -> Result<(), Failure> {
         measure(&path).await?;
     }
     Ok(())
-}
-
-#[derive(Debug)]
-struct Nothing;
-
-#[async_trait]
-impl Transport for Nothing {
-    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        events.iter().map(|_| Ok(())).collect()
-    }
-}
-
-/// As in the other benchmarks.
-fn event(number: usize) -> Event {
-    let payload = format!("{{\"order\":{number},\"note\":\"{}\"}}", "x".repeat(170));
-    Event::new("order.placed", payload)
-        .content_type("application/json")
-        .ordering_key(format!("customer {}", number % 1000))
 }
 
 /// Appends without a wait for the disk, as the appends are not measured.
