@@ -2,16 +2,24 @@
 
 use crate::supervised::Supervised;
 use crate::{Error, Kind};
+use rustix::fs::statvfs;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long a server may take to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two checks whether it answers.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+
+/// A file system in memory, where it costs little to create a database of several hundred files.
+const MEMORY: &str = "/dev/shm";
+
+/// The least free space there, in bytes: the servers of a whole run need less than 2 GiB.
+const ROOM: u64 = 4 << 30;
 
 /// The file in its folder to which a process prints.
 const LOG: &str = "log";
@@ -48,7 +56,7 @@ pub(crate) fn launch(
     port: u16,
     plan: impl FnOnce(&Path, &Path, u16) -> Result<Plan, Error>,
 ) -> Result<Process, Error> {
-    let folder = tempfile::Builder::new().prefix("outbox-test-").tempdir()?;
+    let folder = new_folder()?;
     let plan = plan(programs, folder.path(), port)?;
     // The supervisor, which outlives this process, removes the folder.
     let folder = folder.keep();
@@ -63,6 +71,17 @@ pub(crate) fn launch(
     };
     process.wait()?;
     Ok(process)
+}
+
+/// A new folder in memory if there is room, or else in the folder for temporary files.
+fn new_folder() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix("outbox-test-");
+    let has_room = statvfs(MEMORY).is_ok_and(|system| system.f_bavail * system.f_frsize >= ROOM);
+    if has_room && let Ok(folder) = builder.tempdir_in(MEMORY) {
+        return Ok(folder);
+    }
+    builder.tempdir()
 }
 
 /// A port of 127.0.0.1 that no process uses now.

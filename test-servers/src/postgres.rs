@@ -3,8 +3,10 @@
 use crate::{Kind, url};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
+use tokio::runtime::{Builder, Runtime};
 
 /// A new database on the test server. It is removed after a success. After a failure it is kept and
 /// its name is printed.
@@ -14,6 +16,8 @@ use std::time::{Duration, SystemTime};
 pub struct Database {
     server: PgConnectOptions,
     name: String,
+    /// Its connection moves the clock, and is used on the shared [`runtime`] only.
+    clock: PgPool,
 }
 
 impl Database {
@@ -42,7 +46,12 @@ impl Database {
         let name = format!("outbox_test_{}_{count}", time.as_nanos());
         let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
         run(&server, &create).await;
-        let database = Self { server, name };
+        let clock = lasting_pool(options(&server, &name), 1);
+        let database = Self {
+            server,
+            name,
+            clock,
+        };
         database.execute(include_str!("sql/clock.sql")).await;
         database
     }
@@ -56,10 +65,7 @@ impl Database {
     /// Options for connections as the superuser. `now()` is the clock that [`elapse`](Self::elapse) moves.
     #[must_use]
     pub fn options(&self) -> PgConnectOptions {
-        self.server
-            .clone()
-            .database(&self.name)
-            .options([("search_path", "test_clock, pg_catalog, public")])
+        options(&self.server, &self.name)
     }
 
     /// Its URL for another process. There `now()` is the clock of the server.
@@ -118,7 +124,13 @@ impl Database {
     pub async fn elapse(&self, time: Duration) {
         let micros = time.as_micros();
         let passed = format!("UPDATE test_clock.passed SET time = time + '{micros} microseconds'");
-        self.execute(&passed).await;
+        let clock = self.clock.clone();
+        // A new connection for each step would cost a test more than all that it tests.
+        let moved = runtime().spawn(async move {
+            let moved = sqlx::raw_sql(AssertSqlSafe(passed)).execute(&clock).await;
+            moved.unwrap_or_else(|error| panic!("the clock of the test: {error}"));
+        });
+        moved.await.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Closes all connections to the database, as a shutdown of the server does.
@@ -174,15 +186,34 @@ impl Drop for Database {
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         // On a separate thread: a test cannot block on its own runtime.
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap_or_else(|error| panic!("no runtime: {error}"));
-                runtime.block_on(run(&self.server, &drop));
-            });
+            scope.spawn(|| runtime().block_on(run(&self.server, &drop)));
         });
     }
+}
+
+/// A runtime that outlives those of the tests, for connections that more than one of these use.
+#[must_use]
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
+        runtime.unwrap_or_else(|error| panic!("no runtime: {error}"))
+    })
+}
+
+/// A pool for use on the [`runtime`].
+#[must_use]
+pub fn lasting_pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    let _entered = runtime().enter();
+    pool(options, connections)
+}
+
+fn options(server: &PgConnectOptions, name: &str) -> PgConnectOptions {
+    let path = ("search_path", "test_clock, pg_catalog, public");
+    server.clone().database(name).options([path])
 }
 
 fn pool(options: PgConnectOptions, connections: u32) -> PgPool {

@@ -21,8 +21,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use test_servers::Kind;
-use test_servers::postgres::Database;
-use tokio::runtime::{Builder, Runtime};
+use test_servers::postgres::{Database, lasting_pool, runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub(crate) struct Own {
     database: Database,
@@ -30,6 +30,8 @@ pub(crate) struct Own {
     schema: Schema,
     /// How many connections each handle has.
     connections: u32,
+    /// The connections of [`Writer`]s, which are used on the shared runtime only.
+    writers: PgPool,
     wire: OnceLock<TcpWire>,
     /// All handles use the wire, which delivers replies in parts.
     is_slow: bool,
@@ -55,8 +57,10 @@ impl Own {
     /// Without the tables.
     pub(crate) fn empty_on(url: &str, name: &str) -> Self {
         let server = url.to_owned();
+        let database = apart(async move { Database::create_on(&server).await });
         Self {
-            database: apart(async move { Database::create_on(&server).await }),
+            writers: writers(database.options()),
+            database,
             server: url.to_owned(),
             schema: Schema::new(name).expect("a name"),
             connections: 4,
@@ -184,17 +188,16 @@ pub(crate) fn each(claim: &Claim, outcome: &Outcome) -> Vec<Settlement> {
     claim.events.iter().map(settlement).collect()
 }
 
-/// Runs `work` on a new thread, because a test may call this within its runtime.
+/// Runs `work` on the shared runtime and waits for it on a new thread, because a test may call this
+/// within its own runtime.
 fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let thread = std::thread::spawn(|| runtime().block_on(work));
     thread.join().expect("done")
 }
 
-fn runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+/// More connections than a case has transactions at a time.
+fn writers(options: PgConnectOptions) -> PgPool {
+    lasting_pool(options, 32)
 }
 
 #[async_trait]
@@ -204,7 +207,7 @@ impl StoreFixture for Own {
     }
 
     fn begin(&self) -> Box<dyn AppTransaction> {
-        Box::new(Writer::begin(self.database.options(), self.schema.clone()))
+        Box::new(Writer::begin(self.writers.clone(), self.schema.clone()))
     }
 
     async fn elapse(&self, time: Duration) {
@@ -220,7 +223,7 @@ impl WireFixture for Own {
 
     fn begin_wired(&self) -> Box<dyn AppTransaction> {
         let options = self.database.options_over(self.its_wire().port());
-        Box::new(Writer::begin(options, self.schema.clone()))
+        Box::new(Writer::begin(writers(options), self.schema.clone()))
     }
 
     fn wire(&self) -> &dyn Wire {
@@ -302,27 +305,18 @@ enum Order {
     Commit,
 }
 
-/// A transaction on a separate thread and connection, because the suite calls it without `await`.
+/// A transaction on the shared runtime, because the suite calls it without `await`. It has its own
+/// connection.
 struct Writer {
-    orders: Sender<Order>,
+    orders: UnboundedSender<Order>,
     answers: Receiver<Result<(), OutboxError>>,
 }
 
 impl Writer {
-    fn begin(options: PgConnectOptions, schema: Schema) -> Self {
-        let (orders, received) = channel();
+    fn begin(pool: PgPool, schema: Schema) -> Self {
+        let (orders, received) = unbounded_channel();
         let (answer, answers) = channel();
-        std::thread::spawn(move || {
-            runtime().block_on(async move {
-                let mut connection = options.connect().await.expect("connected");
-                connection.execute("BEGIN").await.expect("begun");
-                answer.send(Ok(())).expect("a caller");
-                while let Ok(order) = received.recv() {
-                    let result = obey(&mut connection, &schema, order).await;
-                    answer.send(result).expect("a caller");
-                }
-            });
-        });
+        runtime().spawn(write(pool, schema, received, answer));
         answers.recv().expect("a writer").expect("begun");
         Self { orders, answers }
     }
@@ -330,6 +324,27 @@ impl Writer {
     fn ask(&self, order: Order) -> Result<(), OutboxError> {
         self.orders.send(order).expect("a writer");
         self.answers.recv().expect("an answer")
+    }
+}
+
+/// Obeys until the writer is dropped. The connection is used again if its transaction has ended.
+async fn write(
+    pool: PgPool,
+    schema: Schema,
+    mut orders: UnboundedReceiver<Order>,
+    answer: Sender<Result<(), OutboxError>>,
+) {
+    let mut connection = pool.acquire().await.expect("connected");
+    connection.execute("BEGIN").await.expect("begun");
+    answer.send(Ok(())).expect("a caller");
+    let mut has_ended = false;
+    while let Some(order) = orders.recv().await {
+        has_ended = matches!(order, Order::Commit);
+        let result = obey(&mut connection, &schema, order).await;
+        answer.send(result).expect("a caller");
+    }
+    if !has_ended {
+        drop(connection.detach());
     }
 }
 
