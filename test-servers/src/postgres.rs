@@ -121,6 +121,10 @@ impl Database {
     }
 
     /// Moves `now()` forward for all connections with [`options`](Self::options).
+    ///
+    /// # Panics
+    ///
+    /// If the server returns an error.
     pub async fn elapse(&self, time: Duration) {
         let micros = time.as_micros();
         let passed = format!("UPDATE test_clock.passed SET time = time + '{micros} microseconds'");
@@ -192,6 +196,10 @@ impl Drop for Database {
 }
 
 /// A runtime that outlives those of the tests, for connections that more than one of these use.
+///
+/// # Panics
+///
+/// If no thread can be started.
 #[must_use]
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
