@@ -18,7 +18,7 @@ use std::time::Instant;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
 
-const HISTORIES: u64 = 8;
+const HISTORIES: u64 = 4;
 const ROUNDS: usize = 10;
 /// The rounds of one history in eight when a run is longer than by default: 3,200 calls of 8
 /// clients.

@@ -4,6 +4,7 @@ use super::script::scripts_match;
 use super::{HeapFixture, counts, each};
 use crate::case::progress;
 use crate::check::{check, check_eq, nth, ok};
+use crate::effort::times;
 use outbox_core::{DlqEntry, DlqHeap, EventId, FailedAttempt};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
@@ -185,9 +186,11 @@ pub async fn a_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
 
 /// H7: no batch and no drain is too large. A smaller one comes first, as it shows most faults
 /// quickly.
-pub async fn a_batch_of_100_000_equals_its_single_calls<F: HeapFixture>(fixture: F) {
+pub async fn a_large_batch_equals_its_single_calls<F: HeapFixture>(fixture: F) {
     let heap = fixture.handle().await;
-    for size in [3_000, 100_000] {
+    // A statement has at most 65,535 parameters in PostgreSQL, and fewer in other stores.
+    let largest = if times() > 1 { 100_000 } else { 70_000 };
+    for size in [3_000, largest] {
         progress!("a batch of {size}");
         let first = Uuid::new_v4().as_u128() >> 1;
         let ids: Vec<EventId> = (first..first + size)

@@ -116,7 +116,7 @@ suite! {
         a_drained_event_starts_again
         odd_ids_come_back_exactly
         a_batch_equals_its_single_calls
-        a_batch_of_100_000_equals_its_single_calls
+        a_large_batch_equals_its_single_calls
         failure_times_are_ordered
         namespaces_are_separate
         random_scripts_match_the_model [fixtures]

@@ -111,7 +111,7 @@ fn outcome(choices: &mut TestRunner) -> Outcome {
 /// event is in two claims, each waits for the earlier events of its key, and none is lost.
 pub async fn claims_in_flight_share_no_event_and_keep_their_order<F: StoreFixture>(fixture: F) {
     let store = fixture.handle().await;
-    for seed in seeds(12) {
+    for seed in seeds(6) {
         progress!("{}", again(seed));
         let (mut flight, mut choices) = (Flight::default(), runner(seed));
         for _ in 0..STEPS {
