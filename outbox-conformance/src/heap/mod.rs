@@ -24,6 +24,7 @@ pub mod wire;
 mod call;
 mod concurrency;
 mod dropped;
+mod embedded;
 mod history;
 mod linear;
 mod model;
@@ -32,6 +33,7 @@ mod script;
 mod small;
 
 pub use call::{Answer, Call};
+pub use embedded::EmbeddedHeap;
 pub use history::{History, Recording, Violation};
 pub use script::{Script, Step};
 
