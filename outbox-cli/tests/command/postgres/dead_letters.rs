@@ -115,23 +115,15 @@ fn dead_letters_are_replayed_and_purged_by_id_and_by_filter() {
     shop.refused(&["dlq", "show", &noise[0].to_string()], 1, &[]);
 }
 
-/// Together they are several times what one call of the store replays.
+/// A call of the store replays at most 64 MiB.
 #[test]
-fn large_dead_letters_are_replayed_purged_and_exported_in_several_calls() {
+fn large_dead_letters_are_replayed_in_several_calls() {
     let shop = Shop::migrated();
-    let large = || -> Vec<Event> {
-        (0..10)
-            .map(|_| Event::new("order.large", vec![b'x'; 4 << 20]))
-            .collect()
-    };
-    let all = shop.quarantined(&large(), "refused");
-    assert_eq!(shop.done(&["dlq", "list"]).lines().count(), 11);
-    assert_eq!(shop.done(&["dlq", "export"]).lines().count(), 10);
+    let large: Vec<Event> = (0..6)
+        .map(|_| Event::new("order.large", vec![b'x'; 12 << 20]))
+        .collect();
+    let all = shop.quarantined(&large, "refused");
     let replayed = shop.done(&["dlq", "replay", "--all"]);
     assert_eq!(sorted(ids(&replayed)), all);
-    assert_eq!(shop.status("dead_letters"), 0);
-    assert_eq!(shop.done(&["relay", "--drain"]).lines().count(), 10);
-    let all = shop.quarantined(&large(), "refused");
-    let purged = shop.done(&["dlq", "purge", "--all", "--yes"]);
-    assert_eq!(sorted(ids(&purged)), all);
+    assert_eq!(shop.status("pending"), 6);
 }
