@@ -40,6 +40,7 @@ pub(crate) async fn still_kept(
         .bind(PgUuid(*token.as_uuid()))
         .bind(interval(since.elapsed()))
         .bind(until)
+        .bind(interval(draft.lease))
         .fetch_one(connection)
         .await
         .map_err(postgres_error(operation))

@@ -17,6 +17,11 @@ use test_servers::{Kind, Server, search_path};
 
 const LEASE: Duration = Duration::from_secs(30);
 
+/// The lease of a claim that was made while the clock was wrong ends after this time.
+const LONGEST: Duration = Duration::from_secs(60);
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How many more transactions one cluster has had than the other.
 const AHEAD: u32 = 5_000;
 
@@ -260,6 +265,35 @@ async fn a_lease_that_was_taken_while_the_clock_was_wrong_ends_in_time() {
     store.clean_up(10).await.expect("cleaned up");
     own.elapse(Duration::from_secs(120)).await;
     assert_eq!(relay(&store).await.len(), 3);
+}
+
+/// S22: the same for events that a settlement keeps. Then the claim that kept them has lost them.
+#[tokio::test]
+async fn a_kept_event_of_the_time_when_the_clock_was_wrong_comes_back() {
+    let own = Own::in_schema("outbox");
+    let (store, other) = (own.open().await, own.open().await);
+    let of_key = [0, 1].map(|_| Event::new("kept", "").ordering_key("key"));
+    let kept = [&of_key[..], &[Event::new("kept", "")]].concat();
+    own.append(&kept).await;
+    own.elapse(YEAR).await;
+    let claim = store.claim(ClaimLimit::events(10), LEASE).await;
+    let claim = claim.expect("claimed");
+    assert_eq!(claim.events.len(), kept.len());
+    let keep = each(&claim, &Outcome::Kept);
+    store.settle(claim.token, &keep).await.expect("settled");
+    own.execute("UPDATE test_clock.passed SET time = '0'").await;
+
+    assert_eq!(relay(&other).await, [], "before the end of a lease");
+    own.elapse(2 * LONGEST).await;
+    let first = relay(&other).await;
+    assert!(first.contains(&kept[0].id) && first.contains(&kept[2].id));
+    // The second of the key has a due time since the first was published.
+    own.elapse(2 * LONGEST).await;
+    assert_eq!(relay(&other).await, [kept[1].id]);
+    let late = each(&claim, &Outcome::Published);
+    let error = store.settle(claim.token, &late).await;
+    let error = error.expect_err("settled by others");
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
 }
 
 /// Deletes all rows of all tables, including the record of the migrations.

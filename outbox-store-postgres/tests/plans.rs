@@ -4,7 +4,7 @@ mod support;
 
 use outbox_core::{ClaimLimit, Event, OutboxStorage, Outcome};
 use outbox_store_postgres::PostgresStore;
-use outbox_store_postgres::sqlx::{self, Executor, Row};
+use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Executor, PgConnection, Row};
 use std::time::Duration;
 use support::{Own, each};
 
@@ -54,6 +54,54 @@ async fn a_log_with_a_backlog_is_read_by_its_index_only() {
         }
     };
     assert_eq!(sequentially, 0, "rows were read without the index");
+}
+
+/// Statements for tables that came from another cluster. They lock or change the lanes as a whole.
+const OF_ALL_LANES: [&str; 3] = ["lock_log", "rebase_events", "rebase_lanes"];
+
+/// While a transaction that has read the lanes is open, the table has any number of their old states.
+#[tokio::test]
+async fn no_statement_reads_the_lanes_without_their_index() {
+    let own = Own::in_schema("outbox");
+    let mut connection = own.connect().await;
+    let generic = "SET plan_cache_mode = force_generic_plan";
+    connection.execute(generic).await.expect("set");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sql");
+    for file in std::fs::read_dir(folder).expect("the statements") {
+        let path = file.expect("a file").path();
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let text = std::fs::read_to_string(&path).expect("read");
+        let of_lanes = ["outbox_lanes", "outbox_newest", "outbox_unread"];
+        if !of_lanes.iter().any(|of| text.contains(of)) || OF_ALL_LANES.contains(&&*name) {
+            continue;
+        }
+        let plan = plan(&mut connection, &name, &text).await;
+        assert!(
+            plan.contains("using outbox_lanes_by_epoch"),
+            "{name}: {plan}"
+        );
+        assert!(!plan.contains("Seq Scan on outbox_lanes"), "{name}: {plan}");
+    }
+}
+
+/// The plan of a statement for any parameters.
+async fn plan(connection: &mut PgConnection, name: &str, text: &str) -> String {
+    let has = |n: &usize| text.contains(&format!("${n}"));
+    let count = (1..100).take_while(has).count();
+    let arguments = vec!["NULL"; count].join(", ");
+    let call = if count == 0 {
+        name.to_owned()
+    } else {
+        format!("{name} ({arguments})")
+    };
+    let prepare = format!("PREPARE {name} AS {text}");
+    let prepared = connection.execute(AssertSqlSafe(prepare)).await;
+    prepared.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let explain = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN EXECUTE {call}")));
+    let rows = explain.fetch_all(connection).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let lines = rows.iter().map(|row| row.get::<String, _>(0));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A transaction that has read the lanes keeps their old states, and a lock that forbids to renew them.

@@ -14,9 +14,12 @@ WITH gone AS (
               coalesce(f.first_at, now()) AS first_at,
               coalesce(f.last_at, now()) AS last_at
 ),
+lanes AS MATERIALIZED (
+    SELECT * FROM outbox.outbox_newest
+),
 consumed AS (
     DELETE FROM outbox.outbox_log AS e
-    USING gone AS g, outbox.outbox_lanes AS l
+    USING gone AS g, lanes AS l
     WHERE e.id = g.id AND l.lane = e.lane
       AND (pg_visible_in_snapshot(e.xid, l.seen)
            OR coalesce(pg_visible_in_snapshot(e.xid, l.window_end), false)

@@ -6,8 +6,8 @@
 WITH page AS MATERIALIZED (
     SELECT r.place
     FROM outbox.outbox_retries AS r
-    JOIN outbox.outbox_lanes AS l USING (lane)
-    WHERE r.held_for = $1 AND r.place <> ALL (coalesce(l.held, '{}'))
+    WHERE r.held_for = $1
+      AND r.place NOT IN (SELECT unnest(held) FROM outbox.outbox_newest)
     ORDER BY coalesce(r.due_at, r.delayed_until), r.place
     LIMIT $2
     FOR UPDATE OF r SKIP LOCKED

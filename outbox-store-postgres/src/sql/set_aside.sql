@@ -8,7 +8,8 @@
 -- and marks it as consumed in the log: every snapshot sees the transaction 0.
 WITH own AS MATERIALIZED (
     SELECT lane, seen, window_end, window_xid,
-           CASE WHEN window_xid::text = $6 THEN greatest($5, $3) ELSE $3 END AS start
+           CASE WHEN window_xid::text = $6 THEN greatest($5::bigint, $3) ELSE $3 END
+               AS start
     FROM outbox.outbox_lanes
     WHERE outbox.outbox_indexed(lane) = $2
       AND epoch >= (SELECT epoch FROM outbox.outbox_lanes

@@ -3,7 +3,7 @@
 -- ends the claim in the same transaction. Returns their places, and how far the cursor moves.
 WITH rows AS MATERIALIZED (
     SELECT l.reads, e.*
-    FROM outbox.outbox_lanes AS l
+    FROM outbox.outbox_newest AS l
     CROSS JOIN LATERAL (
         SELECT * FROM outbox.outbox_log AS e
         WHERE e.lane = l.lane AND e.seq > l.position

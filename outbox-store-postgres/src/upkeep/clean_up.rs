@@ -55,10 +55,11 @@ impl PostgresStore {
         let query = sqlx::query(self.statements.cut_leases.clone())
             .bind(interval(lease.max(LONGEST_LEASE)))
             .bind(interval(lease));
-        let lanes = self.driver.execute(CLEAN_UP, query).await?;
-        if lanes > 0 {
+        let read = |row: &PgRow| row.try_get::<i64, _>(0);
+        let leases = self.driver.fetch_one(CLEAN_UP, query, read).await?;
+        if leases > 0 {
             tracing::warn!(
-                lanes,
+                leases,
                 ?lease,
                 "leases ended far in the future, as if the server's clock had been wrong; they are \
                  shortened"

@@ -1,11 +1,13 @@
 //! Claims of lanes: `claim_events.sql`, `claim_retries.sql`, `claim_suspect.sql`, `settle_lanes.sql`
-//! and the take-over of a lost claim (`upkeep/lost_claims.rs`).
+//! the take-over of a lost claim (`upkeep/lost_claims.rs`), and kept events (`keep.rs`).
 //!
 //! Each statement or transaction is one step, because the locks of its lanes make it atomic. A claim
 //! consists of several. At first all events are in the log. The end of a lease is a separate step that
 //! can come at any moment, so the runs include clocks that are fast, slow, stopped or set back. The windows
 //! have a separate model. The delay of a retry has always passed when a claim looks.
 
+mod kept;
+mod properties;
 mod steps;
 
 use crate::check::{breaks, holds, soak};
@@ -35,6 +37,18 @@ enum Fault {
     WaitingIsOvertaken,
     /// The next event of a key becomes due although a dead letter blocks the key.
     HeldIsDue,
+    /// A kept event is due at once.
+    KeptIsDue,
+    /// After its lease, a kept event is claimed with others.
+    KeptIsNoSuspect,
+    /// No claim takes a kept event after its lease.
+    KeptIsLeft,
+    /// Events of the log are given although a kept event of their key waits.
+    KeptIsOvertaken,
+    /// A late settlement ignores that another claim has taken a kept event.
+    KeptIsNotFenced,
+    /// A late settlement believes after its lease that a missing event was deleted by hand.
+    MissingIsDeleted,
 }
 
 /// Events as bits.
@@ -53,6 +67,8 @@ struct Lanes {
     refusals: u8,
     /// Events that can never succeed: each becomes a dead letter that blocks its key.
     deaths: u8,
+    /// Calls that have not answered when the claim is settled.
+    hangs: u8,
     fault: Fault,
 }
 
@@ -74,6 +90,14 @@ struct Waiting {
     due: bool,
     suspect: bool,
     worker_lost: bool,
+    kept: Option<Kept>,
+}
+
+/// The claim that keeps an event.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Kept {
+    token: u8,
+    lapsed: bool,
 }
 
 /// The knowledge of a worker about its claim.
@@ -89,10 +113,25 @@ struct Claim {
     tried: usize,
     failed: Set,
     dead: Set,
+    /// Events whose calls hang. A settlement keeps them.
+    hung: Set,
+    /// It has only the events that a settlement kept.
+    rest: Option<Rest>,
     /// It takes no more events: it has a suspect, a statement failed, or its settlement started.
     full: bool,
     /// Only with `LanesGivenBackFirst`: the first half of the settlement is done.
     closing: bool,
+}
+
+/// What a claim is after a settlement that kept events.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+struct Rest {
+    /// It had one event.
+    lone: bool,
+    /// The lease of its kept events is over.
+    over: bool,
+    /// It repeats a late settlement whose reply was lost.
+    repeats: bool,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -103,6 +142,7 @@ struct State {
     faults: u8,
     refusals: u8,
     deaths: u8,
+    hangs: u8,
     tokens: u8,
     /// The dead letters. Each blocks its key until it is purged.
     dead_letters: Set,
@@ -111,7 +151,7 @@ struct State {
     purged: Set,
     /// Events of lost claims that were not counted or published since.
     lost: Set,
-    /// Pairs of token and lane that were settled or taken over.
+    /// Pairs of token and lane, or token and [`kept_event`], that were settled or taken over.
     ended: Vec<(u8, usize)>,
     wrong: Option<&'static str>,
 }
@@ -141,6 +181,7 @@ enum Action {
         answered: bool,
     },
     Lapse(usize),
+    LapseKept(u8),
     TakeBack(u8),
     Purge(usize),
     Crash(usize),
@@ -154,12 +195,15 @@ enum Answer {
     Dead,
     /// The broker has it, but the worker believes that it was refused.
     ReplyLost,
+    /// No answer yet. The event is delivered by a later answer, or not.
+    Hangs,
 }
 
 const LOST: &str = "no event is lost";
 const ORDER: &str = "first deliveries keep the order of their key";
 const EXCLUSIVE: &str = "no two claims hold an event";
-const ENDED_ONCE: &str = "a claim ends once in each of its lanes, settled or taken back";
+const ENDED_ONCE: &str =
+    "a claim ends once in each of its lanes and for each kept event, settled or taken over";
 const ISOLATED: &str = "an event of a lost claim is claimed alone";
 const LONE_BLAMED: &str = "only an event that was alone in a lost claim is charged";
 const HELD: &str = "no event is claimed behind a dead letter of its key";
@@ -168,6 +212,11 @@ const COMPLETE: &str = "no run ends before all is published";
 
 fn bit(event: usize) -> Set {
     1 << event
+}
+
+/// A kept event among the parts of a claim that end, behind the lanes.
+fn kept_event(event: usize) -> usize {
+    8 + event
 }
 
 impl Lanes {
@@ -180,6 +229,7 @@ impl Lanes {
             faults: soak(2, 3),
             refusals: 1,
             deaths: 0,
+            hangs: 0,
             fault,
         }
     }
@@ -193,6 +243,18 @@ impl Lanes {
             limit: 3,
             faults: soak(1, 2),
             deaths: 2,
+            ..Self::small(fault)
+        }
+    }
+
+    /// With calls that hang.
+    fn keeping(fault: Fault) -> Self {
+        Self {
+            count: 1,
+            events: &[(0, 0), (0, 1), (0, 0)],
+            limit: 2,
+            faults: soak(1, 2),
+            hangs: 2,
             ..Self::small(fault)
         }
     }
@@ -210,6 +272,7 @@ impl Model for Lanes {
             faults: self.faults,
             refusals: self.refusals,
             deaths: self.deaths,
+            hangs: self.hangs,
             tokens: 0,
             dead_letters: 0,
             delivered: 0,
@@ -269,6 +332,7 @@ impl Model for Lanes {
                     Answer::Refused => state.refusals -= 1,
                     Answer::Dead => state.deaths -= 1,
                     Answer::ReplyLost => state.faults -= 1,
+                    Answer::Hangs => state.hangs -= 1,
                 }
             }
             Action::Settle { worker, answered } => {
@@ -281,6 +345,7 @@ impl Model for Lanes {
                 state.faults -= u8::from(lives);
                 state.lanes[lane].lapsed = true;
             }
+            Action::LapseKept(token) => Self::lapse_kept(&mut state, token),
             Action::TakeBack(token) => self.take_back(&mut state, token),
             Action::Purge(event) => {
                 state.dead_letters &= !bit(event);
@@ -299,55 +364,7 @@ impl Model for Lanes {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(LOST, |model: &Self, state: &State| {
-                (0..model.events.len()).all(|event| {
-                    let lane = model.events[event].0;
-                    let ahead = &model.log(lane)[state.lanes[lane].position..];
-                    (state.delivered | state.dead_letters | state.purged) & bit(event) != 0
-                        || ahead.contains(&event)
-                        || state.waiting.iter().any(|waiting| waiting.event == event)
-                })
-            }),
-            Property::always(ORDER, |model: &Self, state: &State| {
-                let delivered = |event: usize| state.delivered & bit(event) != 0;
-                let gone = |event: usize| (state.delivered | state.purged) & bit(event) != 0;
-                (0..model.events.len()).all(|event| {
-                    !delivered(event)
-                        || (0..event)
-                            .all(|earlier| model.key(earlier) != model.key(event) || gone(earlier))
-                })
-            }),
-            Property::always(EXCLUSIVE, |_, state: &State| {
-                let mut held = 0;
-                let events = live(state).flat_map(|claim| claim.given.iter().chain(&claim.behind));
-                events.into_iter().all(|event| {
-                    let first = held & bit(*event) == 0;
-                    held |= bit(*event);
-                    first
-                })
-            }),
-            Property::always(ISOLATED, |_, state: &State| {
-                live(state).all(|claim| {
-                    let lost = |event: &usize| state.lost & bit(*event) != 0;
-                    claim.given.len() < 2 || !claim.given.iter().any(lost)
-                })
-            }),
-            Property::always(HELD, |model: &Self, state: &State| {
-                let mut given = live(state).flat_map(|claim| &claim.given);
-                given.all(|event| !model.is_held(state, *event))
-            }),
-            Property::always(COMPLETE, |model: &Self, state: &State| {
-                model.is_complete(state) || !model.steps(state).is_empty()
-            }),
-            Property::always(ENDED_ONCE, |_, state: &State| {
-                state.wrong != Some(ENDED_ONCE)
-            }),
-            Property::always(LONE_BLAMED, |_, state: &State| {
-                state.wrong != Some(LONE_BLAMED)
-            }),
-            Property::always(TWICE, |_, state: &State| state.wrong != Some(TWICE)),
-        ]
+        properties::all()
     }
 }
 
@@ -355,15 +372,6 @@ impl Model for Lanes {
 fn tokens(state: &State) -> impl Iterator<Item = u8> {
     let lanes = state.lanes.iter().filter_map(|lane| lane.token);
     lanes.chain(state.workers.iter().flatten().map(|claim| claim.token))
-}
-
-/// The claims that are neither settled nor taken over.
-fn live(state: &State) -> impl Iterator<Item = &Claim> {
-    let lives = |claim: &&Claim| {
-        let ended = |(lane, _): &(usize, usize)| state.ended.contains(&(claim.token, *lane));
-        !claim.lanes.iter().any(ended)
-    };
-    state.workers.iter().flatten().filter(lives)
 }
 
 #[test]
@@ -374,6 +382,37 @@ fn the_model_of_lanes_loses_nothing_and_publishes_all() {
 #[test]
 fn dead_letters_block_their_keys_and_lose_nothing() {
     holds("lanes_holding", Lanes::holding(Fault::None));
+}
+
+#[test]
+fn kept_events_come_back_and_lose_nothing() {
+    holds("lanes_keeping", Lanes::keeping(Fault::None));
+}
+
+#[test]
+fn the_model_rejects_a_kept_event_that_is_due_during_its_lease() {
+    breaks(Lanes::keeping(Fault::KeptIsDue), TWICE);
+}
+
+#[test]
+fn the_model_rejects_a_kept_event_that_is_no_suspect() {
+    breaks(Lanes::keeping(Fault::KeptIsNoSuspect), ISOLATED);
+}
+
+#[test]
+fn the_model_rejects_a_kept_event_that_is_never_taken_over() {
+    breaks(Lanes::keeping(Fault::KeptIsLeft), COMPLETE);
+}
+
+#[test]
+fn the_model_rejects_an_event_that_overtakes_a_kept_one() {
+    breaks(Lanes::keeping(Fault::KeptIsOvertaken), ORDER);
+}
+
+#[test]
+fn the_model_rejects_a_late_settlement_that_ignores_another_claim() {
+    breaks(Lanes::keeping(Fault::KeptIsNotFenced), ENDED_ONCE);
+    breaks(Lanes::keeping(Fault::MissingIsDeleted), ENDED_ONCE);
 }
 
 #[test]

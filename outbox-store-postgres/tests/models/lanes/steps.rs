@@ -54,7 +54,7 @@ impl Lanes {
         let mut due = Vec::new();
         for (at, head) in state.waiting.iter().enumerate() {
             let (own, key) = self.events[head.event];
-            if own != lane || head.suspect || !head.due || held.contains(&head.event) {
+            if own != lane || head.suspect || !head.is_due() || held.contains(&head.event) {
                 continue;
             }
             due.push(head.event);
@@ -69,7 +69,10 @@ impl Lanes {
 
     pub(super) fn suspect(&self, state: &State, lane: usize) -> Option<usize> {
         let suspect = |waiting: &&Waiting| {
-            self.events[waiting.event].0 == lane && waiting.suspect && waiting.due
+            self.events[waiting.event].0 == lane
+                && waiting.suspect
+                && waiting.is_due()
+                && (waiting.kept.is_none() || self.fault != Fault::KeptIsLeft)
         };
         state
             .waiting
@@ -142,6 +145,7 @@ impl Lanes {
             let waits = claim.waited & bit(event) == 0
                 && self.fault != Fault::WaitingIsOvertaken
                 && ((state.waiting.iter())
+                    .filter(|row| row.kept.is_none() || self.fault != Fault::KeptIsOvertaken)
                     .any(|waiting| of_key(&waiting.event) && !ours(&waiting.event))
                     || self.is_held(state, event));
             if waits || claim.behind.iter().any(of_key) {
@@ -165,8 +169,10 @@ impl Lanes {
         };
         let event = claim.given[claim.tried];
         claim.tried += 1;
-        if answer != Answer::Taken {
-            claim.failed |= bit(event);
+        match answer {
+            Answer::Taken => {}
+            Answer::Hangs => claim.hung |= bit(event),
+            _ => claim.failed |= bit(event),
         }
         if answer == Answer::Dead {
             claim.dead |= bit(event);
@@ -177,9 +183,9 @@ impl Lanes {
             }
             state.delivered |= bit(event);
         }
-        // After a failure, later events of the key are not tried.
+        // After a failure, or during a call that hangs, later events of the key are not tried.
         while let Some(&next) = claim.given.get(claim.tried) {
-            let failed = |event: &&usize| claim.failed & bit(**event) != 0;
+            let failed = |event: &&usize| (claim.failed | claim.hung) & bit(**event) != 0;
             let mut failures = claim.given.iter().filter(failed);
             if !failures.any(|event| self.key(*event) == self.key(next)) {
                 break;
@@ -208,6 +214,9 @@ impl Lanes {
             state.workers[worker] = Some(claim);
             return;
         }
+        if !self.end_kept(state, &claim) {
+            return;
+        }
         for &(lane, reads) in &claim.lanes {
             Self::end(state, claim.token, lane);
             let position = (state.lanes[lane].position + reads).min(self.log(lane).len());
@@ -218,11 +227,16 @@ impl Lanes {
         }
         self.apply(state, &claim);
         claim.full = self.fault != Fault::SettledClaimGoesOn;
-        state.workers[worker] = (!answered).then_some(claim);
+        state.workers[worker] = if answered {
+            Self::rest(&claim)
+        } else {
+            Some(Self::repeated(claim))
+        };
     }
 
     /// Publishes, parks and parks again, as in `plan.rs`.
     pub(super) fn apply(&self, state: &mut State, claim: &Claim) {
+        let stopped = claim.failed | claim.hung;
         let tried = |event: usize| {
             let failures = claim.given.iter().position(|given| *given == event);
             failures.is_some_and(|at| {
@@ -230,10 +244,12 @@ impl Lanes {
                 let before = &claim.given[..at];
                 !before
                     .iter()
-                    .any(|other| self.key(*other) == key && claim.failed & bit(*other) != 0)
+                    .any(|other| self.key(*other) == key && stopped & bit(*other) != 0)
             })
         };
-        for &event in claim.given.iter().chain(&claim.behind) {
+        self.keep(state, claim);
+        let answered = |event: &&usize| claim.hung & bit(**event) == 0;
+        for &event in (claim.given.iter().chain(&claim.behind)).filter(answered) {
             let waited = claim.waited & bit(event) != 0;
             let charged = claim.failed & bit(event) != 0;
             if tried(event) {
@@ -252,14 +268,10 @@ impl Lanes {
                     row.due = false;
                     row.suspect &= !charged;
                     row.worker_lost &= !charged;
+                    row.kept = None;
                 }
             } else {
-                state.waiting.push(Waiting {
-                    event,
-                    due: false,
-                    suspect: false,
-                    worker_lost: false,
-                });
+                state.waiting.push(Waiting::new(event));
             }
         }
         self.promote(state);
@@ -302,12 +314,7 @@ impl Lanes {
             }
             let parks = !matches!(self.fault, Fault::LostIsReadAgain | Fault::LostIsSkipped);
             for &event in rows.iter().filter(|_| parks) {
-                state.waiting.push(Waiting {
-                    event,
-                    due: false,
-                    suspect: false,
-                    worker_lost: false,
-                });
+                state.waiting.push(Waiting::new(event));
             }
             lost.extend(rows);
             state.lanes[lane] = Lane {
@@ -352,6 +359,9 @@ impl Lanes {
                 if state.faults > 0 {
                     actions.push(Action::Publish(worker, Answer::ReplyLost));
                 }
+                if state.hangs > 0 {
+                    actions.push(Action::Publish(worker, Answer::Hangs));
+                }
             } else {
                 actions.push(Action::Settle {
                     worker,
@@ -368,6 +378,7 @@ impl Lanes {
                 actions.push(Action::Crash(worker));
             }
         }
+        Self::lapses_of_kept(state, &mut actions);
         let dead_letters =
             (0..self.events.len()).filter(|event| state.dead_letters & bit(*event) != 0);
         actions.extend(dead_letters.map(Action::Purge));
@@ -407,6 +418,7 @@ impl Lanes {
     ) {
         let mut claim = Self::take(state, worker, lane);
         state.lanes[lane].held.extend(took);
+        Self::release_kept(state, took);
         if answered {
             claim.waited |= took.iter().fold(0, |set, event| set | bit(*event));
             self.add(state, worker, claim, lane, took);
