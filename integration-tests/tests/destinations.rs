@@ -4,15 +4,16 @@
 use async_trait::async_trait;
 use integration_tests::assert_ordered_per_key;
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, Event, EventId, OutboxConfig, OutboxConfigBuilder, OutboxError,
-    OutboxStorage, Pauses, PublishError, PublishErrorKind, Relay, Transport,
+    DeadLetterFilter, DeadLetters, DlqEntry, Event, EventId, OutboxConfig, OutboxConfigBuilder,
+    OutboxError, OutboxStorage, Pauses, PublishError, PublishErrorKind, QuarantineOutcome, Relay,
+    Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryStore;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -34,9 +35,22 @@ enum Does {
 struct Post {
     state: Mutex<State>,
     keeps_order: bool,
-    /// Only the errors name the destination.
-    names_late: bool,
+    names: Names,
 }
+
+/// What names the destination of an event, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Names {
+    #[default]
+    Alike,
+    /// Only the errors name it.
+    InErrors,
+    /// The errors give it another name.
+    Differently,
+    Nothing,
+}
+
+const ALL_NAMES: [Names; 3] = [Names::Alike, Names::InErrors, Names::Differently];
 
 #[derive(Debug, Default)]
 struct State {
@@ -44,11 +58,20 @@ struct State {
     poison: HashSet<EventId>,
     received: Vec<(Instant, Event)>,
     calls: HashMap<String, usize>,
+    /// How often an event of each destination was tried.
+    tries: HashMap<String, usize>,
     running: usize,
     most: usize,
 }
 
 impl Post {
+    fn naming(names: Names) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
     fn set(&self, destination: &str, does: Does) {
         let mut state = self.state.lock().expect("no panic while locked");
         state.rules.insert(destination.to_owned(), does);
@@ -70,13 +93,18 @@ impl Post {
         state.calls.get(destination).copied().unwrap_or_default()
     }
 
+    fn tries(&self, destination: &str) -> usize {
+        let state = self.state.lock().expect("no panic while locked");
+        state.tries.get(destination).copied().unwrap_or_default()
+    }
+
     fn starts(&self, events: &[Event]) -> Does {
         let mut state = self.state.lock().expect("no panic while locked");
         state.running += 1;
         state.most = state.most.max(state.running);
         let name = &events[0].event_type;
         *state.calls.entry(name.clone()).or_default() += 1;
-        if !self.names_late {
+        if matches!(self.names, Names::Alike | Names::Differently) {
             let same = events.iter().all(|event| event.event_type == *name);
             assert!(same, "a call has events of several destinations");
         }
@@ -93,9 +121,15 @@ impl Post {
 
     fn take(&self, event: &Event) -> Result<(), PublishError> {
         let mut state = self.state.lock().expect("no panic while locked");
+        *state.tries.entry(event.event_type.clone()).or_default() += 1;
         if let Some(Does::Fails(kind)) = state.rules.get(&event.event_type) {
             let error = PublishError::new(*kind);
-            return Err(error.with_destination(event.event_type.as_str()));
+            let name = event.event_type.as_str();
+            return Err(match self.names {
+                Names::Alike | Names::InErrors => error.with_destination(name),
+                Names::Differently => error.with_destination(format!("https://{name}.example")),
+                Names::Nothing => error,
+            });
         }
         state.received.push((Instant::now(), event.clone()));
         Ok(())
@@ -126,7 +160,8 @@ impl Transport for Post {
     }
 
     fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
-        (!self.names_late).then(|| event.event_type.as_str().into())
+        let is_named = matches!(self.names, Names::Alike | Names::Differently);
+        is_named.then(|| event.event_type.as_str().into())
     }
 }
 
@@ -181,6 +216,14 @@ impl Fixture {
         assert_eq!(self.dead_letters().await, 0);
     }
 
+    /// Moves an event to the quarantine, as an operator may.
+    async fn quarantine(&self, id: EventId) {
+        let now = SystemTime::now();
+        let entry = DlqEntry::new(id, 1, now, now);
+        let moved = self.store.quarantine_events(&[entry]).await;
+        assert_eq!(moved.expect("an answer"), [QuarantineOutcome::Moved]);
+    }
+
     async fn dead_letters(&self) -> usize {
         let all = DeadLetterFilter::all();
         self.store
@@ -203,6 +246,10 @@ fn default() -> OutboxConfigBuilder {
 
 fn misconfigured() -> Does {
     Does::Fails(PublishErrorKind::Misconfigured)
+}
+
+fn unavailable() -> Does {
+    Does::Fails(PublishErrorKind::Unavailable)
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,31 +276,86 @@ async fn a_missing_destination_costs_no_event_and_delays_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn when_a_destination_is_back_its_events_continue_within_a_second_of_the_probe() {
-    let fixture = Fixture::start(Post::default(), default());
-    fixture.post.set("mail", misconfigured());
-    let events: Vec<_> = (0..5000)
-        .map(|number: usize| {
-            Event::new("mail", number.to_string()).ordering_key(format!("key {}", number % 700))
-        })
-        .collect();
-    fixture.store.append(&events).expect("appended");
-    sleep(HOUR).await;
-    assert!(fixture.post.arrived("mail").is_empty());
-    fixture.post.set("mail", Does::Accepts);
-    let start = Instant::now();
-    while fixture.pending().await > 0 {
-        assert!(start.elapsed() < 40 * SECOND, "{:?}", fixture.pauses.list());
-        sleep(10 * MS).await;
+    for names in ALL_NAMES {
+        let fixture = Fixture::start(Post::naming(names), default());
+        fixture.post.set("mail", misconfigured());
+        let events: Vec<_> = (0..5000)
+            .map(|number: usize| {
+                Event::new("mail", number.to_string()).ordering_key(format!("key {}", number % 700))
+            })
+            .collect();
+        fixture.store.append(&events).expect("appended");
+        sleep(HOUR).await;
+        assert!(fixture.post.arrived("mail").is_empty());
+        fixture.post.set("mail", Does::Accepts);
+        let start = Instant::now();
+        while fixture.pending().await > 0 {
+            let pauses = fixture.pauses.list();
+            assert!(start.elapsed() < 40 * SECOND, "{names:?}: {pauses:?}");
+            sleep(10 * MS).await;
+        }
+        let arrived = fixture.post.arrived("mail");
+        let (probe, last) = (arrived[0].0, arrived[arrived.len() - 1].0);
+        assert!(last - probe < SECOND, "{names:?}: {:?}", last - probe);
+        let arrived: Vec<_> = arrived.into_iter().map(|(_, event)| event).collect();
+        assert_eq!(arrived.len(), 5000, "each event once");
+        assert_ordered_per_key(&arrived);
+        assert_eq!(fixture.pauses.list(), [], "{names:?}");
+        fixture.assert_no_event_is_blamed().await;
+        fixture.stop().await;
     }
-    let arrived = fixture.post.arrived("mail");
-    let (probe, last) = (arrived[0].0, arrived[arrived.len() - 1].0);
-    assert!(last - probe < SECOND, "{:?}", last - probe);
-    let arrived: Vec<_> = arrived.into_iter().map(|(_, event)| event).collect();
-    assert_eq!(arrived.len(), 5000, "each event once");
-    assert_ordered_per_key(&arrived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pauses_of_a_destination_grow_whoever_names_it() {
+    for names in ALL_NAMES {
+        let fixture = Fixture::start(Post::naming(names), default());
+        fixture.post.set("mail", unavailable());
+        fixture.append(&["mail", "mail"]);
+        sleep(HOUR).await;
+        // The pauses are 1, 2, 4, … s up to 30 s, and half of each is random.
+        let tries = fixture.post.tries("mail");
+        assert!((120..=260).contains(&tries), "{names:?}: {tries} tries");
+        let pauses = fixture.pauses.list();
+        assert_eq!(pauses.len(), 1, "{names:?}: {pauses:?}");
+        assert!(pauses[0].since > HOUR - SECOND, "{names:?}: {pauses:?}");
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_name_no_destination_before_do_not_prolong_its_pause() {
+    let fixture = Fixture::start(Post::naming(Names::InErrors), default());
+    fixture.post.set("mail", unavailable());
+    for _ in 0..600 {
+        fixture.append(&["mail", "orders"]);
+        sleep(100 * MS).await;
+    }
+    // Each event once, and one probe after each pause: of 1, 2, 4, 8 and 16 s at most.
+    let probes = fixture.post.tries("mail") - 600;
+    assert!((5..=12).contains(&probes), "{probes} probes");
+    fixture.post.set("mail", Does::Accepts);
+    // The longest pause ends, and the probes follow.
+    sleep(31 * SECOND).await;
+    assert_eq!(fixture.post.arrived("mail").len(), 600);
     assert_eq!(fixture.pauses.list(), []);
     fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_for_which_no_event_waits_is_forgotten_after_five_minutes() {
+    for names in ALL_NAMES {
+        let fixture = Fixture::start(Post::naming(names), default());
+        fixture.post.set("typo", misconfigured());
+        let events = fixture.append(&["typo"]);
+        sleep(60 * SECOND).await;
+        assert_eq!(fixture.pauses.list().len(), 1);
+        fixture.quarantine(events[0].id).await;
+        sleep(340 * SECOND).await;
+        assert_eq!(fixture.pauses.list(), [], "{names:?}");
+        fixture.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,19 +400,22 @@ async fn a_destination_that_answers_slowly_gets_each_event_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_throttled_destination_waits_as_long_as_it_asks() {
-    let fixture = Fixture::start(Post::default(), default());
-    let throttled = PublishErrorKind::Throttled(20 * SECOND);
-    fixture.post.set("mail", Does::Fails(throttled));
-    fixture.append(&["mail", "mail", "orders"]);
-    sleep(SECOND).await;
-    fixture.post.set("mail", Does::Accepts);
-    assert_eq!(fixture.post.arrived("orders").len(), 1);
-    sleep(18 * SECOND).await;
-    assert_eq!(fixture.post.calls("mail"), 1);
-    sleep(2 * SECOND).await;
-    assert_eq!(fixture.post.arrived("mail").len(), 2);
-    fixture.assert_no_event_is_blamed().await;
-    fixture.stop().await;
+    for names in ALL_NAMES {
+        let fixture = Fixture::start(Post::naming(names), default());
+        let throttled = PublishErrorKind::Throttled(20 * SECOND);
+        fixture.post.set("mail", Does::Fails(throttled));
+        fixture.append(&["mail", "mail", "orders"]);
+        sleep(SECOND).await;
+        fixture.post.set("mail", Does::Accepts);
+        assert_eq!(fixture.post.arrived("orders").len(), 1);
+        sleep(18 * SECOND).await;
+        assert_eq!(fixture.post.tries("mail"), 2, "{names:?}");
+        sleep(2 * SECOND).await;
+        assert_eq!(fixture.post.arrived("mail").len(), 2, "{names:?}");
+        assert_eq!(fixture.pauses.list(), [], "{names:?}");
+        fixture.assert_no_event_is_blamed().await;
+        fixture.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -353,15 +458,6 @@ async fn an_event_that_makes_its_destination_hang_is_quarantined_and_the_others_
     let start = Instant::now();
     while fixture.pending().await > 0 {
         assert!(start.elapsed() < HOUR, "{:?}", fixture.pauses.list());
-        eprintln!(
-            "{:?} calls {:?} dead {} arrived {} pending {} {:?}",
-            start.elapsed(),
-            fixture.post.calls("mail"),
-            fixture.dead_letters().await,
-            fixture.post.arrived("mail").len(),
-            fixture.pending().await,
-            fixture.pauses
-        );
         fixture.append(&["mail"]);
         sleep(5 * SECOND).await;
     }
@@ -373,11 +469,7 @@ async fn an_event_that_makes_its_destination_hang_is_quarantined_and_the_others_
 
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_only_the_errors_name_pauses_for_its_own_events() {
-    let post = Post {
-        names_late: true,
-        ..Post::default()
-    };
-    let fixture = Fixture::start(post, default());
+    let fixture = Fixture::start(Post::naming(Names::InErrors), default());
     fixture.post.set("mail", misconfigured());
     for _ in 0..100 {
         fixture.append(&["mail", "orders"]);
@@ -385,10 +477,27 @@ async fn a_destination_that_only_the_errors_name_pauses_for_its_own_events() {
     }
     assert_eq!(fixture.post.arrived("orders").len(), 100);
     fixture.post.set("mail", Does::Accepts);
-    sleep(400 * SECOND).await;
+    sleep(31 * SECOND).await;
     assert_eq!(fixture.post.arrived("mail").len(), 100);
     fixture.assert_no_event_is_blamed().await;
     fixture.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_destination_is_missing_is_never_blamed() {
+    for names in [Names::InErrors, Names::Nothing] {
+        let fixture = Fixture::start(Post::naming(names), default());
+        fixture.post.set("typo", misconfigured());
+        fixture.append(&["typo"]);
+        for _ in 0..360 {
+            fixture.append(&["orders"]);
+            sleep(10 * SECOND).await;
+        }
+        assert!(fixture.post.tries("typo") > 10, "{names:?}");
+        assert!(fixture.post.arrived("orders").len() > 300, "{names:?}");
+        fixture.assert_no_event_is_blamed().await;
+        fixture.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

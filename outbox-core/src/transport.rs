@@ -75,9 +75,12 @@ pub trait Transport: Send + Sync + Debug {
     /// The name of the destination of `event` at the broker, such as a topic, an exchange or a URL.
     ///
     /// A destination that hangs or fails then delays only its own events: each call has the events of
-    /// one destination, and a destination that pauses gets none. It must be the name that the errors
-    /// of the adapter [give](PublishError::with_destination). The provided form is `None`: the whole
-    /// broker is one destination.
+    /// one destination, and a destination that pauses gets none. The errors of the adapter
+    /// [give](PublishError::with_destination) the same name: the worker takes each error that has a
+    /// name to be about this destination.
+    ///
+    /// The provided form is `None`. Then the worker knows the destination of an event only after an
+    /// error has named it, and sends new events also while their destination pauses.
     fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
         let _ = event;
         None
@@ -182,7 +185,8 @@ impl PublishError {
         }
     }
 
-    /// Names the destination that the error is about, as [`Transport::destination`] does.
+    /// Names the destination that the error is about, as [`Transport::destination`] does if it names
+    /// one.
     #[must_use]
     pub fn with_destination(mut self, destination: impl Into<Arc<str>>) -> Self {
         self.destination = Some(destination.into());

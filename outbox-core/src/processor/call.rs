@@ -1,6 +1,6 @@
 //! One call of the transport, with a timeout and with its panics caught.
 
-use super::destinations::label;
+use super::destinations::{Target, label};
 use crate::object::{ErrorText, Event};
 use crate::shutdown::Stop;
 use crate::transport::{PublishError, PublishErrorKind, Transport};
@@ -79,7 +79,7 @@ enum Answer {
 
 /// The verdicts so far of the events of one destination.
 struct Judgement<'e> {
-    destination: Option<Arc<str>>,
+    target: Target,
     verdicts: Vec<Verdict>,
     /// The keys of which an event was not accepted.
     closed: HashSet<&'e str>,
@@ -93,11 +93,11 @@ impl Publisher<'_> {
     pub(super) async fn publish(
         mut self,
         events: &[Event],
-        destination: Option<Arc<str>>,
+        target: Target,
         started: Started,
     ) -> Vec<Verdict> {
         let mut judgement = Judgement {
-            destination,
+            target,
             verdicts: Vec::with_capacity(events.len()),
             closed: HashSet::new(),
             halted: false,
@@ -168,7 +168,7 @@ impl<'e> Judgement<'e> {
             Answer::TimedOut => {
                 self.halted = true;
                 let verdict = Verdict::Unavailable {
-                    destination: self.destination.clone(),
+                    destination: self.target.name().cloned(),
                     kind: PublishErrorKind::Unavailable,
                     error: ErrorText::new(&format!("no answer within {timeout:?}")),
                 };
@@ -190,6 +190,16 @@ impl<'e> Judgement<'e> {
         key.is_some_and(|key| self.closed.contains(key))
     }
 
+    /// The destination that an error is about. If the transport has named it, the error may give it
+    /// another name.
+    fn destination_of(&self, error: &PublishError) -> Option<Arc<str>> {
+        let name = error.destination()?;
+        match &self.target {
+            Target::Named(named) => Some(Arc::clone(named)),
+            Target::Learnt(_) | Target::Unknown => Some(label(name)),
+        }
+    }
+
     /// The verdict of an answer. An error after an event of the same key that was not accepted is
     /// ignored.
     fn judge(&mut self, event: &'e Event, result: Result<(), PublishError>) -> Verdict {
@@ -200,7 +210,7 @@ impl<'e> Judgement<'e> {
             return Verdict::Untried;
         }
         self.closed.extend(event.ordering_key.as_deref());
-        let destination = error.destination().map(label);
+        let destination = self.destination_of(&error);
         let text = ErrorText::from_error(&error);
         match error.kind() {
             PublishErrorKind::Rejected => Verdict::Rejected(text),

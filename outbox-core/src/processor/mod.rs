@@ -3,7 +3,9 @@
 mod breaker;
 mod call;
 mod crew;
+mod destination;
 mod destinations;
+mod memory;
 mod outcome;
 mod pass;
 mod publish;
@@ -16,13 +18,11 @@ pub(crate) use outcome::log_quarantine;
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
-use crate::object::EventId;
 use crate::outage::Outage;
 use crate::shutdown::{self, Stop};
 use crate::storage::OutboxStorage;
 use crate::transport::Transport;
 use breaker::CircuitBreaker;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "dlq")]
@@ -80,8 +80,6 @@ struct State {
     wake_up: Outage,
     /// Events published so far.
     published: u64,
-    /// Events that were alone when the broker was unavailable, with `published` at that time.
-    lone: HashMap<EventId, u64>,
 }
 
 /// What one pass did.
@@ -111,7 +109,6 @@ impl OutboxProcessor {
             store: Outage::of("store"),
             wake_up: Outage::of("wake-up"),
             published: 0,
-            lone: HashMap::new(),
         };
         Self {
             storage: Arc::new(storage),

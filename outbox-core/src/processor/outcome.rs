@@ -2,7 +2,7 @@
 
 use super::PassReport;
 use super::call::Verdict;
-use super::destinations::HOLD;
+use super::destination::HOLD;
 use super::publish::Slot;
 use crate::object::{ErrorText, EventId};
 use crate::retry::RetrySchedule;

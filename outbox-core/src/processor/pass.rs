@@ -9,10 +9,9 @@ use crate::object::{ErrorText, EventId};
 use crate::shutdown::Stop;
 use crate::storage::{Claim, ClaimLimit, ClaimToken, Outcome, Settlement};
 use crate::transport::PublishErrorKind;
+use std::collections::HashSet;
+use std::sync::Arc;
 use tokio::time::{Duration, Instant, sleep};
-
-/// The most events that are remembered because they were alone when the broker was unavailable.
-const SUSPECTS: usize = 10_000;
 
 /// A claim with events.
 pub(super) struct Taken {
@@ -78,7 +77,6 @@ impl OutboxProcessor {
             ..
         } = taken;
         let generation = self.state().breaker.generation();
-        let lone = events.len() == 1;
         let mut report = PassReport {
             claimed: events.len(),
             ..PassReport::default()
@@ -100,7 +98,7 @@ impl OutboxProcessor {
         loop {
             let stage = publication.advance().await;
             let (slots, kept) = publication.settleable();
-            let slots = self.judge(slots, lone, generation);
+            let slots = self.judge(slots, generation);
             self.settle_part(token, slots, kept, lease_end, &mut report)
                 .await?;
             if stage == Stage::Done {
@@ -114,13 +112,12 @@ impl OutboxProcessor {
     }
 
     /// Tells the breaker what the broker answered, and charges events that make it fail.
-    fn judge(&self, mut slots: Vec<Slot>, lone: bool, generation: u64) -> Vec<Slot> {
+    fn judge(&self, mut slots: Vec<Slot>, generation: u64) -> Vec<Slot> {
         self.inform_breaker(&slots, generation);
+        let answered = slots.iter().filter(|slot| slot.is_answered());
+        self.pauses.answered(answered.map(|slot| slot.id));
         for slot in &mut slots {
-            if lone {
-                self.blame_lone_event(slot);
-            }
-            self.blame_at_destination(slot);
+            self.blame(slot);
         }
         slots
     }
@@ -168,34 +165,12 @@ impl OutboxProcessor {
         }
     }
 
-    /// If the broker is unavailable whenever it gets one event alone, and others succeed in between,
-    /// that event is the cause. It is charged an attempt, or it would block the outbox forever.
-    fn blame_lone_event(&self, slot: &mut Slot) {
-        let mut state = self.state();
-        let Some((_, error)) = slot.outage() else {
-            state.lone.remove(&slot.id);
-            return;
-        };
-        if state.lone.len() >= SUSPECTS {
-            state.lone.clear();
-        }
-        let published = state.published;
-        let before = state.lone.insert(slot.id, published);
-        if before.is_some_and(|before| before < published) {
-            slot.verdict = blamed(error);
-        }
-    }
-
-    /// The same for a destination that fails whenever it gets one event alone.
-    fn blame_at_destination(&self, slot: &mut Slot) {
-        if let Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } = slot.verdict
+    /// If the broker, or a destination, is unavailable whenever it gets one event alone, and works in
+    /// between, that event is the cause. It is charged an attempt, or it would be a probe forever.
+    fn blame(&self, slot: &mut Slot) {
+        if let Some((destination, error)) = slot.lone_failure()
+            && self.pauses.blame(slot.id, destination)
         {
-            self.pauses.answered(slot.id);
-        }
-        let Some((destination, error)) = slot.lone_failure() else {
-            return;
-        };
-        if self.pauses.blame(slot.id, destination) {
             slot.verdict = blamed(error);
         }
     }
@@ -220,11 +195,7 @@ impl OutboxProcessor {
         settlements.extend(kept);
         self.settle(token, &settlements, lease_end).await?;
         log_failures(&slots);
-        for settlement in &settlements {
-            if let Outcome::Held { destination, .. } = &settlement.outcome {
-                self.pauses.held(destination);
-            }
-        }
+        self.pauses.held(held_for(&settlements));
         let before = report.published;
         count(report, &settlements);
         self.state().published += (report.published - before) as u64;
@@ -259,4 +230,13 @@ impl OutboxProcessor {
             pause *= 4;
         }
     }
+}
+
+/// The destinations for which events are held, each once.
+fn held_for(settlements: &[Settlement]) -> HashSet<&Arc<str>> {
+    let destinations = settlements.iter().filter_map(|one| match &one.outcome {
+        Outcome::Held { destination, .. } => Some(destination),
+        _ => None,
+    });
+    destinations.collect()
 }

@@ -4,7 +4,8 @@
 //! all waiting events of the key that have the destination.
 
 use super::call::{Publisher, Started, Verdict};
-use super::destinations::{Answer, Call, Gate, Pauses, label};
+use super::destination::{Answer, Gate};
+use super::destinations::{Call, Pauses, Target, label};
 use crate::object::{ErrorText, Event, EventId};
 use crate::retry::RetrySchedule;
 use crate::storage::ClaimedEvent;
@@ -28,15 +29,23 @@ pub(super) struct Slot {
     pub(super) id: EventId,
     pub(super) attempts: u32,
     pub(super) verdict: Verdict,
-    /// It was alone in its call.
+    /// It was alone in its call, or in its claim if the verdict is about the whole broker.
     pub(super) alone: bool,
     key: usize,
+}
+
+/// An event that was not sent yet.
+#[derive(Debug)]
+struct Waiting {
+    slot: usize,
+    event: Event,
+    target: Target,
 }
 
 /// The events of a key that were not sent yet.
 #[derive(Debug, Default)]
 struct KeyQueue {
-    waiting: VecDeque<(usize, Event)>,
+    waiting: VecDeque<Waiting>,
     /// An event of the key failed, so its successors must wait.
     closed: bool,
 }
@@ -66,8 +75,7 @@ pub(super) struct Publication<'w> {
 struct InFlight {
     started: Started,
     slots: Vec<usize>,
-    /// None: the transport names no destination.
-    call: Option<Call>,
+    call: Call,
     /// The call hangs if it takes longer.
     patience: Duration,
     hangs: bool,
@@ -76,7 +84,7 @@ struct InFlight {
 /// The events of one call.
 #[derive(Default)]
 struct Group {
-    events: Vec<(usize, Event)>,
+    events: Vec<Waiting>,
     is_probe: bool,
 }
 
@@ -111,7 +119,8 @@ impl<'w> Publication<'w> {
             blocks_key,
             halted: false,
         };
-        let mut keys = HashMap::new();
+        let ids = events.iter().map(|claimed| claimed.event.id);
+        let (mut learnt, mut keys) = (pauses.learnt(ids), HashMap::new());
         for claimed in events {
             let fresh = publication.keys.len();
             let key = match &claimed.event.ordering_key {
@@ -122,19 +131,24 @@ impl<'w> Publication<'w> {
                 publication.keys.push(KeyQueue::default());
                 publication.ready.push(key);
             }
-            publication.add(claimed, key);
+            let learnt = learnt.remove(&claimed.event.id);
+            publication.add(claimed, key, learnt);
         }
         publication
     }
 
-    fn add(&mut self, claimed: ClaimedEvent, key: usize) {
+    fn add(&mut self, claimed: ClaimedEvent, key: usize, learnt: Option<Arc<str>>) {
         let (id, attempts) = (claimed.event.id, claimed.attempts);
         let verdict = if claimed.worker_lost {
             self.keys[key].closed = true;
             Verdict::Lost(ErrorText::new("worker lost while it held this event alone"))
         } else {
-            let slot = self.slots.len();
-            self.keys[key].waiting.push_back((slot, claimed.event));
+            let waiting = Waiting {
+                slot: self.slots.len(),
+                target: self.target(&claimed.event, learnt),
+                event: claimed.event,
+            };
+            self.keys[key].waiting.push_back(waiting);
             Verdict::Untried
         };
         self.slots.push(Some(Slot {
@@ -185,7 +199,8 @@ impl<'w> Publication<'w> {
 
     /// Whether each call that hangs has a named destination, which gets no other call.
     pub(super) fn has_only_named_calls(&self) -> bool {
-        self.in_flight.values().all(|call| call.call.is_some())
+        let mut calls = self.in_flight.values();
+        calls.all(|call| call.call.target().name().is_some())
     }
 
     /// Makes a call for each destination that has events which may be sent.
@@ -198,91 +213,83 @@ impl<'w> Publication<'w> {
         if self.halted {
             return;
         }
-        let mut groups: HashMap<Option<Arc<str>>, Group> = HashMap::new();
+        let mut groups: HashMap<Target, Group> = HashMap::new();
         let mut gates: HashMap<Arc<str>, Gate> = HashMap::new();
         for key in ready {
-            let Some(event) = self.first(key) else {
+            let Some(target) = self.first(key) else {
                 continue;
             };
-            let destination = self.destination_of(event);
-            let Some(name) = &destination else {
-                self.send(key, None, &mut groups);
+            let Some(name) = target.name() else {
+                self.send(key, target, &mut groups);
                 continue;
             };
             let gate = gates.entry(Arc::clone(name));
             let gate = gate.or_insert_with(|| self.pauses.gate(name));
             match gate {
-                Gate::Open => self.send(key, destination, &mut groups),
+                Gate::Open => self.send(key, target, &mut groups),
                 Gate::Paused => self.hold(key, name),
                 Gate::Probe(events) => {
                     *gate = match *events {
                         0 | 1 => Gate::Paused,
                         more => Gate::Probe(more - 1),
                     };
-                    let group = groups.entry(destination).or_default();
+                    let group = groups.entry(target).or_default();
                     group.is_probe = true;
                     group.events.extend(self.keys[key].waiting.pop_front());
                 }
             }
         }
-        for (destination, group) in groups {
-            self.start_call(destination, group);
+        for (target, group) in groups {
+            self.start_call(target, group);
         }
     }
 
-    /// The first waiting event of a key. None if no event may be sent.
-    fn first(&self, key: usize) -> Option<&Event> {
+    /// The destination of the first waiting event of a key. None if no event may be sent.
+    fn first(&self, key: usize) -> Option<Target> {
         let queue = &self.keys[key];
-        let (_, event) = queue.waiting.front().filter(|_| !queue.closed)?;
-        Some(event)
+        let first = queue.waiting.front().filter(|_| !queue.closed)?;
+        Some(first.target.clone())
     }
 
-    fn destination_of(&self, event: &Event) -> Option<Arc<str>> {
-        self.publisher
-            .transport
-            .destination(event)
-            .map(|name| label(&name))
+    fn target(&self, event: &Event, learnt: Option<Arc<str>>) -> Target {
+        match (self.publisher.transport.destination(event), learnt) {
+            (Some(name), _) => Target::Named(label(&name)),
+            (None, Some(name)) => Target::Learnt(name),
+            (None, None) => Target::Unknown,
+        }
     }
 
     /// An event whose destination pauses is not sent, and its successors wait with it.
     fn hold(&mut self, key: usize, destination: &Arc<str>) {
         let queue = &mut self.keys[key];
         queue.closed = true;
-        if let Some((slot, _)) = queue.waiting.pop_front()
-            && let Some(slot) = &mut self.slots[slot]
+        if let Some(held) = queue.waiting.pop_front()
+            && let Some(slot) = &mut self.slots[held.slot]
         {
             slot.verdict = Verdict::Paused(Arc::clone(destination));
         }
     }
 
-    fn send(
-        &mut self,
-        key: usize,
-        destination: Option<Arc<str>>,
-        groups: &mut HashMap<Option<Arc<str>>, Group>,
-    ) {
-        let mut sent = Vec::new();
-        while let Some((_, event)) = self.keys[key].waiting.front() {
-            let more = self.keeps_order && self.destination_of(event) == destination;
-            if !sent.is_empty() && !more {
-                break;
-            }
-            sent.extend(self.keys[key].waiting.pop_front());
+    fn send(&mut self, key: usize, target: Target, groups: &mut HashMap<Target, Group>) {
+        let queue = &mut self.keys[key].waiting;
+        let more = |event: &Waiting| self.keeps_order && event.target == target;
+        let mut sent = Vec::from_iter(queue.pop_front());
+        while queue.front().is_some_and(more) {
+            sent.extend(queue.pop_front());
         }
-        groups.entry(destination).or_default().events.extend(sent);
+        groups.entry(target).or_default().events.extend(sent);
     }
 
-    fn start_call(&mut self, destination: Option<Arc<str>>, group: Group) {
+    fn start_call(&mut self, target: Target, group: Group) {
         let Group {
             mut events,
             is_probe,
         } = group;
-        events.sort_unstable_by_key(|(slot, _)| *slot);
-        let (slots, events): (Vec<usize>, Vec<Event>) = events.into_iter().unzip();
+        events.sort_unstable_by_key(|event| event.slot);
+        let events = events.into_iter().map(|event| (event.slot, event.event));
+        let (slots, events): (Vec<usize>, Vec<Event>) = events.unzip();
         let started = Started::now();
-        let call = destination
-            .as_ref()
-            .map(|name| self.pauses.call(name, is_probe));
+        let call = self.pauses.call(&target, is_probe);
         let number = self.made;
         self.made += 1;
         let in_flight = InFlight {
@@ -295,7 +302,7 @@ impl<'w> Publication<'w> {
         self.in_flight.insert(number, in_flight);
         let publisher = self.publisher.clone();
         let publish = async move {
-            let verdicts = publisher.publish(&events, destination, started).await;
+            let verdicts = publisher.publish(&events, target, started).await;
             (number, verdicts)
         };
         self.calls.push(publish.boxed());
@@ -305,14 +312,18 @@ impl<'w> Publication<'w> {
         let Some(ended) = self.in_flight.remove(&number) else {
             return;
         };
+        if !matches!(ended.call.target(), Target::Named(_)) {
+            self.learn(&ended.slots, &verdicts);
+        }
         self.inform(ended.call, &verdicts);
-        let alone = ended.slots.len() == 1;
+        let (alone, whole) = (ended.slots.len() == 1, self.slots.len() == 1);
         let mut keys = Vec::with_capacity(ended.slots.len());
         for (slot, verdict) in ended.slots.into_iter().zip(verdicts) {
             let Some(slot) = &mut self.slots[slot] else {
                 continue;
             };
-            self.halted |= concerns_all(&verdict);
+            let concerns_all = concerns_all(&verdict);
+            self.halted |= concerns_all;
             let queue = &mut self.keys[slot.key];
             queue.closed |= match verdict {
                 Verdict::Published => false,
@@ -322,56 +333,39 @@ impl<'w> Publication<'w> {
             if !queue.waiting.is_empty() {
                 keys.push(slot.key);
             }
-            (slot.verdict, slot.alone) = (verdict, alone);
+            slot.alone = if concerns_all { whole } else { alone };
+            slot.verdict = verdict;
         }
         keys.sort_unstable();
         keys.dedup();
         self.ready.extend(keys);
     }
 
+    /// Notes the destinations that only errors named.
+    fn learn(&self, slots: &[usize], verdicts: &[Verdict]) {
+        let named = slots.iter().zip(verdicts);
+        let named = named.filter_map(|(slot, verdict)| {
+            let (destination, _) = failure(verdict)?;
+            Some((self.slots[*slot].as_ref()?.id, destination))
+        });
+        self.pauses.learn(named);
+    }
+
     /// Tells the breakers of the destinations what a call answered.
-    fn inform(&self, call: Option<Call>, verdicts: &[Verdict]) {
-        let own = call.as_ref().map(Call::destination);
-        let generation = call.as_ref().map_or(0, Call::generation);
-        let mut answer = Answer::None;
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. } => {
-                    if matches!(answer, Answer::None) {
-                        answer = Answer::Works;
-                    }
-                }
-                Verdict::Unavailable {
-                    destination: Some(name),
-                    kind,
-                    error,
-                } => {
-                    let failed = Answer::Failed(*kind, error.clone());
-                    if own == Some(name) {
-                        answer = failed;
-                    } else {
-                        self.pauses.failed(name, generation, &failed, self.schedule);
-                    }
-                }
-                Verdict::Throttled {
-                    destination: Some(name),
-                    after,
-                    error,
-                } => {
-                    let throttled = Answer::Throttled(*after, error.clone());
-                    if own != Some(name) {
-                        self.pauses
-                            .failed(name, generation, &throttled, self.schedule);
-                    } else if !matches!(answer, Answer::Failed(..)) {
-                        answer = throttled;
-                    }
-                }
-                _ => {}
+    fn inform(&self, call: Call, verdicts: &[Verdict]) {
+        let mut answers: HashMap<Arc<str>, Answer> = HashMap::new();
+        for (destination, failure) in verdicts.iter().filter_map(failure) {
+            let known = answers.get(destination);
+            if !matches!(known, Some(Answer::Failed(..))) {
+                answers.insert(Arc::clone(destination), failure);
             }
         }
-        if let Some(call) = call {
-            call.end(&answer, self.schedule);
+        if let Some(own) = call.target().name()
+            && verdicts.iter().any(is_answer)
+        {
+            answers.entry(Arc::clone(own)).or_insert(Answer::Works);
         }
+        call.end(&answers, self.schedule);
     }
 
     fn mark_hung(&mut self) {
@@ -381,9 +375,7 @@ impl<'w> Publication<'w> {
                 call.hangs = true;
                 self.halted = true;
                 let after = call.patience;
-                if let Some(call) = &mut call.call {
-                    call.hangs(after);
-                }
+                call.call.hangs(after);
             }
         }
     }
@@ -393,6 +385,31 @@ impl InFlight {
     fn hangs_at(&self) -> Instant {
         self.started.at() + self.patience
     }
+}
+
+/// The destination that a verdict is about, and why it gets no events.
+fn failure(verdict: &Verdict) -> Option<(&Arc<str>, Answer)> {
+    match verdict {
+        Verdict::Unavailable {
+            destination: Some(name),
+            kind,
+            error,
+        } => Some((name, Answer::Failed(*kind, error.clone()))),
+        Verdict::Throttled {
+            destination: Some(name),
+            after,
+            error,
+        } => Some((name, Answer::Throttled(*after, error.clone()))),
+        _ => None,
+    }
+}
+
+/// Whether the broker has answered for the event.
+fn is_answer(verdict: &Verdict) -> bool {
+    matches!(
+        verdict,
+        Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. }
+    )
 }
 
 /// Whether the verdict says that no event can be sent.
@@ -422,15 +439,21 @@ impl Slot {
         }
     }
 
-    /// The destination that was unavailable when it got this event alone, and its error.
-    pub(super) fn lone_failure(&self) -> Option<(&Arc<str>, &ErrorText)> {
+    /// The destination that was unavailable when it got this event alone, or None for the whole broker,
+    /// and its error.
+    pub(super) fn lone_failure(&self) -> Option<(Option<&Arc<str>>, &ErrorText)> {
         match &self.verdict {
             Verdict::Unavailable {
-                destination: Some(name),
+                destination,
                 kind: PublishErrorKind::Unavailable,
                 error,
-            } if self.alone => Some((name, error)),
+            } if self.alone => Some((destination.as_ref(), error)),
             _ => None,
         }
+    }
+
+    /// Whether the broker has answered for the event.
+    pub(super) fn is_answered(&self) -> bool {
+        is_answer(&self.verdict)
     }
 }

@@ -1,6 +1,9 @@
 //! A destination that fails and works again: calls, probes, events that are held, and their resumption
 //! (`outbox-core/src/processor/destinations.rs`).
 //!
+//! The transport names the destination of each event, or only its errors do. Then the worker learns the
+//! destination of an event from its first error, and sends it without asking the breaker before.
+//!
 //! Each event is claimed and published by itself, and several claims are open at the same time. The
 //! delays of held events never end here, so only a resumption makes them due.
 
@@ -23,13 +26,21 @@ enum Fault {
     ManyProbes,
     /// Events are sent although a call hangs.
     IgnoresHungCalls,
-    /// An answer to a call from before the latest failure counts.
+    /// An answer to a call from before the end of the latest pause counts.
     LateAnswersCount,
+    /// The worker does not remember the destination that an error named.
+    LearnsNothing,
+    /// An error of a call that was made without a destination counts only if it is the first.
+    LaterErrorsAreIgnored,
 }
 
 #[derive(Clone)]
 struct Destinations {
     events: usize,
+    /// Only errors name the destination.
+    names_late: bool,
+    /// How often the worker forgets the destination of an event.
+    lapses: u8,
     failures: u8,
     hangs: u8,
     /// How often another worker, for which the destination pauses, takes the event that was to be the
@@ -42,9 +53,12 @@ struct Destinations {
 enum Event {
     Due,
     Called {
-        generation: u8,
+        /// The call was made after the end of the latest pause.
+        counts: bool,
         probe: bool,
         hangs: bool,
+        /// The call was made for the destination.
+        named: bool,
     },
     /// Its settlement is on the way.
     Holding,
@@ -61,7 +75,6 @@ struct Breaker {
     problem: bool,
     failing: bool,
     pauses: bool,
-    generation: u8,
     probing: bool,
     /// A second probe is larger than the first.
     grown: bool,
@@ -73,7 +86,10 @@ struct Breaker {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct State {
     events: Vec<Event>,
+    /// Whether the worker knows the destination of the event.
+    known: Vec<bool>,
     breaker: Breaker,
+    lapses: u8,
     failures: u8,
     hangs: u8,
     others: u8,
@@ -100,12 +116,22 @@ enum Action {
     AskForProbe,
     AskAgain,
     OtherWorkerHolds(usize),
+    /// The worker forgets the destination of the event, as others were learnt since.
+    Lapse(usize),
 }
 
 const COMPLETE: &str = "no run ends before all events are published";
 const ONE_PROBE: &str = "while a destination fails, it has one call at a time";
 const PATIENT: &str = "no call starts while another hangs";
-const PAUSED: &str = "a pause ends no earlier than it should";
+const PAUSED: &str = "a pause ends no earlier than it should, and begins once";
+const GROWS: &str = "a destination that fails after a pause pauses again";
+const RECOVERS: &str = "the last event that is published shows that its destination works";
+
+impl State {
+    fn is_done(&self) -> bool {
+        self.events.iter().all(|it| *it == Event::Published)
+    }
+}
 
 impl Breaker {
     fn works(&self) -> bool {
@@ -126,7 +152,6 @@ impl Breaker {
             }
             Answer::Works => self.recover(),
             Answer::Fails => {
-                self.generation += 1;
                 (self.problem, self.failing, self.pauses) = (true, true, true);
                 (self.resume, self.asked, self.grown) = (false, false, false);
             }
@@ -139,6 +164,8 @@ impl Destinations {
     fn small(fault: Fault) -> Self {
         Self {
             events: 3,
+            names_late: false,
+            lapses: 0,
             failures: soak(3, 4),
             hangs: soak(1, 2),
             others: 1,
@@ -146,8 +173,25 @@ impl Destinations {
         }
     }
 
+    fn named_late(fault: Fault) -> Self {
+        Self {
+            names_late: true,
+            lapses: 1,
+            ..Self::small(fault)
+        }
+    }
+
     fn claim(&self, state: &mut State, event: usize) {
         let breaker = &mut state.breaker;
+        if !state.known[event] {
+            state.events[event] = Event::Called {
+                counts: !breaker.pauses,
+                probe: false,
+                hangs: false,
+                named: false,
+            };
+            return;
+        }
         let hung = breaker.hung > 0 && self.fault != Fault::IgnoresHungCalls;
         let probing = breaker.probing && self.fault != Fault::ManyProbes;
         if hung || breaker.pauses || probing {
@@ -163,44 +207,87 @@ impl Destinations {
         }
         breaker.probing |= probe;
         state.events[event] = Event::Called {
-            generation: breaker.generation,
+            counts: true,
             probe,
             hangs: false,
+            named: true,
         };
     }
 
     fn end(&self, state: &mut State, event: usize, answer: Answer) {
         let Event::Called {
-            generation,
+            counts,
             probe,
             hangs,
+            named,
         } = state.events[event]
         else {
             return;
         };
+        self.hear(state, event, answer);
         let breaker = &mut state.breaker;
-        let paused = breaker.pauses;
-        let late = generation != breaker.generation;
-        if !late || self.fault == Fault::LateAnswersCount {
-            breaker.answer(answer, hangs);
-        }
-        if late && paused && !breaker.pauses {
-            state.wrong = Some(PAUSED);
-        }
         if probe && self.fault != Fault::ProbeNeverEnds {
             (breaker.probing, breaker.asked) = (false, false);
         }
-        if probe || hangs {
+        if probe || (hangs && named) {
             breaker.hung -= u8::from(hangs);
             if breaker.works() && self.fault != Fault::HungCallResumesNothing {
                 (breaker.resume, breaker.problem) = (true, false);
             }
+        }
+        if answer == Answer::Fails && counts && !state.breaker.pauses {
+            state.wrong = Some(GROWS);
         }
         state.events[event] = match answer {
             Answer::Works => Event::Published,
             Answer::Fails => Event::Holding,
             Answer::Nothing => Event::Due,
         };
+    }
+
+    /// A call without a destination that hangs says nothing about one.
+    fn hang(state: &mut State, event: usize) {
+        state.hangs -= 1;
+        if let Event::Called { hangs, named, .. } = &mut state.events[event] {
+            *hangs = true;
+            state.breaker.hung += u8::from(*named);
+            state.breaker.problem |= *named;
+        }
+    }
+
+    /// Applies what an answer says about the destination. Only an error names it to a call that was made
+    /// without one.
+    fn hear(&self, state: &mut State, event: usize, answer: Answer) {
+        let Event::Called {
+            counts,
+            hangs,
+            named,
+            ..
+        } = state.events[event]
+        else {
+            return;
+        };
+        let fails = answer == Answer::Fails;
+        if !named && !fails {
+            return;
+        }
+        let breaker = &mut state.breaker;
+        let before = (breaker.pauses, breaker.clone());
+        let ignores = self.fault == Fault::LaterErrorsAreIgnored && !named && breaker.failing;
+        if !ignores && (counts || self.fault == Fault::LateAnswersCount) {
+            breaker.answer(answer, hangs);
+        }
+        if !counts && before.0 && *breaker != before.1 {
+            state.wrong = Some(PAUSED);
+        }
+        if fails && breaker.pauses && *breaker != before.1 {
+            for other in &mut state.events {
+                if let Event::Called { counts, .. } = other {
+                    *counts = false;
+                }
+            }
+        }
+        state.known[event] |= fails && self.fault != Fault::LearnsNothing;
     }
 
     /// Makes up to `limit` held events due, and returns whether there were as many.
@@ -215,6 +302,16 @@ impl Destinations {
         let full = Self::make_due(state, limit);
         if !full && state.breaker.grown {
             state.breaker.recover();
+        }
+    }
+
+    /// The worker forgets a destination that has no problem, and what its errors named.
+    fn forget(&self, state: &mut State) {
+        state.known = vec![!self.names_late; self.events];
+        for event in &mut state.events {
+            if let Event::Called { counts, .. } = event {
+                *counts = true;
+            }
         }
     }
 
@@ -239,10 +336,17 @@ impl Destinations {
                     }
                 }
                 Event::Holding => actions.push(Action::Settle(event)),
+                Event::Held if state.lapses > 0 && state.known[event] => {
+                    actions.push(Action::Lapse(event));
+                }
                 Event::Held | Event::Published => {}
             }
         }
-        let breaker = &state.breaker;
+        self.breaker_steps(&state.breaker, &mut actions);
+        actions
+    }
+
+    fn breaker_steps(&self, breaker: &Breaker, actions: &mut Vec<Action>) {
         if breaker.pauses {
             actions.push(Action::PauseEnds);
         }
@@ -255,7 +359,6 @@ impl Destinations {
                 (true, _) => actions.push(Action::AskAgain),
             }
         }
-        actions
     }
 }
 
@@ -266,6 +369,8 @@ impl Model for Destinations {
     fn init_states(&self) -> Vec<State> {
         vec![State {
             events: vec![Event::Due; self.events],
+            known: vec![!self.names_late; self.events],
+            lapses: self.lapses,
             breaker: Breaker::default(),
             failures: self.failures,
             hangs: self.hangs,
@@ -286,14 +391,7 @@ impl Model for Destinations {
                 state.failures -= u8::from(answer != Answer::Works);
                 self.end(&mut state, event, answer);
             }
-            Action::Hangs(event) => {
-                state.hangs -= 1;
-                if let Event::Called { hangs, .. } = &mut state.events[event] {
-                    *hangs = true;
-                }
-                state.breaker.hung += 1;
-                state.breaker.problem = true;
-            }
+            Action::Hangs(event) => Self::hang(&mut state, event),
             Action::Settle(event) => {
                 state.events[event] = Event::Held;
                 if state.breaker.works() && self.fault != Fault::NoLookAfterHold {
@@ -304,12 +402,19 @@ impl Model for Destinations {
             Action::Resume => {
                 Self::make_due(&mut state, self.events + 1);
                 state.breaker.resume = false;
+                if state.breaker.works() {
+                    self.forget(&mut state);
+                }
             }
             Action::AskForProbe => Self::ask(&mut state),
             Action::AskAgain => state.breaker.asked = false,
             Action::OtherWorkerHolds(event) => {
                 state.others -= 1;
                 state.events[event] = Event::Held;
+            }
+            Action::Lapse(event) => {
+                state.lapses -= 1;
+                state.known[event] = false;
             }
         }
         Some(state)
@@ -318,9 +423,13 @@ impl Model for Destinations {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(COMPLETE, |model: &Self, state: &State| {
-                let all = state.events.iter().all(|it| *it == Event::Published);
-                all || !model.steps(state).is_empty()
+                state.is_done() || !model.steps(state).is_empty()
             }),
+            Property::always(RECOVERS, |model: &Self, state: &State| {
+                let undisturbed = (state.lapses, state.hangs) == (model.lapses, model.hangs);
+                !state.is_done() || !undisturbed || !state.breaker.failing || state.breaker.grown
+            }),
+            Property::always(GROWS, |_, state: &State| state.wrong != Some(GROWS)),
             Property::always(ONE_PROBE, |_, state: &State| state.wrong != Some(ONE_PROBE)),
             Property::always(PATIENT, |_, state: &State| state.wrong != Some(PATIENT)),
             Property::always(PAUSED, |_, state: &State| state.wrong != Some(PAUSED)),
@@ -331,6 +440,25 @@ impl Model for Destinations {
 #[test]
 fn every_event_of_a_destination_that_works_again_is_published() {
     holds("destinations", Destinations::small(Fault::None));
+}
+
+#[test]
+fn every_event_of_a_destination_that_only_errors_name_is_published() {
+    holds(
+        "destinations that errors name",
+        Destinations::named_late(Fault::None),
+    );
+}
+
+#[test]
+fn the_model_rejects_a_worker_that_does_not_learn_from_errors() {
+    breaks(Destinations::named_late(Fault::LearnsNothing), RECOVERS);
+}
+
+#[test]
+fn the_model_rejects_a_worker_that_ignores_later_errors() {
+    let model = Destinations::named_late(Fault::LaterErrorsAreIgnored);
+    breaks(model, GROWS);
 }
 
 #[test]
