@@ -219,6 +219,11 @@ impl Event {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) names the first field that is outside its
     /// limits, its value and its limits.
     pub fn validate(&self) -> Result<(), OutboxError> {
+        let fields = self.check_fields();
+        fields.map_err(|problem| OutboxError::invalid("event", "append", problem))
+    }
+
+    fn check_fields(&self) -> Result<(), String> {
         text("event type", &self.event_type, 1, 1024)?;
         text("content type", &self.content_type, 1, 1024)?;
         if let Some(key) = &self.ordering_key {
@@ -250,7 +255,13 @@ impl Event {
     }
 }
 
-fn text(what: &'static str, text: &str, least: usize, most: usize) -> Result<(), OutboxError> {
+/// The problem of a text that no store can keep.
+pub(crate) fn text(
+    what: &'static str,
+    text: &str,
+    least: usize,
+    most: usize,
+) -> Result<(), String> {
     if !(least..=most).contains(&text.len()) {
         return Err(too_long(what, text.len(), least, most));
     }
@@ -262,13 +273,13 @@ fn text(what: &'static str, text: &str, least: usize, most: usize) -> Result<(),
     Ok(())
 }
 
-fn too_long(what: &'static str, bytes: usize, least: usize, most: usize) -> OutboxError {
+fn too_long(what: &'static str, bytes: usize, least: usize, most: usize) -> String {
     let allowed = format!("{least} to {most} bytes");
     refused(what, format_args!("{bytes} bytes long"), allowed)
 }
 
 /// 1980-01-01 to 9999-12-31, in microseconds since 1970.
-fn time(what: &'static str, time: SystemTime) -> Result<(), OutboxError> {
+fn time(what: &'static str, time: SystemTime) -> Result<(), String> {
     const EARLIEST: Duration = Duration::from_secs(315_532_800);
     const END: Duration = Duration::from_secs(253_402_300_800);
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
@@ -285,13 +296,8 @@ fn time(what: &'static str, time: SystemTime) -> Result<(), OutboxError> {
     Err(refused(what, shown, "a time in the years 1980 to 9999"))
 }
 
-fn refused(
-    what: &'static str,
-    value: impl fmt::Display,
-    allowed: impl fmt::Display,
-) -> OutboxError {
-    let problem = format!("{what} is {value}, but must be {allowed}");
-    OutboxError::invalid("event", "append", problem)
+fn refused(what: &'static str, value: impl fmt::Display, allowed: impl fmt::Display) -> String {
+    format!("{what} is {value}, but must be {allowed}")
 }
 
 /// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].

@@ -5,7 +5,7 @@
 
 use crate::dlq::model::DlqEntry;
 use crate::error::OutboxError;
-use crate::object::{ErrorText, Event, EventId};
+use crate::object::{self, ErrorText, Event, EventId};
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -69,8 +69,9 @@ use uuid::Uuid;
 /// - **S22** A settlement may keep events in the claim for a later settlement of exactly these, and the
 ///   other events are settled at once. The later events of the key of a kept event wait for it.
 /// - **S23** A held event waits with the later events of its key until its delay is over or
-///   [`resume`](Self::resume) names its destination. A resumption makes no event of another
-///   destination due.
+///   [`resume`](Self::resume) names its destination, which makes no event of another destination
+///   due. A settlement with a name that is not [allowed](Outcome::validate) is
+///   [`Invalid`](crate::ErrorKind::Invalid) and changes nothing.
 #[async_trait]
 pub trait OutboxStorage: Send + Sync + Debug {
     /// Leases due events to the caller for `lease`, within `limit`, in the order in which they must
@@ -100,7 +101,8 @@ pub trait OutboxStorage: Send + Sync + Debug {
     ///
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the claim was taken over or already settled
     /// (S4), [`Invalid`](crate::ErrorKind::Invalid) if the settlements are not exactly the events of
-    /// the claim (S16). Nothing is changed in either case.
+    /// the claim (S16) or an outcome [may not be](Outcome::validate) applied. Nothing is changed in
+    /// either case.
     ///
     /// # Cancel safety
     ///
@@ -364,6 +366,20 @@ pub enum Outcome {
 impl Outcome {
     /// The most bytes of the name of a destination.
     pub const MAX_DESTINATION: usize = 1024;
+
+    /// Checks the outcome, as each store does before it applies a settlement.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) of `backend` if the name of a destination is longer than
+    /// [`MAX_DESTINATION`](Self::MAX_DESTINATION) or has a NUL.
+    pub fn validate(&self, backend: &'static str) -> Result<(), OutboxError> {
+        let Self::Held { destination, .. } = self else {
+            return Ok(());
+        };
+        let name = object::text("destination", destination, 0, Self::MAX_DESTINATION);
+        name.map_err(|problem| OutboxError::invalid(backend, "settle", problem))
+    }
 }
 
 /// The answer for one entry of [`OutboxStorage::quarantine_events`].
@@ -443,6 +459,28 @@ impl<T: OutboxStorage + ?Sized> OutboxStorage for Arc<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_destination_that_no_store_can_keep_is_refused_with_what_it_must_be() {
+        let problem = |name: &str| {
+            let outcome = Outcome::Held {
+                destination: name.into(),
+                delay: Duration::ZERO,
+            };
+            outcome
+                .validate("memory")
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(problem(&"x".repeat(1024)), Ok(()));
+        assert_eq!(
+            problem(&"x".repeat(1025)).unwrap_err(),
+            "memory: settle: invalid: destination is 1025 bytes long, but must be 0 to 1024 bytes"
+        );
+        assert_eq!(
+            problem("a\0").unwrap_err(),
+            "memory: settle: invalid: destination is \"a\\0\", but must be text without a NUL character"
+        );
+    }
 
     #[test]
     fn a_token_is_its_uuid() {

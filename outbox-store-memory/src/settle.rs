@@ -20,6 +20,7 @@ impl State {
             .ok_or_else(|| failed(ErrorKind::LeaseLost, "settle"))?;
         let mut outcomes = BTreeMap::new();
         for settlement in settlements {
+            settlement.outcome.validate(BACKEND)?;
             let row = self
                 .ids
                 .get(&settlement.id)

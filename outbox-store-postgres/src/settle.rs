@@ -29,6 +29,9 @@ impl PostgresStore {
         let Some(draft) = self.claims.get(token) else {
             return Err(lease_lost(SETTLE));
         };
+        for settlement in settlements {
+            settlement.outcome.validate("postgres")?;
+        }
         let settled = self.settle_draft(SETTLE, token, &draft, settlements).await;
         let settled = match settled {
             Ok(Some(rest)) => {

@@ -297,7 +297,7 @@ fn outcomes(mut claim: Claimed, settlements: &[Settlement]) -> Result<Outcomes<'
         let seq = claim
             .remove(settlement.id.as_uuid())
             .ok_or_else(|| invalid("event", settlement.id, allowed))?;
-        check_destination(&settlement.outcome)?;
+        settlement.outcome.validate("sqlite")?;
         outcomes.insert(seq, settlement);
     }
     if !claim.is_empty() {
@@ -356,21 +356,6 @@ fn name(outcome: &Outcome) -> &'static str {
         Outcome::Held { .. } => "held",
         Outcome::Kept => "kept",
         _ => "unknown",
-    }
-}
-
-fn check_destination(outcome: &Outcome) -> Result<(), OutboxError> {
-    let most = Outcome::MAX_DESTINATION;
-    match outcome {
-        Outcome::Held { destination, .. } if destination.len() > most => {
-            let allowed = format!("at most {most}");
-            Err(invalid(
-                "bytes of a destination",
-                destination.len(),
-                allowed,
-            ))
-        }
-        _ => Ok(()),
     }
 }
 

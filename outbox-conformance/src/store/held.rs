@@ -4,8 +4,8 @@ use super::{
     LEASE, Store, StoreFixture, append, attempts, claim, event_ids, ids, keyed, publish_all,
     released, retry, settle,
 };
-use crate::check::{check, check_eq, ok, refuse};
-use outbox_core::{Event, Outcome, Settlement};
+use crate::check::{check, check_eq, check_kind, ok, refuse};
+use outbox_core::{ErrorKind, Event, Outcome, Settlement};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +97,38 @@ pub async fn a_resumption_is_of_one_destination<F: StoreFixture>(fixture: F) {
         settle(&store, &due, &Outcome::Published).await;
     }
     check_eq!(ok(store.backlog().await).pending, 0);
+}
+
+/// S23: a settlement that holds an event for a destination whose name is too long, or has a NUL, is refused
+/// and changes nothing. The longest name is kept whole.
+pub async fn a_destination_that_is_not_allowed_is_refused<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    append(&fixture, &keyed("a", 2));
+    let claimed = claim(&store, 24).await;
+    let long = "x".repeat(Outcome::MAX_DESTINATION + 1);
+    let longest = &long[1..];
+    for name in [&*long, "a\0b"] {
+        let outcomes = [Outcome::Published, held(name)];
+        let settlements: Vec<Settlement> = claimed
+            .events
+            .iter()
+            .zip(outcomes)
+            .map(|(one, outcome)| Settlement::new(one.event.id, outcome))
+            .collect();
+        let refused = store.settle(claimed.token, &settlements).await;
+        check_kind(
+            refused,
+            ErrorKind::Invalid,
+            "a destination that is not allowed",
+        );
+        check_eq!(
+            ok(store.backlog().await).pending,
+            2,
+            "pending events after it"
+        );
+    }
+    settle(&store, &claimed, &held(longest)).await;
+    check_eq!(ok(store.resume(longest, 10).await), 1, "resumed");
 }
 
 /// S23: a resumption makes no event due that waits for something else: for a retry, for a release, or

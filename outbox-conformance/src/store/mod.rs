@@ -192,6 +192,7 @@ suite! {
     held {
         a_held_event_waits_with_its_key
         a_resumption_is_of_one_destination
+        a_destination_that_is_not_allowed_is_refused
         a_resumption_leaves_other_waits_alone
         a_resumption_is_bounded
         a_wait_ends_at_a_resumption

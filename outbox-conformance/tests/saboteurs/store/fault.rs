@@ -159,6 +159,8 @@ pub(crate) enum Fault {
     HoldsUntilAResumption,
     HoldsEveryDelay,
     CutsDestinations,
+    CutsDestinationsThatAreTooLong,
+    RemovesNulFromDestinations,
     IgnoresTheCaseOfDestinations,
     ResumesNothing,
     ResumesEveryDestination,

@@ -576,6 +576,18 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_resumption_is_of_one_destination",
     ),
     (F::ChargesAHold, "a_resumption_is_of_one_destination"),
+    (
+        F::CutsDestinations,
+        "a_destination_that_is_not_allowed_is_refused",
+    ),
+    (
+        F::CutsDestinationsThatAreTooLong,
+        "a_destination_that_is_not_allowed_is_refused",
+    ),
+    (
+        F::RemovesNulFromDestinations,
+        "a_destination_that_is_not_allowed_is_refused",
+    ),
     (F::HoldsEveryDelay, "a_resumption_leaves_other_waits_alone"),
     (F::ResumesWithoutBound, "a_resumption_is_bounded"),
     (F::ResumesByAge, "a_resumption_is_bounded"),

@@ -58,6 +58,11 @@ impl Saboteur {
     fn name(&self, destination: &str) -> String {
         match self.fault {
             F::CutsDestinations => destination.chars().take(255).collect(),
+            F::CutsDestinationsThatAreTooLong => {
+                let most = Outcome::MAX_DESTINATION;
+                destination.chars().take(most).collect()
+            }
+            F::RemovesNulFromDestinations => destination.replace('\0', ""),
             F::IgnoresTheCaseOfDestinations => destination.to_lowercase(),
             _ => destination.to_owned(),
         }
