@@ -176,8 +176,11 @@ struct Fixture {
 
 impl Fixture {
     fn start(post: Post, config: OutboxConfigBuilder) -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let (post, heap) = (Arc::new(post), Arc::new(MemoryDlqHeap::new()));
+        Self::on(Arc::new(MemoryStore::new()), Arc::new(post), config)
+    }
+
+    fn on(store: Arc<MemoryStore>, post: Arc<Post>, config: OutboxConfigBuilder) -> Self {
+        let heap = Arc::new(MemoryDlqHeap::new());
         let relay = Relay::new(Arc::clone(&store), Arc::clone(&post))
             .dlq_heap(Arc::clone(&heap))
             .config(config.build().expect("a valid config"));
@@ -192,6 +195,13 @@ impl Fixture {
             stop,
             relay,
         }
+    }
+
+    /// Stops the relay, and starts another one.
+    async fn restart(self) -> Self {
+        let (store, post) = (Arc::clone(&self.store), Arc::clone(&self.post));
+        self.stop().await;
+        Self::on(store, post, default())
     }
 
     /// Appends one event to each destination.
@@ -321,6 +331,22 @@ async fn the_pauses_of_a_destination_grow_whoever_names_it() {
         assert!(pauses[0].since > HOUR - SECOND, "{names:?}: {pauses:?}");
         fixture.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_restarted_continues_with_held_events_at_the_first_answer() {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("mail", misconfigured());
+    fixture.append(&["mail"; 3000]);
+    sleep(10 * SECOND).await;
+    let fixture = fixture.restart().await;
+    fixture.post.set("mail", Does::Accepts);
+    sleep(SECOND).await;
+    assert_eq!(fixture.post.arrived("mail").len(), 0);
+    fixture.append(&["mail"]);
+    sleep(SECOND).await;
+    assert_eq!(fixture.post.arrived("mail").len(), 3001);
+    fixture.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,12 @@
 //! The destinations that pause: each has a breaker.
 
-use super::destination::{Answer, Destination, Gate, Problem};
+use super::destination::{Answer, Destination, Gate, HOLD, Problem};
 use super::memory::Memory;
 use crate::object::{ErrorText, EventId};
 use crate::retry::RetrySchedule;
 use crate::storage::Outcome;
 use crate::transport::PublishErrorKind;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::{Duration, Instant};
 
@@ -58,6 +58,10 @@ struct Inner {
     whole: Option<Problem>,
     named: HashMap<Arc<str>, Destination>,
     memory: Memory,
+    /// When the broker answered for the first time.
+    began: Option<Instant>,
+    /// The destinations that have answered since, until no event is held from before.
+    met: HashSet<Arc<str>>,
 }
 
 impl Target {
@@ -214,6 +218,21 @@ impl Inner {
         self.named.get_mut(destination)
     }
 
+    /// Notes that a destination answered. At its first answer after a start of the worker, the events must
+    /// become due that an earlier worker may have held for it.
+    fn meet(&mut self, destination: &Arc<str>) {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let is_new = began.elapsed() < HOLD
+            && self.met.len() < FAILING
+            && self.met.insert(Arc::clone(destination));
+        if is_new
+            && let Some(state) = self.state(destination)
+            && state.works()
+        {
+            state.resume = true;
+        }
+    }
+
     /// Applies what a call says about a destination.
     fn hear(
         &mut self,
@@ -277,6 +296,9 @@ impl Call {
         let mut inner = self.pauses.lock();
         for (destination, answer) in answers {
             inner.hear(&self, destination, answer, schedule);
+            if matches!(answer, Answer::Works) {
+                inner.meet(destination);
+            }
         }
     }
 }
@@ -316,7 +338,19 @@ pub(super) fn label(name: &str) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::destination::PAGE;
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_is_held_when_its_destination_works_again_becomes_due() {
+        let (pauses, name) = (Pauses::default(), label("orders"));
+        pauses.held([&name]);
+        let due = Resumption {
+            destination: Arc::clone(&name),
+            limit: PAGE,
+        };
+        assert_eq!(pauses.resumptions(), [due]);
+    }
 
     #[test]
     fn a_store_can_keep_each_label() {
