@@ -328,7 +328,7 @@ async fn the_pauses_of_a_destination_grow_whoever_names_it() {
         assert!((120..=260).contains(&tries), "{names:?}: {tries} tries");
         let pauses = fixture.pauses.list();
         assert_eq!(pauses.len(), 1, "{names:?}: {pauses:?}");
-        assert!(pauses[0].since > HOUR - SECOND, "{names:?}: {pauses:?}");
+        assert!(pauses[0].since + SECOND > HOUR, "{names:?}: {pauses:?}");
         fixture.stop().await;
     }
 }
@@ -337,7 +337,7 @@ async fn the_pauses_of_a_destination_grow_whoever_names_it() {
 async fn a_relay_that_is_restarted_continues_with_held_events_at_the_first_answer() {
     let fixture = Fixture::start(Post::default(), default());
     fixture.post.set("mail", misconfigured());
-    fixture.append(&["mail"; 3000]);
+    fixture.append(&vec!["mail"; 3000]);
     sleep(10 * SECOND).await;
     let fixture = fixture.restart().await;
     fixture.post.set("mail", Does::Accepts);
