@@ -245,15 +245,16 @@ impl LogRead {
             }
             (*rows, *read_to) = (*rows + 1, *seq);
         }
-        let runs = lanes.into_iter().map(|(lane, (keys, rows, read_to))| Run {
-            lane,
-            keys: keys.into_iter().map(str::to_owned).collect(),
-            rows,
-            read_to,
-        });
-        runs.filter(|run| self.lanes.get(&run.lane) == Some(&false))
-            .filter(|run| !mixed.contains(&run.lane))
-            .filter(|run| run.keys.len() == 1 || run.keys.len() * 8 <= run.rows)
+        lanes
+            .into_iter()
+            .filter(|(lane, _)| self.lanes.get(lane) == Some(&false) && !mixed.contains(lane))
+            .filter(|(_, (keys, rows, _))| keys.len() == 1 || keys.len() * 8 <= *rows)
+            .map(|(lane, (keys, rows, read_to))| Run {
+                lane,
+                keys: keys.into_iter().map(str::to_owned).collect(),
+                rows,
+                read_to,
+            })
             .collect()
     }
 }

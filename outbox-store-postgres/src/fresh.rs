@@ -9,8 +9,12 @@ use outbox_driver_postgres::{PgUuid, interval, postgres_error};
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, SqlStr};
 
+/// How many lanes are asked after one that did not fill the claim. Each lane is read as if it were the only one,
+/// so many lanes with a backlog cost many times what the claim takes.
+const SOME: usize = 2;
+
 impl Claiming<'_> {
-    /// Takes fresh events. During a backlog one lane fills the claim, which costs least; otherwise all
+    /// Takes fresh events. During a backlog one lane fills the claim, which costs least, or a few; otherwise all
     /// lanes are asked. If the one lane has a run of few keys, all lanes are asked regularly, because
     /// they may have other keys.
     pub(crate) async fn fresh(&mut self) -> Result<(), OutboxError> {
@@ -22,12 +26,19 @@ impl Claiming<'_> {
             LANES
         };
         let (room, _) = self.room();
-        let enough = self.read_log(room, asked, continues).await?;
-        pace.set_lanes(enough.unwrap_or(LANES));
-        if enough.is_none() && asked < LANES {
-            let (room, _) = self.room();
-            self.read_log(room, LANES, false).await?;
+        let mut enough = self.read_log(room, asked, continues).await?;
+        let more = if asked < LANES {
+            [SOME, LANES].as_slice()
+        } else {
+            &[]
+        };
+        for lanes in more {
+            if enough.is_none() {
+                let (room, _) = self.room();
+                enough = self.read_log(room, *lanes, false).await?;
+            }
         }
+        pace.set_lanes(enough.unwrap_or(LANES));
         if let Some(left) = self.few_left().filter(|_| enough.is_none()) {
             self.read_log(left, LANES, false).await?;
         }
@@ -76,10 +87,15 @@ impl Claiming<'_> {
         };
         let has = self.draft.lanes.len();
         if lanes == 1 && has == 0 && continues {
-            let query = claim(&statements.claim_next).bind(size(bytes / limit.max(1)));
+            let pace = &self.store.pace;
+            let query = claim(&statements.claim_next)
+                .bind(size(bytes / limit.max(1)))
+                .bind(i32::from(pace.next_lane()));
             let rows = self.store.driver.fetch(CLAIM, query).await?;
             if !rows.is_empty() {
-                return next_read(rows, limit);
+                let read = next_read(rows, limit)?;
+                read.lanes.keys().for_each(|lane| pace.continued(*lane));
+                return Ok(read);
             }
         }
         let query = claim(&statements.claim_events)

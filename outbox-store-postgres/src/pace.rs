@@ -38,6 +38,8 @@ struct Inner {
     lanes: usize,
     /// Claims that continued a window since one asked all lanes.
     continued: u32,
+    /// The lane in which the next such claim looks first.
+    next_lane: i16,
     /// In a lane, the last claim found a run of few keys.
     has_run: bool,
     /// Events of the log that must wait were more than half of the last claim.
@@ -62,6 +64,7 @@ impl Default for Pace {
         Self(Mutex::new(Inner {
             lanes: LANES,
             continued: 0,
+            next_lane: 0,
             has_run: false,
             found_waiting: false,
             is_odd: false,
@@ -156,6 +159,15 @@ impl Pace {
         let mut inner = self.lock();
         inner.continued = (inner.continued + 1) % CONTINUED;
         inner.continued > 0
+    }
+
+    /// The lane that a claim which continues a window tries first: the one after that of the last such claim.
+    pub(crate) fn next_lane(&self) -> i16 {
+        self.lock().next_lane
+    }
+
+    pub(crate) fn continued(&self, lane: i16) {
+        self.lock().next_lane = lane + 1;
     }
 
     pub(crate) fn has_run(&self) -> bool {

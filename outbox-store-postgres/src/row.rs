@@ -7,7 +7,11 @@ use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, postgres_error};
 use sqlx::postgres::PgRow;
 use sqlx::{Row as _, ValueRef as _};
+use std::sync::LazyLock;
 use std::time::SystemTime;
+
+/// An event without data. A clone of it costs no random id.
+static BLANK: LazyLock<Event> = LazyLock::new(|| Event::new("", Vec::new()).content_type(""));
 
 /// A row of the log: `lane`, `seq`, the event's columns, `waits`. None if the lane has no row.
 pub(crate) fn log_row(row: &PgRow) -> sqlx::Result<Option<(i64, Row)>> {
@@ -107,12 +111,11 @@ fn read(
 ) -> Result<Event, ErrorText> {
     let failed = |error: sqlx::Error| ErrorText::new(&format!("cannot be read: {error}"));
     let payload: &[u8] = row.try_get(at + 2).map_err(failed)?;
-    let mut event = Event::new(
-        row.try_get::<String, _>(at + 1).map_err(failed)?,
-        payload.to_vec(),
-    )
-    .id(id(row, at).map_err(failed)?)
-    .content_type(row.try_get::<String, _>(at + 3).map_err(failed)?);
+    let mut event = BLANK.clone();
+    event.id = id(row, at).map_err(failed)?;
+    event.event_type = row.try_get(at + 1).map_err(failed)?;
+    event.payload = payload.to_vec().into();
+    event.content_type = row.try_get(at + 3).map_err(failed)?;
     let json = row.try_get_raw(at + 4).map_err(failed)?;
     if !json.is_null() {
         event.headers = json

@@ -1,19 +1,26 @@
 -- S1, S2, S3, S11: as claim_events.sql, but during a backlog: the next events of one lane whose window is
 -- being read, while no event and no dead letter could block them. It costs the server half as much, because
 -- it neither searches for new events nor sums up bytes.
--- $1 token, $2 limit, $3 lease, $4 the most bytes of one event. A larger row is returned without its
--- payload; neither it nor the rows after it are taken. The limit is a subquery, so that the server keeps
--- one plan: planning for each value costs as much as running the statement.
+-- $1 token, $2 limit, $3 lease, $4 the most bytes of one event, $5 the lane that is tried first. A larger row
+-- is returned without its payload; neither it nor the rows after it are taken. The lanes are tried in a circle
+-- until one can be leased, so most claims read the state of one lane. The limit and the first lane are
+-- subqueries, so that the server keeps one plan: planning for each value costs as much as running the
+-- statement.
 WITH free AS MATERIALIZED (
     SELECT n.lane, n.epoch
-    FROM outbox.outbox_newest AS n
+    FROM generate_series(0, 15) AS distance
+    CROSS JOIN LATERAL (
+        SELECT * FROM outbox.outbox_lanes AS l
+        WHERE outbox.outbox_indexed(l.lane) = ((SELECT $5::integer) + distance & 15)::smallint
+        ORDER BY l.epoch DESC
+        LIMIT 1
+    ) AS n
     JOIN outbox.outbox_lanes AS l
       ON outbox.outbox_indexed(l.lane) = n.lane AND l.epoch >= n.epoch AND l.turn = n.turn
     WHERE n.token IS NULL AND n.window_end IS NOT NULL
       AND n.top <= (SELECT last_value FROM outbox.outbox_home)
       AND NOT (SELECT EXISTS (SELECT FROM outbox.outbox_retries)
                       OR EXISTS (SELECT FROM outbox.outbox_dead_letters WHERE holds))
-    ORDER BY n.turn
     LIMIT 1
     FOR UPDATE OF l SKIP LOCKED
 ),
