@@ -73,12 +73,17 @@ pub(crate) fn launch(
     Ok(process)
 }
 
-/// A new folder in memory if there is room, or else in the folder for temporary files.
+/// A new folder in memory if there is room and `TMPDIR` names no other place, or else in the folder for
+/// temporary files.
 fn new_folder() -> io::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("outbox-test-");
+    let is_free = std::env::var_os("TMPDIR").is_none();
     let has_room = statvfs(MEMORY).is_ok_and(|system| system.f_bavail * system.f_frsize >= ROOM);
-    if has_room && let Ok(folder) = builder.tempdir_in(MEMORY) {
+    if is_free
+        && has_room
+        && let Ok(folder) = builder.tempdir_in(MEMORY)
+    {
         return Ok(folder);
     }
     builder.tempdir()
