@@ -1,4 +1,4 @@
-//! What is published, and a transport that does nothing. Shared with `benches/sqlite`.
+//! The events that are published, and a transport that does nothing. Shared with `benches/sqlite`.
 
 use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Transport};

@@ -31,9 +31,9 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
         let alone = seconds(false).await?;
-        let beside = seconds(true).await?;
-        println!("events in each second: alone {alone:?}, next to a relay that hangs {beside:?}");
-        ratios.push(beside[0] as f64 / alone[0] as f64);
+        let with_other = seconds(true).await?;
+        println!("events in each second: alone {alone:?}, next to a relay that hangs {with_other:?}");
+        ratios.push(with_other[0] as f64 / alone[0] as f64);
     }
     println!(
         "the first second next to a relay that hangs, median of {ROUNDS}: {:.2} of that alone",
@@ -55,13 +55,13 @@ fn config() -> Result<OutboxConfig, Failure> {
 }
 
 /// The events that a relay publishes in each of its first seconds.
-async fn seconds(beside: bool) -> Result<Vec<usize>, Failure> {
+async fn seconds(with_other: bool) -> Result<Vec<usize>, Failure> {
     let postgres = Postgres::start().await?;
     ours::fill(&postgres, 300_000).await?;
     postgres.vacuum().await?;
     let calls = Arc::new(Notify::new());
     let hanging = Running::start(&postgres, Hanging(Arc::clone(&calls)), config()?);
-    let hanging = if beside { Some(hanging.await?) } else { None };
+    let hanging = if with_other { Some(hanging.await?) } else { None };
     if hanging.is_some() {
         calls.notified().await;
         // It has as many claims as it wants.

@@ -317,7 +317,7 @@ async fn when_a_destination_is_back_its_events_continue_within_a_second_of_the_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pauses_of_a_destination_grow_whoever_names_it() {
+async fn the_pauses_of_a_destination_grow_also_if_only_errors_name_it() {
     for names in ALL_NAMES {
         let fixture = Fixture::start(Post::naming(names), default());
         fixture.post.set("mail", unavailable());

@@ -90,7 +90,7 @@ impl CircuitBreaker {
     }
 }
 
-/// When a pause that begins now ends: a broker may ask for a day at most.
+/// When a pause that starts now ends: a broker may ask for a day at most.
 pub(super) fn pause_end(pause: Duration) -> Instant {
     Instant::now() + pause.min(Duration::from_secs(24 * 3600))
 }

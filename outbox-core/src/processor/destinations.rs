@@ -133,7 +133,7 @@ impl Pauses {
         self.lock().memory.blame(event, destination)
     }
 
-    /// Forgets what is remembered of events for which the broker has answered.
+    /// Forgets the events for which the broker has answered.
     pub(super) fn answered(&self, events: impl Iterator<Item = EventId>) {
         self.lock().memory.answered(events);
     }

@@ -123,7 +123,7 @@ enum Action {
 const COMPLETE: &str = "no run ends before all events are published";
 const ONE_PROBE: &str = "while a destination fails, it has one call at a time";
 const PATIENT: &str = "no call starts while another hangs";
-const PAUSED: &str = "a pause ends no earlier than it should, and begins once";
+const PAUSED: &str = "a pause ends no earlier than it should, and starts once";
 const GROWS: &str = "a destination that fails after a pause pauses again";
 const RECOVERS: &str = "the last event that is published shows that its destination works";
 

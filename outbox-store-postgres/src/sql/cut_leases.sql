@@ -1,8 +1,8 @@
 -- S7, S22: shortens leases that end later than $1 from now: those of lanes, and those of kept events. That is
 -- longer than any lease, so they were taken while the server's clock was ahead. They end after $2. A lane or
--- an event that is locked is skipped until the next call, so this waits for nobody. A kept event that waits
--- behind another of its key has no due time, and is found once it is the first. Returns how many ended too
--- late.
+-- an event that is locked is skipped until the next call, so this waits for no other transaction. A kept event
+-- that waits behind another of its key has no due time, and is found once it is the first. Returns how many
+-- ended too late.
 WITH far AS MATERIALIZED (
     SELECT n.lane, n.epoch
     FROM outbox.outbox_newest AS n

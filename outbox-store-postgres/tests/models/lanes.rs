@@ -395,7 +395,7 @@ fn the_model_rejects_a_kept_event_that_is_due_during_its_lease() {
 }
 
 #[test]
-fn the_model_rejects_a_kept_event_that_is_no_suspect() {
+fn the_model_rejects_a_kept_event_that_is_not_a_suspect() {
     breaks(Lanes::keeping(Fault::KeptIsNoSuspect), ISOLATED);
 }
 

@@ -90,7 +90,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "retries_do_not_starve_fresh_events",
     ),
     (F::KeepsRetriesBack, "fresh_events_do_not_starve_retries"),
-    (F::SettlesWhatWasLost, "a_lost_claim_settles_nothing"),
+    (F::SettlesLostClaims, "a_lost_claim_settles_nothing"),
     (
         F::IgnoresASettlementOfAnotherHandle,
         "a_claim_settled_through_another_handle_loses_no_event",
@@ -123,7 +123,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_clean_up_removes_nothing_that_is_needed",
     ),
     (
-        F::CleansUpWhatWaits,
+        F::CleansUpWaitingEvents,
         "a_clean_up_removes_nothing_that_is_needed",
     ),
     (
@@ -230,8 +230,8 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::LosesTheError, "quarantine_is_atomic_and_idempotent"),
     (F::LosesWhenItFailed, "quarantine_is_atomic_and_idempotent"),
     (F::NeverBusy, "an_event_in_flight_is_busy"),
-    (F::MovesWhatIsInFlight, "an_event_in_flight_is_busy"),
-    (F::SettlesWhatWasLost, "an_event_in_flight_is_busy"),
+    (F::MovesEventsInFlight, "an_event_in_flight_is_busy"),
+    (F::SettlesLostClaims, "an_event_in_flight_is_busy"),
     (F::MovesThePublished, "a_published_event_is_missing"),
     (F::QuarantinesThePublished, "a_published_event_is_missing"),
     (F::HoldsTheKey, "successors_are_claimed_after_a_quarantine"),
@@ -451,10 +451,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "two_replicas_in_any_order_quarantine_once",
     ),
     (F::LeasesForNoTime, "two_workers_in_any_order_deliver_all"),
-    (
-        F::SettlesWhatWasLost,
-        "two_workers_in_any_order_deliver_all",
-    ),
+    (F::SettlesLostClaims, "two_workers_in_any_order_deliver_all"),
     (F::ReversesTheOrder, "two_workers_in_any_order_deliver_all"),
     (
         F::NeverBusy,
@@ -465,7 +462,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (
-        F::MovesWhatIsInFlight,
+        F::MovesEventsInFlight,
         "a_worker_and_a_tick_in_any_order_lose_nothing",
     ),
     (
@@ -522,9 +519,9 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         F::KeepsTheWholeClaim,
         "a_late_settlement_is_of_exactly_the_kept_events",
     ),
-    (F::SettlesWhatWasLost, "a_kept_event_is_settled_once"),
+    (F::SettlesLostClaims, "a_kept_event_is_settled_once"),
     (
-        F::SettlesWhatWasLost,
+        F::SettlesLostClaims,
         "a_kept_event_that_was_taken_over_is_lost",
     ),
     (F::LeasesForEver, "a_kept_event_that_was_taken_over_is_lost"),
@@ -545,7 +542,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
         "a_late_settlement_is_applied_after_the_lease",
     ),
     (F::NeverBusy, "a_kept_event_is_busy"),
-    (F::SettlesWhatWasLost, "a_kept_event_is_busy"),
+    (F::SettlesLostClaims, "a_kept_event_is_busy"),
     (F::LetsSuccessorsPassTheKept, "a_kept_event_is_busy"),
     (F::ReversesTheOrder, "kept_events_of_a_key_keep_their_order"),
     (F::RetriesAtOnce, "kept_events_of_a_key_keep_their_order"),

@@ -266,7 +266,7 @@ impl OutboxStorage for Saboteur {
             self.note(token, &changed);
         }
         match (self.fault, settled) {
-            (F::SettlesWhatWasLost, Err(error)) if error.kind() == ErrorKind::LeaseLost => Ok(()),
+            (F::SettlesLostClaims, Err(error)) if error.kind() == ErrorKind::LeaseLost => Ok(()),
             (F::SettlesAnything, Err(error)) if error.kind() == ErrorKind::Invalid => Ok(()),
             (_, result) => result,
         }

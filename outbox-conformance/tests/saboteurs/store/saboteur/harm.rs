@@ -18,7 +18,7 @@ impl Saboteur {
                 let filter = DeadLetterFilter::all();
                 Ok(self.store.purge(&filter, limit).await?.len())
             }
-            F::CleansUpWhatWaits => {
+            F::CleansUpWaitingEvents => {
                 let waiting = self
                     .store
                     .claim(ClaimLimit::events(limit), Duration::from_secs(1))
@@ -94,7 +94,7 @@ impl Saboteur {
     /// What a quarantine does in addition to its answer.
     pub(super) async fn harm(&self, entry: &DlqEntry, outcome: QuarantineOutcome) -> Done<()> {
         match (self.fault, outcome) {
-            (F::MovesWhatIsInFlight, QuarantineOutcome::Busy) => self.take_away(entry.id).await,
+            (F::MovesEventsInFlight, QuarantineOutcome::Busy) => self.take_away(entry.id).await,
             (F::QuarantinesThePublished, QuarantineOutcome::Missing) => self.bury(entry).await,
             _ => Ok(()),
         }
