@@ -32,7 +32,9 @@ pub(crate) async fn run() -> Result<(), Failure> {
     for _ in 0..ROUNDS {
         let alone = seconds(false).await?;
         let with_other = seconds(true).await?;
-        println!("events in each second: alone {alone:?}, next to a relay that hangs {with_other:?}");
+        println!(
+            "events in each second: alone {alone:?}, next to a relay that hangs {with_other:?}"
+        );
         ratios.push(with_other[0] as f64 / alone[0] as f64);
     }
     println!(
@@ -61,7 +63,11 @@ async fn seconds(with_other: bool) -> Result<Vec<usize>, Failure> {
     postgres.vacuum().await?;
     let calls = Arc::new(Notify::new());
     let hanging = Running::start(&postgres, Hanging(Arc::clone(&calls)), config()?);
-    let hanging = if with_other { Some(hanging.await?) } else { None };
+    let hanging = if with_other {
+        Some(hanging.await?)
+    } else {
+        None
+    };
     if hanging.is_some() {
         calls.notified().await;
         // It has as many claims as it wants.
