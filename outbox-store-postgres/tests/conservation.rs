@@ -3,6 +3,7 @@
 
 mod support;
 
+use outbox_conformance::seeds;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
@@ -17,7 +18,6 @@ use support::load::random;
 use tokio::sync::Barrier;
 
 const LEASE: Duration = Duration::from_secs(30);
-const ROUNDS: u64 = 3;
 const EVENTS: usize = 120;
 const TURNS: usize = 60;
 
@@ -162,7 +162,7 @@ async fn all_move_events(hold: bool) {
             store
         }
     };
-    for round in 0..ROUNDS {
+    for round in seeds(1) {
         let events: Vec<Event> = (0..EVENTS)
             .map(|n| match n % 4 {
                 0 => Event::new("raced", ""),

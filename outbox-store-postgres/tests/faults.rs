@@ -2,8 +2,8 @@
 
 mod support;
 
-use outbox_conformance::Wire;
 use outbox_conformance::store::StoreFixture;
+use outbox_conformance::{Wire, seeds};
 use outbox_core::{
     Claim, ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, EventId,
     OutboxError, OutboxStorage, Outcome,
@@ -46,14 +46,14 @@ async fn under_load(recorder: &Recorder, more: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
-    const CUTS: usize = 30;
+    let cuts = seeds(10).count();
     let own = Arc::new(Own::in_schema("outbox"));
     prepare(&own).await;
     let recorder = Arc::new(Recorder::default());
     let workers = Workers::start(&own, &recorder, WORKERS).await;
     let mut knife = own.connect().await;
     let (rounds, writers) = start(&own);
-    for _ in 0..CUTS {
+    for _ in 0..cuts {
         under_load(&recorder, 40).await;
         knife.execute(CUT).await.expect("cut");
     }
@@ -65,9 +65,9 @@ async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
     own.drained().await;
     workers.stop().await;
     let repeats = recorder.repeats(&committed(&own).await);
-    println!("{CUTS} cuts, {repeats} events came again");
+    println!("{cuts} cuts, {repeats} events came again");
     // A cut repeats the open claim of each worker, and once more as single events.
-    assert!(repeats <= CUTS * WORKERS * BATCH * 2, "{repeats}");
+    assert!(repeats <= cuts * WORKERS * BATCH * 2, "{repeats}");
     assert_eq!(
         own.open().await.backlog().await.expect("read").dead_letters,
         0
@@ -76,14 +76,14 @@ async fn connections_that_are_cut_under_load_lose_nothing_and_keep_the_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() {
-    const KILLS: usize = 5;
+    let kills = seeds(2).count();
     let mut server = Server::start(Kind::Postgres, &search_path()).expect("a server");
     let own = Arc::new(Own::on(server.url(), "outbox"));
     prepare(&own).await;
     let recorder = Arc::new(Recorder::default());
     let workers = Workers::start(&own, &recorder, WORKERS).await;
     let (rounds, writers) = start(&own);
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         under_load(&recorder, 100).await;
         server = tokio::task::spawn_blocking(move || {
             server.kill().expect("killed");
@@ -100,7 +100,7 @@ async fn a_server_that_is_killed_under_load_loses_nothing_and_keeps_the_order() 
     own.drained().await;
     workers.stop().await;
     let repeats = recorder.repeats(&committed(&own).await);
-    println!("{KILLS} kills, {repeats} events came again");
+    println!("{kills} kills, {repeats} events came again");
     assert_eq!(
         own.open().await.backlog().await.expect("read").dead_letters,
         0
