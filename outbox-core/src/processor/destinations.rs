@@ -222,9 +222,11 @@ impl Inner {
     /// become due that an earlier worker may have held for it.
     fn meet(&mut self, destination: &Arc<str>) {
         let began = *self.began.get_or_insert_with(Instant::now);
-        let is_new = began.elapsed() < HOLD
-            && self.met.len() < FAILING
-            && self.met.insert(Arc::clone(destination));
+        if began.elapsed() >= HOLD {
+            self.met = HashSet::new();
+            return;
+        }
+        let is_new = self.met.len() < FAILING && self.met.insert(Arc::clone(destination));
         if is_new
             && let Some(state) = self.state(destination)
             && state.works()
