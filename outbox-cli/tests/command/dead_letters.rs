@@ -1,7 +1,8 @@
 //! How dead letters are shown and exported.
 
 use crate::support::{
-    SHOP, described, done, events, ids, json, lines, outbox, quarantined, refused, status,
+    SHOP, described, done, events, ids, json, large_events, lines, outbox, quarantined, refused,
+    status,
 };
 use outbox_core::Event;
 use serde_json::Value;
@@ -188,9 +189,7 @@ fn completions_name_the_commands_and_their_flags() {
 fn large_dead_letters_are_replayed_and_purged_in_several_calls() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    let large: Vec<Event> = (0..6)
-        .map(|_| Event::new("order.large", vec![b'x'; 12 << 20]))
-        .collect();
+    let large = large_events(6, 12 << 20);
     let run = |arguments: &[&str]| done(folder, &[arguments, &["--store", SHOP]].concat());
     let all = quarantined(folder, &large, "refused");
     assert_eq!(ids(&run(&["dlq", "replay", "--all"])), all);
@@ -203,9 +202,7 @@ fn large_dead_letters_are_replayed_and_purged_in_several_calls() {
 fn large_dead_letters_are_listed_and_exported() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    let large: Vec<Event> = (0..5)
-        .map(|_| Event::new("order.large", vec![b'x'; 4 << 20]))
-        .collect();
+    let large = large_events(5, 4 << 20);
     quarantined(folder, &large, "refused");
     let run = |command: &str| done(folder, &["dlq", command, "--store", SHOP]);
     assert_eq!(run("list").lines().count(), 6);

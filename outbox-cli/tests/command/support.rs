@@ -152,6 +152,14 @@ pub(crate) fn until(what: &str, mut true_now: impl FnMut() -> bool) {
     }
 }
 
+/// Events with payloads of `bytes` bytes.
+pub(crate) fn large_events(count: usize, bytes: usize) -> Vec<Event> {
+    let payload = || vec![b'x'; bytes];
+    (0..count)
+        .map(|_| Event::new("order.large", payload()))
+        .collect()
+}
+
 /// Numbered events of a type.
 pub(crate) fn events(event_type: &str, count: usize) -> Vec<Event> {
     (1..=count)

@@ -1,7 +1,7 @@
 //! `outbox dlq` on PostgreSQL.
 
 use super::Shop;
-use crate::support::{described, events, ids, json, lines};
+use crate::support::{described, events, ids, json, large_events, lines};
 use outbox_core::{Event, EventId};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -119,9 +119,7 @@ fn dead_letters_are_replayed_and_purged_by_id_and_by_filter() {
 #[test]
 fn large_dead_letters_are_replayed_in_several_calls() {
     let shop = Shop::migrated();
-    let large: Vec<Event> = (0..6)
-        .map(|_| Event::new("order.large", vec![b'x'; 12 << 20]))
-        .collect();
+    let large = large_events(6, 12 << 20);
     let all = shop.quarantined(&large, "refused");
     let replayed = shop.done(&["dlq", "replay", "--all"]);
     assert_eq!(sorted(ids(&replayed)), all);
