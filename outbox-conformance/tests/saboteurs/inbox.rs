@@ -207,6 +207,12 @@ impl Saboteur {
     }
 }
 
+/// Lasts for longer than the other calls of a round need to start, so that they meet the fault in every
+/// run, also on threads and on a loaded machine.
+async fn race() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 #[async_trait]
 impl Inbox for Saboteur {
     async fn deliver(&self, id: EventId, end: End) -> Result<bool, OutboxError> {
@@ -215,7 +221,9 @@ impl Inbox for Saboteur {
             (self.consumer.clone(), id.as_uuid().as_u128()),
         );
         let looked = self.tables.lock().await.accepted.contains_key(&key);
-        yield_now().await;
+        if self.fault == F::LooksBeforeItLocks {
+            race().await;
+        }
         if self.fault == F::BelievesTheUncommitted && self.uncommitted.lock().await.contains(&key) {
             return Ok(false);
         }
@@ -236,7 +244,10 @@ impl Inbox for Saboteur {
         if self.fault == F::AcceptsOutsideTheTransaction {
             tables.accepted.clone_from(&draft.accepted);
         }
-        yield_now().await;
+        match self.fault {
+            F::BelievesTheUncommitted => race().await,
+            _ => yield_now().await,
+        }
         *draft.work.entry(done).or_default() += usize::from(is_new);
         match (end, self.fault) {
             (End::Commit, _) => *tables = draft,
@@ -276,14 +287,17 @@ impl Inbox for Saboteur {
                 drop(tables);
             }
         }
-        yield_now().await;
         match self.fault {
             F::CountsWhatOthersForget => {
+                race().await;
                 let accepted = &mut self.tables.lock().await.accepted;
                 accepted.retain(|key, _| !chosen.contains(key));
             }
-            F::WritesBackWhatItRead => self.tables.lock().await.accepted = draft.accepted,
-            _ => {}
+            F::WritesBackWhatItRead => {
+                race().await;
+                self.tables.lock().await.accepted = draft.accepted;
+            }
+            _ => yield_now().await,
         }
         self.unlock();
         Ok(match self.fault {
