@@ -149,6 +149,33 @@ struct Saboteur {
     /// Accepted in a transaction that has not ended.
     uncommitted: Arc<Mutex<BTreeSet<Key>>>,
     is_locked: Arc<AtomicBool>,
+    racing: Arc<Racing>,
+}
+
+/// The calls between the two steps of a fault.
+#[derive(Debug, Default)]
+struct Racing {
+    waiting: AtomicBool,
+    met: AtomicUsize,
+}
+
+impl Racing {
+    /// Waits until another call is between the two steps too. So the calls meet in every run, also on
+    /// threads and on a loaded machine. A call that stays alone continues after a while.
+    async fn meet(&self) {
+        let met = self.met.load(SeqCst);
+        if self.waiting.swap(true, SeqCst) {
+            self.met.fetch_add(1, SeqCst);
+            return;
+        }
+        for _ in 0..200 {
+            if self.met.load(SeqCst) != met {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.waiting.store(false, SeqCst);
+    }
 }
 
 impl Saboteur {
@@ -161,6 +188,7 @@ impl Saboteur {
             tables: Arc::default(),
             uncommitted: Arc::default(),
             is_locked: Arc::default(),
+            racing: Arc::default(),
         }
     }
 
@@ -207,12 +235,6 @@ impl Saboteur {
     }
 }
 
-/// Lasts for longer than the other calls of a round need to start, so that they meet the fault in every
-/// run, also on threads and on a loaded machine.
-async fn race() {
-    tokio::time::sleep(Duration::from_millis(1)).await;
-}
-
 #[async_trait]
 impl Inbox for Saboteur {
     async fn deliver(&self, id: EventId, end: End) -> Result<bool, OutboxError> {
@@ -220,11 +242,13 @@ impl Inbox for Saboteur {
             self.key(id),
             (self.consumer.clone(), id.as_uuid().as_u128()),
         );
-        let looked = self.tables.lock().await.accepted.contains_key(&key);
+        let mut looked = false;
         if self.fault == F::LooksBeforeItLocks {
-            race().await;
+            looked = self.tables.lock().await.accepted.contains_key(&key);
+            self.racing.meet().await;
         }
         if self.fault == F::BelievesTheUncommitted && self.uncommitted.lock().await.contains(&key) {
+            self.racing.meet().await;
             return Ok(false);
         }
         self.lock().await;
@@ -245,7 +269,7 @@ impl Inbox for Saboteur {
             tables.accepted.clone_from(&draft.accepted);
         }
         match self.fault {
-            F::BelievesTheUncommitted => race().await,
+            F::BelievesTheUncommitted => self.racing.meet().await,
             _ => yield_now().await,
         }
         *draft.work.entry(done).or_default() += usize::from(is_new);
@@ -289,12 +313,16 @@ impl Inbox for Saboteur {
         }
         match self.fault {
             F::CountsWhatOthersForget => {
-                race().await;
+                if limit < old.len() {
+                    self.racing.meet().await;
+                }
                 let accepted = &mut self.tables.lock().await.accepted;
                 accepted.retain(|key, _| !chosen.contains(key));
             }
             F::WritesBackWhatItRead => {
-                race().await;
+                if limit < old.len() {
+                    self.racing.meet().await;
+                }
                 self.tables.lock().await.accepted = draft.accepted;
             }
             _ => yield_now().await,
