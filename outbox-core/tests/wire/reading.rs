@@ -127,7 +127,7 @@ fn a_wrong_header_is_named_with_its_value_and_what_is_allowed() {
     refused(
         Binding::Amqp,
         &[("a", "b")],
-        "{",
+        "x",
         "message has no header outbox-id or cloudEvents:specversion, so its",
     );
     refused(
