@@ -31,10 +31,10 @@ impl Saboteur {
     pub(super) fn new(fault: Fault) -> Self {
         let broker = MemoryBroker::new().keeping_order().with_destinations();
         Self {
-            broker: if fault == Fault::DeliversADuplicate {
-                broker
-            } else {
-                broker.deduplicating()
+            broker: match fault {
+                // What it sends twice must show.
+                Fault::DeliversADuplicate | Fault::SendsTheRestWithTheNextCall => broker,
+                _ => broker.deduplicating(),
             },
             fault,
             trap: Arc::default(),

@@ -95,20 +95,20 @@ impl Saboteur {
         {
             return all_ok(events);
         }
-        let mut answers = self.broker.publish(events).await;
-        for (event, answer) in events.iter().zip(&mut answers) {
-            let refused = match self.fault {
-                Fault::RejectsADuplicate => PublishErrorKind::Rejected,
-                _ => PublishErrorKind::Permanent,
-            };
-            if self.fault != Fault::DeduplicatesByContent && is_kept(event) {
-                *answer = Err(PublishError::new(refused));
-            }
-        }
         if self.fault == Fault::DeduplicatesByContent {
             let others = events.iter().filter(|event| !is_like(event)).cloned();
             self.broker.publish(&others.collect::<Vec<_>>()).await;
             return all_ok(events);
+        }
+        let refused = match self.fault {
+            Fault::RejectsADuplicate => PublishErrorKind::Rejected,
+            _ => PublishErrorKind::Permanent,
+        };
+        let mut answers = self.broker.publish(events).await;
+        for (event, answer) in events.iter().zip(&mut answers) {
+            if is_kept(event) {
+                *answer = Err(PublishError::new(refused));
+            }
         }
         answers
     }
