@@ -64,6 +64,10 @@ impl Link {
         fate
     }
 
+    fn is_sound(&self) -> bool {
+        matches!(self.state().trouble, Trouble::None)
+    }
+
     fn begin(&self, trouble: Trouble) {
         *self.state() = State {
             trouble,
@@ -115,6 +119,7 @@ pub(super) struct Client {
     has_lost_a_connection: AtomicBool,
     is_busy: AtomicBool,
     has_late_answer: AtomicBool,
+    rest: Mutex<Vec<Event>>,
 }
 
 impl Client {
@@ -126,6 +131,7 @@ impl Client {
             has_lost_a_connection: AtomicBool::default(),
             is_busy: AtomicBool::default(),
             has_late_answer: AtomicBool::default(),
+            rest: Mutex::default(),
         }
     }
 
@@ -205,11 +211,20 @@ fn rejected() -> Result<(), PublishError> {
 #[async_trait]
 impl Transport for Client {
     async fn publish(&self, events: &[Event]) -> Answers {
+        if self.link.is_sound() {
+            let rest = std::mem::take(&mut *self.rest.lock().expect("no panic"));
+            for event in rest {
+                self.broker.publish(&[event]).await;
+            }
+        }
         let mut answers = Vec::new();
         for event in events {
             let has_failed = answers.last().is_some_and(Result::is_err);
             if has_failed && self.fault == Fault::SendsTheRestAfterACut {
                 self.broker.publish(std::slice::from_ref(event)).await;
+            }
+            if has_failed && self.fault == Fault::KeepsTheRestOfAFailedCall {
+                self.rest.lock().expect("no panic").push(event.clone());
             }
             answers.push(if has_failed {
                 unavailable()

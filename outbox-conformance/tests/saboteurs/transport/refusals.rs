@@ -109,11 +109,18 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (Fault::StaysBusyAfterADroppedCall, DROPPED),
     (Fault::FailsAfterADroppedCall, DROPPED),
     (Fault::TakesEventsOfADroppedCallForPublished, DROPPED),
+    (Fault::SendsTheEndOfADroppedCallFirst, DROPPED),
     (Fault::HangsWhileBlocked, BLOCKED),
     (Fault::RejectsWhileBlocked, BLOCKED),
     (Fault::IsOkWhileBlocked, BLOCKED),
     (Fault::StaysBlocked, BLOCKED),
-    (Fault::SendsTheRestWhenUnblocked, BLOCKED),
+    (Fault::KeepsTheRestOfAFailedCall, BLOCKED),
+    (Fault::KeepsTheRestOfAFailedCall, OUTAGE),
+    (Fault::KeepsTheRestOfAFailedCall, MISSING),
+    (Fault::KeepsTheRestOfAFailedCall, FIRST),
+    (Fault::KeepsTheRestOfAFailedCall, CLOSING),
+    (Fault::KeepsTheRestOfAFailedCall, CUT),
+    (Fault::KeepsTheRestOfAFailedCall, SILENT),
     (Fault::RejectsWhenFull, FULL),
     (Fault::IsPermanentWhenFull, FULL),
     (Fault::IsUnavailableWhenFull, FULL),
@@ -174,6 +181,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
 const MISSING: &str = "a_missing_destination_is_misconfigured_until_it_is_restored";
 const ANOTHER: &str = "a_missing_destination_does_not_affect_another";
 const SOUND: &str = "a_check_of_a_sound_destination_finds_no_problem";
+const OUTAGE: &str = "an_outage_is_unavailable_and_ends";
 const AGAIN: &str = "an_event_that_is_published_again_is_accepted";
 const THOUSAND: &str = "a_call_with_a_thousand_events_is_published";
 const MEBIBYTES: &str = "a_call_with_16_mebibytes_is_published";

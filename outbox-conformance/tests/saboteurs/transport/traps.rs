@@ -34,6 +34,12 @@ pub(super) struct Trap {
     first: Mutex<Option<PublishError>>,
 }
 
+impl Trap {
+    fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events.lock().expect("no panic"))
+    }
+}
+
 fn all(events: &[Event], kind: PublishErrorKind) -> Answers {
     PublishError::new(kind).for_all(events.len())
 }
@@ -61,11 +67,12 @@ impl Saboteur {
             Fault::StaysBusyAfterADroppedCall
             | Fault::FailsAfterADroppedCall
             | Fault::TakesEventsOfADroppedCallForPublished
+            | Fault::SendsTheEndOfADroppedCallFirst
             | Fault::GivesALaterCallTheAnswersOfADroppedOne => Some(self.dropped(events).await),
-            Fault::HangsWhileBlocked
-            | Fault::RejectsWhileBlocked
-            | Fault::IsOkWhileBlocked
-            | Fault::SendsTheRestWhenUnblocked => Some(self.blocked(events).await),
+            Fault::HangsWhileBlocked | Fault::RejectsWhileBlocked | Fault::IsOkWhileBlocked => {
+                Some(self.blocked(events).await)
+            }
+            Fault::KeepsTheRestOfAFailedCall => Some(self.keeping(events).await),
             Fault::RejectsWhenFull
             | Fault::IsPermanentWhenFull
             | Fault::IsUnavailableWhenFull
@@ -78,7 +85,7 @@ impl Saboteur {
             | Fault::IsOkForWhatAClosedChannelLost
             | Fault::OpensNoOtherChannel
             | Fault::FailsForGoodAfterARefusal
-            | Fault::IsUnavailableForTheCulprit => Some(self.closed(events).await),
+            | Fault::IsUnavailableForTheCulprit => Some(self.on_a_channel(events).await),
             _ => None,
         }
     }
@@ -140,6 +147,10 @@ impl Saboteur {
     /// A caller that may go away during the call.
     async fn dropped(&self, events: &[Event]) -> Answers {
         let was_busy = self.trap.is_busy.swap(true, SeqCst);
+        if was_busy && self.fault == Fault::SendsTheEndOfADroppedCallFirst {
+            let end = self.trap.take_events().pop();
+            self.broker.publish(end.as_slice()).await;
+        }
         if was_busy && self.fault == Fault::StaysBusyAfterADroppedCall {
             pending().await
         }
@@ -161,6 +172,7 @@ impl Saboteur {
                 all_ok(events)
             }
             _ => {
+                *self.trap.events.lock().expect("no panic") = events.to_vec();
                 yield_now().await;
                 self.broker.publish(events).await
             }
@@ -181,10 +193,6 @@ impl Saboteur {
 
     /// A broker that may be blocked.
     async fn blocked(&self, events: &[Event]) -> Answers {
-        let rest = std::mem::take(&mut *self.trap.events.lock().expect("no panic"));
-        for event in rest {
-            self.broker.publish(&[event]).await;
-        }
         let answers = self.broker.publish(events).await;
         if answers.iter().all(Result::is_ok) {
             return answers;
@@ -192,13 +200,21 @@ impl Saboteur {
         match self.fault {
             Fault::HangsWhileBlocked => pending().await,
             Fault::RejectsWhileBlocked => all(events, PublishErrorKind::Rejected),
-            Fault::IsOkWhileBlocked => all_ok(events),
-            _ => {
-                let mut rest = self.trap.events.lock().expect("no panic");
-                rest.extend(events.iter().skip(1).cloned());
-                answers
-            }
+            _ => all_ok(events),
         }
+    }
+
+    /// Keeps all but the first event of a call that failed, and sends them before the next call.
+    async fn keeping(&self, events: &[Event]) -> Answers {
+        for event in self.trap.take_events() {
+            self.broker.publish(&[event]).await;
+        }
+        let answers = self.on_a_channel(events).await;
+        if !answers.is_empty() && answers.iter().all(Result::is_err) {
+            let mut rest = self.trap.events.lock().expect("no panic");
+            rest.extend(events.iter().skip(1).cloned());
+        }
+        answers
     }
 
     /// A destination that may be full.
@@ -248,7 +264,7 @@ impl Saboteur {
     }
 
     /// A channel that all calls share, and that the broker closes.
-    async fn closed(&self, events: &[Event]) -> Answers {
+    async fn on_a_channel(&self, events: &[Event]) -> Answers {
         let channel = self.trap.closed.load(SeqCst);
         if channel > 0 && self.never_opens_again() {
             return all(events, PublishErrorKind::Unavailable);
