@@ -4,7 +4,7 @@ use crate::Wire;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ struct State {
     /// Where new connections go.
     server: Mutex<SocketAddr>,
     plan: Mutex<Plan>,
+    /// Notified when the plan changes.
+    changed: Condvar,
     clients: Mutex<Vec<TcpStream>>,
     is_closed: AtomicBool,
 }
@@ -85,6 +87,7 @@ struct Plan {
     fault: Fault,
     has_cut: bool,
     has_silenced: bool,
+    has_held: bool,
     delay: Duration,
     dribbles: bool,
 }
@@ -98,6 +101,8 @@ enum Fault {
     /// After this number of bytes.
     CutReply(usize),
     Silence,
+    HoldReplies,
+    HoldAll,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,6 +126,7 @@ impl TcpWire {
             state: Arc::new(State {
                 server: Mutex::new(server),
                 plan: Mutex::default(),
+                changed: Condvar::new(),
                 clients: Mutex::default(),
                 is_closed: AtomicBool::new(false),
             }),
@@ -170,6 +176,8 @@ impl TcpWire {
         plan.fault = fault;
         plan.has_cut = false;
         plan.has_silenced = false;
+        plan.has_held = false;
+        self.state.changed.notify_all();
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -193,9 +201,22 @@ impl Wire for TcpWire {
         }
     }
 
+    fn hold_replies(&self) {
+        self.begin(Fault::HoldReplies);
+    }
+
+    fn hold_all(&self) {
+        self.begin(Fault::HoldAll);
+    }
+
+    fn has_held(&self) -> bool {
+        self.plan().has_held
+    }
+
     fn repair(&self) -> bool {
         let mut plan = self.plan();
         plan.fault = Fault::None;
+        self.state.changed.notify_all();
         std::mem::take(&mut plan.has_cut)
     }
 }
@@ -203,6 +224,7 @@ impl Wire for TcpWire {
 impl Drop for TcpWire {
     fn drop(&mut self) {
         self.state.is_closed.store(true, SeqCst);
+        self.repair();
         // The listener accepts this connection and ends. Open connections end with their clients.
         let _ = TcpStream::connect(self.address);
     }
@@ -221,9 +243,24 @@ impl State {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The plan as soon as it holds nothing back in this direction.
+    fn passable(&self, way: Way) -> MutexGuard<'_, Plan> {
+        let is_held = |plan: &mut Plan| {
+            let is_held = match plan.fault {
+                Fault::HoldAll => true,
+                Fault::HoldReplies => way == Way::Reply,
+                _ => false,
+            };
+            plan.has_held |= is_held && way == Way::Reply;
+            is_held
+        };
+        let plan = self.changed.wait_while(self.plan(), is_held);
+        plan.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many of `count` bytes pass, and the state of the connection after them.
     fn judge(&self, way: Way, count: usize) -> (usize, End) {
-        let mut plan = self.plan();
+        let mut plan = self.passable(way);
         let (passing, end) = match (plan.fault, way) {
             (Fault::Silence, _) => (0, End::Silent),
             (Fault::CutRequest(0), Way::Request) => (0, End::Cut),
