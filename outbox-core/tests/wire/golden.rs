@@ -128,3 +128,31 @@ fn the_payload_is_not_copied_raw_and_in_binary_mode() {
         assert_eq!(message.body.as_ptr(), event.payload.as_ptr(), "{mode}");
     }
 }
+
+#[test]
+fn only_what_cloudevents_allow_is_an_attribute() {
+    let form = WireForm::new(Mode::CloudEventsBinary);
+    for (name, value, written) in [
+        ("tenant", "a b", "ce_tenant"),
+        ("subject", "a", "ce_subject"),
+        ("dataschema", "https://a/b", "ce_dataschema"),
+        ("dataschema", "order", "dataschema"),
+        ("tenant", "", "tenant"),
+        ("tenant", "a\nb", "tenant"),
+        ("tenant", "\u{85}", "tenant"),
+        ("tenant", "\u{fdd0}", "tenant"),
+        ("tenant", "\u{1ffff}", "tenant"),
+        ("Tenant", "a", "Tenant"),
+        ("a_b", "a", "a_b"),
+        ("data", "a", "data"),
+        ("id", "a", "id"),
+        ("partitionkey", "a", "partitionkey"),
+    ] {
+        let event = Event::new("x", "").ordering_key("").header(name, value);
+        let message = form.write(Binding::Kafka, &event).unwrap();
+        let headers: Vec<&str> = message.headers.iter().map(|(name, _)| &**name).collect();
+        assert!(headers.contains(&written), "{name} {value:?}: {headers:?}");
+        assert!(headers.contains(&"outbox-key"), "{headers:?}");
+        assert_eq!(headers.len(), 7, "{headers:?}");
+    }
+}
