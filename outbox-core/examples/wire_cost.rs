@@ -6,8 +6,8 @@ use outbox_core::{Event, OutboxError};
 use std::hint::black_box;
 use std::time::Instant;
 
-const EVENTS: u32 = 100_000;
-const ROUNDS: u32 = 7;
+const EVENTS: u32 = 1000;
+const ROUNDS: u32 = 500;
 
 /// The nanoseconds of one call, in the fastest round.
 fn nanos<T>(mut call: impl FnMut() -> T) -> f64 {

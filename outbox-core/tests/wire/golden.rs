@@ -9,7 +9,9 @@ const DOCS: &str = include_str!("../../../docs/wire-form.md");
 /// The event of the page.
 fn event() -> Event {
     Event::new("order.placed", r#"{"order":7}"#)
-        .id("01900000-0000-7000-8000-000000000007".parse().unwrap())
+        .id("01900000-0000-7000-8000-000000000007"
+            .parse()
+            .expect("a UUID"))
         .content_type("application/json")
         .ordering_key("order 7")
         .created_at(SystemTime::UNIX_EPOCH + Duration::from_micros(1_769_860_800_000_250))
@@ -25,7 +27,7 @@ fn event() -> Event {
 fn shown(message: &Message<'_>) -> String {
     let headers = message.headers.iter();
     let headers = headers.map(|(name, value)| format!("{name}: {value}\n"));
-    let body = std::str::from_utf8(&message.body).unwrap();
+    let body = std::str::from_utf8(&message.body).expect("text");
     let headers: String = headers.collect();
     format!(
         "content-type: {}\n{headers}\n{body}\n",

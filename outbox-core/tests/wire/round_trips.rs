@@ -144,7 +144,7 @@ fn time() -> impl Strategy<Value = SystemTime> {
 
 fn to_the_microsecond(time: SystemTime) -> SystemTime {
     let far = SystemTime::UNIX_EPOCH - Duration::from_secs(62_167_219_200);
-    let nanos = time.duration_since(far).unwrap().subsec_nanos() % 1000;
+    let nanos = time.duration_since(far).expect("later").subsec_nanos() % 1000;
     time - Duration::from_nanos(nanos.into())
 }
 
@@ -181,7 +181,7 @@ fn carried(binding: Binding, message: &Message<'_>) -> Result<Headers, TestCaseE
                 value.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
                 "{value:?}"
             );
-            value = value.trim().to_owned();
+            value = str::trim(&value).into();
         }
         if binding == Binding::Http {
             name.make_ascii_lowercase();
