@@ -23,6 +23,8 @@ mod retry;
 mod shutdown;
 pub mod storage;
 mod transport;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use clock::Clock;
 pub use config::{OutboxConfig, OutboxConfigBuilder};
