@@ -4,7 +4,7 @@ use crate::Wire;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ struct State {
     /// Where new connections go.
     server: Mutex<SocketAddr>,
     plan: Mutex<Plan>,
+    /// Notified when the plan changes.
+    changed: Condvar,
     clients: Mutex<Vec<TcpStream>>,
     is_closed: AtomicBool,
 }
@@ -83,8 +85,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Plan {
     fault: Fault,
-    has_cut: bool,
-    has_silenced: bool,
+    effect: Effect,
     delay: Duration,
     dribbles: bool,
 }
@@ -98,6 +99,18 @@ enum Fault {
     /// After this number of bytes.
     CutReply(usize),
     Silence,
+    HoldReplies,
+    HoldAll,
+}
+
+/// What has happened since the fault was set.
+#[derive(Debug, Default, PartialEq)]
+enum Effect {
+    #[default]
+    None,
+    Cut,
+    Silenced,
+    Held,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,6 +134,7 @@ impl TcpWire {
             state: Arc::new(State {
                 server: Mutex::new(server),
                 plan: Mutex::default(),
+                changed: Condvar::new(),
                 clients: Mutex::default(),
                 is_closed: AtomicBool::new(false),
             }),
@@ -151,7 +165,7 @@ impl TcpWire {
     /// Whether a connection has lost bytes since the last [`go_silent`](Self::go_silent).
     #[must_use]
     pub fn has_silenced(&self) -> bool {
-        self.plan().has_silenced
+        self.plan().effect == Effect::Silenced
     }
 
     /// Holds each piece back for this time. Other faults do not end it.
@@ -168,8 +182,8 @@ impl TcpWire {
     fn begin(&self, fault: Fault) {
         let mut plan = self.plan();
         plan.fault = fault;
-        plan.has_cut = false;
-        plan.has_silenced = false;
+        plan.effect = Effect::None;
+        self.state.changed.notify_all();
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -193,16 +207,34 @@ impl Wire for TcpWire {
         }
     }
 
+    fn hold_replies(&self) {
+        self.begin(Fault::HoldReplies);
+    }
+
+    fn hold_all(&self) {
+        self.begin(Fault::HoldAll);
+    }
+
+    fn has_held(&self) -> bool {
+        self.plan().effect == Effect::Held
+    }
+
     fn repair(&self) -> bool {
         let mut plan = self.plan();
         plan.fault = Fault::None;
-        std::mem::take(&mut plan.has_cut)
+        self.state.changed.notify_all();
+        let has_cut = plan.effect == Effect::Cut;
+        if has_cut {
+            plan.effect = Effect::None;
+        }
+        has_cut
     }
 }
 
 impl Drop for TcpWire {
     fn drop(&mut self) {
         self.state.is_closed.store(true, SeqCst);
+        self.repair();
         // The listener accepts this connection and ends. Open connections end with their clients.
         let _ = TcpStream::connect(self.address);
     }
@@ -221,9 +253,26 @@ impl State {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The plan as soon as it holds nothing back in this direction.
+    fn passable(&self, way: Way) -> MutexGuard<'_, Plan> {
+        let is_held = |plan: &mut Plan| {
+            let is_held = match plan.fault {
+                Fault::HoldAll => true,
+                Fault::HoldReplies => way == Way::Reply,
+                _ => false,
+            };
+            if is_held && way == Way::Reply {
+                plan.effect = Effect::Held;
+            }
+            is_held
+        };
+        let plan = self.changed.wait_while(self.plan(), is_held);
+        plan.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many of `count` bytes pass, and the state of the connection after them.
     fn judge(&self, way: Way, count: usize) -> (usize, End) {
-        let mut plan = self.plan();
+        let mut plan = self.passable(way);
         let (passing, end) = match (plan.fault, way) {
             (Fault::Silence, _) => (0, End::Silent),
             (Fault::CutRequest(0), Way::Request) => (0, End::Cut),
@@ -238,10 +287,13 @@ impl State {
             }
             _ => (count, End::Open),
         };
-        plan.has_silenced |= end == End::Silent;
-        if end == End::Cut {
-            plan.fault = Fault::None;
-            plan.has_cut = true;
+        match end {
+            End::Open => {}
+            End::Silent => plan.effect = Effect::Silenced,
+            End::Cut => {
+                plan.fault = Fault::None;
+                plan.effect = Effect::Cut;
+            }
         }
         (passing, end)
     }

@@ -30,6 +30,16 @@ pub trait Wire: Send + Sync {
     /// Cuts all connections as they are.
     fn cut_all(&self);
 
+    /// Holds back what the store sends, until another fault is set or [`repair`](Self::repair) is
+    /// called. No connection is cut, and what was held arrives late.
+    fn hold_replies(&self);
+
+    /// Does the same in both directions.
+    fn hold_all(&self);
+
+    /// Whether a reply is held back.
+    fn has_held(&self) -> bool;
+
     /// Ends the fault, and returns whether a connection was cut since the fault was set.
     fn repair(&self) -> bool;
 }
@@ -48,21 +58,32 @@ enum Place {
 }
 
 impl Cut<'_> {
-    /// The result of a call that meets the cut. An error must be the cut's.
-    pub(crate) async fn during<T>(
-        &self,
-        call: impl Future<Output = Result<T, OutboxError>>,
-    ) -> Result<T, OutboxError> {
+    /// What comes of a call that meets the cut.
+    pub(crate) async fn around<T>(&self, call: impl Future<Output = T>) -> T {
         match self.place {
             Place::Request(pieces) => self.wire.cut_request(pieces),
             Place::Reply(bytes) => self.wire.cut_reply(bytes),
         }
         let result = call.await;
         self.has_happened.set(self.wire.repair());
+        result
+    }
+
+    /// Whether the call has met it.
+    pub(crate) fn has_happened(&self) -> bool {
+        self.has_happened.get()
+    }
+
+    /// The result of a call that meets the cut. An error must be the cut's.
+    pub(crate) async fn during<T>(
+        &self,
+        call: impl Future<Output = Result<T, OutboxError>>,
+    ) -> Result<T, OutboxError> {
+        let result = self.around(call).await;
         if let Err(error) = &result {
             let place = self.place;
             check!(
-                self.has_happened.get(),
+                self.has_happened(),
                 "expected a success without a cut at {place:?}, came {error}"
             );
             check_eq!(
@@ -103,7 +124,7 @@ pub(crate) async fn at_each_place(wire: &dyn Wire, round: impl AsyncFn(&Cut<'_>)
                 has_happened,
             };
             round(&cut).await;
-            if !cut.has_happened.get() {
+            if !cut.has_happened() {
                 break;
             }
             cuts += 1;

@@ -121,6 +121,70 @@ fn a_silent_wire_passes_nothing_and_a_new_connection_works_after_the_fault() {
     assert_eq!(received.try_iter().collect::<Vec<_>>(), b"??");
 }
 
+/// Waits until the wire holds a reply.
+fn until_held(wire: &TcpWire) {
+    while !wire.has_held() {
+        thread::yield_now();
+    }
+}
+
+/// The next byte that the wire passes within a time that is longer than it takes.
+fn passes(client: &mut TcpStream) -> bool {
+    let limit = Some(Duration::from_millis(50));
+    client.set_read_timeout(limit).expect("set");
+    client.read(&mut [0]).is_ok()
+}
+
+#[test]
+fn replies_that_are_held_come_after_the_fault() {
+    let (wire, received) = wire();
+    let mut client = connect(&wire);
+    ask_for_all(&mut client);
+    wire.hold_replies();
+    client.write_all(b"!").expect("sent");
+    until_held(&wire);
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), b"?!");
+    assert!(!passes(&mut client));
+    assert!(!wire.repair(), "nothing was cut");
+    let mut reply = [0; 5];
+    client.set_read_timeout(None).expect("set");
+    client.read_exact(&mut reply).expect("a late reply");
+    assert_eq!(&reply, b"reply");
+    assert_eq!(&ask_for_all(&mut client), b"reply");
+}
+
+#[test]
+fn replies_that_are_held_come_while_the_next_request_is_cut() {
+    let (wire, received) = wire();
+    let mut client = connect(&wire);
+    wire.hold_replies();
+    client.write_all(b"!").expect("sent");
+    until_held(&wire);
+    wire.cut_request(0);
+    assert!(!wire.has_held(), "another fault ends the last one");
+    let mut reply = [0; 5];
+    client.read_exact(&mut reply).expect("a late reply");
+    assert_eq!(&reply, b"reply");
+    assert_eq!(ask(&mut client), b"");
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), b"!");
+}
+
+#[test]
+fn a_wire_that_holds_all_passes_requests_after_the_fault() {
+    let (wire, received) = wire();
+    wire.hold_all();
+    let mut client = connect(&wire);
+    client.write_all(b"!").expect("sent");
+    assert!(!passes(&mut client));
+    assert!(!wire.has_held(), "the server has replied to nothing");
+    assert_eq!(received.try_iter().count(), 0);
+    wire.repair();
+    let mut reply = [0; 5];
+    client.set_read_timeout(None).expect("set");
+    client.read_exact(&mut reply).expect("a reply");
+    assert_eq!(&reply, b"reply");
+}
+
 #[test]
 fn a_client_of_a_server_that_is_down_finds_its_connection_closed() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");

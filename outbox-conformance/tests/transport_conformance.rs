@@ -4,24 +4,44 @@ use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{Event, Transport};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-outbox_conformance::transport_suite!(memory, MemoryBroker::new(), delivery, outage, limits);
+outbox_conformance::transport_suite!(
+    memory,
+    MemoryBroker::new(),
+    delivery,
+    cancellation,
+    outage,
+    blocking,
+    limits,
+    throttling
+);
 outbox_conformance::transport_suite!(
     keeping_order,
-    MemoryBroker::new().keeping_order(),
+    MemoryBroker::new().keeping_order().deduplicating(),
     delivery,
+    cancellation,
     outage,
+    blocking,
     limits,
-    order
+    throttling,
+    order,
+    duplicates,
+    closing
 );
 outbox_conformance::transport_suite!(
     with_destinations,
     MemoryBroker::new().with_destinations(),
     delivery,
+    cancellation,
     outage,
+    blocking,
     limits,
+    throttling,
     missing,
     destinations,
-    checks
+    checks,
+    unroutable,
+    rights,
+    closing
 );
 
 /// What the broker says after a call.

@@ -22,10 +22,22 @@ use std::time::Duration;
 /// - **T6** An event that is too large is `Permanent`, and the other events of its call arrive.
 /// - **T7** A transport that [keeps order](Self::keeps_order) publishes the events of a key in the
 ///   order of the call, and no event after one of its key that was not accepted.
-/// - **T8** While a destination is missing or wrong, its events are answered
+/// - **T8** While a destination is missing, wrong or forbidden, its events are answered
 ///   [`Misconfigured`](PublishErrorKind::Misconfigured) and never `Permanent`, and
-///   [`check`](Self::check) names it. After its repair they can be published through the same
-///   transport.
+///   [`check`](Self::check) names one that is missing. After its repair they can be published through
+///   the same transport.
+/// - **T9** A call answers within a time that the adapter states, also while the broker takes nothing
+///   or answers nothing.
+/// - **T10** An event whose answer does not come is `Unavailable`, and is accepted when it is published
+///   again. An event that the broker already has is `Ok`.
+/// - **T11** An error is the answer to the events that caused it. Others that are in flight, also those
+///   of a channel that the broker closes, are `Ok` or `Unavailable`.
+/// - **T12** A call that is dropped leaves the transport working. An answer that comes for it later is
+///   not the answer to another call.
+/// - **T13** While a destination is full, its events are answered
+///   [`Throttled`](PublishErrorKind::Throttled). When it has room, they can be published through the
+///   same transport.
+/// - **T14** A call with 1,000 events, or with 16 MiB of payloads, is published.
 ///
 /// The worker itself keeps the order of each key: a call has at most one event of a key, so an adapter
 /// may send all events of a call concurrently. An adapter that keeps order may get several events of

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outbox_conformance::transport::{RemovableDestination, TransportFixture, order};
-use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
+use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 struct FileFixture {
     path: PathBuf,
     transport: Arc<Ndjson<LineFile>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl FileFixture {
@@ -29,7 +29,7 @@ impl FileFixture {
         Self {
             path,
             transport,
-            _folder: folder,
+            folder,
         }
     }
 }
@@ -76,7 +76,9 @@ impl TransportFixture for FileFixture {
 #[async_trait]
 impl RemovableDestination for FileFixture {
     async fn remove(&self, _: &Event) {
-        std::fs::remove_dir_all(self.path.parent().expect("a folder")).expect("removed");
+        // In one step, as a call that was dropped may still write.
+        let (logs, gone) = (self.path.parent().expect("a folder"), EventId::new());
+        std::fs::rename(logs, self.folder.path().join(gone.to_string())).expect("removed");
     }
 
     async fn restore(&self, _: &Event) {
@@ -84,7 +86,14 @@ impl RemovableDestination for FileFixture {
     }
 }
 
-outbox_conformance::transport_suite!(file, FileFixture::new(), delivery, missing, checks);
+outbox_conformance::transport_suite!(
+    file,
+    FileFixture::new(),
+    delivery,
+    cancellation,
+    missing,
+    checks
+);
 
 /// What is wrong with the path, for the events and for a check.
 async fn kind(transport: &Ndjson<impl Sink>) -> PublishErrorKind {
@@ -101,7 +110,7 @@ async fn a_path_that_is_wrong_is_misconfigured_and_a_lock_may_pass() {
     let FileFixture {
         path,
         transport,
-        _folder,
+        folder: _folder,
     } = FileFixture::new();
     let logs = path.parent().unwrap();
     std::fs::remove_dir_all(logs).unwrap();

@@ -1,8 +1,7 @@
 //! A broker in memory, for tests.
 
-use super::{
-    LimitedBroker, ManyDestinations, RemovableDestination, StoppableBroker, TransportFixture,
-};
+mod fixture;
+
 use crate::check::check;
 use async_trait::async_trait;
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport, TransportCheck};
@@ -10,11 +9,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 type Rule = dyn Fn(&Event, u32) -> Result<(), PublishErrorKind> + Send + Sync;
 
-/// A broker in memory. It keeps the events that it accepts, a test can stop it, and a rule refuses
-/// events.
+/// A broker in memory. It keeps the events that it accepts, a test can stop it or let it be full, and a
+/// rule refuses events. It is the fixture of each group that needs no connection.
 ///
 /// Clones are the same broker. A call that no worker may make is noted, and [`events`](Self::events)
 /// panics afterwards: one with two events of a key to a transport that does not keep order, or with
@@ -25,6 +25,7 @@ pub struct MemoryBroker {
     rule: Arc<Rule>,
     keeps_order: bool,
     has_destinations: bool,
+    deduplicates: bool,
 }
 
 #[derive(Default)]
@@ -33,6 +34,8 @@ struct State {
     attempts: HashMap<EventId, u32>,
     calls: u64,
     stopped: bool,
+    /// For how many more events there is room, if it is limited.
+    room: Option<usize>,
     /// Destinations that are missing.
     missing: BTreeSet<String>,
     /// The fault of the first call that no worker may make.
@@ -42,6 +45,9 @@ struct State {
 impl MemoryBroker {
     /// The largest payload that is taken, in bytes.
     pub const MAX_PAYLOAD: usize = 1 << 20;
+
+    /// For how long a full broker asks the worker to wait.
+    pub const PATIENCE: Duration = Duration::from_secs(1);
 
     /// A broker that takes everything up to [`MAX_PAYLOAD`](Self::MAX_PAYLOAD).
     #[must_use]
@@ -58,6 +64,7 @@ impl MemoryBroker {
             rule: Arc::new(rule),
             keeps_order: false,
             has_destinations: false,
+            deduplicates: false,
         }
     }
 
@@ -74,6 +81,13 @@ impl MemoryBroker {
     #[must_use]
     pub fn with_destinations(mut self) -> Self {
         self.has_destinations = true;
+        self
+    }
+
+    /// The same broker, which keeps an event that it has once and accepts it again.
+    #[must_use]
+    pub fn deduplicating(mut self) -> Self {
+        self.deduplicates = true;
         self
     }
 
@@ -102,6 +116,12 @@ impl MemoryBroker {
     /// Makes the broker unavailable, or available again.
     pub fn set_stopped(&self, stopped: bool) {
         self.lock().stopped = stopped;
+    }
+
+    /// Limits how many more events the broker takes, with `None` for no limit. When it is full, it asks
+    /// the worker to wait for [`PATIENCE`](Self::PATIENCE).
+    pub fn set_room(&self, room: Option<usize>) {
+        self.lock().room = room;
     }
 
     /// Removes a destination of a broker that [has many](Self::with_destinations), or restores it.
@@ -163,7 +183,20 @@ impl MemoryBroker {
             return Err(PublishErrorKind::Permanent);
         }
         (self.rule)(event, attempt)?;
-        self.lock().received.push(event.clone());
+        self.keep(event)
+    }
+
+    fn keep(&self, event: &Event) -> Result<(), PublishErrorKind> {
+        let mut state = self.lock();
+        let is_kept = |kept: &Event| kept.id == event.id;
+        if self.deduplicates && state.received.iter().any(is_kept) {
+            return Ok(());
+        }
+        if let Some(room) = &mut state.room {
+            let left = room.checked_sub(1);
+            *room = left.ok_or(PublishErrorKind::Throttled(Self::PATIENCE))?;
+        }
+        state.received.push(event.clone());
         Ok(())
     }
 }
@@ -235,52 +268,5 @@ impl Transport for MemoryBroker {
             let problem = PublishError::new(PublishErrorKind::Misconfigured);
             check.problem(problem.with_destination(name.as_str()))
         })
-    }
-}
-
-#[async_trait]
-impl TransportFixture for MemoryBroker {
-    async fn transport(&self) -> Arc<dyn Transport> {
-        Arc::new(self.clone())
-    }
-
-    async fn received(&self) -> Vec<Event> {
-        self.events()
-    }
-}
-
-#[async_trait]
-impl StoppableBroker for MemoryBroker {
-    async fn stop(&self) {
-        self.set_stopped(true);
-    }
-
-    async fn start(&self) {
-        self.set_stopped(false);
-    }
-}
-
-#[async_trait]
-impl LimitedBroker for MemoryBroker {
-    async fn too_large(&self) -> Event {
-        Event::new("conformance.limits", vec![0; Self::MAX_PAYLOAD + 1])
-    }
-}
-
-#[async_trait]
-impl RemovableDestination for MemoryBroker {
-    async fn remove(&self, event: &Event) {
-        self.set_missing(destination(event), true);
-    }
-
-    async fn restore(&self, event: &Event) {
-        self.set_missing(destination(event), false);
-    }
-}
-
-#[async_trait]
-impl ManyDestinations for MemoryBroker {
-    async fn elsewhere(&self) -> Event {
-        Event::new("elsewhere.conformance", "x")
     }
 }

@@ -1,6 +1,7 @@
 //! What a transport finds out without publishing (T8).
 
-use super::{RemovableDestination, check_all_ok, destination, of_error};
+use super::RemovableDestination;
+use super::call::{check_all_ok, destination, of_error};
 use crate::check::check_eq;
 use outbox_core::{Event, PublishErrorKind, Transport};
 

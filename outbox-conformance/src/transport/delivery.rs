@@ -1,8 +1,9 @@
 //! The clauses for every transport.
 
-use super::{TransportFixture, check_all_ok};
+use super::TransportFixture;
+use super::call::{check_all_ok, check_taken, ids, keyed, publish};
 use crate::check::{check, check_eq, joined};
-use outbox_core::{Event, EventId};
+use outbox_core::Event;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,10 +13,6 @@ fn events(count: usize) -> Vec<Event> {
     (0..count)
         .map(|number| Event::new("conformance.delivery", format!("payload {number}")))
         .collect()
-}
-
-fn ids(events: &[Event]) -> Vec<EventId> {
-    events.iter().map(|event| event.id).collect()
 }
 
 /// T1: a call with nothing to publish is answered with nothing, and nothing arrives.
@@ -173,5 +170,47 @@ pub async fn concurrent_calls_all_arrive<F: TransportFixture>(fixture: F) {
             .into_iter()
             .collect();
         check_eq!(arrived, sent, "events that arrived");
+    }
+}
+
+/// T10: an event that the broker has is accepted again, beside others.
+pub async fn an_event_that_is_published_again_is_accepted<F: TransportFixture>(fixture: F) {
+    let transport = fixture.transport().await;
+    let events = keyed(&*transport, "again", 6);
+    for again in [3, 6, 6] {
+        let answers = publish(&fixture, &*transport, &events[..again]).await;
+        check_all_ok(&answers);
+        check_taken(&fixture, &events[..again], &answers).await;
+    }
+}
+
+/// T1, T2, T14: a thousand events.
+pub async fn a_call_with_a_thousand_events_is_published<F: TransportFixture>(fixture: F) {
+    let transport = fixture.transport().await;
+    let events = keyed(&*transport, "thousand", 1000);
+    let answers = publish(&fixture, &*transport, &events).await;
+    check_all_ok(&answers);
+    check_taken(&fixture, &events, &answers).await;
+}
+
+/// T2, T3, T14: 256 events of 64 KiB.
+pub async fn a_call_with_16_mebibytes_is_published<F: TransportFixture>(fixture: F) {
+    let transport = fixture.transport().await;
+    let mut events = keyed(&*transport, "mebibytes", 256);
+    for (fill, event) in (0..=u8::MAX).zip(&mut events) {
+        event.payload = vec![fill; 1 << 16].into();
+    }
+    let answers = publish(&fixture, &*transport, &events).await;
+    check_all_ok(&answers);
+    check_taken(&fixture, &events, &answers).await;
+    for event in fixture.received().await {
+        let fill = events.iter().position(|sent| sent.id == event.id);
+        let is_whole = fill.is_some_and(|number| event.payload == events[number].payload);
+        check!(
+            is_whole,
+            "expected the payload of {} unchanged, came {} bytes",
+            event.id,
+            event.payload.len()
+        );
     }
 }

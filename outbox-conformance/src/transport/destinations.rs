@@ -1,6 +1,7 @@
 //! A destination that is missing, and another one that is not (T8).
 
-use super::{ManyDestinations, check_all_missing, check_all_ok, destination};
+use super::ManyDestinations;
+use super::call::{check_all_missing, check_all_ok, destination};
 use crate::check::{check, check_eq};
 use outbox_core::Event;
 

@@ -1,6 +1,7 @@
 //! A broker that takes no large events.
 
 use super::LimitedBroker;
+use super::call::{ids, publish};
 use crate::check::{check, check_eq, refuse};
 use outbox_core::{Event, PublishError, PublishErrorKind};
 
@@ -12,7 +13,8 @@ pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: Limited
     let small = |text| Event::new("conformance.limits", text);
     let large = fixture.too_large().await;
     let events = [small("first"), large, small("third"), small("last")];
-    let answers = fixture.transport().await.publish(&events).await;
+    let transport = fixture.transport().await;
+    let answers = publish(&fixture, &*transport, &events).await;
     let [first, large, third, last] = &answers[..] else {
         refuse!("expected 4 answers, came {}", answers.len());
     };
@@ -27,12 +29,7 @@ pub async fn a_too_large_event_is_permanent_and_its_neighbours_arrive<F: Limited
         Err(PublishErrorKind::Permanent),
         "the answer to a too large event"
     );
-    let arrived: Vec<_> = fixture
-        .received()
-        .await
-        .iter()
-        .map(|event| event.id)
-        .collect();
+    let arrived = ids(&fixture.received().await);
     check_eq!(arrived.len(), 3, "the number of events that arrived");
     for small in [0, 2, 3] {
         check!(

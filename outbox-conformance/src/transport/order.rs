@@ -1,6 +1,7 @@
 //! Transports that keep order (T7).
 
-use super::{LimitedBroker, TransportFixture, check_all_ok};
+use super::call::check_all_ok;
+use super::{LimitedBroker, TransportFixture};
 use crate::check::{check, check_eq};
 use outbox_core::{Event, EventId};
 

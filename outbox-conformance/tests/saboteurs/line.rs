@@ -110,6 +110,14 @@ impl Wire for Line {
 
     fn cut_all(&self) {}
 
+    fn hold_replies(&self) {}
+
+    fn hold_all(&self) {}
+
+    fn has_held(&self) -> bool {
+        false
+    }
+
     fn repair(&self) -> bool {
         let mut state = self.state();
         state.cut = None;

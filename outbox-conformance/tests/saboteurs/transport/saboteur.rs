@@ -1,170 +1,26 @@
-//! Each clause of the transport's contract is broken once, and the case that names it says so.
+//! A transport with one fault, and its broker.
 
-use crate::harness::{Trial, block_on};
+use super::Fault;
+use super::link::{Client, Link};
+use super::traps::Trap;
 use async_trait::async_trait;
+use outbox_conformance::Wire;
 use outbox_conformance::transport::{
-    CASES, LimitedBroker, ManyDestinations, MemoryBroker, RemovableDestination, StoppableBroker,
-    TransportFixture, checks, clauses, delivery, destinations, limits, missing, order, outage,
+    BlockingBroker, ClosingBroker, LimitedBroker, ManyDestinations, MemoryBroker,
+    RemovableDestination, RestrictedBroker, RoutingBroker, StoppableBroker, ThrottlingBroker,
+    TransportFixture, WireFixture,
 };
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport, TransportCheck};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fault {
-    None,
-    AnswersNoEvent,
-    AnswersTooFew,
-    RefusesTheLast,
-    DropsTheLast,
-    LosesHeaders,
-    LosesTheKey,
-    ChangesTheType,
-    ChangesWhenItWasMade,
-    LosesLineBreaksInHeaders,
-    ChangesTheId,
-    ChangesTheContentType,
-    CutsThePayload,
-    ReversesEachPair,
-    LosesInAnInterleaving,
-    RejectsInAnOutage,
-    IsOkInAnOutage,
-    NeverComesBack,
-    RejectsTheTooLarge,
-    FailsTheNeighbours,
-    AnswersInReverse,
-    AnswersNothingInAnOutage,
-    ReversesACall,
-    AcceptsEventsAfterARefusedOne,
-    AnswersOkAfterARefusedEvent,
-    ResendsOneEventOfACall,
-    SendsTheRestWithoutARefusedFirstEvent,
-    SendsWhatItAnswersAsRefused,
-    SendsTheRestWithTheNextCall,
-    IsPermanentWithoutADestination,
-    IsUnavailableWithoutADestination,
-    IsOkWithoutADestination,
-    NamesNoDestination,
-    NamesAnotherDestination,
-    RemembersThatADestinationIsMissing,
-    FailsAllDestinations,
-    HasOneDestination,
-    ChecksNothing,
-    NamesNoDestinationInACheck,
-    ChecksAsUnavailable,
-    FindsAProblemAlways,
-    PublishesInACheck,
-    RemembersTheFirstCheck,
-}
-
-/// Which case refuses which fault.
-const REFUSALS: &[(Fault, &str)] = &[
-    (Fault::AnswersNoEvent, "an_empty_call_is_answered_empty"),
-    (Fault::AnswersTooFew, "every_event_is_answered_in_order"),
-    (Fault::RefusesTheLast, "every_event_is_answered_in_order"),
-    (Fault::DropsTheLast, "what_is_answered_ok_is_at_the_broker"),
-    (Fault::LosesHeaders, "an_event_arrives_unchanged"),
-    (Fault::LosesTheKey, "an_event_arrives_unchanged"),
-    (Fault::ChangesTheType, "an_event_arrives_unchanged"),
-    (Fault::ChangesWhenItWasMade, "an_event_arrives_unchanged"),
-    (
-        Fault::LosesLineBreaksInHeaders,
-        "an_event_arrives_unchanged",
-    ),
-    (Fault::ChangesTheId, "an_event_arrives_unchanged"),
-    (Fault::ChangesTheContentType, "an_event_arrives_unchanged"),
-    (Fault::CutsThePayload, "an_event_arrives_unchanged"),
-    (
-        Fault::ReversesEachPair,
-        "calls_one_after_another_keep_their_order",
-    ),
-    (Fault::LosesInAnInterleaving, "concurrent_calls_all_arrive"),
-    (
-        Fault::RejectsInAnOutage,
-        "an_outage_is_unavailable_and_ends",
-    ),
-    (Fault::IsOkInAnOutage, "an_outage_is_unavailable_and_ends"),
-    (Fault::NeverComesBack, "an_outage_is_unavailable_and_ends"),
-    (
-        Fault::AnswersNothingInAnOutage,
-        "an_outage_is_unavailable_and_ends",
-    ),
-    (
-        Fault::RejectsTheTooLarge,
-        "a_too_large_event_is_permanent_and_its_neighbours_arrive",
-    ),
-    (
-        Fault::FailsTheNeighbours,
-        "a_too_large_event_is_permanent_and_its_neighbours_arrive",
-    ),
-    (
-        Fault::AnswersInReverse,
-        "a_too_large_event_is_permanent_and_its_neighbours_arrive",
-    ),
-    (
-        Fault::ReversesACall,
-        "events_of_one_key_in_a_call_keep_their_order",
-    ),
-    (
-        Fault::AcceptsEventsAfterARefusedOne,
-        "no_event_is_taken_after_a_refused_one_of_its_key",
-    ),
-    (
-        Fault::AnswersOkAfterARefusedEvent,
-        "no_event_is_taken_after_a_refused_one_of_its_key",
-    ),
-    (
-        Fault::ResendsOneEventOfACall,
-        "events_of_one_key_in_a_call_keep_their_order",
-    ),
-    (
-        Fault::SendsTheRestWithoutARefusedFirstEvent,
-        "no_event_is_taken_after_a_refused_one_of_its_key",
-    ),
-    (
-        Fault::SendsWhatItAnswersAsRefused,
-        "no_event_is_taken_after_a_refused_one_of_its_key",
-    ),
-    (
-        Fault::SendsTheRestWithTheNextCall,
-        "no_event_is_taken_after_a_refused_one_of_its_key",
-    ),
-    (Fault::IsPermanentWithoutADestination, MISSING),
-    (Fault::IsUnavailableWithoutADestination, MISSING),
-    (Fault::IsOkWithoutADestination, MISSING),
-    (Fault::NamesNoDestination, MISSING),
-    (Fault::NamesAnotherDestination, MISSING),
-    (Fault::RemembersThatADestinationIsMissing, MISSING),
-    (Fault::AnswersTooFew, MISSING),
-    (Fault::FailsAllDestinations, ANOTHER),
-    (Fault::HasOneDestination, ANOTHER),
-    (Fault::NamesNoDestination, ANOTHER),
-    (Fault::ChecksNothing, "a_check_names_a_missing_destination"),
-    (
-        Fault::NamesNoDestinationInACheck,
-        "a_check_names_a_missing_destination",
-    ),
-    (
-        Fault::ChecksAsUnavailable,
-        "a_check_names_a_missing_destination",
-    ),
-    (
-        Fault::RemembersTheFirstCheck,
-        "a_check_names_a_missing_destination",
-    ),
-    (Fault::FindsAProblemAlways, SOUND),
-    (Fault::PublishesInACheck, SOUND),
-];
-
-const MISSING: &str = "a_missing_destination_is_misconfigured_until_it_is_restored";
-const ANOTHER: &str = "a_missing_destination_does_not_affect_another";
-const SOUND: &str = "a_check_of_a_sound_destination_finds_no_problem";
-
 #[derive(Clone, Debug)]
-struct Saboteur {
-    broker: MemoryBroker,
-    fault: Fault,
+pub(super) struct Saboteur {
+    pub(super) broker: MemoryBroker,
+    pub(super) fault: Fault,
+    pub(super) trap: Arc<Trap>,
+    link: Arc<Link>,
     waiting: Arc<tokio::sync::Mutex<Vec<Event>>>,
     inside: Arc<std::sync::atomic::AtomicUsize>,
     away: Arc<std::sync::atomic::AtomicBool>,
@@ -172,10 +28,17 @@ struct Saboteur {
 }
 
 impl Saboteur {
-    fn new(fault: Fault) -> Self {
+    pub(super) fn new(fault: Fault) -> Self {
+        let broker = MemoryBroker::new().keeping_order().with_destinations();
         Self {
-            broker: MemoryBroker::new().keeping_order().with_destinations(),
+            broker: match fault {
+                // What it sends twice must show.
+                Fault::DeliversADuplicate | Fault::SendsTheRestWithTheNextCall => broker,
+                _ => broker.deduplicating(),
+            },
             fault,
+            trap: Arc::default(),
+            link: Arc::default(),
             waiting: Arc::default(),
             inside: Arc::default(),
             away: Arc::default(),
@@ -257,6 +120,7 @@ impl Saboteur {
             PublishError::new(kind).with_destination(name)
         };
         match self.fault {
+            Fault::RejectsWithoutADestination => *error = as_kind(PublishErrorKind::Rejected),
             Fault::IsPermanentWithoutADestination => *error = as_kind(PublishErrorKind::Permanent),
             Fault::IsUnavailableWithoutADestination | Fault::ChecksAsUnavailable => {
                 *error = as_kind(PublishErrorKind::Unavailable);
@@ -275,6 +139,9 @@ impl Saboteur {
 impl Transport for Saboteur {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
         use std::sync::atomic::Ordering::SeqCst;
+        if let Some(answers) = self.trapped(events).await {
+            return answers;
+        }
         let fail = |kind| Err(PublishError::new(kind));
         let away = self.away.load(SeqCst);
         let mut sent: Vec<Event> = events
@@ -454,17 +321,61 @@ impl LimitedBroker for Saboteur {
     }
 }
 
-outbox_conformance::transport_suite! { @list runner }
+#[async_trait]
+impl BlockingBroker for Saboteur {
+    async fn block(&self) {
+        self.broker.block().await;
+    }
 
-pub(crate) const TRIAL: Trial<Fault> = Trial {
-    cases: CASES,
-    clauses,
-    refusals: REFUSALS,
-    sound: Fault::None,
-    run: |case, fault| block_on(run(case, || Saboteur::new(fault))),
-};
+    async fn unblock(&self) {
+        if self.fault != Fault::StaysBlocked {
+            self.broker.unblock().await;
+        }
+    }
+}
 
-#[test]
-fn every_case_refuses_its_faults_in_every_run() {
-    TRIAL.judge();
+#[async_trait]
+impl ThrottlingBroker for Saboteur {
+    async fn fill(&self, events: usize) {
+        self.broker.fill(events).await;
+    }
+
+    async fn make_room(&self) {
+        if self.fault != Fault::StaysFull {
+            self.broker.make_room().await;
+        }
+    }
+}
+
+#[async_trait]
+impl RoutingBroker for Saboteur {
+    async fn unroutable(&self) -> Event {
+        self.broker.unroutable().await
+    }
+}
+
+#[async_trait]
+impl RestrictedBroker for Saboteur {
+    async fn forbidden(&self) -> Event {
+        self.broker.forbidden().await
+    }
+}
+
+#[async_trait]
+impl ClosingBroker for Saboteur {
+    async fn closing(&self) -> (Event, PublishErrorKind) {
+        self.broker.closing().await
+    }
+}
+
+#[async_trait]
+impl WireFixture for Saboteur {
+    async fn wired(&self) -> Arc<dyn Transport> {
+        let link = Arc::clone(&self.link);
+        Arc::new(Client::new(self.broker.clone(), link, self.fault))
+    }
+
+    fn wire(&self) -> &dyn Wire {
+        &*self.link
+    }
 }

@@ -1,0 +1,12 @@
+//! A destination that the transport may not use.
+
+use super::RestrictedBroker;
+use super::call::check_misconfigured;
+
+/// T2, T8, T11: events for a forbidden destination, beside others.
+pub async fn a_forbidden_destination_is_misconfigured_and_others_arrive<F: RestrictedBroker>(
+    fixture: F,
+) {
+    let wrong = fixture.forbidden().await;
+    check_misconfigured(&fixture, &wrong).await;
+}
