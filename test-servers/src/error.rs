@@ -23,10 +23,12 @@ pub enum Error {
         example: &'static str,
     },
     /// The environment names no server, and none is installed.
-    #[error("no {name} for the tests: install {name} ({programs}), or set {variable}")]
+    #[error("no {name} for the tests: install {package} ({programs}), or set {variable}")]
     NotInstalled {
         /// The server.
         name: &'static str,
+        /// Its package in Homebrew on macOS, else in Debian.
+        package: &'static str,
         /// The programs that are missing.
         programs: String,
         /// The variable that can name a server.
@@ -39,6 +41,20 @@ pub enum Error {
         name: &'static str,
         /// The end of its log.
         log: String,
+    },
+    /// The program that runs the tests cannot bring a server that a test asks for.
+    #[error("{reason}")]
+    NotBrought {
+        /// What to install or to set.
+        reason: String,
+    },
+    /// `rabbitmqctl` fails.
+    #[error("rabbitmqctl {command} fails: {output}")]
+    Control {
+        /// The first argument.
+        command: String,
+        /// What it printed.
+        output: String,
     },
     /// A certificate cannot be made.
     #[cfg(feature = "tls")]

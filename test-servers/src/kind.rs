@@ -17,6 +17,10 @@ pub enum Kind {
     Redis,
     /// A Redis Cluster. The URL is that of one node.
     RedisCluster,
+    /// NATS with JetStream.
+    Nats,
+    /// RabbitMQ with its management API, whose URL is [`management`](crate::management).
+    RabbitMq,
     /// PgBouncer in transaction mode, which
     /// [`Server::start_pgbouncer`](crate::Server::start_pgbouncer) starts.
     PgBouncer,
@@ -24,7 +28,20 @@ pub enum Kind {
 
 impl Kind {
     /// The kinds whose [`variable`](Self::variable) names a server for all tests.
-    pub const ALL: [Self; 3] = [Self::Postgres, Self::Redis, Self::RedisCluster];
+    pub const ALL: [Self; 5] = [
+        Self::Postgres,
+        Self::Redis,
+        Self::RedisCluster,
+        Self::Nats,
+        Self::RabbitMq,
+    ];
+
+    /// Whether the program of this crate starts the server when a test first asks for it, and not
+    /// before all tests: RabbitMQ takes seconds.
+    #[must_use]
+    pub fn is_on_demand(self) -> bool {
+        self == Self::RabbitMq
+    }
 
     /// The name of the server.
     #[must_use]
@@ -33,6 +50,8 @@ impl Kind {
             Self::Postgres => "PostgreSQL",
             Self::Redis => "Redis",
             Self::RedisCluster => "Redis Cluster",
+            Self::Nats => "NATS",
+            Self::RabbitMq => "RabbitMQ",
             Self::PgBouncer => "PgBouncer",
         }
     }
@@ -45,6 +64,8 @@ impl Kind {
             Self::Postgres => "OUTBOX_TEST_POSTGRES_URL",
             Self::Redis => "OUTBOX_TEST_REDIS_URL",
             Self::RedisCluster => "OUTBOX_TEST_REDIS_CLUSTER_URL",
+            Self::Nats => "OUTBOX_TEST_NATS_URL",
+            Self::RabbitMq => "OUTBOX_TEST_RABBITMQ_URL",
             Self::PgBouncer => "PATH",
         }
     }
@@ -54,6 +75,10 @@ impl Kind {
         match self {
             Self::Postgres => &["initdb", "pg_isready", "postgres"],
             Self::Redis | Self::RedisCluster => &["redis-server"],
+            Self::Nats => &["nats-server"],
+            // `/usr/sbin/rabbitmq-server` of Debian runs as the user of the machine's own server, and
+            // is in a folder without `rabbitmq-env`.
+            Self::RabbitMq => &["rabbitmq-env", "rabbitmq-server", "rabbitmqctl"],
             Self::PgBouncer => &["pgbouncer"],
         }
     }
@@ -64,6 +89,8 @@ impl Kind {
         match self {
             Self::Postgres => ("postgresql", "postgresql@17"),
             Self::Redis | Self::RedisCluster => ("redis-server", "redis"),
+            Self::Nats => ("nats-server", "nats-server"),
+            Self::RabbitMq => ("rabbitmq-server", "rabbitmq"),
             Self::PgBouncer => ("pgbouncer", "pgbouncer"),
         }
     }
@@ -76,6 +103,8 @@ impl Kind {
                 format!("postgres://postgres@127.0.0.1:{port}/postgres")
             }
             Self::Redis | Self::RedisCluster => format!("redis://127.0.0.1:{port}/"),
+            Self::Nats => format!("nats://127.0.0.1:{port}"),
+            Self::RabbitMq => format!("amqp://guest:guest@127.0.0.1:{port}/%2f"),
         }
     }
 
@@ -83,6 +112,8 @@ impl Kind {
         match self {
             Self::Postgres | Self::PgBouncer => "postgres://postgres@127.0.0.1:5432/test",
             Self::Redis | Self::RedisCluster => "redis://127.0.0.1:6379/",
+            Self::Nats => "nats://127.0.0.1:4222",
+            Self::RabbitMq => "amqp://guest:guest@127.0.0.1:5672/%2f",
         }
     }
 
@@ -91,6 +122,8 @@ impl Kind {
             Self::Postgres => 5432,
             Self::PgBouncer => 6432,
             Self::Redis | Self::RedisCluster => 6379,
+            Self::Nats => 4222,
+            Self::RabbitMq => 5672,
         }
     }
 

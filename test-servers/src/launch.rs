@@ -3,8 +3,8 @@
 use crate::supervised::Supervised;
 use crate::{Error, Kind};
 use rustix::fs::statvfs;
-use std::io;
-use std::net::TcpListener;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -14,6 +14,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause between two checks whether it answers.
 pub(crate) const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long its first message may take.
+const GREETING: Duration = Duration::from_secs(1);
 
 /// A file system in memory, where it costs little to create a database of several hundred files.
 const MEMORY: &str = "/dev/shm";
@@ -31,8 +34,8 @@ pub(crate) struct Plan {
     pub(crate) answers: Answers,
 }
 
-/// Whether a process answers, from the folder of its programs, its own folder and its port. It asks
-/// over a socket in that folder, because another server might answer on the port.
+/// Whether a process answers, from the folder of its programs, its own folder and its port. Another
+/// server might answer on the port, so it asks over a socket in that folder, or for the folder's name.
 type Answers = fn(&Path, &Path, u16) -> bool;
 
 /// The port for clients, and all processes of a server.
@@ -94,6 +97,51 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
+/// A port of 127.0.0.1 that no process uses now, and neither each port that is one of `distances` above
+/// it. Another process may take them at any time.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn free_ports(distances: &[u16]) -> Result<u16, Error> {
+    loop {
+        let port = free_port()?;
+        let is_free = |distance: &u16| {
+            let above = port.checked_add(*distance);
+            above.is_some_and(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        };
+        if distances.iter().all(is_free) {
+            return Ok(port);
+        }
+    }
+}
+
+/// The name of a process's folder, by which the process tells clients apart from other servers.
+pub(crate) fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Whether the first message of the server at `port`, after `hello` from the client, contains the name
+/// of `folder`.
+pub(crate) fn greets(folder: &Path, port: u16, hello: &[u8]) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(GREETING))?;
+    stream.write_all(hello)?;
+    let name = name_of(folder);
+    let (mut message, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = stream.read(&mut part)?;
+        message.extend_from_slice(&part[..length]);
+        if String::from_utf8_lossy(&message).contains(&name) {
+            return Ok(true);
+        }
+        if length == 0 {
+            return Ok(false);
+        }
+    }
+}
+
 impl Process {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
@@ -103,6 +151,22 @@ impl Process {
         self.supervised.kill()
     }
 
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        self.supervised.suspend()
+    }
+
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        self.supervised.resume()
+    }
+
+    pub(crate) fn programs(&self) -> &Path {
+        &self.programs
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Runs its command again after a [`kill`](Self::kill), and waits until it answers.
     pub(crate) fn run_again(&mut self) -> Result<(), Error> {
         self.supervised.run_again()?;
@@ -110,9 +174,11 @@ impl Process {
     }
 
     fn wait(&self) -> Result<(), Error> {
+        // A busy machine starts RabbitMQ in half a minute, an idle one in a few seconds.
+        let factor = if self.kind == Kind::RabbitMq { 4 } else { 1 };
         let start = Instant::now();
         while !(self.answers)(&self.programs, &self.folder, self.port) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE * factor {
                 let log = tail(&self.folder.join(LOG));
                 let name = self.kind.name();
                 return Err(Error::DoesNotStart { name, log });

@@ -1,27 +1,34 @@
 //! Servers for tests, from a URL in the environment or started from an installed program.
 //!
 //! `./test` runs the program of this crate. It starts each server once and names it in the environment
-//! for all tests. A test binary that runs alone starts its own servers.
+//! for all tests; RabbitMQ it starts when a test first asks for it. A test binary that runs alone starts
+//! its own servers.
 
+mod demand;
 mod error;
 mod full_disk;
 mod installed;
 mod kind;
 mod launch;
+mod nats;
 mod pgbouncer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod postmaster;
+mod rabbitmq;
 mod redis;
 mod search;
 mod supervised;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use demand::PROGRAM;
 pub use error::Error;
 pub use full_disk::{file_on_a_full_disk, on_a_full_disk};
 pub use installed::Server;
 pub use kind::Kind;
+pub use launch::free_ports;
+pub use rabbitmq::{MANAGEMENT, management};
 pub use search::search_path;
 
 use std::collections::HashMap;
@@ -38,6 +45,11 @@ use std::sync::{Mutex, PoisonError};
 pub fn url(kind: Kind) -> Result<String, Error> {
     static STARTED: Mutex<Option<HashMap<Kind, Server>>> = Mutex::new(None);
     if let Some(url) = named(kind)? {
+        return Ok(url);
+    }
+    if kind.is_on_demand()
+        && let Some(url) = demand::ask(kind)?
+    {
         return Ok(url);
     }
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);

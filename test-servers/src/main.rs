@@ -1,15 +1,17 @@
 //! Runs a command, such as `cargo test --workspace`, with the servers that the tests need. An
-//! environment variable names each of them.
+//! environment variable names each of them. RabbitMQ is started only if a test asks for it.
 //!
 //! A server is the one that the environment names; or an installed one; or one in a container; or one
 //! that the package manager installs now. With `OUTBOX_TEST_CONTAINERS=1` containers come before
 //! installed servers. The program stops each server that it started when the command has ended.
 
 mod container;
+mod on_demand;
 mod package;
 
+use on_demand::OnDemand;
 use std::process::{Command, ExitCode};
-use test_servers::{Error, Kind, Server, named, search_path};
+use test_servers::{Error, Kind, PROGRAM, Server, named, search_path};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -21,24 +23,13 @@ fn main() -> ExitCode {
     };
     let mut command = Command::new(&program);
     command.args(arguments);
-    let mut brought = Vec::new();
-    for kind in Kind::ALL {
-        match bring(kind) {
-            Ok(server) => {
-                eprintln!("test-servers: {} {}", kind.name(), server.origin());
-                command.env(kind.variable(), server.url());
-                brought.push(server);
-            }
-            Err(message) => {
-                eprintln!("test-servers: {message}");
-                return ExitCode::FAILURE;
-            }
+    let _servers = match equip(&mut command) {
+        Ok(servers) => servers,
+        Err(message) => {
+            eprintln!("test-servers: {message}");
+            return ExitCode::FAILURE;
         }
-    }
-    if let Err(message) = provide(Kind::PgBouncer) {
-        eprintln!("test-servers: {message}");
-        return ExitCode::FAILURE;
-    }
+    };
     match command.status() {
         Ok(status) => {
             let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -49,6 +40,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Brings the servers and names them to the command.
+fn equip(command: &mut Command) -> Result<(Vec<Brought>, OnDemand), String> {
+    let mut brought = Vec::new();
+    for kind in Kind::ALL {
+        if kind.is_on_demand() && named(kind).map_err(|error| line(&error))?.is_none() {
+            provide(kind)?;
+            continue;
+        }
+        let server = bring(kind)?;
+        command.env(kind.variable(), server.url());
+        brought.push(server);
+    }
+    provide(Kind::PgBouncer)?;
+    let on_demand = OnDemand::listen().map_err(|error| line(&error))?;
+    command.env(PROGRAM, on_demand.address());
+    Ok((brought, on_demand))
 }
 
 /// A server that answers. It is stopped when this value is dropped, unless the environment named it.
@@ -76,8 +85,14 @@ impl Brought {
     }
 }
 
-/// The server, or one line that says what to install or to set.
+/// The server, or one line that says what to install or to set. Prints where the server is from.
 fn bring(kind: Kind) -> Result<Brought, String> {
+    let server = find(kind)?;
+    eprintln!("test-servers: {} {}", kind.name(), server.origin());
+    Ok(server)
+}
+
+fn find(kind: Kind) -> Result<Brought, String> {
     if let Some(url) = named(kind).map_err(|error| line(&error))? {
         return Ok(Brought::Named(url));
     }
@@ -106,9 +121,9 @@ fn bring(kind: Kind) -> Result<Brought, String> {
     Err(reasons.join("; "))
 }
 
-/// Installs a program that tests start themselves, if it is missing.
+/// Installs a program that is started later, if it is missing and no container replaces it.
 fn provide(kind: Kind) -> Result<(), String> {
-    let found = || Server::is_installed(kind, &search_path());
+    let found = || Server::is_installed(kind, &search_path()) || container::can_start(kind);
     if found() {
         return Ok(());
     }
@@ -119,8 +134,9 @@ fn provide(kind: Kind) -> Result<(), String> {
     let (package, _) = kind.packages();
     let reason = installed.and_then(Result::err).unwrap_or_default();
     let name = kind.name();
+    let variable = kind.variable();
     Err(format!(
-        "no {name} for the tests: install {package}; {reason}"
+        "no {name} for the tests: install {package}, or set {variable}; {reason}"
     ))
 }
 

@@ -1,6 +1,6 @@
 //! How a Redis server is started, and how three of them become a cluster.
 
-use crate::launch::{PATIENCE, PAUSE, Plan, Process, Started, free_port, launch};
+use crate::launch::{PATIENCE, PAUSE, Plan, Process, Started, free_ports, launch};
 use crate::{Error, Kind};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -41,7 +41,7 @@ pub(crate) fn server(programs: &Path, folder: &Path, port: u16, settings: &[&str
 pub(crate) fn cluster(programs: &Path) -> Result<Started, Error> {
     let (mut nodes, mut ports) = (Vec::new(), Vec::new());
     for _ in 0..MASTERS {
-        let port = free_cluster_port()?;
+        let port = free_ports(&[BUS])?;
         let plan = |programs: &Path, folder: &Path, port| {
             let settings = ["--cluster-enabled", "yes"];
             Ok(server(programs, folder, port, &settings))
@@ -67,15 +67,6 @@ pub(crate) fn cluster(programs: &Path) -> Result<Started, Error> {
         std::thread::sleep(PAUSE);
     }
     Ok((ports[0], nodes))
-}
-
-fn free_cluster_port() -> Result<u16, Error> {
-    loop {
-        let port = free_port()?;
-        if port <= u16::MAX - BUS {
-            return Ok(port);
-        }
-    }
 }
 
 fn is_whole(folder: &Path) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The folders in which servers are searched for: those of `PATH`, then those of PostgreSQL on Debian
-/// and with Homebrew, the newest version first, then that of PgBouncer on Debian.
+/// and with Homebrew, the newest version first, then those of RabbitMQ and PgBouncer on Debian.
 #[must_use]
 pub fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -24,7 +24,7 @@ pub fn search_path() -> Vec<PathBuf> {
         versions.sort_unstable_by(|one, two| two.cmp(one));
         folders.extend(versions.into_iter().map(|(_, folder)| folder));
     }
-    folders.push("/usr/sbin".into());
+    folders.extend(["/usr/lib/rabbitmq/bin", "/usr/sbin"].map(PathBuf::from));
     folders
 }
 

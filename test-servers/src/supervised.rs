@@ -5,34 +5,55 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Runs the server's command, which follows three arguments. A line on the standard input kills the
-/// server or runs it again. When the owner closes the standard input or ends, the script sends the
-/// signal to the server and removes the folder.
+/// Runs the server's command, which follows three arguments. A line on the standard input kills,
+/// suspends or resumes the server, or runs it again. When the owner closes the standard input or ends,
+/// the script sends the signal to the server and removes the folder.
 ///
-/// The server is stopped before its children are killed, because it would start new ones. The script
+/// The server is suspended before its children are killed, because it would start new ones. The script
 /// then waits for the end of the children, because PostgreSQL does not start while a child of the
-/// killed server still uses the data.
+/// killed server still uses the data. A suspended server is resumed at the end, because only then does
+/// it receive the signal.
 const SUPERVISE: &str = r#"
 signal=$1 folder=$2 log=$3
 shift 3
 "$@" </dev/null >"$log" 2>&1 &
 server=$!
-while read -r line; do
-    if [ "$line" = kill ]; then
-        kill -s STOP "$server"
-        children=$(pgrep -d , -P "$server")
-        pkill -KILL -P "$server"
-        kill -s KILL "$server"
-        wait "$server"
-        while ps -o stat= -p "$children" | grep -q '^[^Z]'; do sleep 0.01; done
-    else
+suspend() {
+    kill -s STOP "$server"
+    pkill -STOP -P "$server"
+    while ps -o stat= -p "$server" | grep -q '^[^TZ]'; do sleep 0.01; done
+}
+resume() {
+    pkill -CONT -P "$server"
+    kill -s CONT "$server"
+}
+end() {
+    suspend
+    children=$(pgrep -d , -P "$server")
+    pkill -KILL -P "$server"
+    kill -s KILL "$server"
+    wait "$server"
+    while ps -o stat= -p "$children" | grep -q '^[^Z]'; do sleep 0.01; done
+}
+while read -r order; do
+    case $order in
+    kill) end ;;
+    suspend) suspend ;;
+    resume) resume ;;
+    run)
         "$@" </dev/null >>"$log" 2>&1 &
         server=$!
-    fi
+        ;;
+    esac
     echo done
 done
-kill -s "$signal" "$server" 2>/dev/null
-wait "$server"
+if [ "$signal" = KILL ]; then
+    end
+else
+    kill -s "$signal" "$server"
+    resume
+    wait "$server"
+fi
 rm -rf "$folder"
 "#;
 
@@ -68,6 +89,16 @@ impl Supervised {
     /// Runs the command again.
     pub(crate) fn run_again(&mut self) -> io::Result<()> {
         self.ask("run\n")
+    }
+
+    /// Suspends the server and its children with SIGSTOP.
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        self.ask("suspend\n")
+    }
+
+    /// Resumes them with SIGCONT.
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        self.ask("resume\n")
     }
 
     fn ask(&mut self, order: &str) -> io::Result<()> {

@@ -1,17 +1,65 @@
-//! A Redis server that accepts TLS only.
+//! Certificates for servers, and a Redis server that accepts TLS only.
 
 use crate::launch::free_port;
 use crate::{Error, Server, search_path};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// The server. Its certificate for 127.0.0.1 is signed by an authority that no system trusts.
+const AUTHORITY: &str = "authority.pem";
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+/// A certificate for 127.0.0.1, signed by an authority that no system trusts. Its files, in PEM, are
+/// removed when this value is dropped.
+#[derive(Debug)]
+pub struct Certificate(TempDir);
+
+impl Certificate {
+    /// Makes a new authority, and a certificate that it signs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificate`] and [`Error::Io`].
+    pub fn create() -> Result<Self, Error> {
+        let folder = tempfile::tempdir()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let key = KeyPair::generate()?;
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
+        let certificate = params.signed_by(&key, &authority)?;
+        fs::write(folder.path().join(AUTHORITY), authority.pem())?;
+        fs::write(folder.path().join(CERTIFICATE), certificate.pem())?;
+        fs::write(folder.path().join(KEY), key.serialize_pem())?;
+        Ok(Self(folder))
+    }
+
+    /// The file with the certificate of the authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.0.path().join(AUTHORITY)
+    }
+
+    /// The file with the certificate of the server.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.0.path().join(CERTIFICATE)
+    }
+
+    /// The file with the key of the server.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.0.path().join(KEY)
+    }
+}
+
+/// The server, with a [`Certificate`].
 #[derive(Debug)]
 pub struct Redis {
     url: String,
-    folder: TempDir,
+    certificate: Certificate,
     _server: Server,
 }
 
@@ -22,26 +70,23 @@ impl Redis {
     ///
     /// As [`Server::start`], and [`Error::Certificate`].
     pub fn start() -> Result<Self, Error> {
-        let folder = tempfile::tempdir()?;
-        let [authority, certificate, key] = certify(folder.path())?;
+        let files = Certificate::create()?;
         let port = free_port()?;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let (port_text, files) = (
-            port.to_string(),
-            [&authority, &certificate, &key].map(|path| text(path)),
-        );
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        let (port_text, authority) = (port.to_string(), text(files.authority()));
+        let (certificate, key) = (text(files.certificate()), text(files.key()));
         let settings = [
             ["--port", "0"],
             ["--tls-port", &port_text],
-            ["--tls-ca-cert-file", &files[0]],
-            ["--tls-cert-file", &files[1]],
-            ["--tls-key-file", &files[2]],
+            ["--tls-ca-cert-file", &authority],
+            ["--tls-cert-file", &certificate],
+            ["--tls-key-file", &key],
             ["--tls-auth-clients", "no"],
         ];
         Ok(Self {
             _server: Server::start_redis(&search_path(), Some(port), settings.as_flattened())?,
             url: format!("rediss://127.0.0.1:{port}/"),
-            folder,
+            certificate: files,
         })
     }
 
@@ -54,27 +99,6 @@ impl Redis {
     /// The file with the certificate of the authority in PEM.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
-        self.folder.path().join(AUTHORITY)
+        self.certificate.authority()
     }
-}
-
-const AUTHORITY: &str = "authority.pem";
-
-/// Writes the certificate of a new authority, and a certificate that it signed with its key.
-fn certify(folder: &Path) -> Result<[PathBuf; 3], Error> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-    let key = KeyPair::generate()?;
-    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()])?;
-    let certificate = params.signed_by(&key, &authority)?;
-    let write = |name: &str, text: String| {
-        let path = folder.join(name);
-        fs::write(&path, text).map(|()| path)
-    };
-    Ok([
-        write(AUTHORITY, authority.pem())?,
-        write("certificate.pem", certificate.pem())?,
-        write("key.pem", key.serialize_pem())?,
-    ])
 }

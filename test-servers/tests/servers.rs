@@ -1,41 +1,14 @@
 //! Real servers: started, used, and gone with their owner.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use support::{PATIENCE, SILENCE, is_empty, is_silent, open_folder, port, program, text};
 use test_servers::{Error, Kind, Server, search_path};
-
-/// What a server must do well within.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The program of this crate, with its temporary folders in `folder`.
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_test-servers"));
-    for kind in Kind::ALL {
-        command.env_remove(kind.variable());
-    }
-    command.env("TMPDIR", folder).stdin(Stdio::null());
-    command
-}
-
-/// A folder that the user postgres may enter.
-fn open_folder() -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let status = Command::new("chmod").arg("755").arg(folder.path()).status();
-    assert!(status.expect("chmod").success());
-    folder
-}
-
-fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).expect("read").next().is_none()
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 fn ping(url: &str) -> String {
     asked(url, "PING")
@@ -83,6 +56,65 @@ fn a_redis_comes_back_on_its_port_with_its_settings() {
     let again = Server::start_redis(&search_path(), Some(port), &[]).expect("started");
     assert_eq!(again.url(), format!("redis://127.0.0.1:{port}/"));
     assert_eq!(ping(again.url()), "+PONG\r\n+OK\r\n");
+}
+
+#[test]
+fn a_killed_redis_keeps_what_it_appended() {
+    let always = ["--appendonly", "yes", "--appendfsync", "always"];
+    let mut server = Server::start_redis(&search_path(), None, &always).expect("started");
+    assert_eq!(asked(server.url(), "SET kept 7"), "+OK\r\n+OK\r\n");
+    server.crash().expect("started again");
+    assert_eq!(asked(server.url(), "GET kept"), "$1\r\n7\r\n+OK\r\n");
+}
+
+/// Asks a suspended server, which accepts the connection and does not answer.
+#[test]
+fn a_suspended_redis_answers_when_it_is_resumed() {
+    let mut server = Server::start(Kind::Redis, &search_path()).expect("started");
+    let address = server.url().trim_start_matches("redis://");
+    let address = address.trim_end_matches('/').to_owned();
+    server.suspend().expect("suspended");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    stream.write_all(b"PING\r\n").expect("asked");
+    assert!(is_silent(&mut stream));
+    server.resume().expect("resumed");
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).expect("answered");
+    assert_eq!(&answer, b"+PONG\r\n");
+}
+
+#[test]
+fn a_suspended_postgresql_answers_when_it_is_resumed() {
+    let mut server = Server::start(Kind::Postgres, &search_path()).expect("started");
+    server.suspend().expect("suspended");
+    let mut client = psql(server.url(), "SELECT 7")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
+    let mut answer = client.stdout.take().expect("a pipe");
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        answer.read_to_string(&mut text).expect("read");
+        send.send(text)
+    });
+    assert!(receive.recv_timeout(SILENCE).is_err(), "it answers");
+    server.resume().expect("resumed");
+    assert_eq!(receive.recv_timeout(PATIENCE).expect("answered"), "7\n");
+    assert!(client.wait().expect("ended").success());
+}
+
+/// A suspended process does not receive the signal that ends it.
+#[test]
+fn a_suspended_server_ends_with_its_owner() {
+    for kind in [Kind::Postgres, Kind::Redis, Kind::Nats, Kind::RabbitMq] {
+        let mut server = Server::start(kind, &search_path()).expect("started");
+        let port = port(server.url());
+        server.suspend().expect("suspended");
+        drop(server);
+        let connected = TcpStream::connect(("127.0.0.1", port));
+        assert!(connected.is_err(), "{} is still there", kind.name());
+    }
 }
 
 fn psql(url: &str, sql: &str) -> Command {
@@ -152,6 +184,22 @@ fn a_server_that_is_not_installed_is_named_with_what_would_do() {
     for part in ["PostgreSQL", "initdb", "OUTBOX_TEST_POSTGRES_URL"] {
         assert!(text.contains(part), "{text}");
     }
+    for (kind, parts) in [
+        (Kind::Nats, ["NATS", "nats-server", "OUTBOX_TEST_NATS_URL"]),
+        (
+            Kind::RabbitMq,
+            ["RabbitMQ", "rabbitmq-server", "OUTBOX_TEST_RABBITMQ_URL"],
+        ),
+    ] {
+        let error = Server::start(kind, &[]).expect_err("nowhere to look");
+        let (debian, homebrew) = kind.packages();
+        let text = error.to_string();
+        for part in parts {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(text.contains(debian) || text.contains(homebrew), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
 }
 
 #[test]
@@ -161,7 +209,7 @@ fn the_command_gets_all_servers_and_they_stop_after_it() {
         .args([
             "sh",
             "-c",
-            "echo $OUTBOX_TEST_POSTGRES_URL; echo $OUTBOX_TEST_REDIS_URL; echo $OUTBOX_TEST_REDIS_CLUSTER_URL; exit 7",
+            "echo $OUTBOX_TEST_POSTGRES_URL; echo $OUTBOX_TEST_REDIS_URL; echo $OUTBOX_TEST_REDIS_CLUSTER_URL; echo $OUTBOX_TEST_NATS_URL; exit 7",
         ])
         .output()
         .expect("run");
@@ -175,6 +223,12 @@ fn the_command_gets_all_servers_and_they_stop_after_it() {
     for url in &urls[1..=2] {
         assert!(url.starts_with("redis://127.0.0.1:"), "{urls:?}");
     }
+    assert!(urls[3].starts_with("nats://127.0.0.1:"), "{urls:?}");
+    let errors = text(&output);
+    assert!(
+        !errors.contains("RabbitMQ"),
+        "nobody asked for it: {errors}"
+    );
     assert!(is_empty(folder.path()), "a server was left behind");
 }
 
