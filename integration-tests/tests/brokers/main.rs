@@ -1,0 +1,221 @@
+//! The relay on SQLite and on PostgreSQL, with each broker. The broker is killed and started again, refuses
+//! an event, or has no destination yet.
+
+mod nats;
+mod place;
+mod postgres;
+mod rabbitmq;
+mod redis;
+
+use async_trait::async_trait;
+use integration_tests::{assert_ordered_per_key, ids, keyed_events};
+use outbox_core::{
+    DeadLetter, DeadLetterFilter, Event, EventId, OutboxConfig, OutboxStorage, Relay, Transport,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use place::Place;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How many events a run has.
+const EVENTS: &str = "OUTBOX_TEST_BROKER_EVENTS";
+const DEFAULT_EVENTS: usize = 2_000;
+const KEYS: usize = 500;
+const KILLS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(600);
+const MS: Duration = Duration::from_millis(1);
+
+/// How long a call of the transport may take.
+const CALL: Duration = Duration::from_secs(2);
+
+/// More than each broker of these tests accepts.
+const TOO_LARGE: usize = 2 << 20;
+
+/// A broker of the test's own, without a destination.
+#[async_trait]
+trait Broker: Send + Sized {
+    /// A part of the broker's own words for an event that is too large.
+    const REFUSAL: &'static str;
+
+    async fn start() -> Self;
+
+    /// Creates the destination.
+    async fn create(&self);
+
+    fn transport(&self) -> Arc<dyn Transport>;
+
+    /// Kills it, and starts it with the same data.
+    fn crash(&mut self);
+
+    /// What has arrived so far, in order.
+    async fn received(&self) -> Vec<Event>;
+}
+
+/// A relay that runs until it is stopped.
+struct Running {
+    stop: oneshot::Sender<()>,
+    ended: tokio::task::JoinHandle<Result<(), outbox_core::OutboxError>>,
+}
+
+impl Running {
+    fn start(place: &Place, transport: Arc<dyn Transport>) -> Self {
+        let config = OutboxConfig::builder()
+            .failure_threshold(3)
+            .retry_initial(10 * MS)
+            .retry_max(50 * MS)
+            .breaker_initial(50 * MS)
+            .breaker_max(500 * MS)
+            .heap_interval(50 * MS)
+            .poll_interval(50 * MS);
+        let relay = Relay::new(Arc::clone(&place.storage), transport)
+            .dlq_heap(MemoryDlqHeap::new())
+            .config(config.build().expect("a valid config"));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ended = tokio::spawn(relay.run(async { drop(stopped.await) }));
+        Self { stop, ended }
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        self.ended.await.expect("no panic").expect("stopped");
+    }
+}
+
+async fn pending(place: &Place) -> usize {
+    let backlog = place.storage.backlog().await.expect("read");
+    usize::try_from(backlog.pending).expect("a small number")
+}
+
+/// Waits until at most `count` events are pending.
+async fn until_pending(place: &Place, count: usize) {
+    let wait = async {
+        while pending(place).await > count {
+            tokio::time::sleep(2 * MS).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(
+        waited.is_ok(),
+        "{} events are still pending, expected {count}",
+        pending(place).await
+    );
+}
+
+async fn dead_letters(place: &Place) -> Vec<DeadLetter> {
+    let all = DeadLetterFilter::default();
+    let listed = place.dead_letters.list(&all, None, 10).await;
+    listed.expect("listed")
+}
+
+/// Asserts that the events arrived, the first arrivals of each key in order. Returns how many arrived more
+/// than once.
+fn assert_arrived(received: &[Event], sent: &[Event]) -> usize {
+    let arrived: HashSet<EventId> = ids(received).into_iter().collect();
+    let missing: Vec<EventId> = ids(sent)
+        .into_iter()
+        .filter(|id| !arrived.contains(id))
+        .collect();
+    assert!(missing.is_empty(), "{} events are missing", missing.len());
+    assert_ordered_per_key(received);
+    received.len() - arrived.len()
+}
+
+/// All events arrive in order although the broker is killed again and again, and none is counted.
+async fn survives_kills<B: Broker>(place: Place) {
+    let count = std::env::var(EVENTS).map_or(DEFAULT_EVENTS, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{EVENTS} is {text:?}, but must be a whole number"))
+    });
+    let mut broker = B::start().await;
+    broker.create().await;
+    let sent = keyed_events(KEYS, count.div_ceil(KEYS));
+    place.append(&sent).await;
+    let running = Running::start(&place, broker.transport());
+    for kill in 1..=KILLS {
+        let left = sent.len() * (KILLS + 1 - kill) / (KILLS + 1);
+        until_pending(&place, left).await;
+        assert!(pending(&place).await > 0, "kill {kill} came too late");
+        tokio::task::block_in_place(|| broker.crash());
+    }
+    until_pending(&place, 0).await;
+    running.stop().await;
+    let dead = dead_letters(&place).await;
+    assert!(dead.is_empty(), "{dead:?}");
+    let duplicates = assert_arrived(&broker.received().await, &sent);
+    println!("{} events arrived, {duplicates} twice", sent.len());
+}
+
+/// An event that the broker never accepts is quarantined with the broker's words, and the others arrive.
+async fn quarantines_poison<B: Broker>(place: Place) {
+    let broker = B::start().await;
+    broker.create().await;
+    let good = keyed_events(5, 20);
+    let poison = Event::new("test.numbered", vec![b'x'; TOO_LARGE]).ordering_key("poison");
+    let mut all = good.clone();
+    all.insert(50, poison.clone());
+    place.append(&all).await;
+    let running = Running::start(&place, broker.transport());
+    until_pending(&place, 0).await;
+    running.stop().await;
+    let dead = dead_letters(&place).await;
+    let [dead] = dead.as_slice() else {
+        panic!("expected one dead letter, came {dead:?}");
+    };
+    assert_eq!(dead.event.id, poison.id);
+    let reason = dead.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains(B::REFUSAL), "{reason}");
+    assert_arrived(&broker.received().await, &good);
+}
+
+/// While the destination is missing nothing is quarantined. When a person creates it, delivery continues.
+async fn waits_for_its_destination<B: Broker>(place: Place) {
+    let broker = B::start().await;
+    let sent = keyed_events(5, 20);
+    place.append(&sent).await;
+    let running = Running::start(&place, broker.transport());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(pending(&place).await, sent.len());
+    let dead = dead_letters(&place).await;
+    assert!(dead.is_empty(), "{dead:?}");
+    broker.create().await;
+    until_pending(&place, 0).await;
+    running.stop().await;
+    assert_eq!(assert_arrived(&broker.received().await, &sent), 0);
+}
+
+macro_rules! tests {
+    ($($name:ident: $broker:ty;)*) => { $(
+        mod $name {
+            use crate::place::Place;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn all_events_of_sqlite_arrive_although_the_broker_is_killed() {
+                crate::survives_kills::<$broker>(Place::on_sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn all_events_of_postgres_arrive_although_the_broker_is_killed() {
+                crate::survives_kills::<$broker>(Place::on_postgres().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn a_poison_event_is_quarantined_with_the_words_of_the_broker() {
+                crate::quarantines_poison::<$broker>(Place::on_sqlite().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn nothing_is_quarantined_while_the_destination_is_missing() {
+                crate::waits_for_its_destination::<$broker>(Place::on_sqlite().await).await;
+            }
+        }
+    )* };
+}
+
+tests! {
+    to_nats: crate::nats::Nats;
+    to_postgres: crate::postgres::Arrived;
+    to_rabbitmq: crate::rabbitmq::RabbitMq;
+    to_redis: crate::redis::Stream;
+}

@@ -1,0 +1,71 @@
+//! A store with its events.
+
+use outbox_core::{DeadLetters, Event, OutboxStorage};
+use outbox_store_postgres::PostgresStore;
+use outbox_store_sqlite::SqliteStore;
+use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
+use std::sync::Arc;
+use tempfile::TempDir;
+use test_servers::postgres::Database;
+
+/// A transaction has that many events at most.
+const CHUNK: usize = 1000;
+
+pub(crate) struct Place {
+    pub(crate) storage: Arc<dyn OutboxStorage>,
+    pub(crate) dead_letters: Arc<dyn DeadLetters>,
+    kept: Kept,
+}
+
+enum Kept {
+    File(TempDir),
+    Database(Database),
+}
+
+impl Place {
+    fn new(store: impl OutboxStorage + DeadLetters + 'static, kept: Kept) -> Self {
+        let store = Arc::new(store);
+        Self {
+            storage: Arc::clone(&store) as Arc<dyn OutboxStorage>,
+            dead_letters: store,
+            kept,
+        }
+    }
+
+    pub(crate) async fn on_sqlite() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("shop.db");
+        let store = SqliteStore::migrate(&*path).await.expect("migrated");
+        Self::new(store, Kept::File(folder))
+    }
+
+    pub(crate) async fn on_postgres() -> Self {
+        let database = Database::create().await;
+        let store = PostgresStore::migrate(database.pool_of(10)).await;
+        Self::new(store.expect("migrated"), Kept::Database(database))
+    }
+
+    pub(crate) async fn append(&self, events: &[Event]) {
+        match &self.kept {
+            Kept::File(folder) => {
+                let path = folder.path().join("shop.db");
+                let mut connection = Connection::open(path).expect("opened");
+                for events in events.chunks(CHUNK) {
+                    let transaction = connection
+                        .transaction_with_behavior(TransactionBehavior::Immediate)
+                        .expect("begun");
+                    outbox_store_sqlite::append(&transaction, events).expect("appended");
+                    transaction.commit().expect("committed");
+                }
+            }
+            Kept::Database(database) => {
+                let pool = database.pool_of(1);
+                let mut connection = pool.acquire().await.expect("connected");
+                for events in events.chunks(CHUNK) {
+                    let appended = outbox_store_postgres::append(&mut connection, events).await;
+                    appended.expect("appended");
+                }
+            }
+        }
+    }
+}
