@@ -1,6 +1,8 @@
 //! What the tests of the whole system share: events with keys, a small heap, and assertions.
 
+pub mod brokers;
 mod heaps;
+pub mod place;
 pub mod swap;
 
 pub use heaps::SeedHeap;

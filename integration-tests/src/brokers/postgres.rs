@@ -1,4 +1,6 @@
-use crate::{Broker, CALL};
+//! The table of another PostgreSQL database, read back by its own client.
+
+use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
 use outbox_transport_postgres::sqlx::Executor;
@@ -8,7 +10,8 @@ use test_servers::postgres::Database;
 use test_servers::{Kind, Server, search_path};
 
 /// A database with the table of arrived events. A payload has at most 1 MiB.
-pub(crate) struct Arrived {
+#[derive(Debug)]
+pub struct Arrived {
     server: Server,
     database: Database,
 }
@@ -37,8 +40,8 @@ impl Broker for Arrived {
         Arc::new(PostgresTransport::open(config).expect("opened"))
     }
 
-    fn crash(&mut self) {
-        self.server.crash().expect("started again");
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
     }
 
     async fn received(&self) -> Vec<Event> {

@@ -1,4 +1,6 @@
-use crate::{Broker, CALL};
+//! Redis Streams, read back by its own client.
+
+use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
@@ -9,7 +11,8 @@ use std::sync::Arc;
 use test_servers::{Server, search_path};
 
 /// Redis with a stream, which keeps what it has accepted. A value has at most 1 MiB.
-pub(crate) struct Stream(Server);
+#[derive(Debug)]
+pub struct Stream(Server);
 
 const STREAM: &str = "orders";
 
@@ -46,8 +49,8 @@ impl Broker for Stream {
         Arc::new(RedisTransport::open(config).expect("opened"))
     }
 
-    fn crash(&mut self) {
-        self.0.crash().expect("started again");
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
     }
 
     async fn received(&self) -> Vec<Event> {

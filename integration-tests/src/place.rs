@@ -11,12 +11,17 @@ use test_servers::postgres::Database;
 /// A transaction has that many events at most.
 const CHUNK: usize = 1000;
 
-pub(crate) struct Place {
-    pub(crate) storage: Arc<dyn OutboxStorage>,
-    pub(crate) dead_letters: Arc<dyn DeadLetters>,
+/// A store on SQLite or PostgreSQL, of one test.
+#[derive(Debug)]
+pub struct Place {
+    /// The store.
+    pub storage: Arc<dyn OutboxStorage>,
+    /// Its dead letters.
+    pub dead_letters: Arc<dyn DeadLetters>,
     kept: Kept,
 }
 
+#[derive(Debug)]
 enum Kept {
     File(TempDir),
     Database(Database),
@@ -32,20 +37,35 @@ impl Place {
         }
     }
 
-    pub(crate) async fn on_sqlite() -> Self {
+    /// In a file.
+    ///
+    /// # Panics
+    ///
+    /// If the store returns an error.
+    pub async fn on_sqlite() -> Self {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("shop.db");
         let store = SqliteStore::migrate(&*path).await.expect("migrated");
         Self::new(store, Kept::File(folder))
     }
 
-    pub(crate) async fn on_postgres() -> Self {
+    /// In a database.
+    ///
+    /// # Panics
+    ///
+    /// If the server returns an error.
+    pub async fn on_postgres() -> Self {
         let database = Database::create().await;
         let store = PostgresStore::migrate(database.pool_of(10)).await;
         Self::new(store.expect("migrated"), Kept::Database(database))
     }
 
-    pub(crate) async fn append(&self, events: &[Event]) {
+    /// Commits events, in transactions of 1,000.
+    ///
+    /// # Panics
+    ///
+    /// If the store returns an error.
+    pub async fn append(&self, events: &[Event]) {
         match &self.kept {
             Kept::File(folder) => {
                 let path = folder.path().join("shop.db");

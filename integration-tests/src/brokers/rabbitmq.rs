@@ -1,4 +1,6 @@
-use crate::{Broker, CALL};
+//! RabbitMQ, read back by its own client.
+
+use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
@@ -15,7 +17,8 @@ use std::sync::Arc;
 use test_servers::{Server, search_path};
 
 /// RabbitMQ with an exchange and a durable queue. Messages have at most 1 MiB.
-pub(crate) struct RabbitMq(Server);
+#[derive(Debug)]
+pub struct RabbitMq(Server);
 
 const EXCHANGE: &str = "outbox";
 const QUEUE: &str = "orders";
@@ -70,8 +73,8 @@ impl Broker for RabbitMq {
         Arc::new(RabbitMqTransport::open(config).expect("opened"))
     }
 
-    fn crash(&mut self) {
-        self.0.crash().expect("started again");
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
     }
 
     async fn received(&self) -> Vec<Event> {

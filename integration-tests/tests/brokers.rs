@@ -1,19 +1,13 @@
 //! The relay on SQLite and on PostgreSQL, with each broker. The broker is killed and started again, refuses
 //! an event, or has no destination yet.
 
-mod nats;
-mod place;
-mod postgres;
-mod rabbitmq;
-mod redis;
-
-use async_trait::async_trait;
+use integration_tests::brokers::{Broker, TOO_LARGE};
+use integration_tests::place::Place;
 use integration_tests::{assert_ordered_per_key, ids, keyed_events};
 use outbox_core::{
     DeadLetter, DeadLetterFilter, Event, EventId, OutboxConfig, OutboxStorage, Relay, Transport,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
-use place::Place;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,32 +20,6 @@ const KEYS: usize = 500;
 const KILLS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(600);
 const MS: Duration = Duration::from_millis(1);
-
-/// How long a call of the transport may take.
-const CALL: Duration = Duration::from_secs(2);
-
-/// More than each broker of these tests accepts.
-const TOO_LARGE: usize = 2 << 20;
-
-/// A broker of the test's own, without a destination.
-#[async_trait]
-trait Broker: Send + Sized {
-    /// A part of the broker's own words for an event that is too large.
-    const REFUSAL: &'static str;
-
-    async fn start() -> Self;
-
-    /// Creates the destination.
-    async fn create(&self);
-
-    fn transport(&self) -> Arc<dyn Transport>;
-
-    /// Kills it, and starts it with the same data.
-    fn crash(&mut self);
-
-    /// What has arrived so far, in order.
-    async fn received(&self) -> Vec<Event>;
-}
 
 /// A relay that runs until it is stopped.
 struct Running {
@@ -137,7 +105,7 @@ async fn survives_kills<B: Broker>(place: Place) {
         let left = sent.len() * (KILLS + 1 - kill) / (KILLS + 1);
         until_pending(&place, left).await;
         assert!(pending(&place).await > 0, "kill {kill} came too late");
-        tokio::task::block_in_place(|| broker.crash());
+        tokio::task::block_in_place(|| broker.server().crash()).expect("started again");
     }
     until_pending(&place, 0).await;
     running.stop().await;
@@ -188,7 +156,8 @@ async fn waits_for_its_destination<B: Broker>(place: Place) {
 macro_rules! tests {
     ($($name:ident: $broker:ty;)*) => { $(
         mod $name {
-            use crate::place::Place;
+            use integration_tests::brokers;
+            use integration_tests::place::Place;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn all_events_of_sqlite_arrive_although_the_broker_is_killed() {
@@ -214,8 +183,8 @@ macro_rules! tests {
 }
 
 tests! {
-    to_nats: crate::nats::Nats;
-    to_postgres: crate::postgres::Arrived;
-    to_rabbitmq: crate::rabbitmq::RabbitMq;
-    to_redis: crate::redis::Stream;
+    to_nats: brokers::Nats;
+    to_postgres: brokers::Arrived;
+    to_rabbitmq: brokers::RabbitMq;
+    to_redis: brokers::Stream;
 }

@@ -1,4 +1,6 @@
-use crate::{Broker, CALL};
+//! NATS JetStream, read back by its own client.
+
+use super::{Broker, CALL};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use outbox_core::wire::{self, Binding};
@@ -11,7 +13,8 @@ use std::sync::Arc;
 use test_servers::{Kind, Server, search_path};
 
 /// NATS with a stream. Messages have at most 1 MiB, as by default.
-pub(crate) struct Nats(Server);
+#[derive(Debug)]
+pub struct Nats(Server);
 
 const STREAM: &str = "ORDERS";
 
@@ -45,8 +48,8 @@ impl Broker for Nats {
         Arc::new(NatsTransport::open(config.call_timeout(CALL)).expect("opened"))
     }
 
-    fn crash(&mut self) {
-        self.0.crash().expect("started again");
+    fn server(&mut self) -> &mut Server {
+        &mut self.0
     }
 
     async fn received(&self) -> Vec<Event> {

@@ -1,0 +1,45 @@
+//! Brokers that tests kill, and what has arrived there.
+
+mod nats;
+mod postgres;
+mod rabbitmq;
+mod redis;
+
+pub use nats::Nats;
+pub use postgres::Arrived;
+pub use rabbitmq::RabbitMq;
+pub use redis::Stream;
+
+use async_trait::async_trait;
+use outbox_core::{Event, Transport};
+use std::sync::Arc;
+use std::time::Duration;
+use test_servers::Server;
+
+/// How long a call of a transport may take.
+const CALL: Duration = Duration::from_secs(2);
+
+/// More bytes than a broker here accepts in an event.
+pub const TOO_LARGE: usize = 2 << 20;
+
+/// A broker of the test's own, without a destination.
+#[async_trait]
+pub trait Broker: Send + Sized + 'static {
+    /// A part of the broker's own words for an event that is too large.
+    const REFUSAL: &'static str;
+
+    /// Starts it.
+    async fn start() -> Self;
+
+    /// Creates the destination.
+    async fn create(&self);
+
+    /// A transport to it. A call takes at most 2 seconds.
+    fn transport(&self) -> Arc<dyn Transport>;
+
+    /// The server, which can be killed and started again with its data.
+    fn server(&mut self) -> &mut Server;
+
+    /// What has arrived so far, in order.
+    async fn received(&self) -> Vec<Event>;
+}

@@ -1,0 +1,113 @@
+//! A broker that is away for a week of tokio's paused clock, and comes back.
+
+use async_trait::async_trait;
+use integration_tests::brokers::{self, Broker};
+use integration_tests::{assert_ordered_per_key, drained, ids, keyed_events};
+use outbox_core::{
+    DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxStorage, PublishError, Relay, Transport,
+    TransportCheck,
+};
+use outbox_dlq_memory::MemoryDlqHeap;
+use outbox_store_memory::MemoryStore;
+use std::borrow::Cow;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The pages that a process may have more after six days than after the first: 4 MiB.
+const GROWTH: usize = 1024;
+
+/// Counts the calls. Before the first call after the return of the broker it lets the clock run, as a
+/// paused clock jumps to the end of each time limit while the broker works.
+#[derive(Debug)]
+struct Watched {
+    transport: Arc<dyn Transport>,
+    calls: AtomicUsize,
+    is_back: AtomicBool,
+}
+
+#[async_trait]
+impl Transport for Watched {
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        self.calls.fetch_add(1, SeqCst);
+        if self.is_back.swap(false, SeqCst) {
+            tokio::time::resume();
+        }
+        self.transport.publish(events).await
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.transport.keeps_order()
+    }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        self.transport.destination(event)
+    }
+
+    async fn check(&self) -> TransportCheck {
+        self.transport.check().await
+    }
+}
+
+/// The resident memory of this process, in pages.
+fn pages() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
+    let resident = statm.split(' ').nth(1).expect("a field");
+    resident.parse().expect("a number")
+}
+
+async fn a_week_without<B: Broker>() {
+    tokio::time::resume();
+    let mut broker = B::start().await;
+    broker.create().await;
+    let watched = Arc::new(Watched {
+        transport: broker.transport(),
+        calls: AtomicUsize::new(0),
+        is_back: AtomicBool::new(false),
+    });
+    broker.server().kill().expect("killed");
+    tokio::time::pause();
+
+    let (store, heap) = (Arc::new(MemoryStore::new()), Arc::new(MemoryDlqHeap::new()));
+    let sent = keyed_events(10, 100);
+    store.append(&sent).expect("appended");
+    let relay = Relay::new(Arc::clone(&store), Arc::clone(&watched)).dlq_heap(Arc::clone(&heap));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
+    tokio::time::sleep(DAY).await;
+    let (calls, before) = (watched.calls.load(SeqCst), pages());
+    tokio::time::sleep(6 * DAY).await;
+    assert!(watched.calls.load(SeqCst) > 2 * calls, "it stopped trying");
+    let grown = pages().saturating_sub(before);
+    assert!(grown <= GROWTH, "{grown} pages more after six days");
+    let backlog = store.backlog().await.expect("read");
+    assert_eq!(backlog.pending, sent.len() as u64);
+    assert_eq!(heap.tracked().await.expect("read").ids, 0);
+
+    broker.server().restart().expect("started again");
+    watched.is_back.store(true, SeqCst);
+    // The relay pauses for minutes after a failure. After one success it must not pause again.
+    drained(&(Arc::clone(&store) as Arc<dyn OutboxStorage>)).await;
+    drop(stop);
+    running.await.expect("no panic").expect("stopped");
+    let dead = store.list(&DeadLetterFilter::default(), None, 10).await;
+    assert!(dead.expect("read").is_empty());
+    let received = broker.received().await;
+    assert_ordered_per_key(&received);
+    assert_eq!(ids(&received)[0], sent[0].id, "the oldest event is the first");
+    assert_eq!(received.len(), sent.len());
+    println!("{calls} calls in a day, {grown} pages more after six more");
+}
+
+/// One after another, as the memory is that of the process.
+#[tokio::test(start_paused = true)]
+async fn a_week_without_its_broker_costs_a_relay_nothing() {
+    a_week_without::<brokers::Nats>().await;
+    a_week_without::<brokers::RabbitMq>().await;
+    a_week_without::<brokers::Stream>().await;
+    a_week_without::<brokers::Arrived>().await;
+}
