@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use integration_tests::brokers::{self, Broker};
 use integration_tests::{assert_ordered_per_key, drained, ids, keyed_events};
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxStorage, PublishError, Relay, Transport,
-    TransportCheck,
+    DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxConfig, OutboxStorage, PublishError,
+    Relay, Transport, TransportCheck,
 };
 use outbox_dlq_memory::MemoryDlqHeap;
 use outbox_store_memory::MemoryStore;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The pages that a process may have more after six days than after the first: 4 MiB.
@@ -75,7 +76,13 @@ async fn a_week_without<B: Broker>() {
     let (store, heap) = (Arc::new(MemoryStore::new()), Arc::new(MemoryDlqHeap::new()));
     let sent = keyed_events(10, 100);
     store.append(&sent).expect("appended");
-    let relay = Relay::new(Arc::clone(&store), Arc::clone(&watched)).dlq_heap(Arc::clone(&heap));
+    let config = OutboxConfig::builder()
+        .breaker_max(MINUTE * 5)
+        .poll_interval(MINUTE)
+        .heap_interval(MINUTE);
+    let relay = Relay::new(Arc::clone(&store), Arc::clone(&watched))
+        .dlq_heap(Arc::clone(&heap))
+        .config(config.build().expect("a valid config"));
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
     tokio::time::sleep(DAY).await;
@@ -86,7 +93,7 @@ async fn a_week_without<B: Broker>() {
     assert!(grown <= GROWTH, "{grown} pages more after six days");
     let backlog = store.backlog().await.expect("read");
     assert_eq!(backlog.pending, sent.len() as u64);
-    assert_eq!(heap.tracked().await.expect("read").ids, 0);
+    assert_eq!(heap.size().await.expect("read").entries, 0);
 
     broker.server().restart().expect("started again");
     watched.is_back.store(true, SeqCst);
@@ -98,7 +105,11 @@ async fn a_week_without<B: Broker>() {
     assert!(dead.expect("read").is_empty());
     let received = broker.received().await;
     assert_ordered_per_key(&received);
-    assert_eq!(ids(&received)[0], sent[0].id, "the oldest event is the first");
+    assert_eq!(
+        ids(&received)[0],
+        sent[0].id,
+        "the oldest event is the first"
+    );
     assert_eq!(received.len(), sent.len());
     println!("{calls} calls in a day, {grown} pages more after six more");
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
-use outbox_transport_nats::async_nats::jetstream::consumer::pull;
 use outbox_transport_nats::async_nats::jetstream::consumer::AckPolicy;
+use outbox_transport_nats::async_nats::jetstream::consumer::pull;
 use outbox_transport_nats::async_nats::jetstream::{self, Context, Message, stream};
 use outbox_transport_nats::{NatsConfig, NatsTransport, async_nats};
 use std::sync::Arc;
@@ -64,7 +64,10 @@ impl Broker for Nats {
         let messages = consumer.messages().await.expect("subscribed");
         let total = usize::try_from(total).expect("a small number");
         let messages = messages.take(total);
-        messages.map(|message| read(&message.expect("read"))).collect().await
+        messages
+            .map(|message| read(&message.expect("read")))
+            .collect()
+            .await
     }
 }
 

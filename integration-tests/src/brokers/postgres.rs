@@ -47,6 +47,8 @@ impl Broker for Arrived {
     async fn received(&self) -> Vec<Event> {
         let all = "SELECT * FROM outbox.outbox_arrived ORDER BY seq";
         let rows = self.database.pool_of(1).fetch_all(all).await.expect("read");
-        rows.iter().map(|row| read(row).expect("an event")).collect()
+        rows.iter()
+            .map(|row| read(row).expect("an event"))
+            .collect()
     }
 }

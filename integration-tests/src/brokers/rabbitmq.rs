@@ -9,9 +9,7 @@ use outbox_transport_rabbitmq::lapin::options::{
     BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
-use outbox_transport_rabbitmq::lapin::{
-    Channel, Connection, ConnectionProperties, ExchangeKind,
-};
+use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport};
 use std::sync::Arc;
 use test_servers::{Server, search_path};
@@ -89,7 +87,11 @@ impl Broker for RabbitMq {
 }
 
 fn read(message: &BasicGetMessage) -> Event {
-    let headers = message.properties.headers().iter().flat_map(|table| table.inner());
+    let headers = message
+        .properties
+        .headers()
+        .iter()
+        .flat_map(|table| table.inner());
     let headers: Vec<(&str, String)> = headers
         .map(|(name, value)| match value {
             AMQPValue::LongString(text) => (name.as_str(), text.to_string()),
@@ -97,7 +99,11 @@ fn read(message: &BasicGetMessage) -> Event {
         })
         .collect();
     let headers = headers.iter().map(|(name, value)| (*name, &**value));
-    let content_type = message.properties.content_type().as_ref().map(|text| text.as_str());
+    let content_type = message
+        .properties
+        .content_type()
+        .as_ref()
+        .map(|text| text.as_str());
     let body = message.data.clone().into();
     wire::read(Binding::Amqp, content_type, headers, body).expect("an event")
 }
