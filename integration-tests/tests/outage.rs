@@ -93,7 +93,10 @@ async fn a_week_without<B: Broker>() {
     assert!(grown <= GROWTH, "{grown} pages more after six days");
     let backlog = store.backlog().await.expect("read");
     assert_eq!(backlog.pending, sent.len() as u64);
-    assert_eq!(heap.size().await.expect("read").entries, 0);
+    assert_eq!(
+        heap.size().await.expect("read").expect("counted").entries,
+        0
+    );
 
     broker.server().restart().expect("started again");
     watched.is_back.store(true, SeqCst);
