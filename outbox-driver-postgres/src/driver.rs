@@ -154,6 +154,25 @@ impl Driver {
         .await
     }
 
+    /// Runs one statement as a separate transaction. Calls `read` with each row while the next ones are on
+    /// their way, so only one row is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), and the first of `read`.
+    pub async fn read(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Postgres, PgArguments>,
+        mut read: impl FnMut(&PgRow) -> sqlx::Result<()> + Send,
+    ) -> Result<(), OutboxError> {
+        self.single(operation, async |connection: &mut PgConnection| {
+            let rows = self.unnamed(query).try_map(|row: PgRow| read(&row));
+            rows.fetch_all(connection).await.map(drop)
+        })
+        .await
+    }
+
     /// Runs one statement that returns at least one row, and reads the first.
     ///
     /// # Errors

@@ -221,6 +221,9 @@ pub(crate) struct LogRead {
     pub(crate) cut: Option<(i16, usize)>,
 }
 
+/// With more keys, no key has many events.
+const KEYS_OF_RUN: usize = 16;
+
 /// A lane in which a claim found only a run of few keys, and not its end.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -233,15 +236,22 @@ pub(crate) struct Run {
 }
 
 impl LogRead {
-    /// The lanes where events of other keys may come after a run.
+    /// The lanes where events of other keys may come after a run: it has an eighth as many keys as rows,
+    /// and at most [`KEYS_OF_RUN`].
     pub(crate) fn runs(&self) -> Vec<Run> {
         let mut lanes: BTreeMap<i16, (BTreeSet<&str>, usize, i64)> = BTreeMap::new();
         let mut mixed: BTreeSet<i16> = BTreeSet::new();
         for (seq, row) in &self.rows {
+            if mixed.contains(&row.lane) {
+                continue;
+            }
             let (keys, rows, read_to) = lanes.entry(row.lane).or_default();
-            match &row.key {
-                Some(key) => drop(keys.insert(key)),
-                None => drop(mixed.insert(row.lane)),
+            let is_mixed = match &row.key {
+                Some(key) => keys.insert(key) && keys.len() > KEYS_OF_RUN,
+                None => true,
+            };
+            if is_mixed {
+                mixed.insert(row.lane);
             }
             (*rows, *read_to) = (*rows + 1, *seq);
         }

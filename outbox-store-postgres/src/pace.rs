@@ -40,6 +40,8 @@ struct Inner {
     continued: u32,
     /// The lane in which the next such claim looks first.
     next_lane: i16,
+    /// Whether the last such claim found a window.
+    finds_windows: bool,
     /// In a lane, the last claim found a run of few keys.
     has_run: bool,
     /// Events of the log that must wait were more than half of the last claim.
@@ -62,9 +64,10 @@ struct Inner {
 impl Default for Pace {
     fn default() -> Self {
         Self(Mutex::new(Inner {
-            lanes: LANES,
+            lanes: 1,
             continued: 0,
             next_lane: 0,
+            finds_windows: true,
             has_run: false,
             found_waiting: false,
             is_odd: false,
@@ -170,12 +173,31 @@ impl Pace {
         self.lock().next_lane = lane + 1;
     }
 
+    /// The window of the lane was started, so the next such claim tries it first.
+    pub(crate) fn opened(&self, lane: i16) {
+        self.lock().next_lane = lane;
+    }
+
+    /// Whether the last claim that continues a window found one. While events wait for others there is none.
+    pub(crate) fn finds_windows(&self) -> bool {
+        self.lock().finds_windows
+    }
+
+    pub(crate) fn set_finds_windows(&self, finds: bool) {
+        self.lock().finds_windows = finds;
+    }
+
     pub(crate) fn has_run(&self) -> bool {
         self.lock().has_run
     }
 
+    /// After the first claim of a run, the next one asks all lanes.
     pub(crate) fn set_has_run(&self, has_run: bool) {
-        self.lock().has_run = has_run;
+        let mut inner = self.lock();
+        if has_run && !inner.has_run {
+            inner.continued = CONTINUED - 1;
+        }
+        inner.has_run = has_run;
     }
 
     pub(crate) fn found_waiting(&self) -> bool {

@@ -58,6 +58,7 @@ statements! {
     lock_log
     lost_claim
     next_transaction
+    open_window
     outlook
     own_lanes
     park_again
