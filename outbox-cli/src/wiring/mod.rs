@@ -1,6 +1,7 @@
 //! The one place that knows which backends there are.
 
 mod backend;
+mod brokers;
 mod open_files;
 mod outlet;
 mod postgres;
