@@ -23,6 +23,7 @@ const PROBE: Duration = Duration::from_secs(1);
 const READS: &[&str] = &[
     "open",
     "applied_migrations",
+    "check",
     "size",
     "list",
     "find",
@@ -94,6 +95,12 @@ impl Driver {
     #[must_use]
     pub fn is_through_pgbouncer(&self) -> bool {
         self.config.through_pgbouncer
+    }
+
+    /// How long a call may take: see [`PostgresConfig::call_timeout`].
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.config.call_timeout
     }
 
     /// The pool.
