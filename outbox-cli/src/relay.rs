@@ -98,7 +98,10 @@ async fn log_check(outlet: &Outlet) {
     let check = outlet.check().await;
     let destination = outlet.shown();
     for note in &check.notes {
-        tracing::info!(destination, "{note}");
+        match note.strip_prefix("warning: ") {
+            Some(warning) => tracing::warn!(destination, "{warning}"),
+            None => tracing::info!(destination, "{note}"),
+        }
     }
     for problem in &check.problems {
         let error = ErrorText::from_error(problem);

@@ -60,6 +60,11 @@ pub(crate) struct DemoOptions {
     /// schema outbox_demo in it afresh, or the one of ?schema=NAME, and touches nothing else.
     #[arg(long, conflicts_with = "dir")]
     pub(crate) store: Option<String>,
+    /// A real broker instead of the difficult one of this process: nats://, amqp://, redis:// or
+    /// postgres://, as of `outbox relay --to`; the events are read back from there. Each run makes the
+    /// stream or queue outbox_demo, or the schema outbox_demo_arrived, afresh, and touches nothing else.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Option<String>,
     /// Other orders, in the format of data/chinook-orders.ndjson.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
@@ -76,6 +81,10 @@ pub(crate) struct MigrateOptions {
     /// heap.
     #[arg(long, value_name = "URL")]
     pub(crate) inbox: Option<String>,
+    /// The table that a relay publishes to, of a destination postgres://USER@HOST/DATABASE, instead of
+    /// the store and the heap.
+    #[arg(long, value_name = "URL", conflicts_with = "inbox")]
+    pub(crate) to: Option<String>,
     /// With print: leave out the statements that start and commit a transaction, for a tool that opens
     /// one itself.
     #[arg(long)]

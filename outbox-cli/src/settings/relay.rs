@@ -16,8 +16,8 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RelaySettings {
     /// Where events go: stdout:// or file:PATH (also a FIFO, a device or a Unix socket), a JSON object a
-    /// line, or a broker: nats://HOST?subject=NAME, amqp://USER@HOST/VHOST?routing_key=NAME,
-    /// redis://HOST?stream=NAME or postgres://USER@HOST/DATABASE [default: stdout://]
+    /// line, or a broker: nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or
+    /// postgres://USER@HOST/DATABASE [default: stdout://]
     #[arg(long, env = "OUTBOX_TO", hide_env_values = true)]
     pub(crate) to: Option<String>,
     /// Let later events of a key wait until its dead letter is replayed or purged

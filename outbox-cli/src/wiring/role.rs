@@ -29,10 +29,10 @@ pub(crate) const INBOX: Role = Role {
 };
 
 /// Where a relay publishes.
-pub(super) const DESTINATION: Role = Role {
+pub(crate) const DESTINATION: Role = Role {
     name: "destination",
-    allowed: "stdout://, file:PATH, nats://HOST?subject=NAME, amqp://USER@HOST/VHOST?routing_key=NAME, \
-              redis://HOST?stream=NAME or postgres://USER@HOST/DATABASE",
+    allowed: "stdout://, file:PATH, nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or \
+              postgres://USER@HOST/DATABASE",
 };
 /// Where dead letters are exported to.
 pub(super) const EXPORT: Role = Role {

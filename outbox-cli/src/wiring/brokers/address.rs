@@ -32,7 +32,7 @@ impl Address {
     pub(super) fn parse(
         text: &str,
         ours: &[&str],
-        theirs: &[&str],
+        theirs: &[&[&str]],
         publish_timeout: Duration,
     ) -> Result<Self, Failure> {
         DESTINATION.whole_login(text)?;
@@ -44,6 +44,7 @@ impl Address {
             ours: Vec::new(),
             publish_timeout,
         };
+        let theirs = theirs.concat();
         let mut behind = '?';
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
@@ -51,13 +52,13 @@ impl Address {
             };
             if OF_ALL.contains(&&*name) || ours.contains(&&*name) {
                 address.add(&name, &value)?;
-            } else if theirs.contains(&&*name) {
+            } else if name.split('[').next().is_some_and(|name| theirs.contains(&name)) {
                 // As it is written, because the driver decodes it.
                 address.url.push(behind);
                 address.url.push_str(pair);
                 behind = '&';
             } else {
-                return Err(unknown(&name, ours, theirs));
+                return Err(unknown(&name, ours, &theirs));
             }
         }
         Ok(address)
@@ -85,7 +86,7 @@ impl Address {
         &self.shown
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
         let mut named = self.ours.iter().filter(|(other, _)| other == name);
         named.next().map(|(_, value)| &**value)
     }
@@ -118,7 +119,7 @@ impl Address {
     pub(super) fn timeout(&self) -> Result<Duration, Failure> {
         let publish = self.publish_timeout;
         let Some(timeout) = self.parameter::<Period>(TIMEOUT)?.map(Duration::from) else {
-            return Ok(LONGEST.min(publish * 4 / 5));
+            return Ok(LONGEST.min(publish * 3 / 4));
         };
         if timeout < publish {
             return Ok(timeout);
@@ -160,7 +161,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn parse(text: &str) -> Result<Address, Failure> {
-        Address::parse(text, &["subject"], &["tls"], LIMIT)
+        Address::parse(text, &["subject"], &[&["tls"]], LIMIT)
     }
 
     #[test]
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn a_timeout_is_shorter_than_the_publish_timeout() {
         let timeout = |query: &str| parse(&format!("nats://h?{query}")).unwrap().timeout();
-        assert_eq!(timeout("").unwrap(), Duration::from_secs(8));
+        assert_eq!(timeout("").unwrap(), Duration::from_millis(7500));
         assert_eq!(timeout("timeout=9s").unwrap(), Duration::from_secs(9));
         let error = timeout("timeout=10s").unwrap_err().to_string();
         assert!(
