@@ -17,3 +17,4 @@ pub use driver::Driver;
 pub use error::redis_error;
 pub use redis;
 pub use server::Server;
+pub use shared::SharedConnection;

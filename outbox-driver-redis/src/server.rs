@@ -73,6 +73,18 @@ impl Server {
         Self::parse(&scheme, rest).map_err(redis_error(OPEN))
     }
 
+    /// Whether it is a cluster, of which each node can fail alone.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        match self.0 {
+            Kind::Single(_) => false,
+            #[cfg(feature = "sentinel")]
+            Kind::Sentinel(_) => false,
+            #[cfg(feature = "cluster")]
+            Kind::Cluster(_) => true,
+        }
+    }
+
     fn parse(scheme: &str, rest: &str) -> RedisResult<Self> {
         match scheme.split_once('+') {
             #[cfg(feature = "sentinel")]
