@@ -91,6 +91,10 @@ impl Remote for Place {
 
 fn texts(headers: &HeaderMap) -> Vec<(&str, &str)> {
     let all = headers.iter();
-    all.flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
-        .collect()
+    all.flat_map(|(name, values)| {
+        values
+            .iter()
+            .map(move |value| (name.as_ref(), value.as_str()))
+    })
+    .collect()
 }

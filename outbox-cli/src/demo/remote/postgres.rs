@@ -13,18 +13,22 @@ use outbox_driver_postgres::sqlx::{self, AssertSqlSafe, PgConnection};
 const SCHEMA: &str = "outbox_demo_arrived";
 
 pub(super) struct Place {
+    /// Whether the URL names the schema.
+    is_named: bool,
     connection: PgConnection,
     schema: Schema,
 }
 
 impl Place {
     pub(super) async fn afresh(url: &str) -> Result<Self, Failure> {
-        let url = wiring::with_schema(&wiring::broker(url)?.1, SCHEMA);
+        let (_, given) = wiring::broker(url)?;
+        let url = wiring::with_schema(&given, SCHEMA);
         let database = Database::parse(DESTINATION, &url)?;
         let mut connection = database.connect().await?;
         prepare(&mut connection, &database, "").await?;
         wiring::migrate(&[wiring::table(&url)?]).await?;
         Ok(Self {
+            is_named: url == given,
             connection,
             schema: database.schema().clone(),
         })
@@ -38,11 +42,17 @@ impl Remote for Place {
     }
 
     fn parameters(&self) -> &'static str {
+        if self.is_named {
+            return "";
+        }
         "schema=outbox_demo_arrived"
     }
 
     async fn read(&mut self) -> Result<Vec<Event>, Failure> {
-        let table = format!("SELECT * FROM {}.outbox_arrived ORDER BY seq", self.schema.quoted());
+        let table = format!(
+            "SELECT * FROM {}.outbox_arrived ORDER BY seq",
+            self.schema.quoted()
+        );
         let rows = sqlx::query(AssertSqlSafe(table));
         let rows = rows.fetch_all(&mut self.connection).await?;
         let events = rows.iter().map(outbox_transport_postgres::read);

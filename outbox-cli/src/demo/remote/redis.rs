@@ -81,9 +81,9 @@ impl Remote for Place {
     }
 }
 
-/// The body is the field without a name of a header.
+/// The body is in the field `data`.
 fn event(mut fields: Vec<(String, Vec<u8>)>) -> Result<Event, Failure> {
-    let body = fields.iter().position(|(name, _)| name == "payload");
+    let body = fields.iter().position(|(name, _)| name == "data");
     let body = body.map(|at| fields.remove(at).1).unwrap_or_default();
     let headers: Vec<(String, String)> = fields
         .into_iter()

@@ -52,7 +52,11 @@ impl Address {
             };
             if OF_ALL.contains(&&*name) || ours.contains(&&*name) {
                 address.add(&name, &value)?;
-            } else if name.split('[').next().is_some_and(|name| theirs.contains(&name)) {
+            } else if name
+                .split('[')
+                .next()
+                .is_some_and(|name| theirs.contains(&name))
+            {
                 // As it is written, because the driver decodes it.
                 address.url.push(behind);
                 address.url.push_str(pair);
