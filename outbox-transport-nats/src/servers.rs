@@ -83,3 +83,54 @@ pub(crate) fn take_login(server: ServerAddr) -> (ServerAddr, Option<Login>) {
     let stripped = ServerAddr::from_url(url).ok().filter(|_| is_without);
     (stripped.unwrap_or(server), login)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_servers_share_a_scheme_and_a_login() {
+        let url = "tls://me:p%40ss%2C@a.example,b.example:4223,nats://[::1]:1/";
+        let servers = parse_servers(url).unwrap();
+        let (stripped, logins): (Vec<_>, Vec<_>) = servers.into_iter().map(take_login).unzip();
+        let shown: Vec<&str> = stripped.iter().map(ServerAddr::as_url_str).collect();
+        assert_eq!(shown, ["tls://a.example", "tls://b.example:4223", "nats://[::1]:1"]);
+        let user = Login::User("me".to_owned(), "p@ss,".to_owned());
+        assert!(logins == [Some(user), None, None]);
+    }
+
+    #[test]
+    fn a_login_without_a_password_is_a_token() {
+        let server = parse_servers("nats://t%3A0@a.example").unwrap().remove(0);
+        assert!(take_login(server).1 == Some(Login::Token("t:0".to_owned())));
+        let server = parse_servers("nats://:secret@a.example").unwrap().remove(0);
+        assert!(take_login(server).1 == Some(Login::User(String::new(), "secret".to_owned())));
+    }
+
+    #[test]
+    fn another_url_is_refused_without_its_password() {
+        for (url, problem) in [
+            ("hunter2", "URL has no scheme, but must begin with nats:// or tls://"),
+            ("hunter2:@a.example", "URL has no scheme"),
+            ("amqp://me:hunter2@a.example", "scheme is \"amqp\", but must be nats or tls"),
+            ("me:hunter2@nats://a.example", "scheme is \"unreadable\""),
+            ("ws://hunter2@a.example", "scheme is \"ws\""),
+            ("nats://", "server 1 of the URL is not a host"),
+            ("nats://me:hunter2@", "server 1 of the URL"),
+            ("nats://me:hunt,er2@a.example", "server 1 of the URL"),
+            ("nats://a.example,me:hunter2@b.example:x", "server 2 of the URL"),
+            ("nats://a.example,", "server 2 of the URL"),
+            ("nats://a.example:0", "server 1 of the URL"),
+            ("nats://hunter2@a.example/orders", "server 1 of the URL"),
+            ("nats://hunter2@a.example?subject=x", "server 1 of the URL"),
+            ("nats://hunter2@a.example#x", "server 1 of the URL"),
+            ("nats://a:hunter2@a.example,b:hunter2@b.example", "URL has several logins"),
+        ] {
+            let error = parse_servers(url).unwrap_err();
+            assert_eq!(error.kind(), outbox_core::ErrorKind::Invalid);
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(problem), "{url}: {text}");
+            assert!(!text.contains("hunt"), "{text}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 mod nats;
 mod postgres;
-//mod rabbitmq;
+mod rabbitmq;
 mod redis;
 
 use crate::failure::Failure;
@@ -37,7 +37,7 @@ pub(super) async fn afresh(url: &str) -> Result<Box<dyn Remote>, Failure> {
     let created = async {
         Ok(match kind {
             BrokerKind::Nats => Box::new(nats::Place::afresh(&driver).await?) as Box<dyn Remote>,
-            BrokerKind::RabbitMq => todo!(), // Box::new(rabbitmq::Place::afresh(&driver).await?),
+            BrokerKind::RabbitMq => Box::new(rabbitmq::Place::afresh(&driver).await?),
             BrokerKind::Redis => Box::new(redis::Place::afresh(&driver).await?),
             BrokerKind::Postgres => Box::new(postgres::Place::afresh(url).await?),
         })

@@ -68,7 +68,10 @@ impl Remote for Place {
     }
 
     async fn read(&mut self) -> Result<Vec<Event>, Failure> {
-        let count = declare(&self.channel).await.map_err(failed)?.message_count();
+        let count = declare(&self.channel)
+            .await
+            .map_err(failed)?
+            .message_count();
         let options = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()
@@ -95,7 +98,9 @@ fn event(delivery: Delivery) -> Result<Event, Failure> {
     let headers = delivery.properties.headers().iter();
     let headers = headers.flat_map(|headers| headers.inner());
     let headers = headers.filter_map(|(name, value)| match value {
-        AMQPValue::LongString(text) => Some((name.as_str(), std::str::from_utf8(text.as_bytes()).ok()?)),
+        AMQPValue::LongString(text) => {
+            Some((name.as_str(), std::str::from_utf8(text.as_bytes()).ok()?))
+        }
         _ => None,
     });
     Ok(wire::read(

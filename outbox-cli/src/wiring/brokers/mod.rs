@@ -3,7 +3,7 @@
 mod address;
 mod nats;
 mod postgres;
-//mod rabbitmq;
+mod rabbitmq;
 mod redis;
 
 use super::outlet::Outlet;
@@ -35,9 +35,9 @@ struct Broker {
     open: fn(&Address) -> Result<Arc<dyn Transport>, Failure>,
 }
 
-static BROKERS: [Broker; 4] = [
+static BROKERS: [Broker; 5] = [
     nats::NATS,
-    //rabbitmq::RABBITMQ,
+    rabbitmq::RABBITMQ,
     redis::REDIS,
     redis::REDIS_SOCKET,
     postgres::POSTGRES,
