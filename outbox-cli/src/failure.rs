@@ -11,6 +11,12 @@ pub(crate) enum Failure {
     /// The caller's mistake: exit code 2.
     #[error("{0}")]
     Input(String),
+    /// A file that events cannot be written to: exit code 2.
+    #[error("{0}")]
+    File(io::Error),
+    /// A destination that would accept no events: exit code 3.
+    #[error("{0}")]
+    Unready(String),
     /// Anything else: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -30,12 +36,16 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
-        let input = match self {
-            Self::Input(_) => true,
-            Self::Outbox(error) => error.kind() == ErrorKind::Invalid,
-            Self::Failed(_) | Self::Interrupted | Self::Stdout(_) | Self::Io(_) => false,
-        };
-        ExitCode::from(if input { 2 } else { 1 })
+        ExitCode::from(match self {
+            Self::Input(_) | Self::File(_) => 2,
+            Self::Outbox(error) if error.kind() == ErrorKind::Invalid => 2,
+            Self::Unready(_) => 3,
+            Self::Outbox(_)
+            | Self::Failed(_)
+            | Self::Interrupted
+            | Self::Stdout(_)
+            | Self::Io(_) => 1,
+        })
     }
 
     /// Of the relay, and of everything that writes data.

@@ -1,5 +1,6 @@
 //! `outbox`: see `outbox --help`.
 
+mod check;
 mod cli;
 mod completions;
 mod demo;
@@ -111,6 +112,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(options) => demo::run(&options).await,
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Relay(options) => relay::run(&options).await,
+        Command::Check(options) => check::run(&options).await,
         Command::Status(options) => status::run(&options).await,
         Command::Dlq(command) => dlq::run(&command).await,
         Command::Completions(options) => completions::run(&options),

@@ -7,9 +7,10 @@ use crate::wiring::{self, Backend, INBOX};
 use serde_json::json;
 
 pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
-    let backends = match &options.inbox {
-        Some(url) => vec![wiring::backend(INBOX, url)?],
-        None => wiring::store_and_heap(&options.urls.urls()?)?,
+    let backends = match (&options.inbox, &options.to) {
+        (Some(url), _) => vec![wiring::backend(INBOX, url)?],
+        (None, Some(url)) => vec![wiring::table(url)?],
+        (None, None) => wiring::store_and_heap(&options.urls.urls()?)?,
     };
     if options.no_transaction && options.action != MigrateAction::Print {
         return Err(Failure::Input(

@@ -4,7 +4,7 @@ use crate::cli::RelayOptions;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::wiring::{self, Outlet};
-use outbox_core::{OutboxStorage, Relay};
+use outbox_core::{ErrorText, OutboxStorage, Relay, Transport};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ impl Started {
         }
         let store = wiring::open_store(&urls.store, settings.block_keys.unwrap_or(false)).await?;
         let heap = wiring::open_heap_for_relay(&urls.heap).await?;
-        let outlet = wiring::outlet(settings.to.as_deref().unwrap_or("stdout://"))?;
+        let outlet = wiring::outlet(settings.to(), config.publish_timeout())?;
         let relay = Relay::new(Arc::clone(&store.storage), Arc::new(outlet.clone()))
             .dlq_heap(heap)
             .config(config);
@@ -80,8 +80,32 @@ impl Started {
             };
             *ended.lock().unwrap_or_else(PoisonError::into_inner) = why;
         };
-        self.relay.run(shutdown).await?;
+        // A broker may take long to answer, and events need not wait for that.
+        let check = async {
+            log_check(outlet).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = self.relay.run(shutdown) => result?,
+            () = check => {}
+        }
         ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Logs what the destination says of itself. The relay starts in any case.
+async fn log_check(outlet: &Outlet) {
+    let check = outlet.check().await;
+    let destination = outlet.shown();
+    for note in &check.notes {
+        match note.strip_prefix("warning: ") {
+            Some(warning) => tracing::warn!(destination, "{warning}"),
+            None => tracing::info!(destination, "{note}"),
+        }
+    }
+    for problem in &check.problems {
+        let error = ErrorText::from_error(problem);
+        tracing::warn!(destination, %error, "events cannot be published yet");
     }
 }
 

@@ -90,7 +90,7 @@ impl Inner {
     }
 
     fn replicas(&self, found: TransportCheck, facts: &Facts) -> TransportCheck {
-        let connected = facts.field("connected_slaves").and_then(|text| text.parse().ok());
+        let connected = facts.field("connected_slaves").and_then(|text| text.parse::<u32>().ok());
         let Some((wait, connected)) = self.wait.zip(connected) else {
             return found;
         };

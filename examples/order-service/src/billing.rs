@@ -1,33 +1,42 @@
 //! The consumer's side: an invoice for each order, once, although an event may be delivered twice.
 
 use crate::Failure;
-use crate::broker::Delivery;
 use crate::orders::OrderPlaced;
-use outbox_core::{Event, PublishError, PublishErrorKind};
+use futures_util::StreamExt as _;
+use outbox_core::EventId;
+use outbox_core::wire::{self, Binding};
 use outbox_inbox_postgres::PostgresInbox;
+use outbox_transport_nats::async_nats::HeaderMap;
+use outbox_transport_nats::async_nats::jetstream::consumer::PullConsumer;
+use outbox_transport_nats::async_nats::jetstream::{AckKind, Message};
 use sqlx::PgPool;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// How long the inbox remembers an event: longer than a relay may be down before it publishes the
 /// event again.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Handles deliveries until the publisher's end is dropped, and cleans up the inbox every minute.
+/// How soon a message is delivered again whose order could not be invoiced.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Handles messages until `stop`, and cleans up the inbox every minute.
 pub(crate) async fn run(
     pool: &PgPool,
     inbox: &PostgresInbox,
-    mut deliveries: mpsc::Receiver<Delivery>,
-) {
+    orders: &PullConsumer,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let mut messages = orders.messages().await?;
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     loop {
         tokio::select! {
-            delivery = deliveries.recv() => {
-                let Some(Delivery { event, done }) = delivery else { return };
-                let handled = handle(pool, inbox, &event).await;
-                // A publisher that stopped waiting delivers the event again.
-                let _ = done.send(handled);
-            }
+            () = stop.cancelled() => return Ok(()),
+            message = messages.next() => match message {
+                Some(Ok(message)) => receive(pool, inbox, message).await,
+                Some(Err(error)) => tracing::warn!(%error, "the stream does not answer"),
+                None => return Err("the consumer has ended".into()),
+            },
             _ = minute.tick() => {
                 if let Err(error) = inbox.clean_up(RETENTION, 10_000).await {
                     tracing::warn!(%error, "the inbox was not cleaned up");
@@ -35,6 +44,39 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+/// Acknowledges a message after the commit. The server delivers one again that was not acknowledged.
+async fn receive(pool: &PgPool, inbox: &PostgresInbox, message: Message) {
+    let answer = match read(&message) {
+        Ok((id, placed)) => match handle(pool, inbox, id, &placed).await {
+            Ok(()) => AckKind::Ack,
+            Err(error) => {
+                tracing::warn!(%id, %error, "an order is not invoiced yet");
+                AckKind::Nak(Some(RETRY))
+            }
+        },
+        Err(error) => {
+            let subject = message.subject.as_str();
+            tracing::error!(subject, %error, "a message is no order, and is not delivered again");
+            AckKind::Term
+        }
+    };
+    if let Err(error) = message.ack_with(answer).await {
+        tracing::warn!(%error, "a message is not acknowledged, and comes again");
+    }
+}
+
+/// The event of a message, and its order.
+fn read(message: &Message) -> Result<(EventId, OrderPlaced), Failure> {
+    let none = HeaderMap::new();
+    let headers = message.headers.as_ref().unwrap_or(&none).iter();
+    let headers = headers.flat_map(|(name, values)| {
+        let values = values.iter();
+        values.map(move |value| (name.as_ref(), value.as_str()))
+    });
+    let event = wire::read(Binding::Nats, None, headers, message.payload.clone())?;
+    Ok((event.id, serde_json::from_slice(&event.payload)?))
 }
 
 /// The inbox is asked in the transaction that writes the invoice. If that rolls back, the next
@@ -46,24 +88,16 @@ pub(crate) async fn run(
 pub(crate) async fn handle(
     pool: &PgPool,
     inbox: &PostgresInbox,
-    event: &Event,
-) -> Result<(), PublishError> {
-    // An event that billing cannot read is rejected, and becomes a dead letter in the end.
-    let placed: OrderPlaced = serde_json::from_slice(&event.payload)
-        .map_err(|error| PublishError::new(PublishErrorKind::Rejected).with_source(error))?;
-    let bill = async {
-        let mut tx = pool.begin().await?;
-        if inbox.accept(&mut tx, event.id).await? {
-            sqlx::query("INSERT INTO invoices (order_id, total) VALUES ($1, $2)")
-                .bind(placed.order)
-                .bind(placed.total)
-                .execute(&mut *tx)
-                .await?;
-        }
-        Ok(tx.commit().await?)
-    };
-    // Anything else is the database's state, which is not the event's fault.
-    bill.await.map_err(|error: Failure| {
-        PublishError::new(PublishErrorKind::Unavailable).with_source(error)
-    })
+    id: EventId,
+    placed: &OrderPlaced,
+) -> Result<(), Failure> {
+    let mut tx = pool.begin().await?;
+    if inbox.accept(&mut tx, id).await? {
+        sqlx::query("INSERT INTO invoices (order_id, total) VALUES ($1, $2)")
+            .bind(placed.order)
+            .bind(placed.total)
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
 }

@@ -1,42 +1,39 @@
-//! A channel in place of a broker: each delivery waits for the consumer's answer.
+//! NATS `JetStream` between the relay and billing.
 
-use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
-use tokio::sync::{mpsc, oneshot};
+use crate::Failure;
+use outbox_transport_nats::async_nats::jetstream;
+use outbox_transport_nats::async_nats::jetstream::consumer::{PullConsumer, pull};
+use outbox_transport_nats::async_nats::jetstream::stream::{Config, DiscardPolicy};
+use outbox_transport_nats::{NatsConfig, NatsTransport, async_nats};
+use std::time::Duration;
 
-/// An event on its way to the consumer, who answers through `done`.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    pub(crate) event: Event,
-    pub(crate) done: oneshot::Sender<Result<(), PublishError>>,
+/// How long the stream recognises an event that the relay publishes again: longer than the longest delay
+/// between two attempts.
+const DUPLICATES: Duration = Duration::from_secs(600);
+
+/// The publisher's end: each event has the subject of its type, such as `shop.order.placed`. It connects
+/// when the first event is published.
+pub(crate) fn transport(servers: &str, stream: &str) -> Result<NatsTransport, Failure> {
+    let config = NatsConfig::from_url(servers)?
+        .subject(format!("{stream}.{{type}}").parse()?)
+        .call_timeout(Duration::from_secs(2));
+    Ok(NatsTransport::open(config)?)
 }
 
-/// The publisher's and the consumer's end.
-pub(crate) fn channel() -> (Channel, mpsc::Receiver<Delivery>) {
-    let (sender, receiver) = mpsc::channel(64);
-    (Channel(sender), receiver)
-}
-
-/// The publisher's end.
-#[derive(Debug)]
-pub(crate) struct Channel(mpsc::Sender<Delivery>);
-
-#[async_trait::async_trait]
-impl Transport for Channel {
-    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let mut results = Vec::with_capacity(events.len());
-        for event in events {
-            results.push(self.deliver(event.clone()).await);
-        }
-        results
-    }
-}
-
-impl Channel {
-    async fn deliver(&self, event: Event) -> Result<(), PublishError> {
-        let unavailable = |_| PublishError::new(PublishErrorKind::Unavailable);
-        let (done, answer) = oneshot::channel();
-        let sent = self.0.send(Delivery { event, done }).await;
-        sent.map_err(|_| PublishError::new(PublishErrorKind::Unavailable))?;
-        answer.await.map_err(unavailable)?
-    }
+/// The consumer's end. Creates the stream and the consumer, if they are missing.
+pub(crate) async fn orders(servers: &str, stream: &str) -> Result<PullConsumer, Failure> {
+    let jetstream = jetstream::new(async_nats::connect(servers).await?);
+    let config = Config {
+        name: stream.to_owned(),
+        subjects: vec![format!("{stream}.>")],
+        duplicate_window: DUPLICATES,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
+    let stream = jetstream.get_or_create_stream(config).await?;
+    let config = pull::Config {
+        durable_name: Some("billing".to_owned()),
+        ..pull::Config::default()
+    };
+    Ok(stream.get_or_create_consumer("billing", config).await?)
 }

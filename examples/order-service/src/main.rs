@@ -1,8 +1,9 @@
 //! An order service: HTTP requests write orders and their events in one transaction, a relay inside
-//! of the process publishes the events, and billing consumes them with an inbox.
+//! of the process publishes the events to NATS, and billing consumes them with an inbox.
 //!
-//! `DATABASE_URL` names a PostgreSQL database, `LISTEN` the address (default `127.0.0.1:8080`). The
-//! service ends at ctrl-c and at SIGTERM. `docs/embedding.md` explains each step.
+//! `DATABASE_URL` names a PostgreSQL database, `NATS_URL` a NATS server with JetStream (default
+//! `nats://127.0.0.1:4222`), `STREAM` its stream (default `shop`), and `LISTEN` the address (default
+//! `127.0.0.1:8080`). The service ends at ctrl-c and at SIGTERM. `docs/embedding.md` explains each step.
 
 mod billing;
 mod broker;
@@ -34,14 +35,19 @@ async fn main() -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set")?;
-    let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+    let or = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let address = or("LISTEN", "127.0.0.1:8080");
+    let nats = Nats {
+        servers: or("NATS_URL", "nats://127.0.0.1:4222"),
+        stream: or("STREAM", "shop"),
+    };
     // The relay has a separate pool, so that a burst of requests does not delay it.
     let (relay_pool, pool) = (connect(&url, 4).await?, connect(&url, 12).await?);
     let listener = TcpListener::bind(&address).await?;
     println!("listening on {}", listener.local_addr()?);
 
     let stop = CancellationToken::new();
-    let mut tasks = start(relay_pool, pool, listener, &stop).await?;
+    let mut tasks = start(relay_pool, pool, &nats, listener, &stop).await?;
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
@@ -60,16 +66,23 @@ async fn main() -> Result<(), Failure> {
     result
 }
 
+/// Where events go.
+struct Nats {
+    servers: String,
+    stream: String,
+}
+
 async fn connect(url: &str, connections: u32) -> Result<PgPool, Failure> {
     let options = PgPoolOptions::new().max_connections(connections);
     Ok(options.connect(url).await?)
 }
 
 /// Starts the three tasks of the service. At `stop` the HTTP server completes the requests that it
-/// has, and the relay the publish that it has. Billing ends after the relay.
+/// has, the relay the publish that it has, and billing the order that it has.
 async fn start(
     relay_pool: PgPool,
     pool: PgPool,
+    nats: &Nats,
     listener: TcpListener,
     stop: &CancellationToken,
 ) -> Result<JoinSet<Result<(), Failure>>, Failure> {
@@ -77,9 +90,10 @@ async fn start(
     let store = Arc::new(PostgresStore::migrate(relay_pool.clone()).await?);
     let heap = PostgresDlqHeap::migrate(relay_pool).await?;
     let inbox = PostgresInbox::migrate(pool.clone(), "billing").await?;
-    let (broker, deliveries) = broker::channel();
+    let broker = broker::transport(&nats.servers, &nats.stream)?;
+    let orders = broker::orders(&nats.servers, &nats.stream).await?;
 
-    // Billing answers fast, and the events of a killed service wait for the end of this lease.
+    // The events of a killed service wait for the end of this lease.
     let config = OutboxConfig::builder()
         .publish_timeout(Duration::from_secs(3))
         .lease(Duration::from_secs(5))
@@ -87,16 +101,13 @@ async fn start(
     let relay = Relay::new(Arc::clone(&store), broker)
         .dlq_heap(heap)
         .config(config);
-    let relay_stop = stop.clone().cancelled_owned();
+    let (relay_stop, billing_stop) = (stop.clone().cancelled_owned(), stop.clone());
     let server = axum::serve(listener, orders::router(pool.clone(), store))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
 
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { Ok(relay.run(relay_stop).await?) });
     tasks.spawn(async move { Ok(server.await?) });
-    tasks.spawn(async move {
-        billing::run(&pool, &inbox, deliveries).await;
-        Ok(())
-    });
+    tasks.spawn(async move { billing::run(&pool, &inbox, &orders, billing_stop).await });
     Ok(tasks)
 }

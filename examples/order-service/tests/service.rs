@@ -1,10 +1,11 @@
-//! The service as a whole: orders over HTTP, invoices, SIGTERM.
+//! The service as a whole: orders over HTTP, events through NATS, invoices, SIGTERM.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use test_servers::Kind;
 use test_servers::postgres::Database;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -12,7 +13,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 #[tokio::test(flavor = "multi_thread")]
 async fn each_order_has_one_invoice_and_sigterm_ends_the_service_with_success() -> Result<()> {
     let database = Database::create().await;
-    let service = Service::start(&database.url())?;
+    let service = Service::start(&database)?;
     let refused = service.request("POST /orders", r#"{"customer":"leonie","total":0}"#)?;
     assert!(refused.starts_with("HTTP/1.1 422"), "{refused}");
     assert!(
@@ -45,13 +46,13 @@ async fn each_order_has_one_invoice_and_sigterm_ends_the_service_with_success() 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_of_a_killed_service_are_invoiced_by_the_next_one() -> Result<()> {
     let database = Database::create().await;
-    let mut killed = Service::start(&database.url())?;
+    let mut killed = Service::start(&database)?;
     for _ in 0..20 {
         killed.request("POST /orders", r#"{"customer":"leonie","total":7}"#)?;
     }
     killed.process.kill()?;
     killed.process.wait()?;
-    let next = Service::start(&database.url())?;
+    let next = Service::start(&database)?;
     next.wait_for("GET /health", r#""pending":0"#)?;
     next.terminate()?;
     let invoices: Vec<i64> = sqlx::query_scalar("SELECT order_id FROM invoices ORDER BY order_id")
@@ -68,9 +69,12 @@ struct Service {
 }
 
 impl Service {
-    fn start(database: &str) -> Result<Self> {
+    /// Each database has its own stream.
+    fn start(database: &Database) -> Result<Self> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_order-service"))
-            .env("DATABASE_URL", database)
+            .env("DATABASE_URL", database.url())
+            .env("NATS_URL", test_servers::url(Kind::Nats)?)
+            .env("STREAM", database.name())
             .env("LISTEN", "127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()?;

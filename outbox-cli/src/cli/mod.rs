@@ -11,7 +11,8 @@ pub(crate) use dlq::{
     ShowOptions, StatsOptions,
 };
 
-use crate::settings::{RelaySettings, UrlOptions};
+use crate::failure::Failure;
+use crate::settings::{ConfigFile, Period, RelaySettings, UrlOptions};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 /// A flag goes before the environment, which goes before the configuration file (--config), which
 /// goes before the default. Data goes to stdout, logs and progress to stderr.
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad input.
+/// Exit codes: 0 done, 1 failed, 2 bad input, 3 a destination would accept no events.
 #[derive(Debug, Parser)]
 #[command(name = "outbox", version, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     /// Publishes what waits in the outbox until SIGINT or SIGTERM; a second one ends it at once. SIGHUP
     /// opens the destination again.
     Relay(Box<RelayOptions>),
+    /// Asks a destination, without publishing, whether it would accept events: exit code 0 if so, else 3.
+    Check(CheckOptions),
     /// Shows what waits in the outbox, in the heap and in the quarantine.
     Status(StatusOptions),
     /// Works through the dead letters.
@@ -57,6 +60,11 @@ pub(crate) struct DemoOptions {
     /// schema outbox_demo in it afresh, or the one of ?schema=NAME, and touches nothing else.
     #[arg(long, conflicts_with = "dir")]
     pub(crate) store: Option<String>,
+    /// A real broker instead of the difficult one of this process: nats://, amqp://, redis:// or
+    /// postgres://, as of `outbox relay --to`; the events are read back from there. Each run makes the
+    /// stream or queue outbox_demo, or the schema outbox_demo_arrived, afresh, and touches nothing else.
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: Option<String>,
     /// Other orders, in the format of data/chinook-orders.ndjson.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
@@ -73,6 +81,10 @@ pub(crate) struct MigrateOptions {
     /// heap.
     #[arg(long, value_name = "URL")]
     pub(crate) inbox: Option<String>,
+    /// The table that a relay publishes to, of a destination postgres://USER@HOST/DATABASE, instead of
+    /// the store and the heap.
+    #[arg(long, value_name = "URL", conflicts_with = "inbox")]
+    pub(crate) to: Option<String>,
     /// With print: leave out the statements that start and commit a transaction, for a tool that opens
     /// one itself.
     #[arg(long)]
@@ -113,6 +125,35 @@ pub(crate) struct RelayOptions {
     pub(crate) drain: bool,
     #[command(flatten)]
     pub(crate) settings: RelaySettings,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckOptions {
+    /// The destination, as of `outbox relay --to`. A regular file is created if it is missing
+    /// [default: stdout://]
+    #[arg(long, value_name = "URL", env = "OUTBOX_TO", hide_env_values = true)]
+    to: Option<String>,
+    /// The publish timeout of the relay, which is longer than the timeout in the URL [default: 10s]
+    #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
+    publish_timeout: Option<Period>,
+    /// A TOML file for what neither a flag nor the environment sets.
+    #[arg(long, env = "OUTBOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl CheckOptions {
+    /// Those of the relay that the check would be for.
+    pub(crate) fn settings(&self) -> Result<RelaySettings, Failure> {
+        let flags = RelaySettings {
+            to: self.to.clone(),
+            publish_timeout: self.publish_timeout,
+            ..RelaySettings::default()
+        };
+        Ok(ConfigFile::load(self.config.as_deref())?.relay_with(&flags))
+    }
 }
 
 #[derive(Args, Debug)]

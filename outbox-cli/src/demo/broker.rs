@@ -1,9 +1,12 @@
-//! The demo's broker and its consumer in one: refuses some events, and checks what it takes.
+//! The demo's broker and its consumer in one: refuses some events, and checks what it takes. Or a real
+//! broker, whose events are checked when they are read back.
 
 use super::shop::SEQUENCE;
+use crate::wiring::Outlet;
 use async_trait::async_trait;
 use outbox_core::{Event, EventId, PublishError, PublishErrorKind, Transport};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +23,11 @@ const HICCUP: u8 = 64;
 
 /// Clones are the same broker.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Broker(Arc<Mutex<Record>>);
+pub(super) struct Broker {
+    record: Arc<Mutex<Record>>,
+    /// None: the broker is in this process.
+    outlet: Option<Outlet>,
+}
 
 /// What the consumer has seen.
 #[derive(Debug, Default)]
@@ -57,7 +64,7 @@ impl Record {
             let error = PublishError::new(PublishErrorKind::Rejected);
             return Err(error.with_source("the partition is moving, try again"));
         }
-        self.receive(event);
+        self.receive(event, delay(event));
         Ok(())
     }
 
@@ -68,10 +75,30 @@ impl Record {
         self.away_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn receive(&mut self, event: &Event) {
-        let delay = SystemTime::now()
-            .duration_since(event.created_at)
-            .unwrap_or_default();
+    /// Remembers when a real broker has accepted events, and how often it has not.
+    fn accepted(&mut self, events: &[Event], answers: &[Result<(), PublishError>]) {
+        for (event, answer) in events.iter().zip(answers) {
+            match answer.as_ref().map_err(PublishError::kind) {
+                Ok(()) => {
+                    self.delays.entry(event.id).or_insert_with(|| delay(event));
+                }
+                Err(PublishErrorKind::Rejected | PublishErrorKind::Permanent) => self.refused += 1,
+                Err(_) => self.unavailable += 1,
+            }
+        }
+    }
+
+    /// Checks what was read back from a real broker, in its order.
+    pub(super) fn read_back(&mut self, events: &[Event]) {
+        let accepted = std::mem::take(&mut self.delays);
+        for event in events {
+            // An event whose answer was lost has arrived too.
+            let delay = accepted.get(&event.id).copied().unwrap_or_default();
+            self.receive(event, delay);
+        }
+    }
+
+    fn receive(&mut self, event: &Event, delay: Duration) {
         if self.delays.insert(event.id, delay).is_some() {
             self.duplicates += 1;
             return;
@@ -89,6 +116,12 @@ impl Record {
         }
         *latest = number.max(*latest);
     }
+}
+
+/// The time since it was appended.
+fn delay(event: &Event) -> Duration {
+    let passed = SystemTime::now().duration_since(event.created_at);
+    passed.unwrap_or_default()
 }
 
 /// Refuses what this broker's rules do not allow.
@@ -113,15 +146,36 @@ fn check(event: &Event) -> Result<(), PublishError> {
 }
 
 impl Broker {
+    /// A real one.
+    pub(super) fn at(outlet: Outlet) -> Self {
+        Self {
+            outlet: Some(outlet),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl Transport for Broker {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let mut record = self.record();
-        events.iter().map(|event| record.take(event)).collect()
+        let Some(outlet) = &self.outlet else {
+            let mut record = self.record();
+            return events.iter().map(|event| record.take(event)).collect();
+        };
+        let answers = outlet.publish(events).await;
+        self.record().accepted(events, &answers);
+        answers
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.outlet.as_ref().is_some_and(Transport::keeps_order)
+    }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        self.outlet.as_ref()?.destination(event)
     }
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod postgres;
+mod remote;
 mod report;
 mod shop;
 mod sqlite;
@@ -13,6 +14,8 @@ use crate::settings::Urls;
 use crate::wiring::{self, Store};
 use broker::Broker;
 use outbox_core::{OutboxConfig, OutboxError, Relay};
+use remote::Remote;
+use report::Account;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,9 +33,14 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
             shop::parse(&text, &path.display().to_string())?
         }
     };
+    let config = config()?;
     let place = match &options.store {
         None => sqlite::afresh(&options.dir)?,
         Some(url) => postgres::afresh(url).await?,
+    };
+    let (broker, mut remote) = match &options.to {
+        None => (Broker::default(), None),
+        Some(url) => real(url, &config).await?,
     };
     let urls = Urls::of_store(&place.url);
     wiring::migrate(&wiring::store_and_heap(&urls)?).await?;
@@ -45,11 +53,10 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     ));
 
     let began = Instant::now();
-    let broker = Broker::default();
     let producer = tokio::spawn(shop::produce(place.shop, orders));
     let relay = Relay::new(Arc::clone(&backend.storage), Arc::new(broker.clone()))
         .dlq_heap(heap)
-        .config(config()?);
+        .config(config);
     let (finished, stop) = tokio::sync::oneshot::channel::<()>();
     let watch = async {
         let produced = follow(producer, &backend, &broker).await;
@@ -58,15 +65,35 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     };
     let (relayed, produced) = tokio::join!(relay.run(async { drop(stop.await) }), watch);
     relayed?;
-    report::report(
-        &place.shown,
-        place.hides_password,
-        &backend,
-        &broker,
-        &produced?,
-        began.elapsed(),
-    )
-    .await
+    let (produced, took) = (produced?, began.elapsed());
+    if let Some(remote) = &mut remote {
+        let events = remote.read().await?;
+        broker.record().read_back(&events);
+    }
+    let account = Account {
+        place: &place,
+        is_read_back: remote.is_some(),
+        produced: &produced,
+        took,
+    };
+    report::report(&account, &backend, &broker).await
+}
+
+/// A real broker, and the place there that is read back.
+async fn real(
+    url: &str,
+    config: &OutboxConfig,
+) -> Result<(Broker, Option<Box<dyn Remote>>), Failure> {
+    let remote = remote::afresh(url).await?;
+    let separator = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{separator}{}", remote.parameters());
+    let outlet = wiring::outlet(&url, config.publish_timeout())?;
+    note(format_args!(
+        "their events go to {} at {}, which each run creates again",
+        remote.name(),
+        outlet.shown()
+    ));
+    Ok((Broker::at(outlet), Some(remote)))
 }
 
 /// Short delays, so that events that keep failing reach the quarantine while one watches.

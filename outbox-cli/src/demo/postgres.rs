@@ -46,7 +46,7 @@ pub(super) async fn afresh(url: &str) -> Result<Place, Failure> {
         return Err(Failure::Input(message.to_owned()));
     }
     let mut connection = database.connect().await?;
-    prepare(&mut connection, &database).await?;
+    prepare(&mut connection, &database, TABLES).await?;
     Ok(Place {
         shop: Box::new(PostgresShop {
             connection,
@@ -59,7 +59,12 @@ pub(super) async fn afresh(url: &str) -> Result<Place, Failure> {
     })
 }
 
-async fn prepare(connection: &mut PgConnection, database: &Database) -> Result<(), Failure> {
+/// Creates a schema of the demo's with these tables; drops the one of an earlier run.
+pub(super) async fn prepare(
+    connection: &mut PgConnection,
+    database: &Database,
+    tables: &str,
+) -> Result<(), Failure> {
     let schema = database.schema();
     connection
         .execute("BEGIN; SET LOCAL lock_timeout = '10s'")
@@ -83,7 +88,7 @@ async fn prepare(connection: &mut PgConnection, database: &Database) -> Result<(
     let quoted = schema.quoted();
     let create = format!(
         "CREATE SCHEMA {quoted}; COMMENT ON SCHEMA {quoted} IS '{MARK}';
-         SET search_path TO {quoted}; {TABLES} COMMIT"
+         SET search_path TO {quoted}; {tables} COMMIT"
     );
     sqlx::raw_sql(AssertSqlSafe(create))
         .execute(connection)

@@ -1,13 +1,22 @@
 //! The account of every event.
 
 use super::broker::{Broker, Record};
-use super::shop::Produced;
+use super::shop::{Place, Produced};
 use crate::failure::Failure;
 use crate::terminal::print;
 use crate::wiring::Store;
 use outbox_core::{DeadLetter, DeadLetterFilter, EventId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
+
+/// What is reported.
+pub(super) struct Account<'a> {
+    pub(super) place: &'a Place,
+    /// Whether the events were read back from a real broker.
+    pub(super) is_read_back: bool,
+    pub(super) produced: &'a Produced,
+    pub(super) took: Duration,
+}
 
 /// Prints what became of all events.
 ///
@@ -16,25 +25,28 @@ use std::time::Duration;
 /// If a committed event is unaccounted for, one of a rolled-back transaction appeared, or an
 /// order was broken.
 pub(super) async fn report(
-    store: &str,
-    hides_password: bool,
+    account: &Account<'_>,
     backend: &Store,
     broker: &Broker,
-    produced: &Produced,
-    took: Duration,
 ) -> Result<(), Failure> {
     let dead_letters = backend
         .dead_letters
         .list(&DeadLetterFilter::all(), None, 10_000)
         .await?;
-    let record = broker.record();
+    let (record, produced) = (broker.record(), account.produced);
     print("")?;
     print(format_args!(
         "{} orders with {} events in {:.1} s",
         produced.orders,
         produced.committed.len(),
-        took.as_secs_f64()
+        account.took.as_secs_f64()
     ))?;
+    let arrived = if account.is_read_back {
+        "read back"
+    } else {
+        "published"
+    };
+    print(format_args!("  {arrived}     {:>5}", record.delays.len()))?;
     print_counts(&record, &dead_letters, produced)?;
     print_delays(&record)?;
     let faults = faults(&record, &dead_letters, produced);
@@ -45,7 +57,7 @@ pub(super) async fn report(
         "  order kept for {} customers; every committed event is accounted for",
         record.keys()
     ))?;
-    next_steps(store, hides_password, &dead_letters)
+    next_steps(account.place, &dead_letters)
 }
 
 fn print_counts(
@@ -53,7 +65,6 @@ fn print_counts(
     dead_letters: &[DeadLetter],
     produced: &Produced,
 ) -> Result<(), Failure> {
-    print(format_args!("  published     {:>5}", record.delays.len()))?;
     print(format_args!("  quarantined   {:>5}", dead_letters.len()))?;
     for (reason, count) in reasons(dead_letters) {
         print(format_args!("     {count:>3} × {reason}"))?;
@@ -134,19 +145,15 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-fn next_steps(
-    store: &str,
-    hides_password: bool,
-    dead_letters: &[DeadLetter],
-) -> Result<(), Failure> {
+fn next_steps(place: &Place, dead_letters: &[DeadLetter]) -> Result<(), Failure> {
     let Some(dead_letter) = dead_letters.first() else {
         return Ok(());
     };
     let id = dead_letter.id;
-    let store = quoted(store);
+    let store = quoted(&place.shown);
     print("")?;
     print("What next:")?;
-    if hides_password {
+    if place.hides_password {
         print(format_args!(
             "  export PGPASSWORD=…   # the password, which is not shown"
         ))?;

@@ -1,7 +1,6 @@
 //! Lines at the end of a regular file.
 
 use super::Sink;
-use crate::failure::Failure;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -24,15 +23,13 @@ pub(crate) struct LineFile {
 
 impl LineFile {
     /// Opens the file; creates it if it is missing.
-    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let mut file = Self {
             path: path.to_owned(),
             open: None,
         };
-        match file.named() {
-            Ok(_) => Ok(file),
-            Err(error) => Err(Failure::Input(error.to_string())),
-        }
+        file.named()?;
+        Ok(file)
     }
 
     /// The file that the path names now.

@@ -181,7 +181,7 @@ fn answers(events: &[Event], result: io::Result<()>) -> Vec<Result<(), PublishEr
 }
 
 /// A person must repair a path that is wrong. All else may pass by itself, also a full disk.
-fn publish_error(error: io::Error) -> PublishError {
+pub(crate) fn publish_error(error: io::Error) -> PublishError {
     let kind = match error.kind() {
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied

@@ -7,5 +7,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use file::ConfigFile;
+pub(crate) use period::Period;
 pub(crate) use place::{StoreOptions, UrlOptions, Urls};
 pub(crate) use relay::RelaySettings;

@@ -15,9 +15,10 @@ use serde::Deserialize;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RelaySettings {
-    /// Where events go, a JSON object a line: stdout://, or file:PATH, also a FIFO, a device or a
-    /// Unix socket [default: stdout://]
-    #[arg(long, env = "OUTBOX_TO")]
+    /// Where events go: stdout:// or file:PATH (also a FIFO, a device or a Unix socket), a JSON object a
+    /// line, or a broker: nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or
+    /// postgres://USER@HOST/DATABASE [default: stdout://]
+    #[arg(long, env = "OUTBOX_TO", hide_env_values = true)]
     pub(crate) to: Option<String>,
     /// Let later events of a key wait until its dead letter is replayed or purged
     /// [default: false]
@@ -43,7 +44,7 @@ pub(crate) struct RelaySettings {
     lease: Option<Period>,
     /// How long one publish may take [default: 10s]
     #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
-    publish_timeout: Option<Period>,
+    pub(crate) publish_timeout: Option<Period>,
     /// Failed attempts before an event is quarantined [default: 10]
     #[arg(long, env = "OUTBOX_FAILURE_THRESHOLD", value_name = "ATTEMPTS")]
     failure_threshold: Option<u32>,
@@ -91,6 +92,11 @@ pub(crate) struct RelaySettings {
 }
 
 impl RelaySettings {
+    /// Where events go.
+    pub(crate) fn to(&self) -> &str {
+        self.to.as_deref().unwrap_or("stdout://")
+    }
+
     /// These settings, and those of `other` where these set nothing.
     pub(super) fn or(self, other: Self) -> Self {
         Self {

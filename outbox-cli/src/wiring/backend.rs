@@ -27,7 +27,7 @@ pub(crate) trait Backend: Send + Sync {
         self.heap().await
     }
 
-    /// Checks an inbox that was migrated before.
+    /// Checks an inbox, or the table of a destination, that was migrated before.
     async fn inbox(&self) -> Result<(), Failure>;
 
     /// Creates what is missing.

@@ -1,6 +1,7 @@
 //! The one place that knows which backends there are.
 
 mod backend;
+mod brokers;
 mod open_files;
 mod outlet;
 mod postgres;
@@ -10,10 +11,11 @@ mod role;
 mod sqlite;
 
 pub(crate) use backend::{Backend, Store};
+pub(crate) use brokers::{BrokerKind, broker};
 pub(crate) use open_files::close_files;
 pub(crate) use outlet::{Destination, Outlet, destination, outlet};
 pub(crate) use postgres::{Database, with_schema};
-pub(crate) use role::{HEAP, INBOX, Role, STORE};
+pub(crate) use role::{DESTINATION, HEAP, INBOX, Role, STORE};
 
 use crate::failure::Failure;
 use crate::settings::Urls;
@@ -35,6 +37,16 @@ pub(crate) fn backend(role: Role, url: &str) -> Result<Box<dyn Backend>, Failure
         return Ok(Box::new(Namespace::parse(role, url)?));
     }
     Err(role.unknown(url))
+}
+
+/// The table of a destination. Only PostgreSQL has one.
+pub(crate) fn table(url: &str) -> Result<Box<dyn Backend>, Failure> {
+    if Database::is_url(url) {
+        return backend(DESTINATION, url);
+    }
+    let message = "destination has no tables, so nothing is to migrate; allowed: \
+                   postgres://USER@HOST/DATABASE, with ?schema=NAME unless it is outbox";
+    Err(Failure::Input(message.to_owned()))
 }
 
 /// Opens a store that was migrated before. With `block_keys`, a dead letter blocks its key.

@@ -1,14 +1,18 @@
 //! Where events go.
 
+use super::brokers;
 use super::progress::Progress;
+use super::role::{DESTINATION, EXPORT};
 use crate::failure::Failure;
 use crate::ndjson::{LineFile, LineStream, Ndjson, Reopen, Sink};
 use async_trait::async_trait;
 use outbox_core::{Event, PublishError, Transport, TransportCheck};
+use std::borrow::Cow;
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Where lines go.
@@ -17,20 +21,19 @@ pub(crate) enum Destination<'a> {
     File(&'a str),
 }
 
-/// Reads `stdout://` or `file:PATH`.
+/// Reads `stdout://` or `file:PATH`, for dead letters.
 pub(crate) fn destination(url: &str) -> Result<Destination<'_>, Failure> {
+    of_lines(url).ok_or_else(|| EXPORT.unknown(url))
+}
+
+fn of_lines(url: &str) -> Option<Destination<'_>> {
     if url == "stdout://" || url == "stdout:" {
-        return Ok(Destination::Stdout);
+        return Some(Destination::Stdout);
     }
     url.strip_prefix("file://")
         .or_else(|| url.strip_prefix("file:"))
         .filter(|path| !path.is_empty())
         .map(Destination::File)
-        .ok_or_else(|| {
-            Failure::Input(format!(
-                "destination {url:?} is not known; allowed: stdout://, file:PATH"
-            ))
-        })
 }
 
 /// The names of stdout as a file. Opening them again fails if stdout is a socket, and
@@ -40,38 +43,63 @@ const STDOUT: &[&str] = &["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 /// A transport, and what the relay asks about its other end.
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
-    lines: Arc<dyn Reopen>,
+    transport: Arc<dyn Transport>,
+    /// None: a broker, which has no file to open again.
+    lines: Option<Arc<dyn Reopen>>,
     closed: Arc<Notify>,
     progress: Arc<Progress>,
     is_terminal: bool,
+    shown: String,
 }
 
 impl Outlet {
-    fn new<S: Sink>(sink: S) -> Self {
+    fn new<S: Sink>(sink: S, shown: String) -> Self {
         let lines = Ndjson::new(sink);
+        let closed = lines.closed();
+        let lines = Arc::new(lines);
         Self {
-            closed: lines.closed(),
-            lines: Arc::new(lines),
+            closed,
+            transport: Arc::clone(&lines) as Arc<dyn Transport>,
+            lines: Some(lines),
             progress: Arc::default(),
             is_terminal: false,
+            shown,
         }
     }
 
     fn stdout() -> Self {
         Self {
             is_terminal: io::stdout().is_terminal(),
-            ..Self::new(LineStream::stdout())
+            ..Self::new(LineStream::stdout(), "stdout://".to_owned())
         }
     }
 
-    /// Returns when its other end is closed.
+    /// A broker, with its URL as it may be shown.
+    pub(super) fn broker(transport: Arc<dyn Transport>, shown: String) -> Self {
+        Self {
+            transport,
+            lines: None,
+            closed: Arc::default(),
+            progress: Arc::default(),
+            is_terminal: false,
+            shown,
+        }
+    }
+
+    /// Returns when its other end is closed. A broker may always come back.
     pub(crate) async fn closed(&self) {
         self.closed.notified().await;
     }
 
-    /// Looks for another file under its name.
+    /// Looks for another file under its name. A broker has none.
     pub(crate) async fn reopen(&self) -> io::Result<()> {
-        self.lines.reopen().await
+        match &self.lines {
+            Some(lines) => lines.reopen().await,
+            None => {
+                tracing::info!("SIGHUP is ignored: a broker has no file to open again");
+                Ok(())
+            }
+        }
     }
 
     /// Whether a hangup means that the reader is gone.
@@ -82,45 +110,65 @@ impl Outlet {
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
+
+    /// The URL without its login.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
 }
 
 #[async_trait]
 impl Transport for Outlet {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
         self.progress.begin();
-        let answers = self.lines.publish(events).await;
+        let answers = self.transport.publish(events).await;
         self.progress.end(&answers);
         answers
     }
 
     fn keeps_order(&self) -> bool {
-        self.lines.keeps_order()
+        self.transport.keeps_order()
+    }
+
+    fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
+        self.transport.destination(event)
     }
 
     async fn check(&self) -> TransportCheck {
-        self.lines.check().await
+        self.transport.check().await
     }
 }
 
-/// Makes the transport that a URL names.
-pub(crate) fn outlet(url: &str) -> Result<Outlet, Failure> {
-    match destination(url)? {
-        Destination::Stdout => Ok(Outlet::stdout()),
-        Destination::File(path) => file(path),
+/// Makes the transport that a URL names. A broker is not asked yet. `publish_timeout` is that of the
+/// relay: a broker's own timeout is shorter, so that the relay learns why nothing was published.
+///
+/// # Errors
+///
+/// [`Failure::File`] if a file cannot be written to, else [`Failure::Input`].
+pub(crate) fn outlet(url: &str, publish_timeout: Duration) -> Result<Outlet, Failure> {
+    match of_lines(url) {
+        Some(Destination::Stdout) => Ok(Outlet::stdout()),
+        Some(Destination::File(path)) => file(path).map_err(Failure::File),
+        None => match brokers::open(url, publish_timeout) {
+            Some(broker) => broker,
+            None => Err(DESTINATION.unknown(url)),
+        },
     }
 }
 
 /// A regular file is appended to and synced. What is none has neither an end nor a disk.
-fn file(path: &str) -> Result<Outlet, Failure> {
-    let refused = |why: &str| Failure::Input(format!("cannot write to the file {path:?}: {why}"));
-    let Ok(metadata) = fs::metadata(path) else {
-        return LineFile::open(Path::new(path)).map(Outlet::new);
+fn file(path: &str) -> io::Result<Outlet> {
+    let refused = |kind: ErrorKind, why: &str| {
+        let text = format!("cannot write to the file {path:?}: {why}");
+        Err(io::Error::new(kind, text))
     };
-    if metadata.is_file() {
-        return LineFile::open(Path::new(path)).map(Outlet::new);
-    }
+    let shown = format!("file:{path}");
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => metadata,
+        _ => return Ok(Outlet::new(LineFile::open(Path::new(path))?, shown)),
+    };
     if metadata.is_dir() {
-        return Err(refused("it is a directory"));
+        return refused(ErrorKind::IsADirectory, "it is a directory");
     }
     if STDOUT.contains(&path) {
         return Ok(Outlet::stdout());
@@ -129,11 +177,11 @@ fn file(path: &str) -> Result<Outlet, Failure> {
     {
         use std::os::unix::fs::FileTypeExt;
         if metadata.file_type().is_block_device() {
-            return Err(refused("it is a block device"));
+            return refused(ErrorKind::InvalidData, "it is a block device");
         }
         if metadata.file_type().is_socket() {
-            return Ok(Outlet::new(LineStream::socket(path.into())));
+            return Ok(Outlet::new(LineStream::socket(path.into()), shown));
         }
     }
-    Ok(Outlet::new(LineStream::node(path.into())))
+    Ok(Outlet::new(LineStream::node(path.into()), shown))
 }

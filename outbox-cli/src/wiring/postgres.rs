@@ -1,16 +1,17 @@
 //! A schema of a PostgreSQL database.
 
 use super::backend::{Backend, CONSUMER, Store};
-use super::role::{HEAP, Role, STORE, has_scheme};
+use super::role::{DESTINATION, HEAP, Role, STORE, has_scheme};
 use crate::failure::Failure;
 use async_trait::async_trait;
-use outbox_core::{DlqHeap, ErrorKind};
+use outbox_core::{DlqHeap, ErrorKind, ErrorText, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
 use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use outbox_driver_postgres::sqlx::{self, ConnectOptions, Connection, PgConnection, PgPool};
+use outbox_driver_postgres::sqlx::{self, ConnectOptions, Connection, PgConnection};
 use outbox_driver_postgres::{PostgresConfig, Schema, postgres_error};
 use outbox_inbox_postgres::PostgresInbox;
 use outbox_store_postgres::PostgresStore;
+use outbox_transport_postgres::PostgresTransport;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -42,6 +43,9 @@ const PARAMETERS: &[&str] = &[
     "options",
     "statement-cache-capacity",
 ];
+
+/// Those of a destination: it has no store that could listen.
+pub(super) const OF_A_DESTINATION: &[&[&str]] = &[&[SCHEMA, PGBOUNCER], PARAMETERS];
 
 /// Connections of a store or a heap, not counting the one that listens.
 const CONNECTIONS: u32 = 4;
@@ -133,25 +137,26 @@ impl Database {
         self.through_pgbouncer
     }
 
-    /// What the adapters are opened with.
+    /// What the adapters are opened with. The server is asked first, as a pool that cannot connect tries
+    /// again until its time is over, and does not say why.
     async fn config(&self) -> Result<PostgresConfig, Failure> {
-        let config = PostgresConfig::new(self.pool().await?).schema(self.schema.clone());
-        Ok(if self.through_pgbouncer {
-            config.through_pgbouncer()
-        } else {
-            config
-        })
+        drop(self.connect().await?.close().await);
+        Ok(self.adapter())
     }
 
-    /// A small pool. The server is asked first, as a pool that cannot connect tries again until
-    /// its time is over, and does not say why.
-    async fn pool(&self) -> Result<PgPool, Failure> {
-        drop(self.connect().await?.close().await);
-        Ok(PgPoolOptions::new()
+    /// The same, with a small pool that connects when it is used.
+    pub(super) fn adapter(&self) -> PostgresConfig {
+        let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
             .test_before_acquire(false)
-            .connect_lazy_with(self.options.clone()))
+            .connect_lazy_with(self.options.clone());
+        let config = PostgresConfig::new(pool).schema(self.schema.clone());
+        if self.through_pgbouncer {
+            config.through_pgbouncer()
+        } else {
+            config
+        }
     }
 
     /// A connection outside of the pool.
@@ -193,6 +198,7 @@ impl Backend for Database {
         match self.role {
             STORE => "outbox-store-postgres",
             HEAP => "outbox-dlq-postgres",
+            DESTINATION => "outbox-transport-postgres",
             _ => "outbox-inbox-postgres",
         }
     }
@@ -214,8 +220,15 @@ impl Backend for Database {
     }
 
     async fn inbox(&self) -> Result<(), Failure> {
-        PostgresInbox::open(self.config().await?, CONSUMER).await?;
-        Ok(())
+        let config = self.config().await?;
+        if self.role != DESTINATION {
+            PostgresInbox::open(config, CONSUMER).await?;
+            return Ok(());
+        }
+        let problems = PostgresTransport::open(config)?.check().await.problems;
+        problems.first().map_or(Ok(()), |problem| {
+            Err(Failure::Input(ErrorText::from_error(problem).to_string()))
+        })
     }
 
     async fn migrate(&self) -> Result<(), Failure> {
@@ -223,6 +236,7 @@ impl Backend for Database {
         match self.role {
             STORE => drop(PostgresStore::migrate(config).await?),
             HEAP => drop(PostgresDlqHeap::migrate(config).await?),
+            DESTINATION => drop(PostgresTransport::migrate(config).await?),
             _ => drop(PostgresInbox::migrate(config, CONSUMER).await?),
         }
         Ok(())
@@ -233,6 +247,7 @@ impl Backend for Database {
         Ok(Some(match self.role {
             STORE => PostgresStore::applied_migrations(config).await?,
             HEAP => PostgresDlqHeap::applied_migrations(config).await?,
+            DESTINATION => PostgresTransport::applied_migrations(config).await?,
             _ => PostgresInbox::applied_migrations(config).await?,
         }))
     }
@@ -241,6 +256,7 @@ impl Backend for Database {
         match self.role {
             STORE => outbox_store_postgres::MIGRATIONS.len(),
             HEAP => outbox_dlq_postgres::MIGRATIONS.len(),
+            DESTINATION => outbox_transport_postgres::MIGRATIONS.len(),
             _ => outbox_inbox_postgres::MIGRATIONS.len(),
         }
     }
@@ -249,6 +265,7 @@ impl Backend for Database {
         match self.role {
             STORE => PostgresStore::script(&self.schema),
             HEAP => PostgresDlqHeap::script(&self.schema),
+            DESTINATION => PostgresTransport::script(&self.schema),
             _ => PostgresInbox::script(&self.schema),
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a destination takes anything.
 
-use outbox_core::PublishError;
+use outbox_core::{ErrorText, PublishError};
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,8 +31,9 @@ impl Progress {
         }
         let error = answers.iter().find_map(|answer| answer.as_ref().err());
         if let Some(error) = error {
-            let cause = error.source().map(ToString::to_string);
-            state.error = Some(cause.unwrap_or_else(|| error.to_string()));
+            // A file names itself in its cause.
+            let cause: &dyn Error = error.source().unwrap_or(error);
+            state.error = Some(ErrorText::from_error(cause).to_string());
         }
     }
 

@@ -28,6 +28,18 @@ pub(crate) const INBOX: Role = Role {
     allowed: allowed!(""),
 };
 
+/// Where a relay publishes.
+pub(crate) const DESTINATION: Role = Role {
+    name: "destination",
+    allowed: "stdout://, file:PATH, nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or \
+              postgres://USER@HOST/DATABASE",
+};
+/// Where dead letters are exported to.
+pub(super) const EXPORT: Role = Role {
+    name: "destination",
+    allowed: "stdout://, file:PATH",
+};
+
 /// What a URL is given for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Role {

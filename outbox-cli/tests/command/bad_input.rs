@@ -268,7 +268,10 @@ fn each_value_out_of_range_is_named_with_what_is_allowed() {
             &["failure threshold", "at least 1"],
         ),
         (&["relay", "--block-keys=perhaps"], &["perhaps", "boolean"]),
-        (&["relay", "--to", "kafka://x"], &["kafka://x", "stdout://"]),
+        (
+            &["relay", "--to", "kafka://root:secret@x"],
+            &["scheme \"kafka\"", "stdout://"],
+        ),
         (&["migrate", "sideways"], &["sideways", "status"]),
     ];
     for (arguments, reasons) in cases {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod blocked_keys;
+mod brokers;
 mod changes;
 mod dead_letters;
 mod destinations;

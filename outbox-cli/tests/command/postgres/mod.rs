@@ -25,16 +25,16 @@ const ODD: &str = "My \"outbox\" & é?";
 const ODD_PARAMETER: &str = "schema=My%20%22outbox%22%20%26%20%C3%A9%3F";
 
 /// A database, a folder, and the store of the commands that run there.
-struct Shop {
+pub(crate) struct Shop {
     database: Database,
     folder: TempDir,
     schema: Schema,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Shop {
     /// Without tables.
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let database = blocking(Database::create());
         Self {
             url: database.url(),
@@ -44,7 +44,7 @@ impl Shop {
         }
     }
 
-    fn migrated() -> Self {
+    pub(crate) fn migrated() -> Self {
         let shop = Self::empty();
         shop.done(&["migrate"]);
         shop
@@ -59,11 +59,11 @@ impl Shop {
         shop
     }
 
-    fn url_with(&self, parameter: &str) -> String {
+    pub(crate) fn url_with(&self, parameter: &str) -> String {
         format!("{}&{parameter}", self.url)
     }
 
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
@@ -71,7 +71,7 @@ impl Shop {
         command(self.folder(), &self.on_store(arguments))
     }
 
-    fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         done(self.folder(), &self.on_store(arguments))
     }
 
@@ -88,11 +88,11 @@ impl Shop {
         json(&self.done(&["status", "--json"]))[name].clone()
     }
 
-    fn execute(&self, sql: &str) {
+    pub(crate) fn execute(&self, sql: &str) {
         blocking(self.database.execute(sql));
     }
 
-    fn rows(&self, sql: &str) -> Vec<PgRow> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<PgRow> {
         blocking(async {
             let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
             let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
@@ -100,7 +100,7 @@ impl Shop {
         })
     }
 
-    fn appended(&self, events: &[Event]) {
+    pub(crate) fn appended(&self, events: &[Event]) {
         blocking(async {
             let mut connection = PgConnection::connect(&self.database.url()).await.unwrap();
             Appender::new(&self.schema)

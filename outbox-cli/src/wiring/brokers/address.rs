@@ -1,0 +1,196 @@
+//! The URL of a broker, and the parameters in it that are ours.
+
+use crate::failure::Failure;
+use crate::settings::Period;
+use crate::wiring::role::DESTINATION;
+use outbox_core::wire::{Mode, WireForm};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+use url::form_urlencoded;
+
+/// The parameters that every broker has.
+const FORM: &str = "form";
+const SOURCE: &str = "source";
+const TIMEOUT: &str = "timeout";
+const OF_ALL: [&str; 3] = [FORM, SOURCE, TIMEOUT];
+
+/// The longest time that a call takes unless the URL or the publish timeout says less.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A URL without the parameters that are ours.
+pub(super) struct Address {
+    url: String,
+    shown: String,
+    ours: Vec<(String, String)>,
+    publish_timeout: Duration,
+}
+
+impl Address {
+    /// Reads a URL whose scheme is known. `ours` are the parameters of this broker, and `theirs` those
+    /// that its driver knows.
+    pub(super) fn parse(
+        text: &str,
+        ours: &[&str],
+        theirs: &[&[&str]],
+        publish_timeout: Duration,
+    ) -> Result<Self, Failure> {
+        DESTINATION.whole_login(text)?;
+        let (scheme, rest) = text.split_once(':').unwrap_or_default();
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut address = Self {
+            url: format!("{}:{place}", scheme.to_ascii_lowercase()),
+            shown: shown(scheme, place),
+            ours: Vec::new(),
+            publish_timeout,
+        };
+        let theirs = theirs.concat();
+        let mut behind = '?';
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let Some((name, value)) = form_urlencoded::parse(pair.as_bytes()).next() else {
+                continue;
+            };
+            if OF_ALL.contains(&&*name) || ours.contains(&&*name) {
+                address.add(&name, &value)?;
+            } else if name
+                .split('[')
+                .next()
+                .is_some_and(|name| theirs.contains(&name))
+            {
+                // As it is written, because the driver decodes it.
+                address.url.push(behind);
+                address.url.push_str(pair);
+                behind = '&';
+            } else {
+                return Err(unknown(&name, ours, &theirs));
+            }
+        }
+        Ok(address)
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        // The decoder replaces bytes that are not UTF-8.
+        if value.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(refused(name, value, "it is not UTF-8"));
+        }
+        if self.value(name).is_some() {
+            return Err(DESTINATION.refused(format_args!("has more than one {name}")));
+        }
+        self.ours.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// The URL for the driver, with its login.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The URL without its login and its parameters.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let mut named = self.ours.iter().filter(|(other, _)| other == name);
+        named.next().map(|(_, value)| &**value)
+    }
+
+    /// The value of one of our parameters, if the URL has it.
+    pub(super) fn parameter<T: FromStr<Err: Display>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, Failure> {
+        let value = self.value(name).map(|value| {
+            let parsed = value.parse();
+            parsed.map_err(|error: T::Err| refused(name, value, &error.to_string()))
+        });
+        value.transpose()
+    }
+
+    /// The form in which events are sent.
+    pub(super) fn form(&self) -> Result<WireForm, Failure> {
+        let form = WireForm::new(self.parameter::<Mode>(FORM)?.unwrap_or_default());
+        match self.value(SOURCE) {
+            None => Ok(form),
+            Some(source) => form
+                .source(source)
+                .map_err(|error| refused(SOURCE, source, &error.to_string())),
+        }
+    }
+
+    /// How long a call may take. It is shorter than the publish timeout: else the relay would not learn
+    /// why a call takes so long, and would count a failed attempt of an event that is alone in it.
+    pub(super) fn timeout(&self) -> Result<Duration, Failure> {
+        let publish = self.publish_timeout;
+        let Some(timeout) = self.parameter::<Period>(TIMEOUT)?.map(Duration::from) else {
+            return Ok(LONGEST.min(publish * 3 / 4));
+        };
+        if timeout < publish {
+            return Ok(timeout);
+        }
+        let length = humantime::format_duration;
+        Err(Failure::Input(format!(
+            "destination has the timeout {}, but it must be shorter than the publish timeout ({})",
+            length(timeout),
+            length(publish)
+        )))
+    }
+}
+
+/// A parameter that is refused. It is ours, so its value is no password.
+fn refused(name: &str, value: &str, why: &str) -> Failure {
+    Failure::Input(format!("destination has {name}={value:?}: {why}"))
+}
+
+/// Without the value, which may be a password.
+fn unknown(parameter: &str, ours: &[&str], theirs: &[&str]) -> Failure {
+    let allowed = [ours, &OF_ALL, theirs].concat().join(", ");
+    Failure::Input(format!(
+        "destination has the unknown parameter {parameter:?}; allowed: {allowed}"
+    ))
+}
+
+/// All behind the last '@', because a password may have any other character.
+fn shown(scheme: &str, place: &str) -> String {
+    let behind = place.trim_start_matches('/');
+    let slashes = &place[..place.len() - behind.len()];
+    let place = behind.rsplit('@').next().unwrap_or_default();
+    format!("{}:{slashes}{place}", scheme.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn parse(text: &str) -> Result<Address, Failure> {
+        Address::parse(text, &["subject"], &[&["tls"]], LIMIT)
+    }
+
+    #[test]
+    fn our_parameters_are_taken_out_and_the_drivers_stay_as_they_are_written() {
+        let text = "NATS://me:p%40ss@h:1,i/x?tls=a%26b&subject=a.%7Btype%7D&form=raw&tls=2";
+        let address = parse(text).unwrap();
+        assert_eq!(address.url(), "nats://me:p%40ss@h:1,i/x?tls=a%26b&tls=2");
+        assert_eq!(address.shown(), "nats://h:1,i/x");
+        assert_eq!(address.value("subject"), Some("a.{type}"));
+        let braces = parse("nats://h?subject=a.{type}").unwrap();
+        assert_eq!(braces.value("subject"), Some("a.{type}"));
+        assert_eq!(braces.url(), "nats://h");
+    }
+
+    #[test]
+    fn a_timeout_is_shorter_than_the_publish_timeout() {
+        let timeout = |query: &str| parse(&format!("nats://h?{query}")).unwrap().timeout();
+        assert_eq!(timeout("").unwrap(), Duration::from_millis(7500));
+        assert_eq!(timeout("timeout=9s").unwrap(), Duration::from_secs(9));
+        let error = timeout("timeout=10s").unwrap_err().to_string();
+        assert!(
+            error.contains("shorter than the publish timeout (10s)"),
+            "{error}"
+        );
+        let long = Address::parse("nats://h", &[], &[], Duration::from_secs(3600)).unwrap();
+        assert_eq!(long.timeout().unwrap(), LONGEST);
+    }
+}
