@@ -99,6 +99,25 @@ async fn other_keys_of_a_lane_do_not_wait_for_the_end_of_a_run() {
     assert_eq!(published, ids(&many));
 }
 
+/// S12: a large claim has many events of each key, but with so many keys none of them delays the others.
+#[tokio::test]
+async fn a_lane_of_twenty_keys_is_not_a_run() {
+    let own = Own::in_schema("outbox");
+    let events = of_its_lane(&own, 21).await;
+    let (many, other) = events.split_at(40);
+    let of_key = |n: usize| many[n % 40].ordering_key.clone().expect("a key");
+    let event = |n| Event::new("shares", "").ordering_key(of_key(n));
+    own.append(&(0..1000).map(event).collect::<Vec<_>>()).await;
+    own.append(other).await;
+    let store = own.open().await;
+    let claim = store.claim(ClaimLimit::events(500), LEASE).await;
+    assert_eq!(claim.expect("claimed").events.len(), 500);
+    let mut connection = own.connect().await;
+    let parked = "SELECT count(*) FROM outbox.outbox_retries";
+    let row = sqlx::query(parked).fetch_one(&mut connection).await;
+    assert_eq!(row.expect("read").get::<i64, _>(0), 0, "events set aside");
+}
+
 /// S1, S2: a transaction appends before a look behind the run, and commits after it. Its event still
 /// comes before later events of its key.
 #[tokio::test]
