@@ -138,7 +138,10 @@ impl Raw {
     pub(crate) fn delete_stream(&mut self, name: &str) {
         let deleted = self.ask(&format!("$JS.API.STREAM.DELETE.{name}"), "");
         let is_gone = ["\"success\":true", "stream not found"];
-        assert!(is_gone.iter().any(|text| deleted.contains(text)), "{deleted}");
+        assert!(
+            is_gone.iter().any(|text| deleted.contains(text)),
+            "{deleted}"
+        );
     }
 
     /// How many messages a stream has.
