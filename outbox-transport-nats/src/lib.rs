@@ -31,7 +31,7 @@ use std::time::Duration;
 const BACKEND: &str = "nats";
 const OPEN: &str = "open";
 
-/// Publishes events to the streams of NATS `JetStream`. Clones share the connection.
+/// Publishes events to the streams of NATS JetStream. Clones share the connection.
 ///
 /// A call answers within the [call timeout](NatsConfig::call_timeout).
 ///

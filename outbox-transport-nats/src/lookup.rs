@@ -54,7 +54,7 @@ impl Connection {
         }
     }
 
-    /// Until the server refuses a request to `JetStream`.
+    /// Until the server refuses a request to JetStream.
     pub(crate) async fn refused_request(&self) -> String {
         let mut refusals = self.refusals();
         loop {
