@@ -54,12 +54,14 @@ impl Connection {
         }
     }
 
-    /// Until the server refuses a request to `JetStream`.
+    /// Until the server refuses a request to JetStream.
     pub(crate) async fn refused_request(&self) -> String {
         let mut refusals = self.refusals();
         loop {
             match refusals.recv().await {
-                Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => return text,
+                Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => {
+                    return text;
+                }
                 Ok(Refusal::Inbox(text)) => return text,
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,

@@ -148,13 +148,20 @@ impl TransportFixture for Fixture {
         }
         events
     }
+
+    /// Making 22 MiB of JSON takes long in a program that is not optimised.
+    fn answers_within(&self) -> Duration {
+        Duration::from_secs(120)
+    }
 }
 
 #[async_trait]
 impl WireFixture for Fixture {
     async fn wired(&self) -> Arc<dyn Transport> {
         let (_, address) = self.url.rsplit_once('/').expect("an address");
-        let wire = self.wire.get_or_init(|| TcpWire::to(address).expect("a wire"));
+        let wire = self
+            .wire
+            .get_or_init(|| TcpWire::to(address).expect("a wire"));
         self.open(&format!("nats://127.0.0.1:{}", wire.port()))
     }
 
