@@ -88,16 +88,20 @@ impl<'c> Target<'c> {
         let arguments = FieldTable::default();
         match self {
             Self::Exchange(name) => {
-                let mut options = ExchangeDeclareOptions::default();
-                options.passive = true;
+                let options = ExchangeDeclareOptions {
+                    passive: true,
+                    ..ExchangeDeclareOptions::default()
+                };
                 let (name, kind) = (ShortString::from(*name), ExchangeKind::Topic);
                 channel
                     .exchange_declare(name, kind, options, arguments)
                     .await
             }
             Self::Queue(name) => {
-                let mut options = QueueDeclareOptions::default();
-                options.passive = true;
+                let options = QueueDeclareOptions {
+                    passive: true,
+                    ..QueueDeclareOptions::default()
+                };
                 let name = ShortString::from(*name);
                 channel
                     .queue_declare(name, options, arguments)

@@ -28,9 +28,8 @@ pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
     };
     let message = error.get_message().as_str();
     match soft {
-        AMQPSoftError::NOTFOUND => Some(Refusal::Exchange),
         AMQPSoftError::ACCESSREFUSED if message.contains("to topic ") => Some(Refusal::Topic),
-        AMQPSoftError::ACCESSREFUSED => Some(Refusal::Exchange),
+        AMQPSoftError::ACCESSREFUSED | AMQPSoftError::NOTFOUND => Some(Refusal::Exchange),
         AMQPSoftError::CONTENTTOOLARGE => Some(Refusal::Size),
         AMQPSoftError::PRECONDITIONFAILED if message.contains(" size ") => Some(Refusal::Size),
         AMQPSoftError::PRECONDITIONFAILED => Some(Refusal::Message),

@@ -4,7 +4,7 @@ use crate::attempt::{Attempt, End, Outcome, publish};
 use crate::config::{RabbitMqConfig, Unroutable};
 use crate::connections::Connections;
 use crate::error::{Refusal, refusal, unavailable};
-use crate::link::{Health, Link};
+use crate::link::{Health, Lease, Link};
 use crate::outgoing::Outgoing;
 use lapin::Confirmation;
 use lapin::options::BasicPublishOptions;
@@ -87,31 +87,41 @@ impl Call<'_> {
             return Rest::Nothing;
         }
         let confirms = link.confirms();
-        let lease = tokio::select! {
-            lease = timeout_at(self.until, link.lease()) => lease,
-            trouble = link.trouble() => {
-                let error = troubled(&trouble).unwrap_or_else(|| unavailable("no channel"));
-                return Rest::Failed(error, group);
-            }
+        let lease = match self.lease(&link).await {
+            Ok(lease) => lease,
+            Err(error) => return Rest::Failed(error, group),
         };
-        let lease = match lease {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => {
-                self.connections.give_up(&link);
-                return Rest::Failed(unavailable(error), group);
-            }
-            Err(_) => {
-                self.give_up_silent(&link, confirms);
-                return Rest::Failed(unavailable("no channel within the call timeout"), group);
-            }
+        let options = BasicPublishOptions {
+            mandatory: self.config.unroutable == Unroutable::Wait,
+            ..BasicPublishOptions::default()
         };
-        let mut options = BasicPublishOptions::default();
-        options.mandatory = self.config.unroutable == Unroutable::Wait;
         let attempt = publish(&link, lease, &self.messages, &group, options, self.until).await;
         if matches!(attempt.end, End::TimedOut) {
             self.give_up_silent(&link, confirms);
         }
         self.judge(&link, &group, attempt)
+    }
+
+    /// A channel of `link`, or why there is none.
+    async fn lease(&self, link: &Arc<Link>) -> Result<Lease, PublishError> {
+        let confirms = link.confirms();
+        let lease = tokio::select! {
+            lease = timeout_at(self.until, link.lease()) => lease,
+            trouble = link.trouble() => {
+                return Err(troubled(&trouble).unwrap_or_else(|| unavailable("no channel")));
+            }
+        };
+        match lease {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) => {
+                self.connections.give_up(link);
+                Err(unavailable(error))
+            }
+            Err(_) => {
+                self.give_up_silent(link, confirms);
+                Err(unavailable("no channel within the call timeout"))
+            }
+        }
     }
 
     /// A connection over which nothing came in the time of a call is replaced, whether the broker is
