@@ -133,14 +133,13 @@ impl Link {
     pub(crate) async fn lease(self: &Arc<Self>) -> lapin::Result<Lease> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let idle = self.take_idle();
-        let channel = match idle {
-            Some(channel) => channel,
-            None => {
-                let channel = self.connection.create_channel().await?;
-                let options = ConfirmSelectOptions::default();
-                channel.confirm_select(options).await?;
-                channel
-            }
+        let channel = if let Some(channel) = idle {
+            channel
+        } else {
+            let channel = self.connection.create_channel().await?;
+            let options = ConfirmSelectOptions::default();
+            channel.confirm_select(options).await?;
+            channel
         };
         let link = Arc::clone(self);
         Ok(Lease {

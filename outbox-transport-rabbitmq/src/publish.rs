@@ -4,10 +4,10 @@ use crate::attempt::{Attempt, End, Outcome, publish};
 use crate::config::{RabbitMqConfig, Unroutable};
 use crate::connections::Connections;
 use crate::error::{Refusal, refusal, unavailable};
-use crate::link::{Health, Link};
+use crate::link::{Health, Lease, Link};
 use crate::outgoing::Outgoing;
-use lapin::options::BasicPublishOptions;
 use lapin::Confirmation;
+use lapin::options::BasicPublishOptions;
 use outbox_core::{PublishError, PublishErrorKind};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,7 +65,9 @@ impl Call<'_> {
         }
         let missing = || Err(unavailable("no answer"));
         let answers = self.answers.into_iter();
-        answers.map(|answer| answer.unwrap_or_else(missing)).collect()
+        answers
+            .map(|answer| answer.unwrap_or_else(missing))
+            .collect()
     }
 
     fn has_time(&self) -> bool {
@@ -85,31 +87,41 @@ impl Call<'_> {
             return Rest::Nothing;
         }
         let confirms = link.confirms();
-        let lease = tokio::select! {
-            lease = timeout_at(self.until, link.lease()) => lease,
-            trouble = link.trouble() => {
-                let error = troubled(&trouble).unwrap_or_else(|| unavailable("no channel"));
-                return Rest::Failed(error, group);
-            }
+        let lease = match self.lease(&link).await {
+            Ok(lease) => lease,
+            Err(error) => return Rest::Failed(error, group),
         };
-        let lease = match lease {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => {
-                self.connections.give_up(&link);
-                return Rest::Failed(unavailable(error), group);
-            }
-            Err(_) => {
-                self.give_up_silent(&link, confirms);
-                return Rest::Failed(unavailable("no channel within the call timeout"), group);
-            }
+        let options = BasicPublishOptions {
+            mandatory: self.config.unroutable == Unroutable::Wait,
+            ..BasicPublishOptions::default()
         };
-        let mut options = BasicPublishOptions::default();
-        options.mandatory = self.config.unroutable == Unroutable::Wait;
         let attempt = publish(&link, lease, &self.messages, &group, options, self.until).await;
         if matches!(attempt.end, End::TimedOut) {
             self.give_up_silent(&link, confirms);
         }
         self.judge(&link, &group, attempt)
+    }
+
+    /// A channel of `link`, or why there is none.
+    async fn lease(&self, link: &Arc<Link>) -> Result<Lease, PublishError> {
+        let confirms = link.confirms();
+        let lease = tokio::select! {
+            lease = timeout_at(self.until, link.lease()) => lease,
+            trouble = link.trouble() => {
+                return Err(troubled(&trouble).unwrap_or_else(|| unavailable("no channel")));
+            }
+        };
+        match lease {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(error)) => {
+                self.connections.give_up(link);
+                Err(unavailable(error))
+            }
+            Err(_) => {
+                self.give_up_silent(link, confirms);
+                Err(unavailable("no channel within the call timeout"))
+            }
+        }
     }
 
     /// A connection over which nothing came in the time of a call is replaced, whether the broker is
@@ -166,7 +178,10 @@ impl Call<'_> {
         let Some(&first) = open.first() else {
             return Rest::Nothing;
         };
-        if let Some((refusal, error)) = cause.as_ref().and_then(|error| Some((refusal(error)?, error))) {
+        if let Some((refusal, error)) = cause
+            .as_ref()
+            .and_then(|error| Some((refusal(error)?, error)))
+        {
             return Rest::Refused(refusal, error.clone(), open);
         }
         let error = match (end, cause) {
@@ -191,7 +206,8 @@ impl Call<'_> {
         groups: &mut VecDeque<Vec<usize>>,
     ) {
         let parts = match refusal {
-            Refusal::Message => largest_first(&self.messages, group),
+            Refusal::Size => largest_first(&self.messages, group),
+            Refusal::Message => halves(group),
             Refusal::Exchange => same(group, |index| &self.messages[index].exchange),
             Refusal::Topic => same(group, |index| {
                 let message = &self.messages[index];
@@ -200,7 +216,8 @@ impl Call<'_> {
         };
         if let [blamed] = &parts[..] {
             let kind = match refusal {
-                Refusal::Message => PublishErrorKind::Permanent,
+                Refusal::Size => PublishErrorKind::Permanent,
+                Refusal::Message => PublishErrorKind::Rejected,
                 Refusal::Exchange | Refusal::Topic => PublishErrorKind::Misconfigured,
             };
             for &index in blamed {
@@ -208,7 +225,10 @@ impl Call<'_> {
                 self.answers[index] = Some(Err(error));
             }
         } else {
-            parts.into_iter().rev().for_each(|part| groups.push_front(part));
+            parts
+                .into_iter()
+                .rev()
+                .for_each(|part| groups.push_front(part));
         }
     }
 
@@ -249,18 +269,20 @@ fn answer(
         Confirmation::Ack(_) => Some(Ok(())),
         Confirmation::Nack(_) => {
             let error = message.error(PublishErrorKind::Throttled(PATIENCE));
-            Some(Err(error.with_source("the broker refused the message (basic.nack)")))
+            Some(Err(
+                error.with_source("the broker refused the message (basic.nack)")
+            ))
         }
         Confirmation::NotRequested => None,
     }
 }
 
-fn troubled(health: &Health) -> Option<PublishError> {
+pub(crate) fn troubled(health: &Health) -> Option<PublishError> {
     match health {
         Health::Open => None,
-        Health::Blocked(reason) => {
-            Some(unavailable(format!("the broker blocks publishers: {reason}")))
-        }
+        Health::Blocked(reason) => Some(unavailable(format!(
+            "the broker blocks publishers: {reason}"
+        ))),
         Health::Lost(cause) => Some(unavailable(cause.clone())),
     }
 }
@@ -270,6 +292,12 @@ fn largest_first(messages: &[Outgoing], mut group: Vec<usize>) -> Vec<Vec<usize>
     let largest = (0..group.len()).max_by_key(|&place| messages[group[place]].payload.len());
     let largest = group.remove(largest.unwrap_or_default());
     let parts = [vec![largest], group];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+fn halves(mut group: Vec<usize>) -> Vec<Vec<usize>> {
+    let second = group.split_off(group.len().div_ceil(2));
+    let parts = [group, second];
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
