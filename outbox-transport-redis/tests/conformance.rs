@@ -21,7 +21,7 @@ use support::{
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longer than a large call takes on a loaded machine.
-const LONG_TIMEOUT: Duration = Duration::from_secs(20);
+const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server with streams of their own. The name of a stream is `prefix:` and the type of the event, or
 /// the prefix alone.
