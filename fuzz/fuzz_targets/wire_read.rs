@@ -84,7 +84,11 @@ fn comes_back(event: &Event, binding: Binding, mode: Mode) {
     let content_type = Some(&*message.content_type);
     let read = wire::read(binding, content_type, headers, message.body.clone());
     let read = read.expect("what is written is read");
-    assert_eq!(read, event.clone().created_at(read.created_at), "{message:?}");
+    assert_eq!(
+        read,
+        event.clone().created_at(read.created_at),
+        "{message:?}"
+    );
 }
 
 fuzz_target!(|input: Input<'_>| {

@@ -15,7 +15,7 @@ pub enum Binding {
     Nats,
     /// HTTP, whose header names have no case. The attributes of CloudEvents begin with `ce-`.
     Http,
-    /// AMQP and `RabbitMQ`. The attributes of CloudEvents begin with `cloudEvents:`.
+    /// AMQP and RabbitMQ. The attributes of CloudEvents begin with `cloudEvents:`.
     Amqp,
     /// Kafka. The attributes of CloudEvents begin with `ce_`.
     Kafka,

@@ -151,8 +151,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether a header is an attribute of the CloudEvent: any name that CloudEvents allow and whose
-/// value they allow too.
+/// Whether a header is an attribute of the CloudEvent: CloudEvents allow its name and its value.
 pub(super) fn is_attribute(name: &str, value: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     !name.is_empty()

@@ -9,7 +9,9 @@ const DOCS: &str = include_str!("../../../docs/wire-form.md");
 /// The event of the page.
 fn event() -> Event {
     Event::new("order.placed", r#"{"order":7}"#)
-        .id("01900000-0000-7000-8000-000000000007".parse().unwrap())
+        .id("01900000-0000-7000-8000-000000000007"
+            .parse()
+            .expect("a UUID"))
         .content_type("application/json")
         .ordering_key("order 7")
         .created_at(SystemTime::UNIX_EPOCH + Duration::from_micros(1_769_860_800_000_250))
@@ -25,7 +27,7 @@ fn event() -> Event {
 fn shown(message: &Message<'_>) -> String {
     let headers = message.headers.iter();
     let headers = headers.map(|(name, value)| format!("{name}: {value}\n"));
-    let body = std::str::from_utf8(&message.body).unwrap();
+    let body = std::str::from_utf8(&message.body).expect("text");
     let headers: String = headers.collect();
     format!(
         "content-type: {}\n{headers}\n{body}\n",
@@ -126,5 +128,33 @@ fn the_payload_is_not_copied_raw_and_in_binary_mode() {
         let message = WireForm::new(mode);
         let message = message.write(Binding::Nats, &event).unwrap();
         assert_eq!(message.body.as_ptr(), event.payload.as_ptr(), "{mode}");
+    }
+}
+
+#[test]
+fn only_what_cloudevents_allow_is_an_attribute() {
+    let form = WireForm::new(Mode::CloudEventsBinary);
+    for (name, value, written) in [
+        ("tenant", "a b", "ce_tenant"),
+        ("subject", "a", "ce_subject"),
+        ("dataschema", "https://a/b", "ce_dataschema"),
+        ("dataschema", "order", "dataschema"),
+        ("tenant", "", "tenant"),
+        ("tenant", "a\nb", "tenant"),
+        ("tenant", "\u{85}", "tenant"),
+        ("tenant", "\u{fdd0}", "tenant"),
+        ("tenant", "\u{1ffff}", "tenant"),
+        ("Tenant", "a", "Tenant"),
+        ("a_b", "a", "a_b"),
+        ("data", "a", "data"),
+        ("id", "a", "id"),
+        ("partitionkey", "a", "partitionkey"),
+    ] {
+        let event = Event::new("x", "").ordering_key("").header(name, value);
+        let message = form.write(Binding::Kafka, &event).unwrap();
+        let headers: Vec<&str> = message.headers.iter().map(|(name, _)| &**name).collect();
+        assert!(headers.contains(&written), "{name} {value:?}: {headers:?}");
+        assert!(headers.contains(&"outbox-key"), "{headers:?}");
+        assert_eq!(headers.len(), 7, "{headers:?}");
     }
 }

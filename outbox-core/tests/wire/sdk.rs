@@ -10,10 +10,14 @@ use std::time::SystemTime;
 
 fn sent(message: &Message<'_>) -> cloudevents::Event {
     let mut headers = HeaderMap::new();
-    headers.insert("content-type", message.content_type.parse().unwrap());
+    headers.insert(
+        "content-type",
+        message.content_type.parse().expect("a value"),
+    );
     for (name, value) in &message.headers {
-        let name: HeaderName = name.parse().unwrap();
-        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        let name: HeaderName = name.parse().expect("a name");
+        let value = HeaderValue::from_str(value).expect("a value");
+        headers.insert(name, value);
     }
     to_event(&headers, message.body.to_vec()).expect("read by the SDK")
 }
@@ -22,7 +26,7 @@ fn bytes(event: &cloudevents::Event) -> Vec<u8> {
     match event.data() {
         Some(Data::Binary(bytes)) => bytes.clone(),
         Some(Data::String(text)) => text.clone().into_bytes(),
-        Some(Data::Json(json)) => serde_json::to_vec(json).unwrap(),
+        Some(Data::Json(json)) => serde_json::to_vec(json).expect("JSON"),
         None => Vec::new(),
     }
 }
