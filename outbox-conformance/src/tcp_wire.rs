@@ -85,9 +85,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Plan {
     fault: Fault,
-    has_cut: bool,
-    has_silenced: bool,
-    has_held: bool,
+    effect: Effect,
     delay: Duration,
     dribbles: bool,
 }
@@ -103,6 +101,16 @@ enum Fault {
     Silence,
     HoldReplies,
     HoldAll,
+}
+
+/// What has happened since the fault was set.
+#[derive(Debug, Default, PartialEq)]
+enum Effect {
+    #[default]
+    None,
+    Cut,
+    Silenced,
+    Held,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -157,7 +165,7 @@ impl TcpWire {
     /// Whether a connection has lost bytes since the last [`go_silent`](Self::go_silent).
     #[must_use]
     pub fn has_silenced(&self) -> bool {
-        self.plan().has_silenced
+        self.plan().effect == Effect::Silenced
     }
 
     /// Holds each piece back for this time. Other faults do not end it.
@@ -174,9 +182,7 @@ impl TcpWire {
     fn begin(&self, fault: Fault) {
         let mut plan = self.plan();
         plan.fault = fault;
-        plan.has_cut = false;
-        plan.has_silenced = false;
-        plan.has_held = false;
+        plan.effect = Effect::None;
         self.state.changed.notify_all();
     }
 
@@ -210,14 +216,18 @@ impl Wire for TcpWire {
     }
 
     fn has_held(&self) -> bool {
-        self.plan().has_held
+        self.plan().effect == Effect::Held
     }
 
     fn repair(&self) -> bool {
         let mut plan = self.plan();
         plan.fault = Fault::None;
         self.state.changed.notify_all();
-        std::mem::take(&mut plan.has_cut)
+        let has_cut = plan.effect == Effect::Cut;
+        if has_cut {
+            plan.effect = Effect::None;
+        }
+        has_cut
     }
 }
 
@@ -251,7 +261,9 @@ impl State {
                 Fault::HoldReplies => way == Way::Reply,
                 _ => false,
             };
-            plan.has_held |= is_held && way == Way::Reply;
+            if is_held && way == Way::Reply {
+                plan.effect = Effect::Held;
+            }
             is_held
         };
         let plan = self.changed.wait_while(self.plan(), is_held);
@@ -275,10 +287,13 @@ impl State {
             }
             _ => (count, End::Open),
         };
-        plan.has_silenced |= end == End::Silent;
-        if end == End::Cut {
-            plan.fault = Fault::None;
-            plan.has_cut = true;
+        match end {
+            End::Open => {}
+            End::Silent => plan.effect = Effect::Silenced,
+            End::Cut => {
+                plan.fault = Fault::None;
+                plan.effect = Effect::Cut;
+            }
         }
         (passing, end)
     }

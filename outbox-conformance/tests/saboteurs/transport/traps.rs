@@ -152,7 +152,7 @@ impl Saboteur {
             self.broker.publish(end.as_slice()).await;
         }
         if was_busy && self.fault == Fault::StaysBusyAfterADroppedCall {
-            pending().await
+            pending::<()>().await;
         }
         if was_busy && self.fault == Fault::FailsAfterADroppedCall {
             return all(events, PublishErrorKind::Unavailable);
