@@ -35,7 +35,7 @@ const SETTINGS: [&str; 6] = [
 /// A running container. It is removed when this value is dropped.
 pub(crate) struct Container {
     url: String,
-    _running: Box<dyn std::any::Any>,
+    _running: Box<dyn std::any::Any + Send>,
 }
 
 impl Container {

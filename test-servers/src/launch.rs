@@ -174,9 +174,11 @@ impl Process {
     }
 
     fn wait(&self) -> Result<(), Error> {
+        // A busy machine starts RabbitMQ in half a minute, an idle one in a few seconds.
+        let factor = if self.kind == Kind::RabbitMq { 4 } else { 1 };
         let start = Instant::now();
         while !(self.answers)(&self.programs, &self.folder, self.port) {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > PATIENCE * factor {
                 let log = tail(&self.folder.join(LOG));
                 let name = self.kind.name();
                 return Err(Error::DoesNotStart { name, log });

@@ -1,7 +1,5 @@
 //! A NATS server with JetStream.
 
-#![allow(dead_code, reason = "shared with the other tests")]
-
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,7 @@
 //! What the tests of servers share.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::path::Path;
