@@ -1,6 +1,5 @@
 //! URLs, timeouts, notes of a check.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_core::wire::{Mode, WireForm};

@@ -1,6 +1,5 @@
 //! The statements of docs/consuming.md.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_core::{Event, EventId, Transport};

@@ -1,6 +1,5 @@
 //! What the server or the application does to the table, and what the transport answers.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_conformance::{TcpWire, Wire};

@@ -1,6 +1,5 @@
 //! A relay from the memory store, whose events go to a server that is killed.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_core::{
