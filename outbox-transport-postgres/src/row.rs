@@ -8,7 +8,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, SqlStr};
 use std::collections::BTreeMap;
 
-/// The largest payload. PostgreSQL holds 1 GB, but psql and pg_dump read two digits for each byte.
+/// The largest payload. PostgreSQL holds 1 GB, but `psql` and `pg_dump` read two digits for each byte.
 pub(crate) const LARGEST: usize = 500_000_000;
 
 /// The headers of a raw event whose values have columns of their own.

@@ -1,6 +1,5 @@
 //! URLs, timeouts, notes of a check.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_core::wire::{Mode, WireForm};
@@ -71,7 +70,8 @@ fn odd_urls_are_refused_without_showing_a_password() {
         "postgres://db.example",
         "POSTGRESQL://me@%2Frun%2Fpostgresql/shop?application_name=relay",
     ] {
-        PostgresTransportConfig::from_url(url).expect(url);
+        let config = PostgresTransportConfig::from_url(url).expect(url);
+        PostgresTransport::open(config).expect("opened");
     }
 }
 

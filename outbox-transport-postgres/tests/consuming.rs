@@ -1,6 +1,5 @@
 //! The statements of docs/consuming.md.
 
-#[path = "support/mod.rs"]
 mod support;
 
 use outbox_core::{Event, EventId, Transport};
@@ -279,4 +278,44 @@ async fn an_event_that_the_inbox_accepted_is_not_taken_again() {
         .fetch_one("SELECT count(*) FROM outbox.outbox_arrived")
         .await;
     assert_eq!(left.expect("counted").get::<i64, _>(0), 0);
+}
+
+/// Events whose own content type or headers look like those of another mode, in each mode.
+#[tokio::test]
+async fn an_event_that_looks_like_a_cloud_event_is_read_unchanged() {
+    use outbox_core::wire::{Mode, WireForm};
+    let database = database().await;
+    let looks = [
+        Event::new("a", "{}").content_type("application/cloudevents+json"),
+        Event::new("b", "x")
+            .header("ce-specversion", "1.0")
+            .header("outbox-id", "mine"),
+        Event::new("c", "x")
+            .ordering_key("")
+            .header("content-type", "text/html"),
+    ];
+    for mode in [
+        Mode::Raw,
+        Mode::CloudEventsBinary,
+        Mode::CloudEventsStructured,
+    ] {
+        let config = outbox_transport_postgres::PostgresTransportConfig::new(database.pool_of(1));
+        let transport = PostgresTransport::open(config.form(WireForm::new(mode))).expect("opened");
+        publish(&transport, &looks).await;
+        let rows = sqlx::query("DELETE FROM outbox.outbox_arrived RETURNING *");
+        let rows = rows.fetch_all(&database.pool_of(1)).await.expect("taken");
+        for (sent, row) in looks.iter().zip(&rows) {
+            let event = read(row).expect("an event");
+            assert_eq!(
+                (event.id, &event.headers),
+                (sent.id, &sent.headers),
+                "{mode}"
+            );
+            assert_eq!(event.content_type, sent.content_type, "{mode}");
+            assert_eq!(
+                (event.payload, event.ordering_key),
+                (sent.payload.clone(), sent.ordering_key.clone())
+            );
+        }
+    }
 }
