@@ -6,9 +6,9 @@ use crate::error::{Failure, failure};
 use crate::lookup::Lookup;
 use crate::refusal::Refusal;
 use crate::{Inner, Prepared};
+use async_nats::Subject;
 use async_nats::jetstream::context::PublishError as DriverError;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::Subject;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use outbox_core::{Event, PublishError, PublishErrorKind};
@@ -40,14 +40,15 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// One answer for each event, until `deadline`.
-    pub(crate) async fn run(mut self, deadline: Instant) -> Vec<Answer> {
+    /// One answer for each event. The call timeout begins when the messages are made.
+    pub(crate) async fn run(mut self) -> Vec<Answer> {
         let prepared = self.prepare();
         if prepared.is_empty() {
             return self.finish(&unavailable(NO_ANSWER));
         }
-        let connected = timeout_at(deadline, self.inner.connections.connection()).await;
         let limit = self.inner.call_timeout;
+        let deadline = Instant::now() + limit;
+        let connected = timeout_at(deadline, self.inner.connections.connection()).await;
         let late = unavailable(format!("no connection within {limit:?}"));
         let connection = match connected.unwrap_or_else(|_| Err(late.clone())) {
             Ok(connection) => connection,
@@ -90,7 +91,8 @@ impl<'c> Call<'c> {
         let subject = |(number, prepared): &(usize, Prepared)| (*number, prepared.subject.clone());
         let subjects: Vec<_> = prepared.iter().map(subject).collect();
         let mut refusals = connection.refusals();
-        let send = |(number, prepared)| async move { (number, publish(connection, prepared).await) };
+        let send =
+            |(number, prepared)| async move { (number, publish(connection, prepared).await) };
         let mut acks: FuturesUnordered<_> = prepared.into_iter().map(send).collect();
         let mut end = std::pin::pin!(sleep_until(deadline));
         while self.open > self.untaken.len() {
@@ -109,7 +111,12 @@ impl<'c> Call<'c> {
         subjects
     }
 
-    fn take(&mut self, connection: &Connection, number: usize, ack: Result<PublishAck, DriverError>) {
+    fn take(
+        &mut self,
+        connection: &Connection,
+        number: usize,
+        ack: Result<PublishAck, DriverError>,
+    ) {
         let error = match ack {
             Ok(ack) => {
                 if ack.duplicate {
@@ -139,7 +146,10 @@ impl<'c> Call<'c> {
     fn refuse(&mut self, subjects: &[(usize, Subject)], refusal: &Refusal) {
         for (number, subject) in subjects {
             let error = match refusal {
-                Refusal::Publish { subject: refused, text } if **subject == **refused => {
+                Refusal::Publish {
+                    subject: refused,
+                    text,
+                } if **subject == **refused => {
                     self.error(*number, PublishErrorKind::Misconfigured, text.clone())
                 }
                 Refusal::Publish { .. } => continue,

@@ -40,9 +40,9 @@ pub(crate) async fn check(inner: &Inner) -> TransportCheck {
     match connection.look(&subject, deadline).await {
         Lookup::Missing => check.problem(misconfigured(format!("no stream takes {subject}"))),
         Lookup::Silent => check.problem(unavailable(format!("no answer within {limit:?}"))),
-        Lookup::Unknown(error) => {
-            check.note(format!("cannot find out which stream takes {subject}: {error}"))
-        }
+        Lookup::Unknown(error) => check.note(format!(
+            "cannot find out which stream takes {subject}: {error}"
+        )),
         Lookup::Found(name) => match config(&connection, &name, deadline).await {
             Ok(config) => {
                 let check = facts(check.note(describe(&config, &subject)), &config);
@@ -120,7 +120,10 @@ fn facts(mut check: TransportCheck, config: &Config) -> TransportCheck {
         warn("removes its oldest messages when it is full, also unread ones: set its discard policy to new".to_owned());
     }
     if !config.max_age.is_zero() {
-        warn(format!("removes messages after {:?}, also unread ones", config.max_age));
+        warn(format!(
+            "removes messages after {:?}, also unread ones",
+            config.max_age
+        ));
     }
     if config.retention == RetentionPolicy::Interest {
         warn("removes messages at once while it has no consumer".to_owned());

@@ -184,15 +184,24 @@ mod tests {
     fn what_cannot_be_used_is_refused_and_named() {
         for timeout in [Duration::ZERO, LONGEST_TIMEOUT + Duration::from_nanos(1)] {
             let text = refused(&config().call_timeout(timeout));
-            assert!(text.contains(&format!("call timeout is {timeout:?}, but must be")), "{text}");
+            assert!(
+                text.contains(&format!("call timeout is {timeout:?}, but must be")),
+                "{text}"
+            );
         }
         let text = refused(&config().subject("orders..new".parse().unwrap()));
-        assert!(text.contains("subject is \"orders..new\", but must have no empty part"), "{text}");
+        assert!(
+            text.contains("subject is \"orders..new\", but must have no empty part"),
+            "{text}"
+        );
         let text = refused(&NatsConfig::new(ConnectOptions::new(), []));
         assert!(text.contains("list of servers is empty"), "{text}");
         let server = "wss://broker.example".parse().unwrap();
         let text = refused(&NatsConfig::new(ConnectOptions::new(), [server]));
-        assert!(text.contains("scheme is \"wss\", but must be nats or tls"), "{text}");
+        assert!(
+            text.contains("scheme is \"wss\", but must be nats or tls"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -200,6 +209,9 @@ mod tests {
         let config = config().call_timeout(LONGEST_TIMEOUT);
         assert_eq!(config.validate().unwrap().to_string(), SUBJECT);
         let shown = format!("{config:?}");
-        assert!(shown.contains("broker.example") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("broker.example") && !shown.contains("hunter2"),
+            "{shown}"
+        );
     }
 }

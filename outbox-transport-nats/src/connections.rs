@@ -94,9 +94,9 @@ impl Connections {
                 Ok(connection) => return Ok(connection),
                 // What a person must repair is more important than a server that is away.
                 Err(error)
-                    if failed.as_ref().is_none_or(|failed| {
-                        failed.kind() != PublishErrorKind::Misconfigured
-                    }) =>
+                    if failed
+                        .as_ref()
+                        .is_none_or(|failed| failed.kind() != PublishErrorKind::Misconfigured) =>
                 {
                     failed = Some(error);
                 }
@@ -118,6 +118,8 @@ impl Connections {
 
 /// Half of it is random, so that many relays do not connect at the same time.
 fn pause(failures: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(LONGEST_PAUSE);
+    let pause = FIRST_PAUSE
+        .saturating_mul(1 << failures.min(16))
+        .min(LONGEST_PAUSE);
     pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

@@ -47,9 +47,7 @@ fn is_for_a_person(error: &(dyn Error + 'static)) -> bool {
 }
 
 /// An error and its causes. The cause within an [`std::io::Error`] is not among its sources.
-fn causes<'e>(
-    error: &'e (dyn Error + 'static),
-) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'e (dyn Error + 'static) = *error;
         let io = error.downcast_ref::<std::io::Error>();

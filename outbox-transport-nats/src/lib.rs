@@ -15,20 +15,17 @@ mod subject;
 pub use async_nats;
 pub use config::NatsConfig;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use async_trait::async_trait;
 use call::Call;
 use connections::Connections;
 use outbox_core::wire::{Binding, Template, WireForm};
-use outbox_core::{
-    Event, OutboxError, PublishError, PublishErrorKind, Transport, TransportCheck,
-};
+use outbox_core::{Event, OutboxError, PublishError, PublishErrorKind, Transport, TransportCheck};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 const BACKEND: &str = "nats";
 const OPEN: &str = "open";
@@ -134,8 +131,7 @@ fn permanent(source: impl std::error::Error + Send + Sync + 'static) -> PublishE
 #[async_trait]
 impl Transport for NatsTransport {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
-        let deadline = Instant::now() + self.0.call_timeout;
-        Call::new(&self.0, events).run(deadline).await
+        Call::new(&self.0, events).run().await
     }
 
     /// The subject, in which `{key}` stays as it is. Events whose subject cannot be used have another

@@ -59,7 +59,9 @@ impl Connection {
         let mut refusals = self.refusals();
         loop {
             match refusals.recv().await {
-                Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => return text,
+                Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => {
+                    return text;
+                }
                 Ok(Refusal::Inbox(text)) => return text,
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,

@@ -94,7 +94,10 @@ mod tests {
         let servers = parse_servers(url).unwrap();
         let (stripped, logins): (Vec<_>, Vec<_>) = servers.into_iter().map(take_login).unzip();
         let shown: Vec<&str> = stripped.iter().map(ServerAddr::as_url_str).collect();
-        assert_eq!(shown, ["tls://a.example", "tls://b.example:4223", "nats://[::1]:1"]);
+        assert_eq!(
+            shown,
+            ["tls://a.example", "tls://b.example:4223", "nats://[::1]:1"]
+        );
         let user = Login::User("me".to_owned(), "p@ss,".to_owned());
         assert!(logins == [Some(user), None, None]);
     }
@@ -110,21 +113,33 @@ mod tests {
     #[test]
     fn another_url_is_refused_without_its_password() {
         for (url, problem) in [
-            ("hunter2", "URL has no scheme, but must begin with nats:// or tls://"),
+            (
+                "hunter2",
+                "URL has no scheme, but must begin with nats:// or tls://",
+            ),
             ("hunter2:@a.example", "URL has no scheme"),
-            ("amqp://me:hunter2@a.example", "scheme is \"amqp\", but must be nats or tls"),
+            (
+                "amqp://me:hunter2@a.example",
+                "scheme is \"amqp\", but must be nats or tls",
+            ),
             ("me:hunter2@nats://a.example", "scheme is \"unreadable\""),
             ("ws://hunter2@a.example", "scheme is \"ws\""),
             ("nats://", "server 1 of the URL is not a host"),
             ("nats://me:hunter2@", "server 1 of the URL"),
             ("nats://me:hunt,er2@a.example", "server 1 of the URL"),
-            ("nats://a.example,me:hunter2@b.example:x", "server 2 of the URL"),
+            (
+                "nats://a.example,me:hunter2@b.example:x",
+                "server 2 of the URL",
+            ),
             ("nats://a.example,", "server 2 of the URL"),
             ("nats://a.example:0", "server 1 of the URL"),
             ("nats://hunter2@a.example/orders", "server 1 of the URL"),
             ("nats://hunter2@a.example?subject=x", "server 1 of the URL"),
             ("nats://hunter2@a.example#x", "server 1 of the URL"),
-            ("nats://a:hunter2@a.example,b:hunter2@b.example", "URL has several logins"),
+            (
+                "nats://a:hunter2@a.example,b:hunter2@b.example",
+                "URL has several logins",
+            ),
         ] {
             let error = parse_servers(url).unwrap_err();
             assert_eq!(error.kind(), outbox_core::ErrorKind::Invalid);

@@ -27,7 +27,11 @@ pub(crate) fn unusable(subject: &str) -> Option<String> {
         "have no control character"
     } else if subject.split('.').any(|part| part == "*" || part == ">") {
         "have no wildcard"
-    } else if subject.split('.').next().is_some_and(|part| RESERVED.contains(&part)) {
+    } else if subject
+        .split('.')
+        .next()
+        .is_some_and(|part| RESERVED.contains(&part))
+    {
         "not begin with $JS, $SYS or _INBOX"
     } else {
         return None;
@@ -69,15 +73,21 @@ mod tests {
             assert!(found.contains(problem), "{subject:?}: {found}");
         }
         let found = unusable(&"a".repeat(LONGEST + 1)).unwrap_or_default();
-        assert_eq!(
-            found,
-            "subject is 2001 bytes long, but must be 1 to 2000"
-        );
+        assert_eq!(found, "subject is 2001 bytes long, but must be 1 to 2000");
     }
 
     #[test]
     fn a_subject_may_have_any_other_character() {
-        for subject in ["a", "a.b", "clé.日本", "a*b.c>", "$x.{y}", "$KV.a.b", "a.$JS", "\"'\\"] {
+        for subject in [
+            "a",
+            "a.b",
+            "clé.日本",
+            "a*b.c>",
+            "$x.{y}",
+            "$KV.a.b",
+            "a.$JS",
+            "\"'\\",
+        ] {
             assert_eq!(unusable(subject), None, "{subject}");
         }
         assert_eq!(unusable(&"a".repeat(LONGEST)), None);

@@ -154,7 +154,9 @@ impl TransportFixture for Fixture {
 impl WireFixture for Fixture {
     async fn wired(&self) -> Arc<dyn Transport> {
         let (_, address) = self.url.rsplit_once('/').expect("an address");
-        let wire = self.wire.get_or_init(|| TcpWire::to(address).expect("a wire"));
+        let wire = self
+            .wire
+            .get_or_init(|| TcpWire::to(address).expect("a wire"));
         self.open(&format!("nats://127.0.0.1:{}", wire.port()))
     }
 

@@ -37,7 +37,10 @@ async fn a_wrong_password_is_misconfigured_and_no_text_shows_it() {
     let answer = publish(&transport, &event("a")).await;
     assert_eq!(kind(&answer), Some(PublishErrorKind::Misconfigured));
     assert_eq!(about(&answer), None);
-    assert!(reason(&answer).contains("authorization violation"), "{answer:?}");
+    assert!(
+        reason(&answer).contains("authorization violation"),
+        "{answer:?}"
+    );
     let check = transport.check().await;
     assert_eq!(problems(&check), [(PublishErrorKind::Misconfigured, None)]);
     for shown in [debug, format!("{answer:?} {transport:?} {check:?}")] {
@@ -81,7 +84,10 @@ async fn a_forbidden_subject_is_misconfigured_at_once_and_its_neighbours_arrive(
         [None, Some(PublishErrorKind::Misconfigured), None]
     );
     assert_eq!(about(&answers[1]), Some("outbox.secret.b"));
-    assert!(reason(&answers[1]).contains("Permissions Violation"), "{answers:?}");
+    assert!(
+        reason(&answers[1]).contains("Permissions Violation"),
+        "{answers:?}"
+    );
     assert_eq!(raw.count("ORDERS"), 2);
 }
 
@@ -110,7 +116,13 @@ async fn a_user_who_may_not_ask_for_streams_publishes_and_waits_for_an_election(
     assert_eq!(about(&answer), Some("outbox.a"));
     let check = transport.check().await;
     assert_eq!(problems(&check), []);
-    assert!(check.notes.iter().any(|note| note.contains("cannot find out")), "{check:?}");
+    assert!(
+        check
+            .notes
+            .iter()
+            .any(|note| note.contains("cannot find out")),
+        "{check:?}"
+    );
     raw.create_stream("ORDERS", "outbox.>", "");
     assert_eq!(kind(&publish(&transport, &event("a")).await), None);
 }
@@ -143,7 +155,11 @@ async fn an_answer_that_is_not_of_a_stream_is_not_a_delivery() {
     });
     for _again in 0..2 {
         let answer = publish(&transport, &event("a")).await;
-        assert_eq!(kind(&answer), Some(PublishErrorKind::Misconfigured), "{answer:?}");
+        assert_eq!(
+            kind(&answer),
+            Some(PublishErrorKind::Misconfigured),
+            "{answer:?}"
+        );
         assert_eq!(about(&answer), Some("outbox.a"));
     }
     answering.await.expect("answered");
@@ -151,10 +167,16 @@ async fn an_answer_that_is_not_of_a_stream_is_not_a_delivery() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_jetstream_events_are_unavailable_first() {
-    let server = server("accounts { A: { jetstream: enabled, users: [{user: a, password: a}] }, B: { users: [{user: b, password: b}] } }");
+    let server = server(
+        "accounts { A: { jetstream: enabled, users: [{user: a, password: a}] }, B: { users: [{user: b, password: b}] } }",
+    );
     let transport = open(&as_user(server.url(), "b:b"), SHORT);
     let answer = publish(&transport, &event("a")).await;
-    assert_eq!(kind(&answer), Some(PublishErrorKind::Unavailable), "{answer:?}");
+    assert_eq!(
+        kind(&answer),
+        Some(PublishErrorKind::Unavailable),
+        "{answer:?}"
+    );
     assert_eq!(about(&answer), Some("outbox.a"));
 }
 
@@ -163,7 +185,9 @@ async fn events_that_wait_in_a_suspended_server_arrive_once_and_in_order() {
     let mut server = server("");
     Raw::connect(server.url()).create_stream("ORDERS", "outbox.>", "");
     let transport = open(server.url(), SHORT);
-    let events: Vec<Event> = (0..4).map(|n| event(&format!("e{n}")).ordering_key("k")).collect();
+    let events: Vec<Event> = (0..4)
+        .map(|n| event(&format!("e{n}")).ordering_key("k"))
+        .collect();
     assert_eq!(kind(&publish(&transport, &events[0]).await), None);
     server.suspend().expect("suspended");
     for _again in 0..3 {
@@ -276,7 +300,11 @@ async fn a_server_that_requires_tls_or_has_a_foreign_certificate_is_misconfigure
     let server = tls_server(&certificate, "");
     let transport = open(server.url(), SHORT);
     let answer = publish(&transport, &event("a")).await;
-    assert_eq!(kind(&answer), Some(PublishErrorKind::Misconfigured), "{answer:?}");
+    assert_eq!(
+        kind(&answer),
+        Some(PublishErrorKind::Misconfigured),
+        "{answer:?}"
+    );
     assert_eq!(about(&answer), None);
 }
 
@@ -284,13 +312,20 @@ async fn a_server_that_requires_tls_or_has_a_foreign_certificate_is_misconfigure
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_a_certificate_of_a_known_authority_is_used() {
     let certificate = Certificate::create().expect("a certificate");
-    let server = tls_server(&certificate, "no_auth_user: x\naccounts { A: { jetstream: enabled, users: [{user: x, password: x}] } }");
+    let server = tls_server(
+        &certificate,
+        "no_auth_user: x\naccounts { A: { jetstream: enabled, users: [{user: x, password: x}] } }",
+    );
     let options = ConnectOptions::new().add_root_certificates(certificate.authority());
     let url = server.url().replace("nats://", "tls://");
     let config = NatsConfig::new(options, [url.parse::<ServerAddr>().expect("a URL")]);
     let transport = NatsTransport::open(config.call_timeout(SHORT)).expect("opened");
     let answer = publish(&transport, &event("a")).await;
-    assert_eq!(kind(&answer), Some(PublishErrorKind::Misconfigured), "{answer:?}");
+    assert_eq!(
+        kind(&answer),
+        Some(PublishErrorKind::Misconfigured),
+        "{answer:?}"
+    );
     assert_eq!(about(&answer), Some("outbox.a"));
 }
 

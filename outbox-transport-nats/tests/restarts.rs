@@ -25,7 +25,10 @@ fn events(count: usize) -> Vec<Event> {
 /// The events without repetitions, and how many repetitions there were.
 fn first_arrivals(arrived: Vec<Event>) -> (Vec<Event>, usize) {
     let (mut seen, total) = (HashSet::new(), arrived.len());
-    let first: Vec<Event> = arrived.into_iter().filter(|event| seen.insert(event.id)).collect();
+    let first: Vec<Event> = arrived
+        .into_iter()
+        .filter(|event| seen.insert(event.id))
+        .collect();
     let repeated = total - first.len();
     (first, repeated)
 }
@@ -33,7 +36,9 @@ fn first_arrivals(arrived: Vec<Event>) -> (Vec<Event>, usize) {
 fn by_key(events: &[Event]) -> HashMap<Option<String>, Vec<EventId>> {
     let mut keys: HashMap<_, Vec<_>> = HashMap::new();
     for event in events {
-        keys.entry(event.ordering_key.clone()).or_default().push(event.id);
+        keys.entry(event.ordering_key.clone())
+            .or_default()
+            .push(event.id);
     }
     keys
 }
@@ -51,7 +56,9 @@ async fn each_event_arrives_in_order_while_the_server_is_killed_three_times() {
         .build()
         .expect("options");
     let transport = open(server.url(), Duration::from_secs(5));
-    let relay = Relay::new(Arc::clone(&store), transport).dlq_heap(Arc::clone(&heap)).config(config);
+    let relay = Relay::new(Arc::clone(&store), transport)
+        .dlq_heap(Arc::clone(&heap))
+        .config(config);
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(relay.run(async move {
         let _ = stopped.await;

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use outbox_core::{Event, PublishError, PublishErrorKind, Transport, TransportCheck};
 use outbox_core::wire::{self, Binding};
+use outbox_core::{Event, PublishError, PublishErrorKind, Transport, TransportCheck};
 use outbox_transport_nats::{NatsConfig, NatsTransport};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -16,25 +16,25 @@ use test_servers::{Server, search_path};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection in the text protocol of NATS.
-pub struct Raw {
+pub(crate) struct Raw {
     stream: BufReader<TcpStream>,
-    pub info: String,
+    pub(crate) info: String,
 }
 
 /// A message as it came.
-pub struct Raised {
-    pub subject: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Raised {
+    pub(crate) subject: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Raw {
-    pub fn connect(url: &str) -> Self {
+    pub(crate) fn connect(url: &str) -> Self {
         Self::login(url, "")
     }
 
     /// `login` is JSON, such as `"user":"me","pass":"secret",`.
-    pub fn login(url: &str, login: &str) -> Self {
+    pub(crate) fn login(url: &str, login: &str) -> Self {
         let address = url.rsplit(['/', '@']).next().expect("an address");
         let stream = TcpStream::connect(address).expect("connected");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
@@ -49,28 +49,32 @@ impl Raw {
         raw
     }
 
-    pub fn send(&mut self, text: &str) {
+    pub(crate) fn send(&mut self, text: &str) {
         let stream = self.stream.get_mut();
         stream.write_all(text.as_bytes()).expect("sent");
     }
 
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line");
         line
     }
 
-    pub fn subscribe(&mut self, subject: &str) {
+    pub(crate) fn subscribe(&mut self, subject: &str) {
         self.send(&format!("SUB {subject} 7\r\nPING\r\n"));
         while !self.line().starts_with("PONG") {}
     }
 
     /// The next message.
-    pub fn message(&mut self) -> Raised {
+    pub(crate) fn message(&mut self) -> Raised {
         loop {
             let line = self.line();
             let words: Vec<&str> = line.split_whitespace().collect();
-            let number = |back: usize| words[words.len() - back].parse::<usize>().expect("a length");
+            let number = |back: usize| {
+                words[words.len() - back]
+                    .parse::<usize>()
+                    .expect("a length")
+            };
             match words.first().copied() {
                 Some("MSG") => return self.body(words[1], 0, number(1)),
                 Some("HMSG") => return self.body(words[1], number(2), number(1)),
@@ -100,9 +104,13 @@ impl Raw {
     }
 
     /// What JetStream answers to a request.
-    pub fn ask(&mut self, subject: &str, text: &str) -> String {
+    pub(crate) fn ask(&mut self, subject: &str, text: &str) -> String {
         static INBOXES: AtomicU64 = AtomicU64::new(0);
-        let inbox = format!("_INBOX.raw.{}.{}", std::process::id(), INBOXES.fetch_add(1, Relaxed));
+        let inbox = format!(
+            "_INBOX.raw.{}.{}",
+            std::process::id(),
+            INBOXES.fetch_add(1, Relaxed)
+        );
         let length = text.len();
         self.send(&format!(
             "SUB {inbox} 1\r\nUNSUB 1 1\r\nPUB {subject} {inbox} {length}\r\n{text}\r\n"
@@ -111,7 +119,7 @@ impl Raw {
         String::from_utf8(answer.body).expect("UTF-8")
     }
 
-    pub fn create_stream(&mut self, name: &str, subjects: &str, more: &str) {
+    pub(crate) fn create_stream(&mut self, name: &str, subjects: &str, more: &str) {
         let created = self.ask(
             &format!("$JS.API.STREAM.CREATE.{name}"),
             &config(name, subjects, more),
@@ -119,7 +127,7 @@ impl Raw {
         assert!(!created.contains("\"error\""), "{created}");
     }
 
-    pub fn update_stream(&mut self, name: &str, subjects: &str, more: &str) {
+    pub(crate) fn update_stream(&mut self, name: &str, subjects: &str, more: &str) {
         let updated = self.ask(
             &format!("$JS.API.STREAM.UPDATE.{name}"),
             &config(name, subjects, more),
@@ -127,19 +135,20 @@ impl Raw {
         assert!(!updated.contains("\"error\""), "{updated}");
     }
 
-    pub fn delete_stream(&mut self, name: &str) {
+    pub(crate) fn delete_stream(&mut self, name: &str) {
         let deleted = self.ask(&format!("$JS.API.STREAM.DELETE.{name}"), "");
-        assert!(deleted.contains("\"success\":true"), "{deleted}");
+        let is_gone = ["\"success\":true", "stream not found"];
+        assert!(is_gone.iter().any(|text| deleted.contains(text)), "{deleted}");
     }
 
     /// How many messages a stream has.
-    pub fn count(&mut self, name: &str) -> usize {
+    pub(crate) fn count(&mut self, name: &str) -> usize {
         let info = self.ask(&format!("$JS.API.STREAM.INFO.{name}"), "");
         number(&info, "\"messages\":").unwrap_or_else(|| panic!("{info}"))
     }
 
     /// All messages of a stream, in its order. None if there is no such stream.
-    pub fn messages(&mut self, name: &str) -> Vec<Raised> {
+    pub(crate) fn messages(&mut self, name: &str) -> Vec<Raised> {
         static CONSUMERS: AtomicU64 = AtomicU64::new(0);
         let number_of = CONSUMERS.fetch_add(1, Relaxed);
         let inbox = format!("_INBOX.read.{}.{number_of}", std::process::id());
@@ -152,7 +161,7 @@ impl Raw {
             return Vec::new();
         }
         let pending = number(&created, "\"num_pending\":").unwrap_or_else(|| panic!("{created}"));
-        let id = text(&created, "\"name\":\"").expect("a name");
+        let id = quoted(&created, "\"name\":\"").expect("a name");
         // Nothing is delivered before there is a subscription.
         self.send(&format!("SUB {inbox} 2\r\n"));
         let messages = (0..pending).map(|_| self.message()).collect();
@@ -162,21 +171,23 @@ impl Raw {
     }
 
     /// The events of a stream, in its order.
-    pub fn events(&mut self, name: &str) -> Vec<Event> {
+    pub(crate) fn events(&mut self, name: &str) -> Vec<Event> {
         self.messages(name).into_iter().map(Raised::event).collect()
     }
 }
 
 impl Raised {
-    pub fn event(self) -> Event {
+    pub(crate) fn event(self) -> Event {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
         wire::read(Binding::Nats, None, headers, self.body.into()).expect("an event")
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers.find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        headers
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -196,42 +207,44 @@ fn number(json: &str, name: &str) -> Option<usize> {
     digits.parse().ok()
 }
 
-fn text<'j>(json: &'j str, name: &str) -> Option<&'j str> {
+fn quoted<'j>(json: &'j str, name: &str) -> Option<&'j str> {
     let (_, rest) = json.split_once(name)?;
     Some(rest.split_once('"')?.0)
 }
 
 /// A server of this test alone.
-pub fn server(config: &str) -> Server {
+pub(crate) fn server(config: &str) -> Server {
     Server::start_nats(&search_path(), config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A transport with the subject `outbox.{type}`.
-pub fn open(url: &str, call_timeout: Duration) -> NatsTransport {
-    let config = NatsConfig::from_url(url).expect("a URL").call_timeout(call_timeout);
+pub(crate) fn open(url: &str, call_timeout: Duration) -> NatsTransport {
+    let config = NatsConfig::from_url(url)
+        .expect("a URL")
+        .call_timeout(call_timeout);
     NatsTransport::open(config).expect("opened")
 }
 
-pub fn event(event_type: &str) -> Event {
+pub(crate) fn event(event_type: &str) -> Event {
     Event::new(event_type, "x")
 }
 
-pub async fn publish(transport: &NatsTransport, event: &Event) -> Result<(), PublishError> {
+pub(crate) async fn publish(transport: &NatsTransport, event: &Event) -> Result<(), PublishError> {
     let mut answers = transport.publish(std::slice::from_ref(event)).await;
     assert_eq!(answers.len(), 1);
     answers.remove(0)
 }
 
-pub fn kind(answer: &Result<(), PublishError>) -> Option<PublishErrorKind> {
+pub(crate) fn kind(answer: &Result<(), PublishError>) -> Option<PublishErrorKind> {
     answer.as_ref().err().map(PublishError::kind)
 }
 
-pub fn about(answer: &Result<(), PublishError>) -> Option<&str> {
+pub(crate) fn about(answer: &Result<(), PublishError>) -> Option<&str> {
     answer.as_ref().err().and_then(PublishError::destination)
 }
 
 /// All texts of an error.
-pub fn text(error: &PublishError) -> String {
+pub(crate) fn text(error: &PublishError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -241,11 +254,13 @@ pub fn text(error: &PublishError) -> String {
     text
 }
 
-pub fn reason(answer: &Result<(), PublishError>) -> String {
+pub(crate) fn reason(answer: &Result<(), PublishError>) -> String {
     answer.as_ref().err().map(text).unwrap_or_default()
 }
 
-pub fn problems(check: &TransportCheck) -> Vec<(PublishErrorKind, Option<&str>)> {
+pub(crate) fn problems(check: &TransportCheck) -> Vec<(PublishErrorKind, Option<&str>)> {
     let problems = check.problems.iter();
-    problems.map(|error| (error.kind(), error.destination())).collect()
+    problems
+        .map(|error| (error.kind(), error.destination()))
+        .collect()
 }
