@@ -57,11 +57,7 @@ impl Connections {
         }
     }
 
-    async fn connect(
-        &self,
-        config: &RabbitMqConfig,
-        seen: u64,
-    ) -> Result<Arc<Link>, PublishError> {
+    async fn connect(&self, config: &RabbitMqConfig, seen: u64) -> Result<Arc<Link>, PublishError> {
         let mut attempts = self.attempts.lock().await;
         if let Some(link) = self.usable() {
             return Ok(link);
@@ -102,5 +98,7 @@ impl Connections {
 /// Half of it is random, so that many workers do not connect at the same time.
 fn pause(failures: u32) -> Duration {
     let pause = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    pause.min(LONGEST_PAUSE).mul_f64(0.5 + fastrand::f64() / 2.0)
+    pause
+        .min(LONGEST_PAUSE)
+        .mul_f64(0.5 + fastrand::f64() / 2.0)
 }

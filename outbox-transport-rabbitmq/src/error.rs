@@ -12,7 +12,9 @@ pub(crate) enum Refusal {
     Exchange,
     /// This user may not use the routing key.
     Topic,
-    /// The message itself, such as its size.
+    /// The message is too large.
+    Size,
+    /// The message, for another reason. RabbitMQ has none, but plugins and other brokers do.
     Message,
 }
 
@@ -24,15 +26,14 @@ pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
     let AMQPErrorKind::Soft(soft) = error.kind() else {
         return None;
     };
+    let message = error.get_message().as_str();
     match soft {
         AMQPSoftError::NOTFOUND => Some(Refusal::Exchange),
-        AMQPSoftError::ACCESSREFUSED if error.get_message().as_str().contains("to topic ") => {
-            Some(Refusal::Topic)
-        }
+        AMQPSoftError::ACCESSREFUSED if message.contains("to topic ") => Some(Refusal::Topic),
         AMQPSoftError::ACCESSREFUSED => Some(Refusal::Exchange),
-        AMQPSoftError::CONTENTTOOLARGE | AMQPSoftError::PRECONDITIONFAILED => {
-            Some(Refusal::Message)
-        }
+        AMQPSoftError::CONTENTTOOLARGE => Some(Refusal::Size),
+        AMQPSoftError::PRECONDITIONFAILED if message.contains(" size ") => Some(Refusal::Size),
+        AMQPSoftError::PRECONDITIONFAILED => Some(Refusal::Message),
         _ => None,
     }
 }
@@ -40,7 +41,9 @@ pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
 /// Why no connection could be opened.
 pub(crate) fn not_connected(error: Error) -> PublishError {
     let kind = match error.kind() {
-        ErrorKind::ProtocolError(refused) => refused_login(refused.kind(), refused.get_message().as_str()),
+        ErrorKind::ProtocolError(refused) => {
+            refused_login(refused.kind(), refused.get_message().as_str())
+        }
         ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_) => {
             PublishErrorKind::Misconfigured
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod attempt;
+mod check;
 mod config;
 mod connections;
 mod error;
@@ -12,7 +13,7 @@ mod url;
 
 use async_trait::async_trait;
 use connections::Connections;
-use outbox_core::{Event, OutboxError, PublishError, Transport};
+use outbox_core::{Event, OutboxError, PublishError, Transport, TransportCheck};
 use outgoing::Outgoing;
 use publish::{Answer, Call};
 use std::borrow::Cow;
@@ -90,10 +91,15 @@ impl Transport for RabbitMqTransport {
         };
         let mut sent = call.run().await.into_iter();
         let answers = answers.into_iter();
-        answers.filter_map(|answer| answer.or_else(|| sent.next())).collect()
+        answers
+            .filter_map(|answer| answer.or_else(|| sent.next()))
+            .collect()
     }
 
     fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
         Some(outgoing::destination(&self.0.config, event))
+    }
+    async fn check(&self) -> TransportCheck {
+        check::check(&self.0.config, &self.0.connections).await
     }
 }

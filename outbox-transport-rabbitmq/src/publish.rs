@@ -6,8 +6,8 @@ use crate::connections::Connections;
 use crate::error::{Refusal, refusal, unavailable};
 use crate::link::{Health, Link};
 use crate::outgoing::Outgoing;
-use lapin::options::BasicPublishOptions;
 use lapin::Confirmation;
+use lapin::options::BasicPublishOptions;
 use outbox_core::{PublishError, PublishErrorKind};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,7 +65,9 @@ impl Call<'_> {
         }
         let missing = || Err(unavailable("no answer"));
         let answers = self.answers.into_iter();
-        answers.map(|answer| answer.unwrap_or_else(missing)).collect()
+        answers
+            .map(|answer| answer.unwrap_or_else(missing))
+            .collect()
     }
 
     fn has_time(&self) -> bool {
@@ -166,7 +168,10 @@ impl Call<'_> {
         let Some(&first) = open.first() else {
             return Rest::Nothing;
         };
-        if let Some((refusal, error)) = cause.as_ref().and_then(|error| Some((refusal(error)?, error))) {
+        if let Some((refusal, error)) = cause
+            .as_ref()
+            .and_then(|error| Some((refusal(error)?, error)))
+        {
             return Rest::Refused(refusal, error.clone(), open);
         }
         let error = match (end, cause) {
@@ -191,7 +196,8 @@ impl Call<'_> {
         groups: &mut VecDeque<Vec<usize>>,
     ) {
         let parts = match refusal {
-            Refusal::Message => largest_first(&self.messages, group),
+            Refusal::Size => largest_first(&self.messages, group),
+            Refusal::Message => halves(group),
             Refusal::Exchange => same(group, |index| &self.messages[index].exchange),
             Refusal::Topic => same(group, |index| {
                 let message = &self.messages[index];
@@ -200,7 +206,8 @@ impl Call<'_> {
         };
         if let [blamed] = &parts[..] {
             let kind = match refusal {
-                Refusal::Message => PublishErrorKind::Permanent,
+                Refusal::Size => PublishErrorKind::Permanent,
+                Refusal::Message => PublishErrorKind::Rejected,
                 Refusal::Exchange | Refusal::Topic => PublishErrorKind::Misconfigured,
             };
             for &index in blamed {
@@ -208,7 +215,10 @@ impl Call<'_> {
                 self.answers[index] = Some(Err(error));
             }
         } else {
-            parts.into_iter().rev().for_each(|part| groups.push_front(part));
+            parts
+                .into_iter()
+                .rev()
+                .for_each(|part| groups.push_front(part));
         }
     }
 
@@ -249,18 +259,20 @@ fn answer(
         Confirmation::Ack(_) => Some(Ok(())),
         Confirmation::Nack(_) => {
             let error = message.error(PublishErrorKind::Throttled(PATIENCE));
-            Some(Err(error.with_source("the broker refused the message (basic.nack)")))
+            Some(Err(
+                error.with_source("the broker refused the message (basic.nack)")
+            ))
         }
         Confirmation::NotRequested => None,
     }
 }
 
-fn troubled(health: &Health) -> Option<PublishError> {
+pub(crate) fn troubled(health: &Health) -> Option<PublishError> {
     match health {
         Health::Open => None,
-        Health::Blocked(reason) => {
-            Some(unavailable(format!("the broker blocks publishers: {reason}")))
-        }
+        Health::Blocked(reason) => Some(unavailable(format!(
+            "the broker blocks publishers: {reason}"
+        ))),
         Health::Lost(cause) => Some(unavailable(cause.clone())),
     }
 }
@@ -270,6 +282,12 @@ fn largest_first(messages: &[Outgoing], mut group: Vec<usize>) -> Vec<Vec<usize>
     let largest = (0..group.len()).max_by_key(|&place| messages[group[place]].payload.len());
     let largest = group.remove(largest.unwrap_or_default());
     let parts = [vec![largest], group];
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+fn halves(mut group: Vec<usize>) -> Vec<Vec<usize>> {
+    let second = group.split_off(group.len().div_ceil(2));
+    let parts = [group, second];
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 

@@ -112,7 +112,10 @@ mod tests {
             let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{url}");
             let text = format!("{error} {error:?}");
-            assert!(!text.contains("secret") && !text.contains("user:"), "{text}");
+            assert!(
+                !text.contains("secret") && !text.contains("user:"),
+                "{text}"
+            );
         }
     }
 }
