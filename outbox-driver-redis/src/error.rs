@@ -29,14 +29,14 @@ fn kind(error: &RedisError) -> ErrorKind {
         // One of our keys has another type.
         (_, "WRONGTYPE") => ErrorKind::Corrupt,
         // The caller must change a login, a privilege or a URL, or the server is too old.
-        (_, "NOAUTH" | "WRONGPASS")
+        (_, "NOAUTH" | "NOPERM" | "WRONGPASS")
         | (
             Cause::AuthenticationFailed
             | Cause::InvalidClientConfig
             | Cause::Client
             | Cause::EmptySentinelList
             | Cause::RESP3NotSupported
-            | Cause::Server(ServerErrorKind::NoPerm | ServerErrorKind::CrossSlot),
+            | Cause::Server(ServerErrorKind::CrossSlot),
             _,
         ) => ErrorKind::Invalid,
         (Cause::Server(ServerErrorKind::ResponseError), _) => kind_of_text(error.detail()),
@@ -122,6 +122,7 @@ mod tests {
             ("WRONGTYPE", ErrorKind::Corrupt),
             ("NOAUTH", ErrorKind::Invalid),
             ("WRONGPASS", ErrorKind::Invalid),
+            ("NOPERM", ErrorKind::Invalid),
             ("OOM", ErrorKind::Unavailable),
             ("MISCONF", ErrorKind::Unavailable),
             ("BUSY", ErrorKind::Unavailable),

@@ -48,13 +48,13 @@ impl Inner {
 
     async fn facts(&self) -> Result<Facts, OutboxError> {
         let mut pipeline = Pipeline::with_capacity(4);
-        pipeline.cmd("TYPE").arg(self.stream.constant().unwrap_or(ANY));
+        pipeline
+            .cmd("TYPE")
+            .arg(self.stream.constant().unwrap_or(ANY));
         for section in ["memory", "persistence", "replication"] {
             pipeline.cmd("INFO").arg(section);
         }
-        self.connection
-            .pipeline(CHECK, &pipeline, |replies| facts(replies))
-            .await
+        self.connection.pipeline(CHECK, &pipeline, facts).await
     }
 
     /// Queues an entry and discards it: the server checks the rights, the slot, its memory and its role
@@ -90,7 +90,9 @@ impl Inner {
     }
 
     fn replicas(&self, found: TransportCheck, facts: &Facts) -> TransportCheck {
-        let connected = facts.field("connected_slaves").and_then(|text| text.parse::<u32>().ok());
+        let connected = facts
+            .field("connected_slaves")
+            .and_then(|text| text.parse::<u32>().ok());
         let Some((wait, connected)) = self.wait.zip(connected) else {
             return found;
         };

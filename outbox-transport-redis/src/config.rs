@@ -155,7 +155,9 @@ impl RedisTransportConfig {
     fn problem(&self) -> Option<String> {
         let timeout = self.call_timeout;
         if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
-            return Some(format!("call timeout is {timeout:?}, but must be 1ns to 1d"));
+            return Some(format!(
+                "call timeout is {timeout:?}, but must be 1ns to 1d"
+            ));
         }
         if let Some(Wait { replicas: 0, .. }) = self.wait {
             return Some("number of replicas is 0, but must be at least 1".to_owned());
@@ -222,13 +224,28 @@ mod tests {
     fn a_value_that_is_not_allowed_is_refused_and_named() {
         let second = Duration::from_secs(1);
         for (error, expected) in [
-            (refused(|c| c.call_timeout(Duration::ZERO)), "call timeout is 0ns"),
-            (refused(|c| c.call_timeout(LONGEST_TIMEOUT + second)), "call timeout is 86401s"),
+            (
+                refused(|c| c.call_timeout(Duration::ZERO)),
+                "call timeout is 0ns",
+            ),
+            (
+                refused(|c| c.call_timeout(LONGEST_TIMEOUT + second)),
+                "call timeout is 86401s",
+            ),
             (refused(|c| c.wait(0, second)), "number of replicas is 0"),
-            (refused(|c| c.wait(1, Duration::from_micros(999))), "wait is 999µs"),
-            (refused(|c| c.wait(1, second).call_timeout(second)), "call timeout (1s)"),
+            (
+                refused(|c| c.wait(1, Duration::from_micros(999))),
+                "wait is 999µs",
+            ),
+            (
+                refused(|c| c.wait(1, second).call_timeout(second)),
+                "call timeout (1s)",
+            ),
             (refused(|c| c.trim(Trim::Length(0))), "trim length is 0"),
-            (refused(|c| c.trim(Trim::Age(Duration::ZERO))), "trim age is 0ns"),
+            (
+                refused(|c| c.trim(Trim::Age(Duration::ZERO))),
+                "trim age is 0ns",
+            ),
             (refused(|c| c.largest_event(0)), "largest event is 0"),
         ] {
             assert!(error.contains(expected), "{error}");

@@ -46,7 +46,8 @@ impl Adding {
             }
             Some(Trim::Age(age)) => {
                 let oldest = SystemTime::now().checked_sub(age);
-                let oldest = oldest.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+                let oldest =
+                    oldest.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
                 // An age that begins before 1970 keeps everything.
                 let millis = oldest.unwrap_or_default().as_millis();
                 command.arg("MINID").arg("~").arg(millis.to_string());
@@ -76,7 +77,7 @@ impl Adding {
 /// The fields of a message, each name once.
 fn fields<'m>(message: &'m Message<'_>) -> impl Iterator<Item = (&'m str, &'m [u8])> {
     let headers = message.headers.iter().map(|(name, value)| {
-        let name = if name == BODY { MOVED_BODY } else { name };
+        let name = if name == BODY { MOVED_BODY } else { &**name };
         (name, value.as_bytes())
     });
     headers.chain([

@@ -114,9 +114,15 @@ mod tests {
         };
         assert_eq!(limits.problem(of(3000, 2000)), None);
         let value = limits.problem(of(2100, 2001)).unwrap_or_default();
-        assert!(value.contains("2001 bytes, but must have at most 2000"), "{value}");
+        assert!(
+            value.contains("2001 bytes, but must have at most 2000"),
+            "{value}"
+        );
         let request = limits.problem(of(3001, 2000)).unwrap_or_default();
-        assert!(request.contains("3001 bytes, but must have at most 3000"), "{request}");
+        assert!(
+            request.contains("3001 bytes, but must have at most 3000"),
+            "{request}"
+        );
         let configured = Limits {
             configured: Some(10),
             ..limits

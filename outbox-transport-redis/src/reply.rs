@@ -2,7 +2,7 @@
 
 use outbox_core::{ErrorKind, OutboxError, PublishError, PublishErrorKind};
 use outbox_driver_redis::redis::{
-    ErrorKind as Cause, RedisError, RedisResult, ServerError, Value,
+    ErrorKind as Cause, RedisError, RedisResult, ServerError, Value, make_extension_error,
 };
 use std::error::Error;
 use std::time::Duration;
@@ -32,14 +32,14 @@ pub(crate) fn outcome(
     replicas: Option<u32>,
 ) -> RedisResult<Outcome> {
     if let Some(error) = replies.iter().find_map(server_error) {
-        return Err(error.clone().into());
+        return Err(cause(error));
     }
     let mut replies = replies.into_iter().skip(count + 1);
     let Some(Value::Array(added)) = replies.next() else {
         return Err(unexpected("EXEC"));
     };
     if let Some(error) = added.iter().find_map(server_error) {
-        return Err(error.clone().into());
+        return Err(cause(error));
     }
     if added.len() != count {
         return Err(unexpected("EXEC"));
@@ -59,6 +59,18 @@ pub(crate) fn outcome(
         }
         _ => Err(unexpected("WAIT")),
     }
+}
+
+/// `EXEC` has its cause in its text: `EXECABORT Transaction discarded because of: OOM command not …`.
+fn cause(error: &ServerError) -> RedisError {
+    let detail = error.details().filter(|_| error.code() == "EXECABORT");
+    let cause = detail.and_then(|text| text.split_once("because of: "));
+    let Some((_, cause)) = cause else {
+        return error.clone().into();
+    };
+    let cause = cause.trim_start_matches('-');
+    let (code, detail) = cause.split_once(' ').unwrap_or((cause, ""));
+    make_extension_error(code.to_owned(), Some(detail.to_owned()))
 }
 
 pub(crate) fn server_error(value: &Value) -> Option<&ServerError> {
@@ -97,7 +109,9 @@ pub(crate) fn answer(error: OutboxError, destination: Option<&str>) -> PublishEr
 
 /// Whether the server refused a request because it is too large.
 pub(crate) fn is_too_large(error: &OutboxError) -> bool {
-    let text = redis_error(error).map(ToString::to_string).unwrap_or_default();
+    let text = redis_error(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
     TOO_LARGE.iter().any(|part| text.contains(part))
 }
 
@@ -122,4 +136,40 @@ fn code(error: &OutboxError) -> Option<&str> {
 
 fn redis_error(error: &OutboxError) -> Option<&RedisError> {
     error.source()?.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outbox_driver_redis::redis_error;
+
+    fn answer_to(code: &str, detail: &str) -> PublishErrorKind {
+        let error = make_extension_error(code.to_owned(), Some(detail.to_owned()));
+        let errors = error.into_server_errors().expect("of a server");
+        let error = redis_error("publish")(cause(&errors[0].1));
+        answer(error, None).kind()
+    }
+
+    #[test]
+    fn an_error_is_classified_also_in_the_text_of_exec() {
+        use PublishErrorKind::{Misconfigured, Throttled, Unavailable};
+        for (code, kind) in [
+            ("OOM", Throttled(PATIENCE)),
+            ("READONLY", Unavailable),
+            ("LOADING", Unavailable),
+            ("MASTERDOWN", Unavailable),
+            ("CLUSTERDOWN", Unavailable),
+            ("TRYAGAIN", Unavailable),
+            ("NOREPLICAS", Unavailable),
+            ("MISCONF", Unavailable),
+            ("BUSY", Unavailable),
+            ("WRONGTYPE", Misconfigured),
+            ("NOPERM", Misconfigured),
+            ("NOAUTH", Misconfigured),
+        ] {
+            assert_eq!(answer_to(code, "a reason"), kind, "{code}");
+            let text = format!("Transaction discarded because of: {code} a reason");
+            assert_eq!(answer_to("EXECABORT", &text), kind, "{text}");
+        }
+    }
 }

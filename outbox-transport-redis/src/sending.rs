@@ -66,7 +66,11 @@ impl<'c> Sending<'c> {
             } else if self.is_behind_a_refused_one(event) {
                 self.answers.push((place, Err(self.behind())));
             } else {
-                match self.transport.adding.entry(self.stream, &self.transport.form, event) {
+                match self
+                    .transport
+                    .adding
+                    .entry(self.stream, &self.transport.form, event)
+                {
                     Ok(entry) => self.add(place, event, entry).await,
                     Err(error) => self.refuse(place, event, error),
                 }
@@ -121,7 +125,9 @@ impl<'c> Sending<'c> {
             .map_err(|error| self.answer(error))?;
         if let Some(problem) = limits.problem(size) {
             let error = PublishError::new(PublishErrorKind::Permanent);
-            return Err(error.with_destination(self.destination).with_source(problem));
+            return Err(error
+                .with_destination(self.destination)
+                .with_source(problem));
         }
         match self.send(vec![command]).await {
             Err(error) if is_too_large(&error) => {

@@ -12,7 +12,10 @@ const STREAM: &str = "moving";
 
 /// Id and address of each master of the cluster.
 fn nodes(url: &str) -> Vec<(String, String)> {
-    let text: String = cmd("CLUSTER").arg("NODES").query(&mut connection(url)).expect("nodes");
+    let text: String = cmd("CLUSTER")
+        .arg("NODES")
+        .query(&mut connection(url))
+        .expect("nodes");
     let node = |line: &str| {
         let mut words = line.split(' ');
         let id = words.next().expect("an id").to_owned();
@@ -51,9 +54,18 @@ async fn events_are_published_in_order_while_their_slot_moves() {
         count > 0
     };
     let owner = nodes.iter().find(is_owner).expect("an owner");
-    let target = nodes.iter().find(|node| node.0 != owner.0).expect("another node");
-    ask::<()>(&target.1, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &owner.0]);
-    ask::<()>(&owner.1, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target.0]);
+    let target = nodes
+        .iter()
+        .find(|node| node.0 != owner.0)
+        .expect("another node");
+    ask::<()>(
+        &target.1,
+        &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &owner.0],
+    );
+    ask::<()>(
+        &owner.1,
+        &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target.0],
+    );
     publish("with the key at the old node").await;
     let (host, port) = target.1.split_once(':').expect("a port");
     ask::<()>(&owner.1, &["MIGRATE", host, port, STREAM, "0", "5000"]);
@@ -75,7 +87,10 @@ async fn a_node_that_is_gone_pauses_only_the_streams_on_it() {
     // So that the other nodes answer for their slots.
     let nodes = nodes(cluster.url());
     for (_, node) in &nodes {
-        ask::<()>(node, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+        ask::<()>(
+            node,
+            &["CONFIG", "SET", "cluster-require-full-coverage", "no"],
+        );
     }
     let url = format!("redis+cluster://{}", address(cluster.url()));
     let transport = open(
@@ -90,8 +105,14 @@ async fn a_node_that_is_gone_pauses_only_the_streams_on_it() {
         found.is_ok()
     };
     let names: Vec<String> = (0..100).map(|number| format!("type{number}")).collect();
-    let lost = names.iter().find(|name| on(&gone.1, name)).expect("a stream there");
-    let kept = names.iter().find(|name| !on(&gone.1, name)).expect("a stream elsewhere");
+    let lost = names
+        .iter()
+        .find(|name| on(&gone.1, name))
+        .expect("a stream there");
+    let kept = names
+        .iter()
+        .find(|name| !on(&gone.1, name))
+        .expect("a stream elsewhere");
     let event = |name: &str| [outbox_core::Event::new(name, "x")];
     assert!(transport.publish(&event(lost)).await[0].is_ok());
     assert!(transport.publish(&event(kept)).await[0].is_ok());

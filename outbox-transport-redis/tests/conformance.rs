@@ -13,10 +13,15 @@ use outbox_core::{Event, Transport};
 use outbox_transport_redis::RedisTransportConfig;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{Redis, address, config, constant, events, new_name, open, send, shared, shared_cluster};
+use support::{
+    Redis, address, config, constant, events, new_name, open, send, shared, shared_cluster,
+};
 
-/// Longer than a loaded machine needs, and short enough for cases that wait for it.
+/// Short enough for cases that wait for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longer than a large call takes on a loaded machine.
+const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server with streams of their own. The name of a stream is `prefix:` and the type of the event, or
 /// the prefix alone.
@@ -29,6 +34,7 @@ struct Broker {
     has_types: bool,
     is_created: bool,
     mode: Mode,
+    timeout: Duration,
     wire: TcpWire,
 }
 
@@ -43,6 +49,7 @@ impl Broker {
             has_types: false,
             is_created: true,
             mode: Mode::Raw,
+            timeout: LONG_TIMEOUT,
         }
     }
 
@@ -63,6 +70,14 @@ impl Broker {
         Self {
             own: Some(Mutex::new(redis)),
             ..broker
+        }
+    }
+
+    /// A server that will block.
+    fn blocking() -> Self {
+        Self {
+            timeout: TIMEOUT,
+            ..Self::own(&[])
         }
     }
 
@@ -121,7 +136,7 @@ impl Broker {
             .stream(constant(&template))
             .form(WireForm::new(self.mode))
             .create(self.is_created)
-            .call_timeout(TIMEOUT)
+            .call_timeout(self.timeout)
     }
 
     fn own_server(&self) -> std::sync::MutexGuard<'_, Redis> {
@@ -148,7 +163,7 @@ impl TransportFixture for Broker {
     }
 
     fn answers_within(&self) -> Duration {
-        2 * TIMEOUT
+        2 * self.timeout
     }
 }
 
@@ -156,7 +171,7 @@ impl TransportFixture for Broker {
 impl WireFixture for Broker {
     async fn wired(&self) -> Arc<dyn Transport> {
         let url = format!("redis://127.0.0.1:{}/", self.wire.port());
-        Arc::new(open(self.config(&url)))
+        Arc::new(open(self.config(&url).call_timeout(TIMEOUT)))
     }
 
     fn wire(&self) -> &dyn Wire {
@@ -232,18 +247,8 @@ impl RestrictedBroker for Broker {
 const KEPT: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const SMALL: [&str; 2] = ["--proto-max-bulk-len", "1mb"];
 
-outbox_conformance::transport_suite!(
-    raw,
-    Broker::shared(Mode::Raw),
-    delivery,
-    cancellation,
-    wire
-);
-outbox_conformance::transport_suite!(
-    binary,
-    Broker::shared(Mode::CloudEventsBinary),
-    delivery
-);
+outbox_conformance::transport_suite!(raw, Broker::shared(Mode::Raw), delivery, cancellation, wire);
+outbox_conformance::transport_suite!(binary, Broker::shared(Mode::CloudEventsBinary), delivery);
 outbox_conformance::transport_suite!(
     structured,
     Broker::shared(Mode::CloudEventsStructured),
@@ -251,7 +256,8 @@ outbox_conformance::transport_suite!(
 );
 outbox_conformance::transport_suite!(cluster, Broker::cluster(), delivery, cancellation);
 outbox_conformance::transport_suite!(kept, Broker::own(&KEPT), outage);
-outbox_conformance::transport_suite!(own, Broker::own(&[]), blocking, throttling);
+outbox_conformance::transport_suite!(blocked, Broker::blocking(), blocking);
+outbox_conformance::transport_suite!(own, Broker::own(&[]), throttling);
 outbox_conformance::transport_suite!(small, Broker::own(&SMALL), limits, order);
 outbox_conformance::transport_suite!(prepared, Broker::prepared(&[]), missing, checks);
 outbox_conformance::transport_suite!(

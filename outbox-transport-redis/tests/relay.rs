@@ -57,7 +57,11 @@ async fn until(redis: &Mutex<Redis>, count: usize) {
     let mut connection = connection(&url);
     let begun = Instant::now();
     while length(&mut connection) < count {
-        assert!(begun.elapsed() < PATIENCE, "{} entries", length(&mut connection));
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} entries",
+            length(&mut connection)
+        );
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -77,11 +81,17 @@ fn check_arrived(sent: &[Event], received: &[Event]) -> usize {
     let first = received.iter().filter(|event| seen.insert(event.id));
     let mut of_keys = HashMap::<_, Vec<EventId>>::new();
     for event in first {
-        of_keys.entry(event.ordering_key.clone()).or_default().push(event.id);
+        of_keys
+            .entry(event.ordering_key.clone())
+            .or_default()
+            .push(event.id);
     }
     let mut expected = HashMap::<_, Vec<EventId>>::new();
     for event in sent {
-        expected.entry(event.ordering_key.clone()).or_default().push(event.id);
+        expected
+            .entry(event.ordering_key.clone())
+            .or_default()
+            .push(event.id);
     }
     assert_eq!(of_keys, expected, "the events of each key in order");
     received.len() - sent.len()
@@ -95,14 +105,23 @@ async fn all_events_arrive_in_order_while_the_server_is_killed_three_times() {
     let store = Arc::new(MemoryStore::new());
     let sent = keyed(10_000, 50);
     let mut parts = sent.chunks(2500);
-    let mut append = || store.append(parts.next().expect("a part")).expect("appended");
+    let mut append = || {
+        store
+            .append(parts.next().expect("a part"))
+            .expect("appended")
+    };
     append();
     let relay = Running::start(&store, &url);
     for round in 0..3 {
         until(&redis, 2500 * round + 500).await;
         append();
         redis.lock().expect("no panic").0.kill().expect("killed");
-        redis.lock().expect("no panic").0.restart().expect("started");
+        redis
+            .lock()
+            .expect("no panic")
+            .0
+            .restart()
+            .expect("started");
     }
     until_empty(&store).await;
     relay.end().await;
@@ -123,7 +142,10 @@ async fn events_of_one_hot_key_are_published_in_large_calls() {
     until_empty(&store).await;
     let time = begun.elapsed();
     relay.end().await;
-    println!("{:.0} events of one key a second", 10_000.0 / time.as_secs_f64());
+    println!(
+        "{:.0} events of one key a second",
+        10_000.0 / time.as_secs_f64()
+    );
     assert_eq!(check_arrived(&sent, &events(&redis.url(), STREAM)), 0);
     // One by one it would be as many transactions as events.
     let stats: String = redis.send(&["INFO", "commandstats"]);

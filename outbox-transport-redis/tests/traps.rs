@@ -2,13 +2,14 @@
 
 mod support;
 
+use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{Event, PublishError, PublishErrorKind, Transport};
 use outbox_transport_redis::{RedisTransport, Trim};
 use std::error::Error;
 use std::process::Command;
 use std::time::Duration;
 use support::{
-    Redis, config, constant, entries, events, ids, keyed, new_name, open, send, shared,
+    Redis, address, config, constant, entries, events, ids, keyed, new_name, open, send, shared,
 };
 use test_servers::search_path;
 
@@ -68,7 +69,10 @@ async fn a_wrong_password_and_no_password_are_misconfigured_and_shown_to_nobody(
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].kind(), PublishErrorKind::Misconfigured);
         let shown = format!("{} {error:?} {transport:?} {problems:?}", text(&error));
-        assert!(!shown.contains("wrong@") && !shown.contains(":wrong"), "{shown}");
+        assert!(
+            !shown.contains("wrong@") && !shown.contains(":wrong"),
+            "{shown}"
+        );
     }
     let transport = open(config(&redis.url_of("default", "right")));
     all_ok(&transport, &[event()]).await;
@@ -126,7 +130,11 @@ async fn an_event_is_accepted_only_when_the_replicas_have_it() {
     let error = refused(&transport).await;
     assert_eq!(error.kind(), PublishErrorKind::Unavailable);
     assert!(text(&error).contains("0 of 1 replicas"), "{}", text(&error));
-    assert_eq!(entries(&master.url(), "outbox").len(), 1, "it may arrive twice");
+    assert_eq!(
+        entries(&master.url(), "outbox").len(),
+        1,
+        "it may arrive twice"
+    );
     let problems = transport.check().await.problems;
     assert!(text(&problems[0]).contains("0 replicas"), "{problems:?}");
 
@@ -155,9 +163,16 @@ async fn a_large_event_is_permanent_and_the_neighbours_arrive_if_the_user_may_no
 
     let configured = config(&redis.url_of("relay", "secret")).largest_event(1 << 20);
     let answers = open(configured).publish(&call).await;
-    let kinds = answers.iter().map(|answer| answer.as_ref().map_err(PublishError::kind));
+    let kinds = answers
+        .iter()
+        .map(|answer| answer.as_ref().map_err(PublishError::kind));
     let unavailable = Err(PublishErrorKind::Unavailable);
-    let expected = [Ok(&()), Err(PublishErrorKind::Permanent), unavailable, Ok(&())];
+    let expected = [
+        Ok(&()),
+        Err(PublishErrorKind::Permanent),
+        unavailable,
+        Ok(&()),
+    ];
     assert_eq!(kinds.collect::<Vec<_>>(), expected);
     let arrived = ids(&events(&redis.url(), "outbox"));
     assert_eq!(arrived, [call[0].id, call[3].id]);
@@ -169,6 +184,63 @@ async fn a_large_event_is_permanent_and_the_neighbours_arrive_if_the_user_may_no
     all_ok(&transport, &[event()]).await;
     let note = transport.check().await.notes.join("; ");
     assert!(note.contains("largest_event"), "{note}");
+}
+
+/// T7: the connection is cut at each piece of a call with three transactions of one key.
+#[tokio::test]
+async fn nothing_is_sent_behind_a_transaction_that_failed() {
+    let url = shared();
+    let wire = TcpWire::to(address(&url)).expect("a free port");
+    let wired = format!("redis://127.0.0.1:{}/", wire.port());
+    let mut cuts = 0;
+    for pieces in 0.. {
+        let stream = new_name();
+        let transport = open(config(&wired).stream(constant(&stream)));
+        let sent = keyed(1200, 1);
+        wire.cut_request(pieces);
+        let answers = transport.publish(&sent).await;
+        let is_cut = wire.repair();
+        let taken = answers.iter().take_while(|answer| answer.is_ok()).count();
+        assert!(
+            answers[taken..].iter().all(Result::is_err),
+            "after {pieces} pieces"
+        );
+        let arrived = ids(&events(&url, &stream));
+        assert!(arrived.len() >= taken, "after {pieces} pieces");
+        assert_eq!(
+            arrived,
+            ids(&sent[..arrived.len()]),
+            "after {pieces} pieces"
+        );
+        if !is_cut {
+            assert_eq!(taken, sent.len());
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 3, "{cuts} cuts");
+}
+
+/// A transaction counts as part of the query buffer since Redis 7.4, so none may be as large as this limit.
+#[tokio::test]
+async fn a_large_call_fits_in_the_smallest_query_buffer() {
+    let redis = Redis::start(&["--client-query-buffer-limit", "1mb"]);
+    let mut sent = keyed(40, 4);
+    for event in &mut sent {
+        event.payload = vec![b'x'; 200 << 10].into();
+    }
+    all_ok(&redis.transport(), &sent).await;
+    assert_eq!(ids(&events(&redis.url(), "outbox")), ids(&sent));
+    let mut refused = keyed(1, 1);
+    refused[0].payload = vec![b'x'; 1 << 20].into();
+    let answers = redis.transport().publish(&refused).await;
+    let error = answers[0].as_ref().expect_err("it is too large");
+    assert_eq!(error.kind(), PublishErrorKind::Permanent, "{error:?}");
+    assert!(
+        text(error).contains("client-query-buffer-limit"),
+        "{}",
+        text(error)
+    );
 }
 
 #[tokio::test]
@@ -188,7 +260,11 @@ async fn old_entries_stay_unless_the_config_trims_them() {
     assert_eq!(entries(&url, &stream).len(), left + 1);
     tokio::time::sleep(Duration::from_millis(5)).await;
     let aged = config(&url).stream(constant(&stream));
-    all_ok(&open(aged.trim(Trim::Age(Duration::from_millis(1)))), &[event()]).await;
+    all_ok(
+        &open(aged.trim(Trim::Age(Duration::from_millis(1)))),
+        &[event()],
+    )
+    .await;
     let left = entries(&url, &stream).len();
     assert!(left <= 101, "{left} entries");
 }
@@ -197,8 +273,14 @@ async fn old_entries_stay_unless_the_config_trims_them() {
 async fn redis_cli_shows_the_fields() {
     let (url, stream) = (shared(), new_name());
     let sent = event().header("data", "mine").header("tenant", "a b");
-    all_ok(&open(config(&url).stream(constant(&stream))), std::slice::from_ref(&sent)).await;
-    let folder = search_path().into_iter().find(|folder| folder.join("redis-cli").is_file());
+    all_ok(
+        &open(config(&url).stream(constant(&stream))),
+        std::slice::from_ref(&sent),
+    )
+    .await;
+    let folder = search_path()
+        .into_iter()
+        .find(|folder| folder.join("redis-cli").is_file());
     let program = folder.expect("redis-cli").join("redis-cli");
     let output = Command::new(program)
         .args(["-u", &url, "XRANGE", &stream, "-", "+"])
@@ -232,7 +314,10 @@ async fn a_call_for_a_thousand_streams_is_published() {
     all_ok(&transport, &sent).await;
     for key in [0, 999] {
         let stream = format!("{prefix}:key {key}");
-        assert_eq!(ids(&events(&url, &stream)), [sent[key].id, sent[key + 1000].id]);
+        assert_eq!(
+            ids(&events(&url, &stream)),
+            [sent[key].id, sent[key + 1000].id]
+        );
     }
     let without = transport.publish(&[Event::new("order.placed", "x")]).await;
     let error = without[0].as_ref().expect_err("it has no key");
@@ -245,7 +330,12 @@ async fn a_check_warns_of_what_loses_events_and_adds_nothing() {
     let check = redis.transport().check().await;
     assert!(check.problems.is_empty(), "{check:?}");
     let notes = check.notes.join("\n");
-    for note in ["allkeys-lru", "appendonly is off", "does not exist", "largest event"] {
+    for note in [
+        "allkeys-lru",
+        "appendonly is off",
+        "does not exist",
+        "largest event",
+    ] {
         assert!(notes.contains(note), "{notes}");
     }
     assert_eq!(redis.send::<usize>(&["DBSIZE"]), 0);

@@ -1,6 +1,10 @@
 //! A Redis for one test, and what is in its streams.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 
 use bytes::Bytes;
 use outbox_core::wire::{self, Binding, Template};
@@ -34,7 +38,10 @@ impl Redis {
 
     pub fn port(&self) -> u16 {
         let address = address(self.0.url());
-        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = address
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         port.expect("a port")
     }
 
