@@ -61,8 +61,8 @@ impl PostgresTransportConfig {
             return Err(OutboxError::invalid(BACKEND, OPEN, problem));
         }
         let connect: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
-            OutboxError::invalid(BACKEND, OPEN, "a parameter of the URL cannot be used")
-                .with_source(error)
+            let problem = format!("a parameter of the URL cannot be used: {error}");
+            OutboxError::invalid(BACKEND, OPEN, problem)
         })?;
         // A limit of the age or of the idle time would start a task, which needs a runtime.
         let pool = PgPoolOptions::new().max_lifetime(None).idle_timeout(None);

@@ -21,7 +21,7 @@ struct Call<'t> {
     rows: Vec<Option<Row<'t>>>,
     /// None: not yet answered.
     answers: Vec<Option<Result<(), PublishError>>>,
-    /// T7: the keys of events that were not accepted.
+    /// T7: the keys of events that the server refused. Their earlier events are answered.
     closed: HashSet<&'t str>,
     /// What remains to be inserted; the last part is the next.
     parts: Vec<Part>,
@@ -67,14 +67,15 @@ impl<'t> Call<'t> {
             closed: HashSet::new(),
             parts: Vec::new(),
         };
+        let mut closed = HashSet::new();
         for event in events {
             let row = Row::of(&table.form, event).map_err(|error| {
-                call.closed.extend(event.ordering_key.as_deref());
+                closed.extend(event.ordering_key.as_deref());
                 error.with_destination(&*table.name)
             });
             let (row, answer) = match row {
                 // A later event of the key is never inserted.
-                Ok(row) if row.key().is_some_and(|key| call.closed.contains(key)) => (None, None),
+                Ok(row) if row.key().is_some_and(|key| closed.contains(key)) => (None, None),
                 Ok(row) => (Some(row), None),
                 Err(error) => (None, Some(Err(error))),
             };

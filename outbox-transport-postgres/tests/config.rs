@@ -71,7 +71,8 @@ fn odd_urls_are_refused_without_showing_a_password() {
         "postgres://db.example",
         "POSTGRESQL://me@%2Frun%2Fpostgresql/shop?application_name=relay",
     ] {
-        PostgresTransportConfig::from_url(url).expect(url);
+        let config = PostgresTransportConfig::from_url(url).expect(url);
+        PostgresTransport::open(config).expect("opened");
     }
 }
 

@@ -547,3 +547,23 @@ async fn pgbouncer_that_was_not_named_is_an_error_that_names_the_setting() {
     }
     assert!(named, "no prepared statement of another client was met");
 }
+
+/// Two relays publish the same events in opposite orders at the same time, so their statements wait for each
+/// other. The server ends one of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_deadlock_is_unavailable_and_the_events_arrive_once() {
+    let database = database().await;
+    let (one, other) = (transport(database.pool()), transport(database.pool()));
+    let mut sent = 0;
+    for _round in 0..20 {
+        let call = events(500);
+        let reversed: Vec<Event> = call.iter().rev().cloned().collect();
+        let (first, second) = tokio::join!(one.publish(&call), other.publish(&reversed));
+        for kind in [kinds(&first), kinds(&second)].iter().flatten().flatten() {
+            assert_eq!(*kind, Unavailable);
+        }
+        publish(&one, &call).await;
+        sent += call.len();
+        assert_eq!(arrived(&database).await.len(), sent);
+    }
+}
