@@ -5,9 +5,7 @@ use crate::failure::Failure;
 use crate::ndjson::publish_error;
 use crate::terminal::{line, print};
 use crate::wiring::{self, Outlet};
-use outbox_core::{
-    ErrorText, OutboxConfig, PublishError, PublishErrorKind, Transport, TransportCheck,
-};
+use outbox_core::{ErrorText, PublishError, PublishErrorKind, Transport, TransportCheck};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -18,10 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(options: &CheckOptions) -> Result<(), Failure> {
     let settings = options.settings()?;
     let to = settings.to();
-    let publish_timeout = settings
-        .publish_timeout
-        .map_or(OutboxConfig::default().publish_timeout(), Into::into);
-    let (shown, found) = match wiring::outlet(to, publish_timeout) {
+    let (shown, found) = match wiring::outlet(to, settings.publish_timeout()) {
         Ok(outlet) => (outlet.shown().to_owned(), asked(&outlet).await),
         Err(Failure::File(error)) => {
             let found = TransportCheck::default().problem(publish_error(error));

@@ -147,11 +147,7 @@ pub(crate) struct CheckOptions {
 impl CheckOptions {
     /// Those of the relay that the check would be for.
     pub(crate) fn settings(&self) -> Result<RelaySettings, Failure> {
-        let flags = RelaySettings {
-            to: self.to.clone(),
-            publish_timeout: self.publish_timeout,
-            ..RelaySettings::default()
-        };
+        let flags = RelaySettings::of_destination(self.to.clone(), self.publish_timeout);
         Ok(ConfigFile::load(self.config.as_deref())?.relay_with(&flags))
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
         broker.record().read_back(&events);
     }
     let account = Account {
-        place: &place,
+        store: &place.shown,
+        hides_password: place.hides_password,
         is_read_back: remote.is_some(),
         produced: &produced,
         took,

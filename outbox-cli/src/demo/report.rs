@@ -1,7 +1,7 @@
 //! The account of every event.
 
 use super::broker::{Broker, Record};
-use super::shop::{Place, Produced};
+use super::shop::Produced;
 use crate::failure::Failure;
 use crate::terminal::print;
 use crate::wiring::Store;
@@ -11,7 +11,9 @@ use std::time::Duration;
 
 /// What is reported.
 pub(super) struct Account<'a> {
-    pub(super) place: &'a Place,
+    /// The URL of the store as it may be shown.
+    pub(super) store: &'a str,
+    pub(super) hides_password: bool,
     /// Whether the events were read back from a real broker.
     pub(super) is_read_back: bool,
     pub(super) produced: &'a Produced,
@@ -57,7 +59,7 @@ pub(super) async fn report(
         "  order kept for {} customers; every committed event is accounted for",
         record.keys()
     ))?;
-    next_steps(account.place, &dead_letters)
+    next_steps(account, &dead_letters)
 }
 
 fn print_counts(
@@ -145,15 +147,15 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-fn next_steps(place: &Place, dead_letters: &[DeadLetter]) -> Result<(), Failure> {
+fn next_steps(account: &Account<'_>, dead_letters: &[DeadLetter]) -> Result<(), Failure> {
     let Some(dead_letter) = dead_letters.first() else {
         return Ok(());
     };
     let id = dead_letter.id;
-    let store = quoted(&place.shown);
+    let store = quoted(account.store);
     print("")?;
     print("What next:")?;
-    if place.hides_password {
+    if account.hides_password {
         print(format_args!(
             "  export PGPASSWORD=…   # the password, which is not shown"
         ))?;

@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use outbox_core::{OutboxConfig, OutboxConfigBuilder, OutboxError};
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Each field is the flag `--batch-size`, the variable OUTBOX_BATCH_SIZE and the key `batch-size`.
 /// None: the default of [`OutboxConfig`].
@@ -44,7 +45,7 @@ pub(crate) struct RelaySettings {
     lease: Option<Period>,
     /// How long one publish may take [default: 10s]
     #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
-    pub(crate) publish_timeout: Option<Period>,
+    publish_timeout: Option<Period>,
     /// Failed attempts before an event is quarantined [default: 10]
     #[arg(long, env = "OUTBOX_FAILURE_THRESHOLD", value_name = "ATTEMPTS")]
     failure_threshold: Option<u32>,
@@ -92,6 +93,21 @@ pub(crate) struct RelaySettings {
 }
 
 impl RelaySettings {
+    /// Those that `outbox check` has.
+    pub(crate) fn of_destination(to: Option<String>, publish_timeout: Option<Period>) -> Self {
+        Self {
+            to,
+            publish_timeout,
+            ..Self::default()
+        }
+    }
+
+    /// How long one publish may take.
+    pub(crate) fn publish_timeout(&self) -> Duration {
+        let default = || OutboxConfig::default().publish_timeout();
+        self.publish_timeout.map_or_else(default, Into::into)
+    }
+
     /// Where events go.
     pub(crate) fn to(&self) -> &str {
         self.to.as_deref().unwrap_or("stdout://")

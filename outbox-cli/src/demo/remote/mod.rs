@@ -33,18 +33,19 @@ pub(super) trait Remote: Send {
 
 /// Creates the place at the broker of a URL; removes the one of an earlier run, and nothing else.
 pub(super) async fn afresh(url: &str) -> Result<Box<dyn Remote>, Failure> {
-    let (kind, driver) = wiring::broker(url)?;
-    let created = async {
-        Ok(match kind {
-            BrokerKind::Nats => Box::new(nats::Place::afresh(&driver).await?) as Box<dyn Remote>,
-            BrokerKind::RabbitMq => Box::new(rabbitmq::Place::afresh(&driver).await?),
-            BrokerKind::Redis => Box::new(redis::Place::afresh(&driver).await?),
-            BrokerKind::Postgres => Box::new(postgres::Place::afresh(url).await?),
-        })
-    };
-    timeout(PATIENCE, created)
+    timeout(PATIENCE, created(url))
         .await
         .unwrap_or_else(|_| Err(failed(format!("no answer within {PATIENCE:?}"))))
+}
+
+async fn created(url: &str) -> Result<Box<dyn Remote>, Failure> {
+    let (kind, driver) = wiring::broker(url)?;
+    Ok(match kind {
+        BrokerKind::Nats => Box::new(nats::Place::afresh(&driver).await?),
+        BrokerKind::RabbitMq => Box::new(rabbitmq::Place::afresh(&driver).await?),
+        BrokerKind::Redis => Box::new(redis::Place::afresh(&driver).await?),
+        BrokerKind::Postgres => Box::new(postgres::Place::afresh(url).await?),
+    })
 }
 
 /// What a driver says of the demo's place.

@@ -38,8 +38,7 @@ impl Place {
     }
 
     async fn page(&self, from: &str, count: usize) -> Result<Vec<Entry>, Failure> {
-        let range = pipe();
-        let mut range = range;
+        let mut range = pipe();
         range.cmd("XRANGE").arg(NAME).arg(from).arg("+");
         self.ask(range.arg("COUNT").arg(count)).await
     }

@@ -101,8 +101,8 @@ impl Address {
         name: &str,
     ) -> Result<Option<T>, Failure> {
         let value = self.value(name).map(|value| {
-            let parsed = value.parse();
-            parsed.map_err(|error: T::Err| refused(name, value, &error.to_string()))
+            let parsed = value.parse::<T>();
+            parsed.map_err(|error| refused(name, value, &error.to_string()))
         });
         value.transpose()
     }

@@ -47,9 +47,10 @@ fn port_of_no_server() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// What `outbox check` found. Nothing that it writes has a password.
+/// What `outbox check` found. Nothing that it or a driver writes has a password.
 fn checked(folder: &Path, to: &str, code: i32) -> Value {
-    let output = outbox(folder, &["check", "--json", "--to", to]);
+    let mut check = command(folder, &["check", "--json", "--to", to]);
+    let output = check.env("RUST_LOG", "debug").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{to}: {text}{errors}");
