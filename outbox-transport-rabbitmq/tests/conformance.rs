@@ -272,6 +272,8 @@ impl StoppableBroker for Own {
 
     async fn start(&self) {
         self.server.lock().await.restart().expect("started");
+        // A binding that is seconds old may be gone after SIGKILL.
+        self.fixture.place.put_exchange();
     }
 }
 
