@@ -37,6 +37,7 @@ pub struct RabbitMqConfig {
     pub(crate) unroutable: Unroutable,
     pub(crate) form: WireForm,
     pub(crate) call_timeout: Duration,
+    pub(crate) max_message_size: Option<usize>,
 }
 
 impl RabbitMqConfig {
@@ -75,6 +76,7 @@ impl RabbitMqConfig {
             unroutable: Unroutable::default(),
             form: WireForm::default(),
             call_timeout: Duration::from_secs(10),
+            max_message_size: None,
         }
     }
 
@@ -121,6 +123,13 @@ impl RabbitMqConfig {
     /// Default: 10 seconds.
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.call_timeout = timeout;
+        self
+    }
+
+    /// The `max_message_size` of the broker in bytes, so that a larger event is refused before anything is
+    /// sent. Default: the broker refuses it, and some of its neighbours may arrive twice.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
         self
     }
 

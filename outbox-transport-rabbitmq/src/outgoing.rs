@@ -42,6 +42,7 @@ impl Outgoing {
         let exchange = exchange.map_or_else(|| Ok("".into()), |name| fill(name, "exchange"))?;
         let routing_key = fill(&config.routing_key, "routing key")?;
         let message = config.form.write(Binding::Amqp, event).map_err(named)?;
+        check_size(config, message.body.len()).map_err(named)?;
         let id = ShortString::from(event.id.to_string());
         let (properties, size) = properties(event, &id, &message).map_err(named)?;
         Ok(Self {
@@ -78,6 +79,16 @@ pub(crate) fn destination<'a>(config: &'a RabbitMqConfig, event: &'a Event) -> C
     match &config.exchange {
         Some(exchange) => format!("{}/{routing_key}", exchange.destination(event)).into(),
         None => routing_key,
+    }
+}
+
+fn check_size(config: &RabbitMqConfig, size: usize) -> Result<(), PublishError> {
+    match config.max_message_size {
+        Some(largest) if size > largest => {
+            let problem = format!("message is {size} bytes long, but must be at most {largest}");
+            Err(PublishError::new(PublishErrorKind::Permanent).with_source(problem))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -33,6 +33,8 @@ enum Rest {
     Nothing,
     /// The broker closed the channel because of one of these messages, or of all.
     Refused(Refusal, lapin::Error, Vec<usize>),
+    /// The connection or the channel was lost.
+    Lost(PublishError, Vec<usize>),
     Failed(PublishError, Vec<usize>),
 }
 
@@ -42,8 +44,8 @@ impl Call<'_> {
     /// until a group has only messages to blame.
     pub(crate) async fn run(mut self) -> Vec<Answer> {
         let mut groups = VecDeque::from([(0..self.messages.len()).collect::<Vec<_>>()]);
-        // A message that is sent while the channel closes makes the broker close the connection.
-        let mut may_reconnect = false;
+        // A channel that lapin and the broker close at the same time can end the connection of others.
+        let mut may_reconnect = true;
         while let Some(group) = groups.pop_front() {
             match self.attempt(&group).await {
                 Rest::Nothing => {}
@@ -51,12 +53,12 @@ impl Call<'_> {
                     may_reconnect = true;
                     self.split(refusal, &error, group, &mut groups);
                 }
-                Rest::Failed(error, group) if may_reconnect && self.has_time() => {
-                    tracing::debug!(%error, "the connection is lost after a refused message");
+                Rest::Lost(error, group) if may_reconnect && self.has_time() => {
+                    tracing::debug!(%error, "the connection is lost, and the call continues on another one");
                     may_reconnect = false;
                     groups.push_front(group);
                 }
-                Rest::Failed(error, group) => {
+                Rest::Lost(error, group) | Rest::Failed(error, group) => {
                     groups.push_front(group);
                     self.refuse(groups.make_contiguous().concat(), &error);
                     break;
@@ -89,7 +91,7 @@ impl Call<'_> {
         let confirms = link.confirms();
         let lease = match self.lease(&link).await {
             Ok(lease) => lease,
-            Err(error) => return Rest::Failed(error, group),
+            Err(error) => return Rest::Lost(error, group),
         };
         let options = BasicPublishOptions {
             mandatory: self.config.unroutable == Unroutable::Wait,
@@ -184,6 +186,7 @@ impl Call<'_> {
         {
             return Rest::Refused(refusal, error.clone(), open);
         }
+        let is_lost = matches!(end, End::Complete | End::Troubled(Health::Lost(_)));
         let error = match (end, cause) {
             (End::Troubled(health), _) => {
                 troubled(&health).unwrap_or_else(|| unavailable("the connection changed"))
@@ -194,7 +197,11 @@ impl Call<'_> {
             (End::Complete, Some(error)) => unavailable(error),
             (End::Complete, None) => unavailable("the channel has no confirms"),
         };
-        Rest::Failed(error, open)
+        if is_lost {
+            Rest::Lost(error, open)
+        } else {
+            Rest::Failed(error, open)
+        }
     }
 
     /// Blames the messages of a group that must be to blame, or splits it.

@@ -43,6 +43,7 @@ struct Fixture {
     form: WireForm,
     wire: TcpWire,
     login: String,
+    largest: Option<usize>,
 }
 
 impl Fixture {
@@ -60,6 +61,7 @@ impl Fixture {
             form: WireForm::new(mode),
             wire,
             login: "guest:guest".to_owned(),
+            largest: None,
         }
     }
 
@@ -76,6 +78,10 @@ impl Fixture {
             .config_at(&url)
             .form(self.form.clone())
             .call_timeout(CALL);
+        let config = match self.largest {
+            Some(largest) => config.max_message_size(largest),
+            None => config,
+        };
         match self.to {
             To::Exchange => config,
             To::Queue => config
@@ -227,6 +233,13 @@ impl Own {
         }
     }
 
+    /// Its transport knows what the broker takes.
+    async fn limited() -> Self {
+        let mut own = Self::new(json!({})).await;
+        own.fixture.largest = Some(LARGEST);
+        own
+    }
+
     async fn watermark(&self, share: &str) {
         let set = ["set_vm_memory_high_watermark", share];
         self.server.lock().await.rabbitmqctl(&set).expect("set");
@@ -259,6 +272,8 @@ impl StoppableBroker for Own {
 
     async fn start(&self) {
         self.server.lock().await.restart().expect("started");
+        // A binding that is seconds old may be gone after SIGKILL.
+        self.fixture.place.put_exchange();
     }
 }
 
@@ -328,6 +343,6 @@ transport_suite!(
     Own::new(json!({})).await,
     outage,
     blocking,
-    limits,
     closing
 );
+transport_suite!(rabbitmq_limited, Own::limited().await, limits);
