@@ -11,6 +11,9 @@ use std::time::Duration;
 /// between two attempts.
 const DUPLICATES: Duration = Duration::from_secs(600);
 
+/// How long an order may take. The server then delivers it again, as after the death of the service.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
+
 /// The publisher's end: each event has the subject of its type, such as `shop.order.placed`. It connects
 /// when the first event is published.
 pub(crate) fn transport(servers: &str, stream: &str) -> Result<NatsTransport, Failure> {
@@ -33,6 +36,7 @@ pub(crate) async fn orders(servers: &str, stream: &str) -> Result<PullConsumer, 
     let stream = jetstream.get_or_create_stream(config).await?;
     let config = pull::Config {
         durable_name: Some("billing".to_owned()),
+        ack_wait: ACKNOWLEDGED_WITHIN,
         ..pull::Config::default()
     };
     Ok(stream.get_or_create_consumer("billing", config).await?)

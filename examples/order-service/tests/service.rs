@@ -53,7 +53,9 @@ async fn orders_of_a_killed_service_are_invoiced_by_the_next_one() -> Result<()>
     killed.process.kill()?;
     killed.process.wait()?;
     let next = Service::start(&database)?;
-    next.wait_for("GET /health", r#""pending":0"#)?;
+    for order in 1..=20 {
+        next.wait_for(&format!("GET /orders/{order}"), r#""invoiced":true"#)?;
+    }
     next.terminate()?;
     let invoices: Vec<i64> = sqlx::query_scalar("SELECT order_id FROM invoices ORDER BY order_id")
         .fetch_all(&database.pool())

@@ -39,10 +39,10 @@ pub(crate) fn backend(role: Role, url: &str) -> Result<Box<dyn Backend>, Failure
     Err(role.unknown(url))
 }
 
-/// The table of a destination. Only PostgreSQL has one.
+/// The table of a destination, from the URL that a relay has. Only PostgreSQL has one.
 pub(crate) fn table(url: &str) -> Result<Box<dyn Backend>, Failure> {
     if Database::is_url(url) {
-        return backend(DESTINATION, url);
+        return backend(DESTINATION, &broker(url)?.1);
     }
     let message = "destination has no tables, so nothing is to migrate; allowed: \
                    postgres://USER@HOST/DATABASE, with ?schema=NAME unless it is outbox";

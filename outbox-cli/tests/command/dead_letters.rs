@@ -168,7 +168,7 @@ fn an_export_has_every_dead_letter_whole_and_once() {
         folder,
         &[&export[..], &["--to", "nats://x"]].concat(),
         2,
-        &["nats://x", "file:PATH"],
+        &["scheme \"nats\"", "file:PATH"],
     );
 }
 
@@ -177,7 +177,7 @@ fn completions_name_the_commands_and_their_flags() {
     let folder = TempDir::new().unwrap();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = done(folder.path(), &["completions", shell]);
-        for word in ["outbox", "replay", "dry-run"] {
+        for word in ["outbox", "replay", "dry-run", "check", "publish-timeout"] {
             assert!(script.contains(word), "{shell} does not complete {word}");
         }
     }

@@ -113,9 +113,9 @@ fn each_bad_input_is_named_with_what_is_allowed() {
     );
     refused(
         folder,
-        &relay(&["--to", "amqp://x"]),
+        &relay(&["--to", "kafka://x"]),
         2,
-        &["amqp://x", "stdout://"],
+        &["scheme \"kafka\"", "stdout://"],
     );
     refused(
         folder,
