@@ -4,9 +4,9 @@ use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
-use outbox_transport_redis::redis::streams::StreamRangeReply;
-use outbox_transport_redis::redis::{self, AsyncCommands, from_redis_value_ref};
+use outbox_transport_redis::redis::{self, FromRedisValue};
 use outbox_transport_redis::{RedisTransport, RedisTransportConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use test_servers::{Server, search_path};
 
@@ -15,6 +15,23 @@ use test_servers::{Server, search_path};
 pub struct Stream(Server);
 
 const STREAM: &str = "orders";
+
+/// An id, and the fields.
+type Entry = (String, BTreeMap<String, Vec<u8>>);
+
+impl Stream {
+    async fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(self.0.url()).expect("a URL");
+        let connected = client.get_multiplexed_async_connection().await;
+        let mut connection = connected.expect("connected");
+        let mut request = redis::cmd(command[0]);
+        request.arg(&command[1..]);
+        request
+            .query_async(&mut connection)
+            .await
+            .expect("an answer")
+    }
+}
 
 #[async_trait]
 impl Broker for Stream {
@@ -28,15 +45,8 @@ impl Broker for Stream {
     }
 
     async fn create(&self) {
-        let client = redis::Client::open(self.0.url()).expect("a URL");
-        let mut connection = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("connected");
-        let created: redis::RedisResult<()> = connection
-            .xgroup_create_mkstream(STREAM, "readers", "0")
+        self.ask::<()>(&["XGROUP", "CREATE", STREAM, "readers", "0", "MKSTREAM"])
             .await;
-        created.expect("created");
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
@@ -54,29 +64,16 @@ impl Broker for Stream {
     }
 
     async fn received(&self) -> Vec<Event> {
-        let client = redis::Client::open(self.0.url()).expect("a URL");
-        let mut connection = client
-            .get_multiplexed_async_connection()
-            .await
-            .expect("connected");
-        let reply: StreamRangeReply = connection.xrange_all(STREAM).await.expect("read");
-        let entries = reply.ids.into_iter();
-        entries
-            .map(|entry| {
-                let bytes = |value| from_redis_value_ref::<Vec<u8>>(value).expect("bytes");
-                let (body, headers): (Vec<_>, Vec<_>) =
-                    entry.map.iter().partition(|(name, _)| *name == "data");
-                let headers: Vec<(&str, String)> = headers
-                    .into_iter()
-                    .map(|(name, value)| {
-                        let value = String::from_utf8(bytes(value)).expect("UTF-8");
-                        (&**name, value)
-                    })
-                    .collect();
-                let headers = headers.iter().map(|(name, value)| (*name, &**value));
-                let body = bytes(body[0].1).into();
-                wire::read(Binding::Fields, None, headers, body).expect("an event")
-            })
-            .collect()
+        let entries: Vec<Entry> = self.ask(&["XRANGE", STREAM, "-", "+"]).await;
+        entries.into_iter().map(read).collect()
     }
+}
+
+fn read((_, mut fields): Entry) -> Event {
+    let body = fields.remove("data").expect("a body");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    let headers = fields.into_iter().map(|(name, value)| (name, text(value)));
+    let headers: Vec<(String, String)> = headers.collect();
+    let headers = headers.iter().map(|(name, value)| (&**name, &**value));
+    wire::read(Binding::Fields, None, headers, body.into()).expect("an event")
 }
