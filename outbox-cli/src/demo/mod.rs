@@ -90,7 +90,7 @@ async fn real(
     let url = format!("{url}{separator}{}", remote.parameters());
     let outlet = wiring::outlet(&url, config.publish_timeout())?;
     note(format_args!(
-        "their events go to {} at {}, which each run creates again",
+        "the events go to {} at {}, which each run creates again",
         remote.name(),
         outlet.shown()
     ));
