@@ -24,7 +24,7 @@ pub struct Place {
 #[derive(Debug)]
 enum Kept {
     File(TempDir),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 impl Place {
@@ -57,7 +57,7 @@ impl Place {
     pub async fn on_postgres() -> Self {
         let database = Database::create().await;
         let store = PostgresStore::migrate(database.pool_of(10)).await;
-        Self::new(store.expect("migrated"), Kept::Database(database))
+        Self::new(store.expect("migrated"), Kept::Database(Box::new(database)))
     }
 
     /// Commits events, in transactions of 1,000.

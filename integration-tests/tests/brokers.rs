@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How many events a run has.
+/// How many events a long run has, in which each broker is killed three times. By default there are 2,000,
+/// and one kill.
 const EVENTS: &str = "OUTBOX_TEST_BROKER_EVENTS";
-const DEFAULT_EVENTS: usize = 2_000;
 const KEYS: usize = 500;
-const KILLS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(600);
 const MS: Duration = Duration::from_millis(1);
 
@@ -92,17 +91,19 @@ fn assert_arrived(received: &[Event], sent: &[Event]) -> usize {
 
 /// All events arrive in order although the broker is killed again and again, and none is counted.
 async fn survives_kills<B: Broker>(place: Place) {
-    let count = std::env::var(EVENTS).map_or(DEFAULT_EVENTS, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{EVENTS} is {text:?}, but must be a whole number"))
+    let (count, kills) = std::env::var(EVENTS).map_or((2_000, 1), |text| {
+        let count: usize = text
+            .parse()
+            .unwrap_or_else(|_| panic!("{EVENTS} is {text:?}, but must be a whole number"));
+        (count, 3)
     });
     let mut broker = B::start().await;
     broker.create().await;
     let sent = keyed_events(KEYS, count.div_ceil(KEYS));
     place.append(&sent).await;
     let running = Running::start(&place, broker.transport());
-    for kill in 1..=KILLS {
-        let left = sent.len() * (KILLS + 1 - kill) / (KILLS + 1);
+    for kill in 1..=kills {
+        let left = sent.len() * (kills + 1 - kill) / (kills + 1);
         until_pending(&place, left).await;
         assert!(pending(&place).await > 0, "kill {kill} came too late");
         tokio::task::block_in_place(|| broker.server().crash()).expect("started again");

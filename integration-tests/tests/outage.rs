@@ -100,6 +100,9 @@ async fn a_week_without<B: Broker>() {
 
     broker.server().restart().expect("started again");
     watched.is_back.store(true, SeqCst);
+    while watched.is_back.load(SeqCst) {
+        tokio::time::sleep(MINUTE).await;
+    }
     // The relay pauses for minutes after a failure. After one success it must not pause again.
     drained(&(Arc::clone(&store) as Arc<dyn OutboxStorage>)).await;
     drop(stop);

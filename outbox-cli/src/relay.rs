@@ -83,7 +83,7 @@ impl Started {
         // A broker may take long to answer, and events need not wait for that.
         let check = async {
             log_check(outlet).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             result = self.relay.run(shutdown) => result?,
@@ -98,9 +98,10 @@ async fn log_check(outlet: &Outlet) {
     let check = outlet.check().await;
     let destination = outlet.shown();
     for note in &check.notes {
-        match note.strip_prefix("warning: ") {
-            Some(warning) => tracing::warn!(destination, "{warning}"),
-            None => tracing::info!(destination, "{note}"),
+        if let Some(warning) = note.strip_prefix("warning: ") {
+            tracing::warn!(destination, "{warning}");
+        } else {
+            tracing::info!(destination, "{note}");
         }
     }
     for problem in &check.problems {

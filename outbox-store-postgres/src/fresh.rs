@@ -82,7 +82,9 @@ impl Claiming<'_> {
         let query = sqlx::query(self.store.statements.open_window.clone());
         let rows = self.store.driver.fetch(CLAIM, query).await?;
         let lanes: Vec<i16> = row::collect(CLAIM, rows, |row| row.try_get(0))?;
-        lanes.iter().for_each(|lane| self.store.pace.opened(*lane));
+        for lane in &lanes {
+            self.store.pace.opened(*lane);
+        }
         Ok(!lanes.is_empty())
     }
 

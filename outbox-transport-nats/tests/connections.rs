@@ -297,9 +297,9 @@ async fn concurrent_calls_share_one_connection() {
 
 fn tls_server(certificate: &Certificate, more: &str) -> test_servers::Server {
     server(&format!(
-        "tls {{ cert_file: {:?}, key_file: {:?} }}\n{more}",
-        certificate.certificate(),
-        certificate.key()
+        "tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n{more}",
+        certificate.certificate().display(),
+        certificate.key().display()
     ))
 }
 

@@ -49,12 +49,12 @@ pub(crate) async fn publish(table: &Table, events: &[Event]) -> Vec<Result<(), P
             },
             Err(Failure::Call(error)) => {
                 call.parts.clear();
-                return call.answers(error);
+                return call.answers(&error);
             }
         }
     }
     let text = "an earlier event of its ordering key was not accepted";
-    call.answers(PublishError::new(PublishErrorKind::Unavailable).with_source(text))
+    call.answers(&PublishError::new(PublishErrorKind::Unavailable).with_source(text))
 }
 
 impl<'t> Call<'t> {
@@ -160,7 +160,7 @@ impl<'t> Call<'t> {
     }
 
     /// The answers. Events without one get `rest`.
-    fn answers(self, rest: PublishError) -> Vec<Result<(), PublishError>> {
+    fn answers(self, rest: &PublishError) -> Vec<Result<(), PublishError>> {
         let answer = |answer: Option<_>| answer.unwrap_or_else(|| Err(rest.clone()));
         self.answers.into_iter().map(answer).collect()
     }

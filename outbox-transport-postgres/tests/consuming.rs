@@ -55,7 +55,11 @@ async fn consume(mut connection: PgConnection, take: &'static str, seed: usize) 
                 .await
                 .expect("worked");
         }
-        let end = if turn % 3 == 0 { "ROLLBACK" } else { "COMMIT" };
+        let end = if turn.is_multiple_of(3) {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
         connection.execute(end).await.expect("ended");
         let left = connection
             .fetch_one("SELECT count(*) FROM outbox.outbox_arrived")
@@ -72,7 +76,7 @@ async fn worked(take: &'static str) -> BTreeMap<Option<String>, Vec<i32>> {
     const KEYS: usize = 7;
     let database = database().await;
     let transport = transport(&database);
-    let key = |n: usize| (n % 10 > 0).then(|| format!("key {}", n % KEYS));
+    let key = |n: usize| (!n.is_multiple_of(10)).then(|| format!("key {}", n % KEYS));
     let event = |n: usize| {
         let event = Event::new("order.placed", n.to_string());
         key(n).map_or(event.clone(), |key| event.ordering_key(key))

@@ -114,7 +114,9 @@ async fn each_of_several_refused_rows_is_found() {
     ] {
         database.execute("TRUNCATE outbox.outbox_arrived").await;
         let mut call = events(100);
-        places.iter().for_each(|&place| call[place] = poison());
+        for &place in places {
+            call[place] = poison();
+        }
         let found = kinds(&transport.publish(&call).await);
         for (place, kind) in found.iter().enumerate() {
             let expected = places.contains(&place).then_some(Rejected);

@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     fn config(&self, port: u16) -> RabbitMqConfig {
-        let url = self.place.broker.as_user(&self.login, port);
+        let url = Broker::as_user(&self.login, port);
         let config = self
             .place
             .config_at(&url)

@@ -221,9 +221,7 @@ async fn an_exchange_without_the_right_to_write_is_misconfigured() {
     let user = format!("u-{}", EventId::new());
     let body = json!({"password": "secret", "tags": ""});
     place.broker.put(&format!("/users/{user}"), &body);
-    let url = place
-        .broker
-        .as_user(&format!("{user}:secret"), place.broker.port());
+    let url = Broker::as_user(&format!("{user}:secret"), place.broker.port());
     let transport = open(place.config_at(&url));
     let answer = publish_one(&transport, &event(0)).await;
     check_refused(&answer, PublishErrorKind::Misconfigured, "access to vhost");
@@ -328,7 +326,7 @@ async fn blocked_in_the_middle(server: &Server, place: &Place) {
 async fn a_silent_peer_is_noticed_by_its_heartbeats_between_calls() {
     let place = place();
     let wire = TcpWire::to(("127.0.0.1", place.broker.port())).expect("a free port");
-    let url = place.broker.as_user("guest:guest", wire.port());
+    let url = Broker::as_user("guest:guest", wire.port());
     let transport = open(place.config_at(&format!("{url}?heartbeat=1")));
     publish_one(&transport, &event(0)).await.expect("published");
     wire.go_silent();

@@ -108,7 +108,7 @@ async fn all_events_arrive_in_order_while_the_server_is_killed_three_times() {
     let mut append = || {
         store
             .append(parts.next().expect("a part"))
-            .expect("appended")
+            .expect("appended");
     };
     append();
     let relay = Running::start(&store, &url);

@@ -85,7 +85,7 @@ async fn write(pool: &PgPool, new: NewOrder) -> Result<i64, Refusal> {
 
 /// An order, and whether billing has made its invoice.
 async fn show(State(shop): State<Shop>, Path(order): Path<i64>) -> Result<Response, Refusal> {
-    let select = "SELECT customer, total, EXISTS (SELECT FROM invoices WHERE order_id = id) \
+    let select = "SELECT customer, total, EXISTS (SELECT FROM invoices WHERE order_id = orders.id) \
                   FROM orders WHERE id = $1";
     let found: Option<(String, i64, bool)> = sqlx::query_as(select)
         .bind(order)

@@ -3,7 +3,7 @@
 use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
-use outbox_transport_postgres::sqlx::Executor;
+use outbox_transport_postgres::sqlx;
 use outbox_transport_postgres::{PostgresTransport, PostgresTransportConfig, Schema, read};
 use std::sync::Arc;
 use test_servers::postgres::Database;
@@ -46,7 +46,8 @@ impl Broker for Arrived {
 
     async fn received(&self) -> Vec<Event> {
         let all = "SELECT * FROM outbox.outbox_arrived ORDER BY seq";
-        let rows = self.database.pool_of(1).fetch_all(all).await.expect("read");
+        let all = sqlx::query(all).fetch_all(&self.database.pool_of(1)).await;
+        let rows = all.expect("read");
         rows.iter()
             .map(|row| read(row).expect("an event"))
             .collect()

@@ -8,7 +8,7 @@ use outbox_transport_rabbitmq::lapin::message::BasicGetMessage;
 use outbox_transport_rabbitmq::lapin::options::{
     BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
+use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable, ShortString};
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport};
 use std::sync::Arc;
@@ -91,7 +91,7 @@ fn read(message: &BasicGetMessage) -> Event {
         .properties
         .headers()
         .iter()
-        .flat_map(|table| table.inner());
+        .flat_map(FieldTable::inner);
     let headers: Vec<(&str, String)> = headers
         .map(|(name, value)| match value {
             AMQPValue::LongString(text) => (name.as_str(), text.to_string()),
@@ -103,7 +103,7 @@ fn read(message: &BasicGetMessage) -> Event {
         .properties
         .content_type()
         .as_ref()
-        .map(|text| text.as_str());
+        .map(ShortString::as_str);
     let body = message.data.clone().into();
     wire::read(Binding::Amqp, content_type, headers, body).expect("an event")
 }

@@ -93,13 +93,11 @@ impl Outlet {
 
     /// Looks for another file under its name. A broker has none.
     pub(crate) async fn reopen(&self) -> io::Result<()> {
-        match &self.lines {
-            Some(lines) => lines.reopen().await,
-            None => {
-                tracing::info!("SIGHUP is ignored: a broker has no file to open again");
-                Ok(())
-            }
+        if let Some(lines) = &self.lines {
+            return lines.reopen().await;
         }
+        tracing::info!("SIGHUP is ignored: a broker has no file to open again");
+        Ok(())
     }
 
     /// Whether a hangup means that the reader is gone.

@@ -46,7 +46,7 @@ impl Broker {
     }
 
     /// The URL of the broker for another login, and over another port.
-    pub fn as_user(&self, login: &str, port: u16) -> String {
+    pub fn as_user(login: &str, port: u16) -> String {
         format!("amqp://{login}@127.0.0.1:{port}/%2f")
     }
 

@@ -10,7 +10,7 @@ use outbox_transport_rabbitmq::lapin::message::Delivery;
 use outbox_transport_rabbitmq::lapin::options::{
     BasicConsumeOptions, QueueDeclareOptions, QueuePurgeOptions,
 };
-use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
+use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable, ShortString};
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, Queue};
 use tokio::time::timeout;
 
@@ -96,7 +96,7 @@ impl Remote for Place {
 fn event(delivery: Delivery) -> Result<Event, Failure> {
     let content_type = delivery.properties.content_type().as_ref();
     let headers = delivery.properties.headers().iter();
-    let headers = headers.flat_map(|headers| headers.inner());
+    let headers = headers.flat_map(FieldTable::inner);
     let headers = headers.filter_map(|(name, value)| match value {
         AMQPValue::LongString(text) => {
             Some((name.as_str(), std::str::from_utf8(text.as_bytes()).ok()?))
@@ -105,7 +105,7 @@ fn event(delivery: Delivery) -> Result<Event, Failure> {
     });
     Ok(wire::read(
         Binding::Amqp,
-        content_type.map(|text| text.as_str()),
+        content_type.map(ShortString::as_str),
         headers,
         delivery.data.into(),
     )?)

@@ -7,7 +7,7 @@ use outbox_core::wire::{self, Binding};
 use outbox_transport_rabbitmq::lapin::options::{
     BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
+use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable, ShortString};
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties};
 use test_servers::Kind;
 
@@ -85,7 +85,7 @@ impl Place for Queue {
                     }
                     other => panic!("{other:?}"),
                 });
-                let content_type = properties.content_type().as_ref().map(|text| text.as_str());
+                let content_type = properties.content_type().as_ref().map(ShortString::as_str);
                 let body = message.delivery.data.clone().into();
                 events.push(wire::read(Binding::Amqp, content_type, headers, body).unwrap());
             }

@@ -105,6 +105,12 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
             assert!(!errors.contains(PASSWORD), "{errors}");
         }
     }
+}
+
+#[test]
+fn a_demo_needs_a_broker_and_a_migration_needs_tables() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
     let demo = ["demo", "--to", "stdout://"];
     refused(folder, &demo, 2, &["not a broker", "nats://"]);
     for to in ["nats://h", "sqlite:x.db"] {
