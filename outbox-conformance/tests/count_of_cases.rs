@@ -37,6 +37,7 @@ fn a_run_of_all_cases_is_accepted_with_their_number() {
         ("memory", 2, &["a", "b"]),
         ("keeping_order", 1, &["a"]),
         ("with_destinations", 1, &["a"]),
+        ("tcp", 1, &["a"]),
     ]);
     let (accepted, printed) = accepts(&log, &PACKAGE);
     assert!(accepted, "{printed}");
@@ -44,7 +45,7 @@ fn a_run_of_all_cases_is_accepted_with_their_number() {
         printed.contains("outbox-conformance memory transport: 2 of 2"),
         "{printed}"
     );
-    assert!(printed.contains("4 conformance cases passed"), "{printed}");
+    assert!(printed.contains("5 conformance cases passed"), "{printed}");
 }
 
 #[test]
@@ -53,6 +54,7 @@ fn a_case_that_did_not_run_is_refused() {
         ("memory", 2, &["a", "a"]),
         ("keeping_order", 1, &["a"]),
         ("with_destinations", 1, &["a"]),
+        ("tcp", 1, &["a"]),
     ]);
     for arguments in [&PACKAGE[..], &["--test", "transport_conformance"]] {
         let (accepted, printed) = accepts(&log, arguments);

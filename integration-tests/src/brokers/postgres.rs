@@ -12,8 +12,9 @@ use test_servers::{Kind, Server, search_path};
 /// A database with the table of arrived events. A payload has at most 1 MiB.
 #[derive(Debug)]
 pub struct Arrived {
-    server: Server,
+    // Dropped first, as its server is needed for that.
     database: Database,
+    server: Server,
 }
 
 const LIMIT: &str = "ALTER TABLE outbox.outbox_arrived
@@ -26,7 +27,7 @@ impl Broker for Arrived {
     async fn start() -> Self {
         let server = Server::start(Kind::Postgres, &search_path()).expect("a server");
         let database = Database::create_on(server.url()).await;
-        Self { server, database }
+        Self { database, server }
     }
 
     async fn create(&self) {
