@@ -41,4 +41,6 @@ pub use storage::{
     Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,
     QuarantineOutcome, Settlement,
 };
-pub use transport::{PublishError, PublishErrorKind, Transport, TransportCheck};
+pub use transport::{
+    PublishError, PublishErrorKind, Transport, TransportCheck, check_call_timeout, reconnect_pause,
+};

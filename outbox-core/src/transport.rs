@@ -1,6 +1,8 @@
 //! The contract between a broker's adapter and the worker.
 
+use crate::error::OutboxError;
 use crate::object::Event;
+use crate::retry::RetrySchedule;
 use async_trait::async_trait;
 use std::borrow::Cow;
 use std::error::Error;
@@ -109,6 +111,49 @@ pub trait Transport: Send + Sync + Debug {
     async fn check(&self) -> TransportCheck {
         TransportCheck::default()
     }
+}
+
+/// Checks the call timeout of an adapter, for its constructor.
+///
+/// ```
+/// # use outbox_core::check_call_timeout;
+/// # use std::time::Duration;
+/// let error = check_call_timeout("nats", Duration::ZERO).unwrap_err();
+/// assert!(error.to_string().contains("call timeout is 0ns, but must be more than 0 s"));
+/// ```
+///
+/// # Errors
+///
+/// [`Invalid`](crate::ErrorKind::Invalid) if it is 0, so that no call could succeed, or longer than a day.
+pub fn check_call_timeout(backend: &'static str, timeout: Duration) -> Result<(), OutboxError> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    if !timeout.is_zero() && timeout <= DAY {
+        return Ok(());
+    }
+    let problem =
+        format!("call timeout is {timeout:?}, but must be more than 0 s and at most a day");
+    Err(OutboxError::invalid(backend, "open", problem))
+}
+
+/// How long an adapter waits before it connects again, after that many failed attempts in a row: 50 ms
+/// after the first, twice as long after each further one, and at most a second, so that publishing
+/// continues within a second of an outage. Half of it is random, so that many relays do not connect at
+/// the same time.
+///
+/// ```
+/// # use outbox_core::reconnect_pause;
+/// # use std::time::Duration;
+/// let ms = Duration::from_millis;
+/// assert!((ms(25)..=ms(50)).contains(&reconnect_pause(1)));
+/// assert!((ms(500)..=ms(1000)).contains(&reconnect_pause(100)));
+/// ```
+#[must_use]
+pub fn reconnect_pause(failures: u32) -> Duration {
+    const SCHEDULE: RetrySchedule = RetrySchedule {
+        initial: Duration::from_millis(50),
+        max: Duration::from_secs(1),
+    };
+    SCHEDULE.random_pause(failures, false)
 }
 
 /// What [`Transport::check`] found.

@@ -5,13 +5,12 @@ use crate::subject::unusable;
 use crate::{BACKEND, OPEN};
 use async_nats::rustls::crypto::CryptoProvider;
 use async_nats::{ConnectOptions, ServerAddr};
-use outbox_core::OutboxError;
 use outbox_core::wire::{Template, WireForm};
+use outbox_core::{OutboxError, check_call_timeout};
 use std::fmt;
 use std::time::Duration;
 
 const SUBJECT: &str = "outbox.{type}";
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The servers, the subjects, and how calls are made. Made with [`from_url`](Self::from_url) or
 /// [`new`](Self::new) and the setters, in any order.
@@ -120,11 +119,7 @@ impl NatsConfig {
         if let Some(problem) = subject.constant().and_then(unusable) {
             return Err(invalid(problem));
         }
-        let timeout = self.call_timeout;
-        if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
-            let problem = format!("call timeout is {timeout:?}, but must be 1ns to 1d");
-            return Err(invalid(problem));
-        }
+        check_call_timeout(BACKEND, self.call_timeout)?;
         if self.servers.is_empty() {
             return Err(invalid("list of servers is empty, but must have one"));
         }
@@ -171,6 +166,8 @@ impl fmt::Debug for NatsConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
     fn config() -> NatsConfig {
         NatsConfig::from_url("nats://me:hunter2@broker.example").unwrap()

@@ -2,15 +2,11 @@
 
 use crate::connection::Connection;
 use async_nats::{ConnectOptions, ServerAddr};
-use outbox_core::{PublishError, PublishErrorKind};
+use outbox_core::{PublishError, PublishErrorKind, reconnect_pause};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
-
-/// The longest pause after the first failed attempt to connect, and after any.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Connections {
     options: ConnectOptions,
@@ -75,8 +71,8 @@ impl Connections {
                 Ok(Arc::clone(state.latest.insert(Arc::new(connection))))
             }
             Err(error) => {
-                state.next = Instant::now() + pause(state.failures);
                 state.failures = state.failures.saturating_add(1);
+                state.next = Instant::now() + reconnect_pause(state.failures);
                 state.failed = Some((begun, error.clone()));
                 Err(error)
             }
@@ -114,12 +110,4 @@ impl Connections {
         let other = |server: &ServerAddr| !self.servers.contains(server);
         named.map(|server| server.addr).filter(other).collect()
     }
-}
-
-/// Half of it is random, so that many relays do not connect at the same time.
-fn pause(failures: u32) -> Duration {
-    let pause = FIRST_PAUSE
-        .saturating_mul(1 << failures.min(16))
-        .min(LONGEST_PAUSE);
-    pause.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

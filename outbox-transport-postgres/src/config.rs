@@ -10,9 +10,6 @@ use std::time::Duration;
 pub(crate) const BACKEND: &str = "postgres";
 pub(crate) const OPEN: &str = "open";
 
-/// How long a call may be configured to take at most.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// The database and the schema of the table, how calls are made, and the form of the events. A pool and a
 /// [`PostgresConfig`] convert into it with [`From`].
 #[derive(Clone, Debug)]
@@ -106,14 +103,4 @@ impl From<PostgresConfig> for PostgresTransportConfig {
     fn from(postgres: PostgresConfig) -> Self {
         Self::new(postgres)
     }
-}
-
-/// Refuses a timeout with which no call or no bounded call is possible.
-pub(crate) fn check_timeout(timeout: Duration) -> Result<(), OutboxError> {
-    if !timeout.is_zero() && timeout <= LONGEST {
-        return Ok(());
-    }
-    let problem =
-        format!("call timeout is {timeout:?}, but must be more than 0 s and at most a day");
-    Err(OutboxError::invalid(BACKEND, OPEN, problem))
 }

@@ -9,7 +9,9 @@ mod row;
 
 use async_trait::async_trait;
 use outbox_core::wire::WireForm;
-use outbox_core::{Event, OutboxError, PublishError, Transport, TransportCheck};
+use outbox_core::{
+    Event, OutboxError, PublishError, Transport, TransportCheck, check_call_timeout,
+};
 use outbox_driver_postgres::{Component, Driver};
 use sqlx::SqlStr;
 use std::borrow::Cow;
@@ -73,7 +75,7 @@ impl PostgresTransport {
     pub fn open(config: impl Into<PostgresTransportConfig>) -> Result<Self, OutboxError> {
         let PostgresTransportConfig { postgres, form } = config.into();
         let driver = Driver::new(postgres.clone());
-        config::check_timeout(driver.call_timeout())?;
+        check_call_timeout(config::BACKEND, driver.call_timeout())?;
         let name = format!("{}.{}", driver.schema(), COMPONENT.tables[0]);
         let insert = driver.sql(include_str!("sql/insert.sql"));
         let table = Table {

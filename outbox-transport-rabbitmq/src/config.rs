@@ -4,12 +4,12 @@ use crate::url;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{ConnectionProperties, types::MAX_SHORT_STRING_LENGTH};
-use outbox_core::OutboxError;
 use outbox_core::wire::{Template, WireForm};
+use outbox_core::{OutboxError, check_call_timeout};
 use std::fmt;
 use std::time::Duration;
 
-const LONGEST_CALL: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const BACKEND: &str = "rabbitmq";
 
 /// What happens to an event that the exchange routes to no queue.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -154,12 +154,7 @@ impl RabbitMqConfig {
     /// host or a constant exchange or routing key is longer than 255 bytes, auto-recovery is on, or TLS
     /// is wanted and not compiled in.
     pub fn validate(&self) -> Result<(), OutboxError> {
-        let timeout = self.call_timeout;
-        if timeout.is_zero() || timeout > LONGEST_CALL {
-            return Err(invalid(format!(
-                "call timeout is {timeout:?}, but must be more than 0 and at most a day"
-            )));
-        }
+        check_call_timeout(BACKEND, self.call_timeout)?;
         if self.uri.scheme == AMQPScheme::AMQPS && !has_tls() {
             let features = "tls-rustls-ring-native-roots or tls-rustls-ring-webpki";
             let problem = format!("scheme is \"amqps\", but the feature {features} is not enabled");
@@ -213,7 +208,7 @@ impl fmt::Debug for RabbitMqConfig {
 }
 
 pub(crate) fn invalid(problem: impl Into<String>) -> OutboxError {
-    OutboxError::invalid("rabbitmq", "open", problem)
+    OutboxError::invalid(BACKEND, "open", problem)
 }
 
 /// Lapin would send a login for `amqps` in plain text if it has no TLS.

@@ -3,17 +3,12 @@
 use crate::config::RabbitMqConfig;
 use crate::error::{not_connected, unavailable};
 use crate::link::Link;
-use outbox_core::PublishError;
+use outbox_core::{PublishError, reconnect_pause};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
-
-/// The longest pause between two attempts, so that publishing continues within a second of an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
@@ -78,7 +73,8 @@ impl Connections {
             Err(error) => {
                 let error = not_connected(error);
                 attempts.failures += 1;
-                attempts.last = Some((error.clone(), Instant::now() + pause(attempts.failures)));
+                let again = Instant::now() + reconnect_pause(attempts.failures);
+                attempts.last = Some((error.clone(), again));
                 self.failed.fetch_add(1, SeqCst);
                 Err(error)
             }
@@ -93,12 +89,4 @@ impl Connections {
     fn current(&self) -> MutexGuard<'_, Option<Arc<Link>>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Half of it is random, so that many workers do not connect at the same time.
-fn pause(failures: u32) -> Duration {
-    let pause = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    pause
-        .min(LONGEST_PAUSE)
-        .mul_f64(0.5 + fastrand::f64() / 2.0)
 }
