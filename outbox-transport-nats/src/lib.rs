@@ -10,7 +10,6 @@ mod error;
 mod lookup;
 mod refusal;
 mod servers;
-mod shield;
 mod subject;
 
 pub use async_nats;
@@ -109,7 +108,6 @@ impl Inner {
         let mut headers = HeaderMap::new();
         let content_type = ("content-type".into(), written.content_type);
         for (name, value) in written.headers.into_iter().chain([content_type]) {
-            let (name, value) = shield::shielded(name, value);
             let name: HeaderName = (*name).parse().map_err(permanent)?;
             let value: HeaderValue = (*value).parse().map_err(permanent)?;
             headers.insert(name, value);

@@ -57,6 +57,12 @@ pub(super) const MEMBERS: Names = names!("");
 /// What AMQP can hold of a header's name and of a content type.
 const SHORT_TEXT: usize = 255;
 
+/// Servers of NATS search the headers of a message for this text, also in names and values. If they find it
+/// first in another header than that of the id, they see no id; before 2.9.9 they take that header for it
+/// (nats-server#3645). So no header but that of the id has it.
+const NATS_ID: &str = "Nats-Msg-Id";
+const ENCODED_NATS_ID: &str = "%4Eats-Msg-Id";
+
 /// Each prefix that a binding of CloudEvents defines. A reader accepts all of them.
 const ATTRIBUTES: [&str; 4] = ["ce-", "ce_", "cloudEvents:", "cloudEvents_"];
 
@@ -102,7 +108,12 @@ impl Binding {
     /// Whether the header arrives as it is, and steers nothing.
     pub(super) fn carries(self, name: &str, value: &str) -> bool {
         let arrives = match self {
-            Self::Nats => text::is_token(name) && text::is_line(value),
+            Self::Nats => {
+                text::is_token(name)
+                    && text::is_line(value)
+                    && !self.has_nats_id(name)
+                    && !self.has_nats_id(value)
+            }
             Self::Http => {
                 text::is_token(name)
                     && !name.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -117,9 +128,21 @@ impl Binding {
         matches!(self, Self::Nats | Self::Http)
     }
 
+    fn has_nats_id(self, text: &str) -> bool {
+        self == Self::Nats && text.contains(NATS_ID)
+    }
+
+    fn without_nats_id(self, text: Cow<'_, str>) -> Cow<'_, str> {
+        if self.has_nats_id(&text) {
+            text.replace(NATS_ID, ENCODED_NATS_ID).into()
+        } else {
+            text
+        }
+    }
+
     pub(super) fn encode(self, value: &str) -> Cow<'_, str> {
         if self.has_lines() {
-            text::encode(value)
+            self.without_nats_id(text::encode(value))
         } else {
             value.into()
         }
@@ -127,7 +150,7 @@ impl Binding {
 
     pub(super) fn encode_name(self, name: &str) -> Cow<'_, str> {
         if self.has_lines() {
-            text::encode_name(name, self == Self::Http)
+            self.without_nats_id(text::encode_name(name, self == Self::Http))
         } else {
             name.into()
         }
@@ -136,7 +159,7 @@ impl Binding {
     /// A media type such as `text/plain; charset=utf-8` keeps its blanks.
     pub(super) fn encode_content_type(self, content_type: &str) -> Cow<'_, str> {
         if text::is_line(content_type) && !content_type.contains('%') {
-            content_type.into()
+            self.without_nats_id(content_type.into())
         } else {
             self.encode(content_type)
         }

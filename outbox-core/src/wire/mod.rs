@@ -28,7 +28,7 @@
 //! let message = form.write(Binding::Nats, &event)?;
 //! let named = |name| message.headers.iter().find(|(other, _)| other == name);
 //! assert_eq!(named("outbox-type").unwrap().1, "order.placed");
-//! assert_eq!(named("outbox-header-Nats-Msg-Id").unwrap().1, "mine");
+//! assert_eq!(named("outbox-header-%4Eats-Msg-Id").unwrap().1, "mine");
 //!
 //! let headers = message.headers.iter().map(|(name, value)| (&**name, &**value));
 //! let read = wire::read(Binding::Nats, Some(&message.content_type), headers, message.body.clone())?;
