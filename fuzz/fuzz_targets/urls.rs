@@ -1,5 +1,5 @@
-//! The URLs of a store and a heap, as the command reads them: none panics, and none shows its
-//! password, neither in a refusal nor in what is printed.
+//! The URLs of a store, a heap and a broker, as the command reads them: none panics, and none shows
+//! its password, neither in a refusal nor in what is printed.
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
@@ -17,7 +17,10 @@ mod wiring;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use settings::Urls;
-use wiring::{Database, HEAP, INBOX, STORE, backend, destination, with_schema};
+use std::sync::LazyLock;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use wiring::{Database, HEAP, INBOX, STORE, backend, broker, destination, outlet, with_schema};
 
 /// What is shown of a URL must not depend on its password, but for the length.
 const PASSWORDS: [&str; 2] = ["hunter2-s3cret", "correct-horses"];
@@ -38,6 +41,8 @@ enum Scheme {
     Unix,
     Sentinel,
     Cluster,
+    Nats,
+    Amqp,
 }
 
 impl Scheme {
@@ -49,6 +54,8 @@ impl Scheme {
             Self::Unix => "redis+unix",
             Self::Sentinel => "redis+sentinel",
             Self::Cluster => "redis+cluster",
+            Self::Nats => "nats",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -98,7 +105,21 @@ fn shown(url: &str) -> Vec<String> {
         );
     }
     let _ = destination(url).map(drop);
+    match broker(url) {
+        Ok(_) => shown.push(of_a_broker(url)),
+        Err(failure) => shown.push(failure.to_string()),
+    }
     shown
+}
+
+/// What is shown of a broker's URL. Making a transport connects to nothing, but some drivers want a runtime.
+fn of_a_broker(url: &str) -> String {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+    let _entered = RUNTIME.enter();
+    match outlet(url, Duration::from_secs(10)) {
+        Ok(outlet) => outlet.shown().to_owned(),
+        Err(failure) => failure.to_string(),
+    }
 }
 
 fuzz_target!(|input: Input<'_>| {
