@@ -91,7 +91,12 @@ impl Stage {
         let waits = "SELECT count(*) FROM pg_locks
                      WHERE locktype = 'advisory' AND NOT granted AND database =
                            (SELECT oid FROM pg_database WHERE datname = current_database())";
-        while gate.fetch_one(waits).await.expect("read").get::<i64, _>(0) == 0 {}
+        while gate.fetch_one(waits).await.expect("read").get::<i64, _>(0) == 0 {
+            assert!(
+                !claim.is_finished(),
+                "the claim did not come to gate {number}"
+            );
+        }
         (claim, gate)
     }
 
@@ -162,17 +167,18 @@ async fn a_claim_with_a_snapshot_from_before_a_window_loses_none_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_continues_a_window_that_has_ended_loses_nothing() {
     let stage = Stage::set().await;
-    let (events, later) = ([keyed(), keyed(), keyed()], [keyed(), keyed()]);
+    let (events, later) = ([keyed(), keyed(), keyed(), keyed()], [keyed(), keyed()]);
     stage.own.append(&events).await;
-    // A single lane has more events: the next claim continues its window.
-    let first = stage
-        .slow
-        .claim(ClaimLimit::events(1), LEASE)
-        .await
-        .expect("claimed");
-    settle(&stage.slow, &first, &Outcome::Published).await;
+    // A single lane has a run of one key. After its start one claim asks all lanes, and the next ones continue
+    // the window.
+    for event in &events[..2] {
+        let claim = stage.slow.claim(ClaimLimit::events(1), LEASE).await;
+        let claim = claim.expect("claimed");
+        assert_eq!(ids(&claim), [event.id]);
+        settle(&stage.slow, &claim, &Outcome::Published).await;
+    }
     let (claim, gate) = stage.begin(NEXT).await;
-    assert_eq!(stage.publish(10).await, [events[1].id, events[2].id]);
+    assert_eq!(stage.publish(10).await, [events[2].id, events[3].id]);
     stage.own.append(&later).await;
     assert_eq!(stage.publish(1).await, [later[0].id]);
     assert_eq!(ids(&open_gate(claim, gate).await), [later[1].id]);
