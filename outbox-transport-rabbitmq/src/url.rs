@@ -28,7 +28,7 @@ pub(crate) fn parse(url: &str) -> Result<AMQPUri, OutboxError> {
     check_parameters(query)?;
     // The reason may quote the URL.
     let mut uri: AMQPUri = url.parse().map_err(|_| {
-        invalid("URL cannot be read, but must be such as amqp://user:password@host:5672/vhost")
+        invalid("URL cannot be read, but must be such as amqp://USER:PASSWORD@HOST:5672/VHOST")
     })?;
     let authority = place.split('/').next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
