@@ -84,6 +84,21 @@ impl NatsConfig {
         }
     }
 
+    /// The options and the servers for the driver, with the login: for a consumer that connects to the
+    /// same URL.
+    ///
+    /// ```no_run
+    /// # use outbox_transport_nats::NatsConfig;
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (options, servers) = NatsConfig::from_url("nats://me:secret@broker.example")?.into_driver();
+    /// let client = options.connect(servers).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn into_driver(self) -> (ConnectOptions, Vec<ServerAddr>) {
+        (self.options, self.servers)
+    }
+
     /// The subject of an event. Default: `outbox.{type}`.
     ///
     /// ```

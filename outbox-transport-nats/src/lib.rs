@@ -8,12 +8,14 @@ mod connection;
 mod connections;
 mod error;
 mod lookup;
+mod read;
 mod refusal;
 mod servers;
 mod subject;
 
 pub use async_nats;
 pub use config::NatsConfig;
+pub use read::read;
 
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};

@@ -8,6 +8,7 @@ mod error;
 mod link;
 mod outgoing;
 mod publish;
+mod read;
 mod socket;
 mod url;
 
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 
 pub use config::{RabbitMqConfig, Unroutable};
 pub use lapin;
+pub use read::read;
 
 /// A [`Transport`] to RabbitMQ. Clones share the connection.
 ///

@@ -6,7 +6,7 @@ use outbox_driver_redis::{Server, redis};
 use std::fmt;
 use std::time::Duration;
 
-const BACKEND: &str = "redis";
+pub(crate) const BACKEND: &str = "redis";
 const OPEN: &str = "open";
 const STREAM: &str = "outbox";
 

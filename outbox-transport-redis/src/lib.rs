@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod entry;
 mod limits;
+mod read;
 mod reply;
 mod sending;
 
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 pub use config::{RedisTransportConfig, Trim};
 pub use outbox_driver_redis::{Server, redis};
+pub use read::read;
 
 /// Publishes events to streams of Redis. Clones share the connection.
 ///

@@ -4,9 +4,7 @@ use crate::Failure;
 use crate::orders::OrderPlaced;
 use futures_util::StreamExt as _;
 use outbox_core::EventId;
-use outbox_core::wire::{self, Binding};
 use outbox_inbox_postgres::PostgresInbox;
-use outbox_transport_nats::async_nats::HeaderMap;
 use outbox_transport_nats::async_nats::jetstream::consumer::PullConsumer;
 use outbox_transport_nats::async_nats::jetstream::{AckKind, Message};
 use sqlx::PgPool;
@@ -69,13 +67,7 @@ async fn receive(pool: &PgPool, inbox: &PostgresInbox, message: Message) {
 
 /// The event of a message, and its order.
 fn read(message: &Message) -> Result<(EventId, OrderPlaced), Failure> {
-    let none = HeaderMap::new();
-    let headers = message.headers.as_ref().unwrap_or(&none).iter();
-    let headers = headers.flat_map(|(name, values)| {
-        let values = values.iter();
-        values.map(move |value| (name.as_ref(), value.as_str()))
-    });
-    let event = wire::read(Binding::Nats, None, headers, message.payload.clone())?;
+    let event = outbox_transport_nats::read(message)?;
     Ok((event.id, serde_json::from_slice(&event.payload)?))
 }
 

@@ -3,12 +3,11 @@
 use super::{Broker, CALL};
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
 use outbox_transport_nats::async_nats::jetstream::consumer::AckPolicy;
 use outbox_transport_nats::async_nats::jetstream::consumer::pull;
-use outbox_transport_nats::async_nats::jetstream::{self, Context, Message, stream};
-use outbox_transport_nats::{NatsConfig, NatsTransport, async_nats};
+use outbox_transport_nats::async_nats::jetstream::{self, Context, stream};
+use outbox_transport_nats::{NatsConfig, NatsTransport, async_nats, read};
 use std::sync::Arc;
 use test_servers::{Kind, Server, search_path};
 
@@ -65,17 +64,8 @@ impl Broker for Nats {
         let total = usize::try_from(total).expect("a small number");
         let messages = messages.take(total);
         messages
-            .map(|message| read(&message.expect("read")))
+            .map(|message| read(&message.expect("read")).expect("an event"))
             .collect()
             .await
     }
-}
-
-fn read(message: &Message) -> Event {
-    let headers = message.headers.iter().flat_map(|headers| headers.iter());
-    let headers: Vec<(String, String)> = headers
-        .map(|(name, values)| (name.to_string(), values[0].to_string()))
-        .collect();
-    let headers = headers.iter().map(|(name, value)| (&**name, &**value));
-    wire::read(Binding::Nats, None, headers, message.payload.clone()).expect("an event")
 }

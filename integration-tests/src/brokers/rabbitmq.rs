@@ -2,15 +2,13 @@
 
 use super::{Broker, CALL};
 use async_trait::async_trait;
-use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
-use outbox_transport_rabbitmq::lapin::message::BasicGetMessage;
 use outbox_transport_rabbitmq::lapin::options::{
     BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable, ShortString};
+use outbox_transport_rabbitmq::lapin::types::FieldTable;
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
-use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport};
+use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport, read};
 use std::sync::Arc;
 use test_servers::{Server, search_path};
 
@@ -80,30 +78,8 @@ impl Broker for RabbitMq {
         let mut events = Vec::new();
         let get = || channel.basic_get(QUEUE.into(), BasicGetOptions { no_ack: true });
         while let Some(message) = get().await.expect("read") {
-            events.push(read(&message));
+            events.push(read(&message).expect("an event"));
         }
         events
     }
-}
-
-fn read(message: &BasicGetMessage) -> Event {
-    let headers = message
-        .properties
-        .headers()
-        .iter()
-        .flat_map(FieldTable::inner);
-    let headers: Vec<(&str, String)> = headers
-        .map(|(name, value)| match value {
-            AMQPValue::LongString(text) => (name.as_str(), text.to_string()),
-            other => panic!("{name} is {other:?}"),
-        })
-        .collect();
-    let headers = headers.iter().map(|(name, value)| (*name, &**value));
-    let content_type = message
-        .properties
-        .content_type()
-        .as_ref()
-        .map(ShortString::as_str);
-    let body = message.data.clone().into();
-    wire::read(Binding::Amqp, content_type, headers, body).expect("an event")
 }

@@ -2,10 +2,9 @@
 
 use super::{Broker, CALL};
 use async_trait::async_trait;
-use outbox_core::wire::{self, Binding};
 use outbox_core::{Event, Transport};
 use outbox_transport_redis::redis::{self, FromRedisValue};
-use outbox_transport_redis::{RedisTransport, RedisTransportConfig};
+use outbox_transport_redis::{RedisTransport, RedisTransportConfig, read};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use test_servers::{Server, search_path};
@@ -65,15 +64,7 @@ impl Broker for Stream {
 
     async fn received(&self) -> Vec<Event> {
         let entries: Vec<Entry> = self.ask(&["XRANGE", STREAM, "-", "+"]).await;
-        entries.into_iter().map(read).collect()
+        let events = entries.into_iter().map(|(_, fields)| read(fields));
+        events.map(|event| event.expect("an event")).collect()
     }
-}
-
-fn read((_, mut fields): Entry) -> Event {
-    let body = fields.remove("data").expect("a body");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    let headers = fields.into_iter().map(|(name, value)| (name, text(value)));
-    let headers: Vec<(String, String)> = headers.collect();
-    let headers = headers.iter().map(|(name, value)| (&**name, &**value));
-    wire::read(Binding::Fields, None, headers, body.into()).expect("an event")
 }

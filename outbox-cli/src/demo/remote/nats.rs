@@ -5,12 +5,10 @@ use crate::failure::Failure;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use outbox_core::Event;
-use outbox_core::wire::{self, Binding};
+use outbox_transport_nats::NatsConfig;
+use outbox_transport_nats::async_nats::jetstream;
 use outbox_transport_nats::async_nats::jetstream::consumer::pull::OrderedConfig;
 use outbox_transport_nats::async_nats::jetstream::stream::{Config, Stream};
-use outbox_transport_nats::async_nats::jetstream::{self, Context};
-use outbox_transport_nats::async_nats::{ConnectOptions, HeaderMap, ServerAddr};
-use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
 /// Marks a stream as the demo's, so that no other one is ever deleted.
@@ -20,7 +18,9 @@ pub(super) struct Place(Stream);
 
 impl Place {
     pub(super) async fn afresh(url: &str) -> Result<Self, Failure> {
-        let context = connect(url).await?;
+        let (options, servers) = NatsConfig::from_url(url)?.into_driver();
+        let client = options.connect(servers).await.map_err(failed)?;
+        let context = jetstream::new(client);
         if let Ok(stream) = context.get_stream(NAME).await {
             if stream.cached_info().config.description.as_deref() != Some(MARK) {
                 return Err(foreign("stream"));
@@ -35,25 +35,6 @@ impl Place {
         };
         Ok(Self(context.create_stream(config).await.map_err(failed)?))
     }
-}
-
-async fn connect(url: &str) -> Result<Context, Failure> {
-    let (scheme, place) = url.split_once("://").unwrap_or_default();
-    let (login, hosts) = place.rsplit_once('@').unwrap_or(("", place));
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let options = match login.split_once(':') {
-        Some((user, password)) => {
-            ConnectOptions::with_user_and_password(decoded(user), decoded(password))
-        }
-        None if login.is_empty() => ConnectOptions::new(),
-        None => ConnectOptions::with_token(decoded(login)),
-    };
-    let hosts = hosts.trim_end_matches('/').split(',');
-    let servers = hosts.map(|host| format!("{scheme}://{host}").parse());
-    let servers: Vec<ServerAddr> = servers.collect::<Result<_, _>>().map_err(failed)?;
-    Ok(jetstream::new(
-        options.connect(servers).await.map_err(failed)?,
-    ))
 }
 
 #[async_trait]
@@ -75,26 +56,9 @@ impl Remote for Place {
         for _ in 0..count {
             let message = timeout(PATIENCE, messages.next()).await.map_err(failed)?;
             let message = message.ok_or_else(|| failed("the consumer has ended"))?;
-            let message = message.map_err(failed)?.message;
-            let headers = message.headers.unwrap_or_default();
-            let headers = texts(&headers);
-            events.push(wire::read(
-                Binding::Nats,
-                None,
-                headers.iter().copied(),
-                message.payload,
-            )?);
+            let message = message.map_err(failed)?;
+            events.push(outbox_transport_nats::read(&message)?);
         }
         Ok(events)
     }
-}
-
-fn texts(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let all = headers.iter();
-    all.flat_map(|(name, values)| {
-        values
-            .iter()
-            .map(move |value| (name.as_ref(), value.as_str()))
-    })
-    .collect()
 }

@@ -5,12 +5,10 @@ use crate::failure::Failure;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use outbox_core::Event;
-use outbox_core::wire::{self, Binding};
-use outbox_transport_rabbitmq::lapin::message::Delivery;
 use outbox_transport_rabbitmq::lapin::options::{
     BasicConsumeOptions, QueueDeclareOptions, QueuePurgeOptions,
 };
-use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable, ShortString};
+use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, Queue};
 use tokio::time::timeout;
 
@@ -87,26 +85,9 @@ impl Remote for Place {
         for _ in 0..count {
             let delivery = timeout(PATIENCE, deliveries.next()).await.map_err(failed)?;
             let delivery = delivery.ok_or_else(|| failed("the consumer has ended"))?;
-            events.push(event(delivery.map_err(failed)?)?);
+            let delivery = delivery.map_err(failed)?;
+            events.push(outbox_transport_rabbitmq::read(&delivery)?);
         }
         Ok(events)
     }
-}
-
-fn event(delivery: Delivery) -> Result<Event, Failure> {
-    let content_type = delivery.properties.content_type().as_ref();
-    let headers = delivery.properties.headers().iter();
-    let headers = headers.flat_map(FieldTable::inner);
-    let headers = headers.filter_map(|(name, value)| match value {
-        AMQPValue::LongString(text) => {
-            Some((name.as_str(), std::str::from_utf8(text.as_bytes()).ok()?))
-        }
-        _ => None,
-    });
-    Ok(wire::read(
-        Binding::Amqp,
-        content_type.map(ShortString::as_str),
-        headers,
-        delivery.data.into(),
-    )?)
 }

@@ -4,7 +4,6 @@ use super::{NAME, Remote, failed, foreign};
 use crate::failure::Failure;
 use async_trait::async_trait;
 use outbox_core::Event;
-use outbox_core::wire::{self, Binding};
 use outbox_driver_redis::{Server, SharedConnection};
 use outbox_transport_redis::redis::{FromRedisValue, Pipeline, Value, pipe};
 
@@ -74,20 +73,8 @@ impl Remote for Place {
             };
             from = format!("({last}");
             for (_, fields) in page {
-                events.push(event(fields)?);
+                events.push(outbox_transport_redis::read(fields)?);
             }
         }
     }
-}
-
-/// The body is in the field `data`.
-fn event(mut fields: Vec<(String, Vec<u8>)>) -> Result<Event, Failure> {
-    let body = fields.iter().position(|(name, _)| name == "data");
-    let body = body.map(|at| fields.remove(at).1).unwrap_or_default();
-    let headers: Vec<(String, String)> = fields
-        .into_iter()
-        .map(|(name, value)| Ok((name, String::from_utf8(value).map_err(failed)?)))
-        .collect::<Result<_, Failure>>()?;
-    let headers = headers.iter().map(|(name, value)| (&**name, &**value));
-    Ok(wire::read(Binding::Fields, None, headers, body.into())?)
 }
