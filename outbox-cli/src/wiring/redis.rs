@@ -28,7 +28,7 @@ const NAMESPACE: &str = "namespace";
 const DEFAULT: &str = "outbox";
 
 /// What the URL of a socket has no other place for. The driver would pass over others.
-const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
+pub(super) const OF_A_SOCKET: &[&str] = &["db", "user", "pass"];
 
 #[derive(Debug)]
 pub(crate) struct Namespace {

@@ -38,8 +38,8 @@ struct Broker {
 static BROKERS: [Broker; 5] = [
     nats::NATS,
     rabbitmq::RABBITMQ,
-    redis::REDIS,
     redis::REDIS_SOCKET,
+    redis::REDIS,
     postgres::POSTGRES,
 ];
 

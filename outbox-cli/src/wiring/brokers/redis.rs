@@ -3,6 +3,7 @@
 use super::{Address, Broker, BrokerKind};
 use crate::failure::Failure;
 use crate::settings::Period;
+use crate::wiring::redis::{OF_A_SOCKET, SCHEMES};
 use outbox_core::Transport;
 use outbox_core::wire::Template;
 use outbox_transport_redis::{RedisTransport, RedisTransportConfig, Trim};
@@ -23,25 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) const REDIS: Broker = Broker {
     kind: BrokerKind::Redis,
-    schemes: &[
-        "redis",
-        "rediss",
-        "valkey",
-        "valkeys",
-        "redis+sentinel",
-        "rediss+sentinel",
-        "redis+cluster",
-        "rediss+cluster",
-    ],
+    schemes: SCHEMES,
     ours: OURS,
     theirs: &[],
     open,
 };
 
-/// Their URLs have no other place for a database and a login.
+/// Before [`REDIS`], which has these schemes too: their URLs have no other place for a database and a login.
 pub(super) const REDIS_SOCKET: Broker = Broker {
     schemes: &["redis+unix", "valkey+unix", "unix"],
-    theirs: &[&["db", "user", "pass"]],
+    theirs: &[OF_A_SOCKET],
     ..REDIS
 };
 
