@@ -58,7 +58,7 @@ enum Place {
 }
 
 impl Cut<'_> {
-    /// What comes of a call that meets the cut.
+    /// Runs a call while the wire cuts its request or its reply, and returns the result of the call.
     pub(crate) async fn around<T>(&self, call: impl Future<Output = T>) -> T {
         match self.place {
             Place::Request(pieces) => self.wire.cut_request(pieces),

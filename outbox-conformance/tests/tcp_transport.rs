@@ -47,7 +47,7 @@ impl Lines {
 fn serve(mut client: &TcpStream, kept: &Mutex<Vec<EventId>>) -> io::Result<()> {
     for line in BufReader::new(client.try_clone()?).lines() {
         let line = line?;
-        // A line that was cut is no id.
+        // A line that was cut does not parse as an id.
         let id = line.parse().map_err(io::Error::other)?;
         kept.lock().expect("no panic").push(id);
         client.write_all(format!("{line}\n").as_bytes())?;

@@ -366,8 +366,8 @@ async fn a_database_that_becomes_writable_is_written_at_once() {
     let name = database.name().to_owned();
     let set = async |value: &str| {
         let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
-        let begin = "SET transaction_read_only = off;";
-        database.execute(&format!("{begin} {set}")).await;
+        let writable = "SET transaction_read_only = off;";
+        database.execute(&format!("{writable} {set}")).await;
     };
     database.execute("CREATE TABLE t (x bigint)").await;
     set("on").await;

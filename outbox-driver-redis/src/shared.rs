@@ -73,7 +73,7 @@ impl SharedConnection {
     /// [`ServerError`](Value::ServerError) there. In a cluster all keys must be in one slot, whose node
     /// gets all commands.
     ///
-    /// There is no timeout: the caller limits the time of its whole call.
+    /// The method has no timeout: the caller limits the time of its whole call.
     ///
     /// # Errors
     ///

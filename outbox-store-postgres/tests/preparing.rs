@@ -85,20 +85,23 @@ async fn a_producer_prepares_its_transaction_while_a_worker_sleeps() {
     let sleeper = sleep(&store);
     asleep(&mut connection).await;
     let mut producer = own.connect().await;
-    let prepare = [
-        "BEGIN; {INSERT}; PREPARE TRANSACTION 'one'",
-        "BEGIN|{INSERT}|prepare  transaction 'two'",
-        "BEGIN|{INSERT}|/* a note */ PREPARE\nTRANSACTION 'three';",
-        "BEGIN|{INSERT}|{INSERT}|SAVEPOINT inner_one|{INSERT}|PREPARE TRANSACTION 'four'",
-        "BEGIN|SET CONSTRAINTS ALL IMMEDIATE|{INSERT}|PREPARE TRANSACTION 'five'",
-        "BEGIN|{INSERT}|SET CONSTRAINTS ALL IMMEDIATE|PREPARE TRANSACTION 'six'",
-        "BEGIN ISOLATION LEVEL SERIALIZABLE|{INSERT}|PREPARE TRANSACTION 'seven'",
-    ];
-    for statements in prepare {
+    let at_once = format!("BEGIN; {INSERT}; PREPARE TRANSACTION 'one'");
+    run(&mut producer, &at_once).await;
+    for statements in [
+        "{INSERT}|prepare  transaction 'two'",
+        "{INSERT}|/* a note */ PREPARE\nTRANSACTION 'three';",
+        "{INSERT}|{INSERT}|SAVEPOINT inner_one|{INSERT}|PREPARE TRANSACTION 'four'",
+        "SET CONSTRAINTS ALL IMMEDIATE|{INSERT}|PREPARE TRANSACTION 'five'",
+        "{INSERT}|SET CONSTRAINTS ALL IMMEDIATE|PREPARE TRANSACTION 'six'",
+    ] {
+        run(&mut producer, "BEGIN").await;
         for statement in statements.split('|') {
             run(&mut producer, &statement.replace("{INSERT}", INSERT)).await;
         }
     }
+    run(&mut producer, "BEGIN ISOLATION LEVEL SERIALIZABLE").await;
+    run(&mut producer, INSERT).await;
+    run(&mut producer, "PREPARE TRANSACTION 'seven'").await;
     // With a prepared statement.
     run(&mut producer, "BEGIN").await;
     let event = [Event::new("prepared", "")];
@@ -122,21 +125,25 @@ async fn a_commit_wakes_a_worker_where_transactions_may_be_prepared() {
     let (_server, own) = own_that_prepares().await;
     let (store, mut connection) = (Arc::new(own.open().await), own.connect().await);
     let mut producer = own.connect().await;
-    for commit in [
-        INSERT.to_owned(),
-        format!("BEGIN|{INSERT}|COMMIT"),
-        format!("BEGIN|{INSERT}|{INSERT}|end"),
-        format!("BEGIN|{INSERT}|/* a note */ commit work;"),
-        format!("BEGIN; {INSERT}; COMMIT"),
-        format!("DO $$ BEGIN {INSERT}; COMMIT; {INSERT}; END $$"),
-    ] {
+    let at_once = format!("BEGIN; {INSERT}; COMMIT");
+    let block = format!("DO $$ BEGIN {INSERT}; COMMIT; {INSERT}; END $$");
+    let commits: [&[&str]; 6] = [
+        &[INSERT],
+        &["BEGIN", INSERT, "COMMIT"],
+        &["BEGIN", INSERT, INSERT, "end"],
+        &["BEGIN", INSERT, "/* a note */ commit work;"],
+        &[at_once.as_str()],
+        &[block.as_str()],
+    ];
+    for commit in commits {
         let sleeper = sleep(&store);
         asleep(&mut connection).await;
-        for statement in commit.split('|') {
+        for statement in commit {
             run(&mut producer, statement).await;
         }
         wakes(sleeper).await;
-        assert_eq!(publish_all(&store).await, commit.matches("INSERT").count());
+        let inserts = commit.concat().matches(INSERT).count();
+        assert_eq!(publish_all(&store).await, inserts);
     }
     let rings = "SELECT count(*) FROM outbox.outbox_rings";
     let left: i64 = connection.fetch_one(rings).await.expect("read").get(0);

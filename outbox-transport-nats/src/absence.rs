@@ -5,23 +5,24 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How old a connection must be until the answer that there is no stream is final: a server that has
-/// just started may not know its streams yet.
+/// How old a connection must be until the answer "no stream" is final: a server that has just started
+/// may not know its streams yet.
 pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
-/// How long nobody takes the messages to a destination until it is taken to be missing, where the
+/// How long the messages to a destination have no responders until it is treated as missing, where the
 /// server cannot be asked. The election of a leader takes 4 to 9 seconds, and may be repeated.
 pub(crate) const ELECTION: Duration = Duration::from_secs(15);
 
 /// How many destinations are remembered.
 const REMEMBERED: usize = 1000;
 
-/// Since when nobody has taken the messages to which destinations, on one connection.
+/// The destinations of one connection whose messages have no responders, each with the time of the first.
 #[derive(Debug, Default)]
 pub(crate) struct Absences(Mutex<HashMap<Box<str>, Instant>>);
 
 impl Absences {
-    /// Whether nobody has taken its messages for so long that a person must repair it.
+    /// Whether its messages have had no responders for longer than an election takes, so that an operator
+    /// must repair it.
     pub(crate) fn is_lasting(&self, destination: &str, now: Instant) -> bool {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if since.len() >= REMEMBERED && !since.contains_key(destination) {
@@ -36,7 +37,7 @@ impl Absences {
         since.is_empty()
     }
 
-    /// A message to it was taken.
+    /// A stream has acknowledged a message to it.
     pub(crate) fn forget(&self, destination: &str) {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         since.remove(destination);

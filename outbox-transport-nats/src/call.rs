@@ -25,7 +25,7 @@ pub(crate) struct Call<'c> {
     answers: Vec<Option<Answer>>,
     /// How many answers are missing.
     open: usize,
-    /// Events whose messages nobody has taken, with the driver's error.
+    /// Events whose messages have no responders, with the driver's error.
     untaken: Vec<(usize, DriverError)>,
 }
 
@@ -40,7 +40,7 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// One answer for each event. The call timeout begins when the messages are made.
+    /// One answer for each event. The call timeout starts when the messages are made.
     pub(crate) async fn run(mut self) -> Vec<Answer> {
         let prepared = self.prepare();
         if prepared.is_empty() {
@@ -54,7 +54,7 @@ impl<'c> Call<'c> {
             Ok(connection) => connection,
             Err(error) => return self.finish(&error),
         };
-        // The rest of the time is for the question why there is no acknowledgment.
+        // The rest of the time is for the lookup that explains a missing acknowledgment.
         let wait = deadline - (limit / 5).min(SETTLED);
         if Instant::now() >= wait {
             return self.finish(&late);
@@ -99,7 +99,7 @@ impl<'c> Call<'c> {
             tokio::select! {
                 biased;
                 refusal = refusals.recv() => {
-                    // One that was missed was for another message, or this call waits in vain.
+                    // If the receiver missed the refusal of one of these events, the event times out.
                     if let Ok(refusal) = refusal {
                         self.refuse(&subjects, &refusal);
                     }
@@ -161,7 +161,7 @@ impl<'c> Call<'c> {
         }
     }
 
-    /// Answers for the events that nobody has taken, and for those without an answer.
+    /// Answers for the events whose messages have no responders, and for those without an answer.
     async fn explain(
         &mut self,
         connection: &Connection,

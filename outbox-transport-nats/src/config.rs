@@ -38,8 +38,8 @@ impl NatsConfig {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if it is no such URL. The error shows no part of it
-    /// but the scheme.
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the URL has another form. Of the URL, the error
+    /// shows only the scheme.
     pub fn from_url(url: &str) -> Result<Self, OutboxError> {
         let servers = parse_servers(url)?;
         Ok(Self::new(ConnectOptions::new(), servers))
@@ -156,7 +156,7 @@ impl NatsConfig {
 pub(crate) const NO_TLS: &str =
     "scheme is \"tls\", but must be nats without the feature tls-rustls-ring-native-roots";
 
-/// Whether a connection can use TLS. A program may have installed a provider of its own.
+/// Whether a connection can use TLS. A program may have installed its own provider.
 pub(crate) fn has_tls() -> bool {
     cfg!(feature = "tls-rustls-ring-native-roots") || CryptoProvider::get_default().is_some()
 }

@@ -2,7 +2,7 @@
 //!
 //! The driver's client would keep commands while it is disconnected and send them when it has
 //! reconnected, also those of calls that have ended. So its reconnection leads to an address where
-//! nobody listens, after which the client ends and drops what it has not written.
+//! no server listens, after which the client ends and drops what it has not written.
 
 use crate::absence::Absences;
 use crate::config::{NO_TLS, has_tls};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout};
 
-/// Nobody can listen on port 0, so a connection is refused at once, by this machine itself.
+/// No server can listen on port 0, so this machine refuses a connection to it at once.
 const NOWHERE: &str = "nats://127.0.0.1:0";
 
 /// Calls wait for any number of acknowledgments. The worker limits how many events are in flight.
@@ -119,7 +119,7 @@ async fn connect(options: ConnectOptions, server: &ServerAddr) -> Result<Client,
         .connect(vec![server.clone(), nowhere])
         .await
         .map_err(connect_error)?;
-    // With an option of its own the driver connects in the background.
+    // With its option `retry_on_initial_connect` the driver connects in the background.
     client.flush().await.map_err(unavailable)?;
     Ok(client)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// For how long events to a full stream wait.
 const FULL: Duration = Duration::from_secs(1);
 
-/// What a server says of a login that is no longer valid.
+/// The errors of a server that ends a connection for its login or for a lack of TLS.
 const LOGINS: [&str; 4] = [
     "authorization violation",
     "authentication expired",
@@ -63,7 +63,7 @@ pub(crate) enum Failure {
     /// The kind of the error is known. `true` if it is about the destination, and not about the
     /// connection.
     Known(PublishErrorKind, bool),
-    /// Nobody takes messages to this subject.
+    /// No stream and no other program subscribes to the subject.
     NoResponders,
     /// No answer came.
     Silence,
@@ -89,7 +89,7 @@ fn other(error: &jetstream::context::PublishError, is_alive: bool) -> Failure {
     let answer = error.source().and_then(<dyn Error>::downcast_ref);
     match answer {
         Some(answer) => Failure::Known(kind(answer), true),
-        // What answers on this subject is no stream.
+        // Another program, and not a stream, answers on this subject.
         None if is_alive => Failure::Known(PublishErrorKind::Misconfigured, true),
         // The connection ended before the driver took the message.
         None => Failure::Known(PublishErrorKind::Unavailable, false),
@@ -123,7 +123,7 @@ fn kind(error: &jetstream::Error) -> PublishErrorKind {
     }
 }
 
-/// A store has no code of its own for this. Servers spell it in two ways.
+/// The code is that of any error of the store, so the text decides. Servers spell it in two ways.
 fn is_too_large(error: &jetstream::Error) -> bool {
     let text = error.to_string();
     text.contains("message to large") || text.contains("message too large")

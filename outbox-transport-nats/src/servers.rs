@@ -16,7 +16,7 @@ pub(crate) enum Login {
 pub(crate) fn parse_servers(url: &str) -> Result<Vec<ServerAddr>, OutboxError> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(invalid(
-            "URL has no scheme, but must begin with nats:// or tls://",
+            "URL has no scheme, but must start with nats:// or tls://",
         ));
     };
     check_scheme(scheme)?;
@@ -115,7 +115,7 @@ mod tests {
         for (url, problem) in [
             (
                 "hunter2",
-                "URL has no scheme, but must begin with nats:// or tls://",
+                "URL has no scheme, but must start with nats:// or tls://",
             ),
             ("hunter2:@a.example", "URL has no scheme"),
             (

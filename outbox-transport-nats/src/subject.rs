@@ -32,7 +32,7 @@ pub(crate) fn unusable(subject: &str) -> Option<String> {
         .next()
         .is_some_and(|part| RESERVED.contains(&part))
     {
-        "not begin with $JS, $SYS or _INBOX"
+        "not start with $JS, $SYS or _INBOX"
     } else {
         return None;
     };
@@ -65,9 +65,9 @@ mod tests {
             ("a.*", "no wildcard"),
             (">", "no wildcard"),
             ("a.>.b", "no wildcard"),
-            ("$JS.API.STREAM.DELETE.ORDERS", "not begin with $JS"),
-            ("$SYS.REQ.SERVER.PING", "not begin with $JS"),
-            ("_INBOX.a", "not begin with $JS"),
+            ("$JS.API.STREAM.DELETE.ORDERS", "not start with $JS"),
+            ("$SYS.REQ.SERVER.PING", "not start with $JS"),
+            ("_INBOX.a", "not start with $JS"),
         ] {
             let found = unusable(subject).unwrap_or_default();
             assert!(found.contains(problem), "{subject:?}: {found}");

@@ -17,7 +17,7 @@ use std::time::Duration;
 use support::{Raw, server};
 use test_servers::{Kind, Server};
 
-/// The streams and the subjects of one case begin with an id.
+/// The names of the streams and the subjects of one case start with its id.
 struct Fixture {
     url: String,
     case: String,
@@ -83,7 +83,7 @@ impl Fixture {
         fixture
     }
 
-    /// Calls give up soon.
+    /// Calls have a short timeout.
     fn over_a_wire() -> Self {
         let mut fixture = Self::new(Mode::Raw);
         fixture.call_timeout = Duration::from_secs(4);

@@ -28,7 +28,7 @@ fn sized(event_type: &str, bytes: usize) -> Event {
 /// Servers find the id by a search in all headers, which the driver sends in a random order
 /// (nats-server#3645).
 #[tokio::test(flavor = "multi_thread")]
-async fn the_id_of_an_event_is_that_of_its_message_whatever_its_headers_are() {
+async fn no_header_changes_the_id_of_a_message() {
     const EVENTS: usize = 20;
     let server = server("");
     let mut raw = Raw::connect(server.url());

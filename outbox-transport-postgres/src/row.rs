@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// The largest payload. PostgreSQL holds 1 GB, but `psql` and `pg_dump` read two digits for each byte.
 pub(crate) const LARGEST: usize = 500_000_000;
 
-/// The headers of a raw event whose values have columns of their own.
+/// The headers of a raw event whose values have separate columns.
 pub(crate) const COLUMNS: [&str; 4] = [
     "outbox-id",
     "outbox-type",
@@ -19,7 +19,7 @@ pub(crate) const COLUMNS: [&str; 4] = [
     "outbox-key",
 ];
 
-/// How a content type begins whose message is read as a CloudEvent. Headers then decide whether it is raw.
+/// A message whose content type starts with this is read as a CloudEvent, unless its headers make it raw.
 pub(crate) const CLOUD_EVENTS: &str = "application/cloudevents";
 
 /// An event that can be inserted.

@@ -320,7 +320,7 @@ async fn refused(options: PgConnectOptions) -> PublishError {
 async fn a_login_or_a_database_that_is_not_there_is_misconfigured_for_the_whole_transport() {
     let database = database().await;
     for (options, named) in [
-        (database.options().username("nobody"), "nobody"),
+        (database.options().username("unknown_user"), "unknown_user"),
         (database.options().database("nowhere"), "nowhere"),
     ] {
         let error = refused(options).await;

@@ -82,7 +82,7 @@ impl<'c> Target<'c> {
         }
     }
 
-    /// On a channel of its own, as a refusal closes it.
+    /// On a separate channel, because a refusal closes it.
     async fn ask(&self, link: &Link) -> lapin::Result<()> {
         let channel: Channel = link.connection().create_channel().await?;
         let arguments = FieldTable::default();

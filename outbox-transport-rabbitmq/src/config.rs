@@ -160,7 +160,7 @@ impl RabbitMqConfig {
             let problem = format!("scheme is \"amqps\", but the feature {features} is not enabled");
             return Err(invalid(problem));
         }
-        // The type has no getter. Lapin would reconnect beside this crate.
+        // The type has no getter. Lapin would reconnect at the same time as this crate.
         if format!("{:?}", self.properties).contains("auto_recover: true") {
             return Err(invalid("auto-recovery is on, but must be off"));
         }

@@ -44,8 +44,8 @@ impl Connections {
         result
     }
 
-    /// Gives up `link`, unless another call has replaced it.
-    pub(crate) fn give_up(&self, link: &Arc<Link>) {
+    /// Makes the next call connect again, unless another call has already replaced `link`.
+    pub(crate) fn forget(&self, link: &Arc<Link>) {
         let mut current = self.current();
         if current.as_ref().is_some_and(|held| Arc::ptr_eq(held, link)) {
             *current = None;

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What a frame has beside its payload, and a header frame beside its properties.
+/// The bytes of a frame without its payload, and of the payload of a header frame without its properties.
 const FRAME: usize = 8;
 const HEADER: usize = 14;
 

@@ -116,7 +116,7 @@ impl Call<'_> {
         match lease {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(error)) => {
-                self.connections.give_up(link);
+                self.connections.forget(link);
                 Err(unavailable(error))
             }
             Err(_) => {
@@ -131,7 +131,7 @@ impl Call<'_> {
     fn give_up_silent(&self, link: &Arc<Link>, confirms: u64) {
         if link.confirms() == confirms {
             link.set_silent();
-            self.connections.give_up(link);
+            self.connections.forget(link);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The socket of a connection, which lapin does not give up while a broker is silent.
+//! The socket of a connection, which lapin does not close while a broker is silent.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};

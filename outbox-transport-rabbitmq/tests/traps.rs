@@ -197,7 +197,7 @@ async fn a_wrong_login_or_virtual_host_is_misconfigured_without_its_password() {
     let broker = shared();
     for (login, vhost, words) in [
         ("guest:hunter2", "%2f", "ACCESS_REFUSED"),
-        ("nobody:hunter2", "%2f", "ACCESS_REFUSED"),
+        ("unknown_user:hunter2", "%2f", "ACCESS_REFUSED"),
         ("guest:guest", "nowhere", "nowhere"),
         ("guest:guest", "", "NOT_ALLOWED"),
     ] {

@@ -15,7 +15,7 @@ const ANY: &str = "outbox";
 
 /// What the server says of itself and of a stream. What the user may not ask is empty.
 struct Facts {
-    /// `none` if there is no key.
+    /// `none` if the key does not exist.
     key_type: String,
     info: String,
 }

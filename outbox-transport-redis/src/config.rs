@@ -79,7 +79,7 @@ impl RedisTransportConfig {
     }
 
     /// The stream of an event, which is the whole name of a key. Default: `outbox`, one stream for all
-    /// events, so that consumers read the events of a key in their order whatever types they have.
+    /// events, so that consumers read the events of a key in order, also those of different types.
     ///
     /// In a cluster the name decides the slot, so the events of one stream are on one node.
     pub fn stream(mut self, stream: Template) -> Self {

@@ -48,7 +48,7 @@ impl Adding {
                 let oldest = SystemTime::now().checked_sub(age);
                 let oldest =
                     oldest.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-                // An age that begins before 1970 keeps everything.
+                // An age that reaches back before 1970 keeps everything.
                 let millis = oldest.unwrap_or_default().as_millis();
                 command.arg("MINID").arg("~").arg(millis.to_string());
             }

@@ -70,7 +70,7 @@ impl Limits {
         })
     }
 
-    /// The largest event, whatever the sizes of its fields.
+    /// The largest total size of an event. The limit of a single field is separate.
     fn largest(&self) -> usize {
         self.request.min(ENTRY).saturating_sub(MARGIN)
     }

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum Outcome {
     /// The entries are in the stream.
     Added,
-    /// There is no stream, and none is to be created.
+    /// The stream does not exist, and must not be created.
     NoStream,
     /// The entries are in the stream, and on only this number of replicas.
     Replicas(u32),
@@ -122,7 +122,7 @@ pub(crate) fn is_of_the_stream(error: &OutboxError) -> bool {
     };
     match (error.kind(), redis.code().unwrap_or_default()) {
         (ErrorKind::Corrupt, _) => true,
-        // Else the user may not run the command, whatever the key.
+        // Otherwise the user may not run the command on any key.
         (_, "NOPERM") => redis.to_string().contains(" key"),
         (_, "NOAUTH" | "WRONGPASS") => false,
         (ErrorKind::Invalid, _) => matches!(redis.kind(), Cause::Server(_)),

@@ -140,7 +140,7 @@ impl Broker {
     }
 
     fn own_server(&self) -> std::sync::MutexGuard<'_, Redis> {
-        let own = self.own.as_ref().expect("a server of its own");
+        let own = self.own.as_ref().expect("its own server");
         own.lock().expect("no panic")
     }
 }

@@ -58,7 +58,7 @@ async fn a_key_of_another_type_is_misconfigured_with_its_name_and_the_words_of_r
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_no_password_are_misconfigured_and_shown_to_nobody() {
+async fn a_wrong_or_missing_password_is_misconfigured_and_not_shown() {
     let redis = Redis::start(&["--requirepass", "right"]);
     for url in [redis.url_of("default", "wrong"), redis.url()] {
         let transport = open(config(&url));

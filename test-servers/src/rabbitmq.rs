@@ -41,8 +41,8 @@ fn management_of(url: &str) -> Option<String> {
     Some(format!("http://{user}@{host}:{port}"))
 }
 
-/// A node of its own, with a name, a cookie and all files in `folder`. It reads no file of the machine's
-/// node. It is killed at the end: an orderly stop would take seconds and keep data that is removed.
+/// A separate node with its own name and cookie, and with all files in `folder`. It reads no file of the
+/// machine's node. It is killed at the end: an orderly stop would take seconds and keep data that is removed.
 pub(crate) fn plan(programs: &Path, folder: &Path, port: u16, config: &str) -> Result<Plan, Error> {
     let management = port + MANAGEMENT;
     let settings = format!(

@@ -110,8 +110,8 @@ fn rabbitmqctl_raises_an_alarm_and_adds_a_user_without_rights() {
     assert_eq!(alarm(), 503);
     control(&["set_vm_memory_high_watermark", "0.4"]).expect("set");
     assert_eq!(alarm(), 200);
-    control(&["add_user", "nobody", "secret"]).expect("added");
-    let rights = http(server.url(), "GET", "/users/nobody/permissions", "").1;
+    control(&["add_user", "no_rights", "secret"]).expect("added");
+    let rights = http(server.url(), "GET", "/users/no_rights/permissions", "").1;
     assert!(rights.ends_with("[]"), "{rights}");
     let size = control(&["environment"]).expect("answered");
     assert!(size.contains("{max_message_size,1024}"), "{size}");

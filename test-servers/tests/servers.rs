@@ -227,7 +227,7 @@ fn the_command_gets_all_servers_and_they_stop_after_it() {
     let errors = text(&output);
     assert!(
         !errors.contains("RabbitMQ"),
-        "nobody asked for it: {errors}"
+        "started without a request for it: {errors}"
     );
     assert!(is_empty(folder.path()), "a server was left behind");
 }

@@ -56,7 +56,7 @@ async fn receive(pool: &PgPool, inbox: &PostgresInbox, message: Message) {
         },
         Err(error) => {
             let subject = message.subject.as_str();
-            tracing::error!(subject, %error, "a message is no order, and is not delivered again");
+            tracing::error!(subject, %error, "a message is not an order, and is not delivered again");
             AckKind::Term
         }
     };

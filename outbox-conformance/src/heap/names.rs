@@ -1,4 +1,4 @@
-//! Heaps with a name of their own: a schema, a prefix of keys, a file.
+//! Heaps with separate names: a schema, a prefix of keys, a file.
 
 use super::{NamedFixture, counts};
 use crate::check::{check, check_eq, ok};

@@ -305,7 +305,7 @@ pub(crate) fn keyed(key: &str, count: usize) -> Vec<Event> {
     (0..count).map(|n| event(n).ordering_key(key)).collect()
 }
 
-/// Appends events in a transaction of their own.
+/// Appends events in a separate transaction.
 pub(crate) fn append<F: StoreFixture>(fixture: &F, events: &[Event]) {
     let mut transaction = fixture.begin();
     ok(transaction.append(events));

@@ -45,7 +45,7 @@ pub(crate) fn keyed(transport: &dyn Transport, group: &str, count: usize) -> Vec
     (0..count).map(event).collect()
 }
 
-/// Copies of an event with ids of their own.
+/// Copies of an event with different ids.
 pub(crate) fn copies(event: &Event, count: usize) -> Vec<Event> {
     let copy = || event.clone().id(EventId::new());
     std::iter::repeat_with(copy).take(count).collect()
@@ -73,7 +73,7 @@ pub(crate) fn check_all_unavailable(answers: &[Result<(), PublishError>]) {
     );
 }
 
-/// Checks that no event was answered with an error of its own.
+/// Checks that each event was answered `Ok` or `Unavailable`, so that no event is blamed.
 #[track_caller]
 pub(crate) fn check_all_innocent(answers: &[Result<(), PublishError>]) {
     check!(

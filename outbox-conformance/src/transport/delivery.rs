@@ -173,7 +173,7 @@ pub async fn concurrent_calls_all_arrive<F: TransportFixture>(fixture: F) {
     }
 }
 
-/// T10: an event that the broker has is accepted again, beside others.
+/// T10: an event that the broker has is accepted again, also in a call with new events.
 pub async fn an_event_that_is_published_again_is_accepted<F: TransportFixture>(fixture: F) {
     let transport = fixture.transport().await;
     let events = keyed(&*transport, "again", 6);

@@ -60,11 +60,11 @@ pub trait TransportFixture: Send + Sync + Sized + 'static {
     /// An independent transport to the destination, as another process would make it.
     async fn transport(&self) -> Arc<dyn Transport>;
 
-    /// What has arrived so far, in order, read back by other means than the transport.
+    /// The events that have arrived so far, in order, read back without the transport.
     async fn received(&self) -> Vec<Event>;
 
-    /// The time within which each call answers, whatever the broker does. The provided form is 30
-    /// seconds.
+    /// The time within which each call answers, also while the broker is silent. The provided form is
+    /// 30 seconds.
     fn answers_within(&self) -> Duration {
         Duration::from_secs(30)
     }

@@ -3,7 +3,7 @@
 use super::RestrictedBroker;
 use super::call::check_misconfigured;
 
-/// T2, T8, T11: events for a forbidden destination, beside others.
+/// T2, T8, T11: events for a forbidden destination, in a call with other events.
 pub async fn a_forbidden_destination_is_misconfigured_and_others_arrive<F: RestrictedBroker>(
     fixture: F,
 ) {

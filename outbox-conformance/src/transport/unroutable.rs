@@ -4,7 +4,7 @@ use super::RoutingBroker;
 use super::call::{check_all_missing, check_misconfigured, copies, keyed, publish};
 use crate::crash::at_each_point;
 
-/// T2, T8, T11: events that are routed nowhere, beside others.
+/// T2, T8, T11: events that the broker cannot route, in a call with other events.
 pub async fn an_unroutable_event_is_misconfigured_and_others_arrive<F: RoutingBroker>(fixture: F) {
     let wrong = fixture.unroutable().await;
     check_misconfigured(&fixture, &wrong).await;

@@ -11,16 +11,16 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Binding {
-    /// NATS. The attributes of CloudEvents begin with `ce-`.
+    /// NATS. The attributes of CloudEvents start with `ce-`.
     Nats,
-    /// HTTP, whose header names have no case. The attributes of CloudEvents begin with `ce-`.
+    /// HTTP, whose header names have no case. The attributes of CloudEvents start with `ce-`.
     Http,
-    /// AMQP and RabbitMQ. The attributes of CloudEvents begin with `cloudEvents:`.
+    /// AMQP and RabbitMQ. The attributes of CloudEvents start with `cloudEvents:`.
     Amqp,
-    /// Kafka. The attributes of CloudEvents begin with `ce_`.
+    /// Kafka. The attributes of CloudEvents start with `ce_`.
     Kafka,
     /// Named fields of a store, such as those of a Redis stream or a JSON column. The attributes of
-    /// CloudEvents begin with `ce-`.
+    /// CloudEvents start with `ce-`.
     Fields,
 }
 
@@ -70,7 +70,7 @@ pub(super) const OURS: &str = "outbox-";
 pub(super) const MOVED: &str = "outbox-header-";
 pub(super) const CONTENT_TYPE: &str = "content-type";
 
-/// Headers that tools look for, whatever else has their values.
+/// Headers that tracing tools read. They are written also where attributes have the same values.
 pub(super) const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 impl Binding {

@@ -12,11 +12,11 @@ use std::time::SystemTime;
 /// Reads the event of a message that [`WireForm::write`](super::WireForm::write) has written in any
 /// mode, or that another program has written as a CloudEvent 1.0.
 ///
-/// `content_type` is that of the message, where the broker has one of its own; else it may be among
-/// `headers`. Names of headers may be in any case and order. The mode follows from what is there:
-/// `outbox-id` means raw, a content type of `application/cloudevents+json` structured, and an
-/// attribute `specversion` binary. A JSON object without a content type and without any of these is
-/// read as structured.
+/// `content_type` is the content type of the message, if the broker has a separate field for it; else
+/// it may be among `headers`. Names of headers may be in any case and order. The content type and the
+/// headers decide the mode: `outbox-id` means raw, a content type of `application/cloudevents+json`
+/// structured, and an attribute `specversion` binary. A JSON object without a content type and without
+/// any of these is read as structured.
 ///
 /// Headers and attributes that have no field of an [`Event`] become its headers; the `source` of a
 /// CloudEvent does not. A CloudEvent without `time` is created now, and a message without a content
@@ -24,7 +24,7 @@ use std::time::SystemTime;
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the message is no event, or one of its fields
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the message is not an event, or a field
 /// is missing, is there twice or has a wrong value: the error names the header or the member, its
 /// value and what is allowed. The id of a CloudEvent may be any text, but must be a UUID here.
 pub fn read<'h>(

@@ -84,7 +84,7 @@ pub(super) fn write(source: &str, event: &Event, time: &str) -> serde_json::Resu
 /// The members of a JSON object that are not null.
 struct Members<'b>(BTreeMap<String, &'b RawValue>);
 
-/// Reads the body of a message; `headers` came beside it.
+/// Reads the body of a message that came with these `headers`.
 pub(super) fn read(
     mut fields: Fields<'_>,
     mut headers: Headers,
@@ -150,7 +150,8 @@ impl<'b> Members<'b> {
         match (data, base64) {
             (None, None) => Ok(None),
             (Some(data), Some(_)) if data.get() != "null" => {
-                Err(refused("data", data.get(), "absent beside data_base64"))
+                let allowed = "absent, as data_base64 is present";
+                Err(refused("data", data.get(), allowed))
             }
             (_, Some(base64)) => match LENIENT.decode(&base64) {
                 Ok(bytes) => Ok(Some((bytes.into(), false))),

@@ -89,7 +89,7 @@ impl Template {
     /// The name of the destination of an event for [`Transport::destination`] and for
     /// [`PublishError::with_destination`]: filled, but for the key.
     ///
-    /// A key is no place that fails by itself, and a name for each key would make a call for each
+    /// A destination fails for all of its keys, and a name for each key would make a call for each
     /// key. So `{key}` stays as it is. Where the event lacks a value, the name has `{no key}` or
     /// `{no header "name"}`.
     ///

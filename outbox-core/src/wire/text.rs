@@ -75,7 +75,7 @@ pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(in_token)
 }
 
-/// Whether a value is printable ASCII that begins and ends without a blank, so no client trims it.
+/// Whether a value is printable ASCII that starts and ends without a blank, so no client trims it.
 pub(super) fn is_line(value: &str) -> bool {
     let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     printable && !value.starts_with(' ') && !value.ends_with(' ')

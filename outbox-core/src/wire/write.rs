@@ -25,8 +25,8 @@ impl WireForm {
     /// lower-case letters and digits, such as `tenant` or `subject`, and its value is not empty and
     /// has no control characters. `traceparent` and `tracestate` are attributes and headers.
     ///
-    /// An event whose own content type begins with `application/cloudevents` is written structured
-    /// also in binary mode, as readers take such a content type for that of a structured message.
+    /// An event whose own content type starts with `application/cloudevents` is written structured
+    /// also in binary mode, because readers treat a message with such a content type as structured.
     ///
     /// # Errors
     ///

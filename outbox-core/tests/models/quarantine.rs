@@ -23,7 +23,7 @@ enum Fault {
     /// A settlement does not check the token.
     NoFence,
     /// A lease of the heap never runs out.
-    LeasesForGood,
+    LeasesForever,
     /// A replayed event is moved although it has not failed since the replay.
     OldEntryCounts,
 }
@@ -213,7 +213,7 @@ impl Quarantine {
             actions.push(Action::ClaimLapses);
         }
         let may_lapse = state.faults > 0 || !has_replica(state);
-        if state.leased && may_lapse && self.fault != Fault::LeasesForGood {
+        if state.leased && may_lapse && self.fault != Fault::LeasesForever {
             actions.push(Action::LeaseLapses);
         }
         if state.location == Location::Quarantined && state.replays > 0 {
@@ -466,7 +466,7 @@ fn the_model_rejects_a_settlement_without_a_token_check() {
 
 #[test]
 fn the_model_rejects_a_lease_that_never_ends() {
-    breaks(Quarantine::small(Fault::LeasesForGood), COMPLETE);
+    breaks(Quarantine::small(Fault::LeasesForever), COMPLETE);
 }
 
 #[test]

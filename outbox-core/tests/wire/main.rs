@@ -1,4 +1,4 @@
-//! The wire form: what is written, what is read, and that both agree.
+//! The wire form: writing an event, reading it, and reading back each written event.
 
 mod golden;
 mod reading;

@@ -172,7 +172,7 @@ fn a_wrong_member_is_named_with_its_value_and_what_is_allowed() {
         ),
         (
             r#""type":"x","data":1,"data_base64":"YQ==""#,
-            "data is \"1\", but must be absent beside",
+            "data is \"1\", but must be absent, as data_base64 is present",
         ),
         (
             r#""type":"x","data_base64":"?""#,

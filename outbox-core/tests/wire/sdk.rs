@@ -1,4 +1,4 @@
-//! The official SDK reads what is written, and what it writes is read.
+//! The official SDK reads our messages, and we read its messages.
 
 use crate::value;
 use cloudevents::binding::http::to_event;

@@ -150,7 +150,7 @@ impl Raw {
         number(&info, "\"messages\":").unwrap_or_else(|| panic!("{info}"))
     }
 
-    /// All messages of a stream, in its order. None if there is no such stream.
+    /// All messages of a stream, in its order. None if the stream does not exist.
     pub(crate) fn messages(&mut self, name: &str) -> Vec<Raised> {
         static CONSUMERS: AtomicU64 = AtomicU64::new(0);
         let number_of = CONSUMERS.fetch_add(1, Relaxed);

@@ -137,7 +137,7 @@ impl Address {
     }
 }
 
-/// A parameter that is refused. It is ours, so its value is no password.
+/// Refuses a parameter that this program defines. Its value is not a password, so the error shows it.
 fn refused(name: &str, value: &str, why: &str) -> Failure {
     Failure::Input(format!("destination has {name}={value:?}: {why}"))
 }

@@ -94,7 +94,7 @@ fn a_wrong_password_is_a_problem() {
 }
 
 #[test]
-fn the_demo_sends_its_events_through_a_stream_of_its_own() {
+fn the_demo_uses_its_own_stream() {
     let server = start("");
     super::the_demo_runs_at(server.url());
     let mut stream = Stream::on(server.url());

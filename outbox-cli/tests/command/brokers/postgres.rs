@@ -59,12 +59,12 @@ fn a_role_that_may_not_log_in_is_a_problem() {
     let shop = Shop::empty();
     let place = shop.url.rsplit('@').next().unwrap();
     let separator = if place.contains('?') { '&' } else { '?' };
-    let to = format!("postgres://nobody:{PASSWORD}@{place}{separator}timeout=5s");
-    super::is_not_ready(&to, "misconfigured", "nobody");
+    let to = format!("postgres://unknown_user:{PASSWORD}@{place}{separator}timeout=5s");
+    super::is_not_ready(&to, "misconfigured", "unknown_user");
 }
 
 #[test]
-fn the_demo_sends_its_events_to_a_schema_of_its_own() {
+fn the_demo_uses_its_own_schema() {
     let shop = Shop::empty();
     super::the_demo_runs_at(&shop.url);
     shop.execute(

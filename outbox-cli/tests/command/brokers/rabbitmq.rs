@@ -116,7 +116,7 @@ fn a_wrong_password_is_a_problem() {
 }
 
 #[test]
-fn the_demo_sends_its_events_through_a_queue_of_its_own() {
+fn the_demo_uses_its_own_queue() {
     let queue = Queue::named("outbox_demo".to_owned());
     queue.delete();
     super::the_demo_runs_at(&queue.server);

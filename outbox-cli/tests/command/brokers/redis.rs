@@ -84,7 +84,7 @@ fn a_wrong_password_is_a_problem() {
 }
 
 #[test]
-fn the_demo_sends_its_events_through_a_stream_of_its_own_also_in_a_cluster() {
+fn the_demo_uses_its_own_stream_also_in_a_cluster() {
     let cluster = shared(Kind::RedisCluster).replace("redis:", "redis+cluster:");
     super::the_demo_runs_at(&cluster);
     let server = start(&[]);

@@ -58,7 +58,7 @@ pub(crate) enum Fault {
     EndsNamesAtAColon,
     RefusesAnyName,
     FailsOnTheCorrupt,
-    GivesUpTheCorrupt,
+    ReturnsTheCorrupt,
     CorruptFillsPages,
     CorruptFailsItsBatch,
     LogsNothingOfTheCorrupt,
@@ -205,7 +205,7 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::EndsNamesAtAColon, "oddly_named_heaps_are_separate"),
     (F::RefusesAnyName, "oddly_named_heaps_are_separate"),
     (F::FailsOnTheCorrupt, "a_corrupt_entry_costs_no_valid_one"),
-    (F::GivesUpTheCorrupt, "a_corrupt_entry_costs_no_valid_one"),
+    (F::ReturnsTheCorrupt, "a_corrupt_entry_costs_no_valid_one"),
     (F::CorruptFillsPages, "a_corrupt_entry_costs_no_valid_one"),
     (
         F::CorruptFailsItsBatch,

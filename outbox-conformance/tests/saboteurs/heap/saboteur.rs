@@ -192,7 +192,7 @@ impl DlqHeap for Saboteur {
                 }
                 return Ok(drained);
             }
-            F::GivesUpTheCorrupt if corrupt > 0 => {
+            F::ReturnsTheCorrupt if corrupt > 0 => {
                 let now = self.clock.clock().now();
                 let mut drained = self.heap.drain_exceeded(threshold).await?;
                 drained.push(DlqEntry::new(uuid::Uuid::nil().into(), 1, now, now));

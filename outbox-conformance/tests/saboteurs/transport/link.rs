@@ -180,8 +180,8 @@ impl Client {
         }
     }
 
-    /// Waits for a reply and then gives up its connection. A caller that goes away during the wait
-    /// leaves the rest undone.
+    /// Waits for a reply until the timeout, and then closes the connection. If the caller drops the
+    /// future during the wait, the connection stays open and busy.
     async fn wait(&self, fate: Fate) -> Result<(), PublishError> {
         self.is_busy.store(true, SeqCst);
         self.has_late_answer

@@ -86,7 +86,7 @@ pub(crate) enum Fault {
     TakesACallWithADuplicateForADuplicate,
     RemembersItsFirstAnswer,
     RejectsWithoutADestination,
-    FailsForGoodAfterARefusal,
+    NeverRecoversAfterARefusal,
     BlamesTheNeighbours,
     HangsWhenAChannelCloses,
     IsOkForWhatAClosedChannelLost,

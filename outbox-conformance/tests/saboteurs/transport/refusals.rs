@@ -142,7 +142,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (Fault::IsOkWithoutADestination, UNROUTABLE),
     (Fault::NamesNoDestination, UNROUTABLE),
     (Fault::BlamesTheNeighbours, UNROUTABLE),
-    (Fault::FailsForGoodAfterARefusal, UNROUTABLE),
+    (Fault::NeverRecoversAfterARefusal, UNROUTABLE),
     (
         Fault::GivesALaterCallTheAnswersOfADroppedOne,
         LATE_UNROUTABLE,
@@ -154,7 +154,7 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (Fault::NamesNoDestination, FORBIDDEN),
     (Fault::BlamesTheNeighbours, FORBIDDEN),
     (Fault::HangsWhenAChannelCloses, FORBIDDEN),
-    (Fault::FailsForGoodAfterARefusal, FORBIDDEN),
+    (Fault::NeverRecoversAfterARefusal, FORBIDDEN),
     (Fault::BlamesTheNeighbours, CLOSING),
     (Fault::HangsWhenAChannelCloses, CLOSING),
     (Fault::IsOkForWhatAClosedChannelLost, CLOSING),

@@ -84,7 +84,7 @@ impl Saboteur {
             | Fault::HangsWhenAChannelCloses
             | Fault::IsOkForWhatAClosedChannelLost
             | Fault::OpensNoOtherChannel
-            | Fault::FailsForGoodAfterARefusal
+            | Fault::NeverRecoversAfterARefusal
             | Fault::IsUnavailableForTheCulprit => Some(self.on_a_channel(events).await),
             _ => None,
         }
@@ -297,7 +297,10 @@ impl Saboteur {
     }
 
     fn never_opens_again(&self) -> bool {
-        let faults = [Fault::OpensNoOtherChannel, Fault::FailsForGoodAfterARefusal];
+        let faults = [
+            Fault::OpensNoOtherChannel,
+            Fault::NeverRecoversAfterARefusal,
+        ];
         faults.contains(&self.fault)
     }
 }
