@@ -12,7 +12,7 @@ use outbox_transport_rabbitmq::lapin::types::{AMQPValue, FieldTable};
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, Queue};
 use tokio::time::timeout;
 
-/// How long a queue is kept that nobody uses, in milliseconds. It also marks the queue as the demo's: the
+/// How long the broker keeps an unused queue, in milliseconds. It also marks the queue as the demo's: the
 /// broker refuses to declare one that has another time.
 const KEPT: i32 = 3_600_042;
 
