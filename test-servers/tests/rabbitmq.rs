@@ -64,9 +64,12 @@ fn is_program(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn a_killed_rabbitmq_starts_again_with_what_it_confirmed() {
-    let mut server = Server::start(Kind::RabbitMq, &search_path()).expect("started");
+fn a_killed_rabbitmq_starts_again_with_what_it_confirmed_and_another_runs_next_to_it() {
+    let [mut server, other] =
+        [(); 2].map(|()| Server::start(Kind::RabbitMq, &search_path()).expect("started"));
     keep_seven(server.url());
+    let (status, answer) = http(other.url(), "GET", "/queues/%2f/kept", "");
+    assert_eq!(status, 404, "{answer}");
     let before = port(server.url());
     server.kill().expect("killed");
     assert!(TcpStream::connect(("127.0.0.1", before)).is_err());
@@ -77,18 +80,9 @@ fn a_killed_rabbitmq_starts_again_with_what_it_confirmed() {
 }
 
 #[test]
-fn two_rabbitmqs_run_at_once_with_their_own_queues() {
-    let servers: Vec<Server> = (0..2)
-        .map(|_| Server::start(Kind::RabbitMq, &search_path()).expect("started"))
-        .collect();
-    keep_seven(servers[0].url());
-    let (status, answer) = http(servers[1].url(), "GET", "/queues/%2f/kept", "");
-    assert_eq!(status, 404, "{answer}");
-}
-
-#[test]
-fn a_suspended_rabbitmq_answers_when_it_is_resumed() {
-    let mut server = Server::start(Kind::RabbitMq, &search_path()).expect("started");
+fn rabbitmq_can_be_suspended_and_rabbitmqctl_raises_an_alarm_and_adds_a_user_without_rights() {
+    let config = "max_message_size = 1024";
+    let mut server = Server::start_rabbitmq(&search_path(), config).expect("started");
     server.suspend().expect("suspended");
     let mut stream = TcpStream::connect(("127.0.0.1", port(server.url()))).expect("connected");
     stream.write_all(b"AMQP\0\0\x09\x01").expect("asked");
@@ -97,12 +91,6 @@ fn a_suspended_rabbitmq_answers_when_it_is_resumed() {
     let mut method = [0; 11];
     stream.read_exact(&mut method).expect("answered");
     assert_eq!(method[7..], [0, 10, 0, 10], "the method connection.start");
-}
-
-#[test]
-fn rabbitmqctl_raises_an_alarm_and_adds_a_user_without_rights() {
-    let config = "max_message_size = 1024";
-    let server = Server::start_rabbitmq(&search_path(), config).expect("started");
     let control = |arguments: &[&str]| server.rabbitmqctl(arguments);
     let alarm = || http(server.url(), "GET", "/health/checks/local-alarms", "").0;
     assert_eq!(alarm(), 200);
