@@ -20,6 +20,14 @@ pub struct Arrived {
 const LIMIT: &str = "ALTER TABLE outbox.outbox_arrived
                      ADD CONSTRAINT at_most_a_mebibyte CHECK (octet_length(payload) <= 1048576)";
 
+impl Arrived {
+    /// Connections to the database.
+    #[must_use]
+    pub fn pool(&self) -> sqlx::PgPool {
+        self.database.pool_of(4)
+    }
+}
+
 #[async_trait]
 impl Broker for Arrived {
     const REFUSAL: &'static str = "at_most_a_mebibyte";

@@ -63,8 +63,16 @@ impl Broker for Stream {
     }
 
     async fn received(&self) -> Vec<Event> {
-        let entries: Vec<Entry> = self.ask(&["XRANGE", STREAM, "-", "+"]).await;
-        let events = entries.into_iter().map(|(_, fields)| read(fields));
-        events.map(|event| event.expect("an event")).collect()
+        let (mut events, mut from) = (Vec::new(), "-".to_owned());
+        loop {
+            let page = ["XRANGE", STREAM, &from, "+", "COUNT", "1000"];
+            let entries: Vec<Entry> = self.ask(&page).await;
+            let Some((last, _)) = entries.last() else {
+                return events;
+            };
+            from = format!("({last}");
+            let page = entries.into_iter().map(|(_, fields)| read(fields));
+            events.extend(page.map(|event| event.expect("an event")));
+        }
     }
 }
