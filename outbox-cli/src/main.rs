@@ -70,7 +70,8 @@ fn print(answer: &clap::Error) -> ExitCode {
 
 fn execute(cli: Cli) -> ExitCode {
     let quiet = matches!(cli.command, Command::Demo(_));
-    let default = if quiet { "off" } else { "warn" };
+    // Lapin also logs what the transport returns as an error.
+    let default = if quiet { "off" } else { "warn,lapin=off" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -37,9 +37,17 @@ pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
     }
 }
 
+/// Such as the alert of a server that expects TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not answer in AMQP 0.9.1; a port for TLS needs amqps://")]
+struct NotAmqp(#[source] Error);
+
 /// Why no connection could be opened.
 pub(crate) fn not_connected(error: Error) -> PublishError {
     let kind = match error.kind() {
+        ErrorKind::ParsingError(_) => {
+            return PublishError::new(PublishErrorKind::Misconfigured).with_source(NotAmqp(error));
+        }
         ErrorKind::ProtocolError(refused) => {
             refused_login(refused.kind(), refused.get_message().as_str())
         }

@@ -10,6 +10,7 @@ use outbox_transport_rabbitmq::lapin::uri::AMQPUri;
 use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport, Unroutable};
 use serde_json::json;
 use std::error::Error;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 use support::{Broker, PATIENCE, Place, template};
@@ -382,6 +383,22 @@ async fn a_broker_that_never_answers_leaves_no_connections_behind() {
         assert!(start.elapsed() < PATIENCE, "{} connections", sockets(port));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_port_for_tls_is_misconfigured_and_the_error_names_amqps() {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 22];
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("connected");
+        stream.read_exact(&mut [0; 8]).expect("greeted");
+        stream.write_all(&ALERT).expect("answered");
+    });
+    let config = RabbitMqConfig::from_url(&format!("amqp://127.0.0.1:{port}")).expect("a URL");
+    let answer = publish_one(&open(config), &event(0)).await;
+    check_refused(&answer, PublishErrorKind::Misconfigured, "needs amqps://");
+    server.join().expect("no panic");
 }
 
 #[tokio::test]

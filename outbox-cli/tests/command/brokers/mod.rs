@@ -82,6 +82,7 @@ fn is_not_ready(to: &str, kind: &str, reason: &str) {
         assert!(errors.contains(part), "{errors}");
     }
     assert!(!errors.contains(PASSWORD), "{errors}");
+    assert!(!errors.contains("lapin"), "{errors}");
     assert_eq!(status(folder, "dead_letters"), 0);
 }
 
