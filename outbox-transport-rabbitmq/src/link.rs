@@ -35,7 +35,7 @@ pub(crate) enum Health {
 #[derive(Debug)]
 pub(crate) struct Link {
     connection: Connection,
-    socket: Arc<Socket>,
+    socket: Socket,
     idle: Mutex<Vec<Channel>>,
     permits: Arc<Semaphore>,
     health: watch::Receiver<Health>,
@@ -46,36 +46,36 @@ pub(crate) struct Link {
 impl Link {
     /// Opens a connection. A dropped future closes it, also in the middle of its handshake.
     pub(crate) async fn open(config: &RabbitMqConfig) -> lapin::Result<Self> {
-        let handshake = Handshake(Some(Arc::default()));
-        let (socket, tls) = (handshake.socket(), config.tls.clone());
         let runtime = lapin::runtime::default_runtime()?;
-        let reactor = runtime.clone();
-        let connect = async move |uri: AMQPUri, _| {
-            let host = uri.authority.host;
-            let connecting = async {
-                let address = (host.clone(), uri.authority.port);
-                let addresses = tokio::net::lookup_host(address).await?;
-                let addresses: Vec<SocketAddr> = addresses.collect();
-                AsyncTcpStream::connect(&reactor, addresses).await
-            };
-            let stream = tokio::select! {
-                stream = connecting => stream?,
-                () = socket.closed() => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
-            };
-            if let AsyncTcpStream::Plain(plain) = &stream {
-                socket.keep(plain.get_ref())?;
-            }
-            match uri.scheme {
-                AMQPScheme::AMQP => Ok(stream),
-                AMQPScheme::AMQPS => Ok(stream.into_tls(&host, tls.as_ref()).await?),
-            }
+        let AMQPUri {
+            scheme, authority, ..
+        } = &config.uri;
+        let address = (&*authority.host, authority.port);
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+        let mut stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+        let socket = match &stream {
+            AsyncTcpStream::Plain(plain) => Socket::of(plain.get_ref())?,
+            _ => Socket::default(),
+        };
+        let handshake = Handshake(Some(socket));
+        if *scheme == AMQPScheme::AMQPS {
+            stream = stream
+                .into_tls(&authority.host, config.tls.as_ref())
+                .await?;
+        }
+        // For each connection that it fails to open, lapin keeps memory and two tasks until the process ends. So
+        // it gets a connected stream: an outage of the broker costs nothing.
+        let stream = Mutex::new(Some(stream));
+        let connect = async move |_, _| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
         };
         let (uri, properties) = (config.uri.clone(), config.properties.clone());
         let connection = Connection::connector(uri, runtime, connect, properties).await?;
         Ok(Self::on(connection, handshake.finish()))
     }
 
-    fn on(connection: Connection, socket: Arc<Socket>) -> Self {
+    fn on(connection: Connection, socket: Socket) -> Self {
         let (sender, health) = watch::channel(Health::Open);
         let events = connection.events_listener();
         tokio::spawn(watch_events(events, connection.status().clone(), sender));
@@ -189,14 +189,10 @@ impl Lease {
 }
 
 /// Closes the socket of a connection that is dropped before it is open.
-struct Handshake(Option<Arc<Socket>>);
+struct Handshake(Option<Socket>);
 
 impl Handshake {
-    fn socket(&self) -> Arc<Socket> {
-        self.0.clone().unwrap_or_default()
-    }
-
-    fn finish(mut self) -> Arc<Socket> {
+    fn finish(mut self) -> Socket {
         self.0.take().unwrap_or_default()
     }
 }
