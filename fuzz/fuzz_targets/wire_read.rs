@@ -112,7 +112,9 @@ fuzz_target!(|input: Input<'_>| {
                 Mode::CloudEventsBinary,
                 Mode::CloudEventsStructured,
             ] {
-                BINDINGS.map(|binding| comes_back(&event, binding, mode));
+                for binding in BINDINGS {
+                    comes_back(&event, binding, mode);
+                }
             }
         }
         Err(error) => assert!(error.to_string().contains(" must be "), "{error}"),
