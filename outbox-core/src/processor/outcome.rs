@@ -9,6 +9,10 @@ use crate::retry::RetrySchedule;
 use crate::storage::{Outcome, Settlement};
 use tokio::time::Duration;
 
+/// How much longer than the pause an event waits during an outage of the whole broker, at most. So its key
+/// continues within this time after the probe that works.
+const LEAD: Duration = Duration::from_millis(500);
+
 /// The settlement of an event. `pause` is the time until the whole broker gets events again.
 pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> Settlement {
     let outcome = match &slot.verdict {
@@ -44,7 +48,7 @@ pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> 
         Verdict::Unavailable {
             destination: None, ..
         } => Outcome::Released {
-            delay: pause.mul_f64(1.25),
+            delay: pause + (pause / 4).min(LEAD),
         },
         Verdict::Throttled {
             destination: None, ..
