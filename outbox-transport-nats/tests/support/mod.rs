@@ -115,8 +115,13 @@ impl Raw {
         self.send(&format!(
             "SUB {inbox} 1\r\nUNSUB 1 1\r\nPUB {subject} {inbox} {length}\r\n{text}\r\n"
         ));
-        let answer = self.message();
-        String::from_utf8(answer.body).expect("UTF-8")
+        // A message of a stream may come first, if it was added after its consumer was made.
+        loop {
+            let answer = self.message();
+            if answer.subject == inbox {
+                return String::from_utf8(answer.body).expect("UTF-8");
+            }
+        }
     }
 
     pub(crate) fn create_stream(&mut self, name: &str, subjects: &str, more: &str) {
