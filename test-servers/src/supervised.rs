@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 /// suspends or resumes the server, or runs it again. When the owner closes the standard input or ends,
 /// the script sends the signal to the server and removes the folder.
 ///
-/// The server is suspended before its children are killed, because it would start new ones. The script
-/// then waits for the end of the children, because PostgreSQL does not start while a child of the
-/// killed server still uses the data. A suspended server is resumed at the end, because only then does
-/// it receive the signal.
+/// The server is suspended before its children are killed, because it would start new ones. The signal for
+/// that is repeated, because once a server continued after the first one. The script then waits for the
+/// end of the children, because PostgreSQL does not start while a child of the killed server still uses
+/// the data. A suspended server is resumed at the end, because only then does it receive the signal.
 const SUPERVISE: &str = r#"
 signal=$1 folder=$2 log=$3
 shift 3
@@ -21,7 +21,10 @@ server=$!
 suspend() {
     kill -s STOP "$server"
     pkill -STOP -P "$server"
-    while ps -o stat= -p "$server" | grep -q '^[^TZ]'; do sleep 0.01; done
+    while ps -o stat= -p "$server" | grep -q '^[^TZ]'; do
+        kill -s STOP "$server"
+        sleep 0.01
+    done
 }
 resume() {
     pkill -CONT -P "$server"
