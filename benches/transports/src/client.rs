@@ -68,7 +68,12 @@ impl Client for Nats {
     }
 }
 
-pub(crate) struct RabbitMq(Channel, WireForm, #[allow(dead_code)] Connection);
+pub(crate) struct RabbitMq {
+    channel: Channel,
+    form: WireForm,
+    /// Dropping it would close the channel.
+    _connection: Connection,
+}
 
 impl RabbitMq {
     pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
@@ -77,7 +82,11 @@ impl RabbitMq {
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        Ok(Self(channel, WireForm::default(), connection))
+        Ok(Self {
+            channel,
+            form: WireForm::default(),
+            _connection: connection,
+        })
     }
 }
 
@@ -86,7 +95,7 @@ impl Client for RabbitMq {
     type Prepared = (ShortString, BasicProperties, Vec<u8>);
 
     fn prepare(&self, event: &Event) -> Self::Prepared {
-        let written = message(&self.1, Binding::Amqp, event);
+        let written = message(&self.form, Binding::Amqp, event);
         let mut headers = FieldTable::default();
         for (name, value) in &written.headers {
             let value = AMQPValue::LongString(LongString::from(value.as_bytes()));
@@ -109,7 +118,7 @@ impl Client for RabbitMq {
         let mut confirms = Vec::with_capacity(messages.len());
         for (key, properties, body) in messages {
             let sent = self
-                .0
+                .channel
                 .basic_publish("outbox".into(), key, options, &body, properties);
             confirms.push(sent.await?);
         }
