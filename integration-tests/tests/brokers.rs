@@ -1,7 +1,7 @@
 //! The relay on SQLite and on PostgreSQL, with each broker. The broker is killed and started again, refuses
 //! an event, or has no destination yet.
 
-use integration_tests::brokers::{Broker, TOO_LARGE};
+use integration_tests::brokers::{Broker, LONG_RUN, TOO_LARGE};
 use integration_tests::place::Place;
 use integration_tests::{assert_ordered_per_key, ids, keyed_events};
 use outbox_core::{
@@ -13,9 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How many events a long run has, in which each broker is killed three times. By default there are 2,000,
-/// and one kill.
-const EVENTS: &str = "OUTBOX_TEST_BROKER_EVENTS";
 const KEYS: usize = 500;
 const PATIENCE: Duration = Duration::from_secs(600);
 const MS: Duration = Duration::from_millis(1);
@@ -91,10 +88,10 @@ fn assert_arrived(received: &[Event], sent: &[Event]) -> usize {
 
 /// All events arrive in order although the broker is killed again and again, and none is counted.
 async fn survives_kills<B: Broker>(place: Place) {
-    let (count, kills) = std::env::var(EVENTS).map_or((2_000, 1), |text| {
+    let (count, kills) = std::env::var(LONG_RUN).map_or((2_000, 1), |text| {
         let count: usize = text
             .parse()
-            .unwrap_or_else(|_| panic!("{EVENTS} is {text:?}, but must be a whole number"));
+            .unwrap_or_else(|_| panic!("{LONG_RUN} is {text:?}, but must be a whole number"));
         (count, 3)
     });
     let mut broker = B::start().await;

@@ -1,7 +1,7 @@
 //! A broker that is away for a long time of tokio's paused clock, and comes back.
 
 use async_trait::async_trait;
-use integration_tests::brokers::{self, Broker};
+use integration_tests::brokers::{self, Broker, LONG_RUN};
 use integration_tests::{assert_ordered_per_key, drained, keyed_events};
 use outbox_core::{
     DeadLetterFilter, DeadLetters, DlqHeap, Event, OutboxConfig, OutboxStorage, PublishError,
@@ -19,10 +19,6 @@ use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// Makes the outage a week, with the longest pause that relays have by default. Otherwise it takes 70 minutes,
-/// with pauses of a second.
-const LONG: &str = "OUTBOX_TEST_BROKER_EVENTS";
 
 /// The pages that a process may have more after the outage than after its first seventh: 4 MiB.
 const GROWTH: usize = 1024;
@@ -70,7 +66,8 @@ fn pages() -> usize {
 }
 
 async fn outage<B: Broker>() {
-    let (seventh, longest_pause) = match std::env::var_os(LONG) {
+    // A long run has the longest pause that relays have by default.
+    let (seventh, longest_pause) = match std::env::var_os(LONG_RUN) {
         Some(_) => (24 * 60 * MINUTE, MINUTE / 2),
         None => (10 * MINUTE, SECOND),
     };

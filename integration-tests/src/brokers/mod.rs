@@ -19,6 +19,10 @@ use test_servers::Server;
 /// How long a call of a transport may take.
 const CALL: Duration = Duration::from_secs(2);
 
+/// The variable for how many events a long run has. In such a run each broker is killed three times, and an
+/// outage takes a week.
+pub const LONG_RUN: &str = "OUTBOX_TEST_BROKER_EVENTS";
+
 /// More bytes than a broker here accepts in an event.
 pub const TOO_LARGE: usize = 2 << 20;
 
