@@ -37,7 +37,7 @@ pub(crate) fn refusal(error: &Error) -> Option<Refusal> {
     }
 }
 
-/// Such as the alert of a server that expects TLS.
+/// The server answers in another protocol, for example with an alert because it expects TLS.
 #[derive(Debug, thiserror::Error)]
 #[error("the server does not answer in AMQP 0.9.1; a port for TLS needs amqps://")]
 struct NotAmqp(#[source] Error);
