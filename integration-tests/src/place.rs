@@ -1,11 +1,12 @@
 //! A store with its events.
 
 use outbox_core::{DeadLetters, Event, OutboxStorage};
-use outbox_store_postgres::PostgresStore;
+use outbox_store_postgres::{PostgresStore, Schema};
 use outbox_store_sqlite::SqliteStore;
 use outbox_store_sqlite::rusqlite::{Connection, TransactionBehavior};
 use std::sync::Arc;
 use tempfile::TempDir;
+use test_servers::Kind;
 use test_servers::postgres::Database;
 
 /// A transaction has that many events at most.
@@ -55,9 +56,11 @@ impl Place {
     ///
     /// If the server returns an error.
     pub async fn on_postgres() -> Self {
-        let database = Database::create().await;
-        let store = PostgresStore::migrate(database.pool_of(10)).await;
-        Self::new(store.expect("migrated"), Kept::Database(Box::new(database)))
+        let url = test_servers::url(Kind::Postgres).expect("a server");
+        let script = PostgresStore::script(&Schema::default());
+        let database = Database::create_with(&url, &script).await;
+        let store = PostgresStore::open(database.pool_of(10)).await;
+        Self::new(store.expect("opened"), Kept::Database(Box::new(database)))
     }
 
     /// Commits events, in transactions of 1,000.

@@ -1,15 +1,13 @@
 //! A TCP proxy that a test can cut: the [`Wire`] for stores that are reached over TCP.
 
 use crate::Wire;
+use crate::effort::times;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-
-/// How many bytes of each piece [`TcpWire::dribble`] sends one by one.
-const ONE_BY_ONE: usize = 64;
 
 /// A TCP proxy on a port of 127.0.0.1 between clients and one server, for the groups `wire` of the
 /// suites. It runs in its own threads and stops when it is dropped.
@@ -87,7 +85,8 @@ struct Plan {
     fault: Fault,
     effect: Effect,
     delay: Duration,
-    dribbles: bool,
+    /// How many bytes of each piece are sent one by one, if the wire dribbles.
+    one_by_one: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -173,10 +172,11 @@ impl TcpWire {
         self.plan().delay = time;
     }
 
-    /// Sends the first 64 bytes of each piece one by one, and the rest in two halves. So a client
-    /// receives each message in parts. Other faults do not end it.
+    /// Sends the first 8 bytes of each piece one by one, and the rest in two halves. So a client
+    /// receives each message in parts. Other faults do not end it. If `OUTBOX_CONFORMANCE_CASES` is 2 or
+    /// more, 64 bytes are sent one by one.
     pub fn dribble(&self) {
-        self.plan().dribbles = true;
+        self.plan().one_by_one = Some(if times() > 1 { 64 } else { 8 });
     }
 
     fn begin(&self, fault: Fault) {
@@ -369,17 +369,17 @@ fn pump(
 }
 
 fn pass(state: &State, mut to: &TcpStream, piece: &[u8]) -> io::Result<()> {
-    let (delay, dribbles) = {
+    let (delay, one_by_one) = {
         let plan = state.plan();
-        (plan.delay, plan.dribbles)
+        (plan.delay, plan.one_by_one)
     };
     if !delay.is_zero() {
         thread::sleep(delay);
     }
-    if !dribbles {
+    let Some(one_by_one) = one_by_one else {
         return to.write_all(piece);
-    }
-    let (head, rest) = piece.split_at(piece.len().min(ONE_BY_ONE));
+    };
+    let (head, rest) = piece.split_at(piece.len().min(one_by_one));
     for byte in head.chunks(1) {
         to.write_all(byte)?;
     }

@@ -62,18 +62,12 @@ impl Fixture {
     /// With the tables in both schemas.
     async fn database(&self) -> &Database {
         let create = async || {
-            let database = match &self.server {
-                Some(server) => {
-                    let url = server.lock().expect("no panic").url().to_owned();
-                    Database::create_on(&url).await
-                }
-                None => Database::create().await,
+            let url = match &self.server {
+                Some(server) => server.lock().expect("no panic").url().to_owned(),
+                None => test_servers::url(Kind::Postgres).expect("a server"),
             };
-            for schema in [&self.schema, &self.neighbour] {
-                let script = PostgresDlqHeap::script(schema);
-                database.execute(&script).await;
-            }
-            database
+            let scripts = [&self.schema, &self.neighbour].map(PostgresDlqHeap::script);
+            Database::create_with(&url, &scripts.concat()).await
         };
         self.database.get_or_init(create).await
     }

@@ -63,16 +63,12 @@ impl Fixture {
 
     async fn database(&self) -> &Database {
         let create = async || {
-            let database = match &self.server {
-                Some(server) => {
-                    let url = server.lock().expect("no panic").url().to_owned();
-                    Database::create_on(&url).await
-                }
-                None => Database::create().await,
+            let url = match &self.server {
+                Some(server) => server.lock().expect("no panic").url().to_owned(),
+                None => test_servers::url(Kind::Postgres).expect("a server"),
             };
             let script = PostgresTransport::script(&self.schema);
-            database.execute(&script).await;
-            database
+            Database::create_with(&url, &script).await
         };
         self.database.get_or_init(create).await
     }

@@ -13,6 +13,7 @@ use outbox_core::wire::{Mode, WireForm};
 use outbox_core::{Event, EventId, PublishErrorKind, Transport};
 use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use support::{Broker, Place, template};
@@ -221,6 +222,7 @@ static OWN: LazyLock<Arc<Mutex<Server>>> = LazyLock::new(|| {
 struct Own {
     fixture: Fixture,
     server: Mutex<OwnedMutexGuard<Server>>,
+    is_blocked: AtomicBool,
 }
 
 impl Own {
@@ -230,6 +232,7 @@ impl Own {
         Self {
             fixture: Fixture::at(broker, To::Exchange, Mode::Raw, queue),
             server: Mutex::new(server),
+            is_blocked: AtomicBool::new(false),
         }
     }
 
@@ -241,6 +244,7 @@ impl Own {
     }
 
     async fn watermark(&self, share: &str) {
+        self.is_blocked.store(share == "0", SeqCst);
         let set = ["set_vm_memory_high_watermark", share];
         self.server.lock().await.rabbitmqctl(&set).expect("set");
     }
@@ -248,8 +252,10 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        let set = ["set_vm_memory_high_watermark", "0.4"];
-        let _ = self.server.get_mut().rabbitmqctl(&set);
+        if *self.is_blocked.get_mut() {
+            let set = ["set_vm_memory_high_watermark", "0.4"];
+            let _ = self.server.get_mut().rabbitmqctl(&set);
+        }
     }
 }
 

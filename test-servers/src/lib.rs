@@ -43,24 +43,42 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// One line that says what to install or which variable to set.
 pub fn url(kind: Kind) -> Result<String, Error> {
-    static STARTED: Mutex<Option<HashMap<Kind, Server>>> = Mutex::new(None);
-    if let Some(url) = named(kind)? {
-        return Ok(url);
+    static KNOWN: Mutex<Option<HashMap<Kind, Known>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    if let Some(known) = known.get(&kind) {
+        return Ok(known.url.clone());
     }
-    if kind.is_on_demand()
-        && let Some(url) = demand::ask(kind)?
-    {
-        return Ok(url);
-    }
-    let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    let servers = started.get_or_insert_default();
-    if let Some(server) = servers.get(&kind) {
-        return Ok(server.url().to_owned());
-    }
-    let server = Server::start(kind, &search_path())?;
-    let url = server.url().to_owned();
-    servers.insert(kind, server);
+    let new = Known::find(kind)?;
+    let url = new.url.clone();
+    known.insert(kind, new);
     Ok(url)
+}
+
+/// A server that answered.
+struct Known {
+    url: String,
+    _started: Option<Server>,
+}
+
+impl Known {
+    fn find(kind: Kind) -> Result<Self, Error> {
+        let mut elsewhere = named(kind)?;
+        if elsewhere.is_none() && kind.is_on_demand() {
+            elsewhere = demand::ask(kind)?;
+        }
+        if let Some(url) = elsewhere {
+            return Ok(Self {
+                url,
+                _started: None,
+            });
+        }
+        let server = Server::start(kind, &search_path())?;
+        Ok(Self {
+            url: server.url().to_owned(),
+            _started: Some(server),
+        })
+    }
 }
 
 /// The URL in the environment, if there is one. Its server has answered.

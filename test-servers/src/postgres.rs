@@ -2,9 +2,10 @@
 
 use crate::{Kind, url};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
-use std::sync::OnceLock;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 
@@ -37,22 +38,28 @@ impl Database {
     ///
     /// If the server returns an error.
     pub async fn create_on(url: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
+        Self::create_with(url, "").await
+    }
+
+    /// As [`create_on`](Self::create_on), with all that `script` creates. The script runs once in a
+    /// template, and each database is a copy of it, which takes a fraction of the time. The template
+    /// stays on the server until a test needs one after a restart of the server.
+    ///
+    /// # Panics
+    ///
+    /// If the server returns an error.
+    pub async fn create_with(url: &str, script: &str) -> Self {
         let server: PgConnectOptions = url
             .parse()
             .unwrap_or_else(|error| panic!("the URL of the test server: {error}"));
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let name = format!("outbox_test_{}_{count}", time.as_nanos());
-        create(&server, &name).await;
-        let clock = lasting_pool(options(&server, &name), 1);
-        let database = Self {
+        let template = template(&server, script).await;
+        let name = new_name("outbox_test");
+        copy(&server, &template, &name).await;
+        Self {
+            clock: lasting_pool(options(&server, &name), 1),
             server,
             name,
-            clock,
-        };
-        database.execute(include_str!("sql/clock.sql")).await;
-        database
+        }
     }
 
     /// The name of the database.
@@ -129,11 +136,7 @@ impl Database {
         let passed = format!("UPDATE test_clock.passed SET time = time + '{micros} microseconds'");
         let clock = self.clock.clone();
         // A new connection for each step would cost a test more than all that it tests.
-        let moved = runtime().spawn(async move {
-            let moved = sqlx::raw_sql(AssertSqlSafe(passed)).execute(&clock).await;
-            moved.unwrap_or_else(|error| panic!("the clock of the test: {error}"));
-        });
-        moved.await.unwrap_or_else(|error| panic!("{error}"));
+        on_runtime(async move { clock.execute(AssertSqlSafe(passed)).await }).await;
     }
 
     /// Closes all connections to the database, as a shutdown of the server does.
@@ -142,29 +145,21 @@ impl Database {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
             self.name
         );
-        run(&self.server, &terminate).await;
+        administer(&self.server, terminate).await;
     }
 
     /// Copies the database with its clock, for [`restore`](Self::restore).
     pub async fn back_up(&self) {
         self.disconnect_all().await;
-        let name = &self.name;
-        run(
-            &self.server,
-            &format!("CREATE DATABASE {name}_copy TEMPLATE {name}"),
-        )
-        .await;
+        copy(&self.server, &self.name, &format!("{}_copy", self.name)).await;
     }
 
     /// Replaces the database with the copy of [`back_up`](Self::back_up).
     pub async fn restore(&self) {
         let name = &self.name;
-        run(&self.server, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
-        run(
-            &self.server,
-            &format!("ALTER DATABASE {name}_copy RENAME TO {name}"),
-        )
-        .await;
+        drop_database(&self.server, name).await;
+        let rename = format!("ALTER DATABASE {name}_copy RENAME TO {name}");
+        administer(&self.server, rename).await;
     }
 
     /// Runs SQL as the superuser.
@@ -186,10 +181,9 @@ impl Drop for Database {
             );
             return;
         }
-        let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         // On a separate thread: a test cannot block on its own runtime.
         std::thread::scope(|scope| {
-            scope.spawn(|| runtime().block_on(run(&self.server, &drop)));
+            scope.spawn(|| runtime().block_on(drop_database(&self.server, &self.name)));
         });
     }
 }
@@ -229,27 +223,131 @@ fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
-async fn create(server: &PgConnectOptions, name: &str) {
-    let connection = connect(server).await;
-    // A copy of the files is made and dropped in half the time of a logged copy, the default of 15.
-    let strategy = match connection.server_version_num() {
-        Some(150_000..) => "STRATEGY file_copy",
-        _ => "",
-    };
-    let sql = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {strategy}");
-    run_on(connection, &sql).await;
+/// A name that no other process and no other call uses.
+fn new_name(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    format!("{prefix}_{}_{count}", time.as_nanos())
+}
+
+/// The name of a database with the clock and what `script` creates. It is made if it is not there.
+async fn template(server: &PgConnectOptions, script: &str) -> String {
+    let script = [include_str!("sql/clock.sql"), script].concat();
+    // The tables may keep the start of the server, so a template is used until the next start.
+    let find = "SELECT prefix || left(md5($1), 16) AS name, prefix
+                FROM pg_postmaster_start_time() AS started,
+                     format('outbox_template_%s_', (extract(epoch FROM started) * 1000000)::bigint) AS prefix";
+    let find = format!(
+        "SELECT name, name IN (SELECT datname FROM pg_database), prefix FROM ({find}) AS t"
+    );
+    let (pool, text) = (administrator(server), script.clone());
+    let found = on_runtime(async move {
+        let found = sqlx::query_as(AssertSqlSafe(find))
+            .bind(text)
+            .fetch_one(&pool);
+        found.await
+    });
+    let (name, is_there, prefix): (String, bool, String) = found.await;
+    if !is_there {
+        drop_templates(server, &prefix).await;
+        make_template(server, &name, &script).await;
+    }
+    name
+}
+
+async fn make_template(server: &PgConnectOptions, name: &str, script: &str) {
+    let draft = new_name("outbox_draft");
+    copy(server, "template0", &draft).await;
+    run(&options(server, &draft), script).await;
+    // Without connections nothing in it changes, and nothing delays a copy.
+    let close = format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false");
+    administer(server, close).await;
+    let pool = administrator(server);
+    let rename = format!("ALTER DATABASE {draft} RENAME TO {name}");
+    let renamed = on_runtime(async move { Ok(pool.execute(AssertSqlSafe(rename)).await) }).await;
+    if renamed.is_err() {
+        // Another process made the same template at the same time, or else the copy of it fails.
+        drop_database(server, &draft).await;
+    }
+}
+
+/// Removes the templates whose names do not begin with `prefix`.
+async fn drop_templates(server: &PgConnectOptions, prefix: &str) {
+    let find = "SELECT datname::text FROM pg_database
+                WHERE starts_with(datname, 'outbox_template_') AND NOT starts_with(datname, $1)";
+    let (pool, prefix) = (administrator(server), prefix.to_owned());
+    let old = on_runtime(async move {
+        let old = sqlx::query_scalar(find).bind(prefix).fetch_all(&pool);
+        old.await
+    });
+    let old: Vec<String> = old.await;
+    for name in old {
+        let drop = format!("DROP DATABASE IF EXISTS {name}");
+        administer(server, drop).await;
+    }
+}
+
+async fn copy(server: &PgConnectOptions, from: &str, name: &str) {
+    let pool = administrator(server);
+    let create = format!("CREATE DATABASE {name} TEMPLATE {from} ENCODING 'UTF8'");
+    on_runtime(async move {
+        let mut connection = pool.acquire().await?;
+        // A copy of the files is made and dropped in half the time of a logged copy, the default of 15.
+        let strategy = match connection.server_version_num() {
+            Some(150_000..) => "STRATEGY file_copy",
+            _ => "",
+        };
+        let create = format!("{create} {strategy}");
+        connection.execute(AssertSqlSafe(create)).await
+    })
+    .await;
+}
+
+async fn drop_database(server: &PgConnectOptions, name: &str) {
+    // The server looks every 100 ms whether the last connection has ended.
+    let end = format!(
+        "DO $$ BEGIN
+            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';
+            WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}') LOOP
+                PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
+            END LOOP;
+        END $$"
+    );
+    administer(server, end).await;
+    administer(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+}
+
+/// A pool of the process for databases that are created and dropped, for use on the [`runtime`].
+fn administrator(server: &PgConnectOptions) -> PgPool {
+    static POOLS: Mutex<Option<HashMap<String, PgPool>>> = Mutex::new(None);
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = pools.get_or_insert_default();
+    let pool = pools
+        .entry(server.to_url_lossy().into())
+        .or_insert_with(|| lasting_pool(server.clone(), 2));
+    pool.clone()
+}
+
+/// Runs a statement on the server.
+async fn administer(server: &PgConnectOptions, sql: String) {
+    let pool = administrator(server);
+    on_runtime(async move { pool.execute(AssertSqlSafe(sql)).await }).await;
+}
+
+/// What the future returns on the [`runtime`].
+async fn on_runtime<T: Send + 'static>(
+    future: impl Future<Output = sqlx::Result<T>> + Send + 'static,
+) -> T {
+    let ended = runtime().spawn(future).await;
+    let result = ended.unwrap_or_else(|error| panic!("{error}"));
+    result.unwrap_or_else(|error| panic!("a test's database: {error}"))
 }
 
 async fn run(options: &PgConnectOptions, sql: &str) {
-    run_on(connect(options).await, sql).await;
-}
-
-async fn connect(options: &PgConnectOptions) -> PgConnection {
     let connected = options.connect().await;
-    connected.unwrap_or_else(|error| panic!("no connection for a test's database: {error}"))
-}
-
-async fn run_on(mut connection: PgConnection, sql: &str) {
+    let mut connection =
+        connected.unwrap_or_else(|error| panic!("no connection for a test's database: {error}"));
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(&mut connection)
         .await

@@ -63,26 +63,26 @@ fn is_program(line: &str, name: &str) -> bool {
     program.rsplit('/').next() == Some(name)
 }
 
+/// Two servers at once, because each start takes five seconds of a processor.
 #[test]
-fn a_killed_rabbitmq_starts_again_with_what_it_confirmed_and_another_runs_next_to_it() {
-    let [mut server, other] =
-        [(); 2].map(|()| Server::start(Kind::RabbitMq, &search_path()).expect("started"));
+fn rabbitmq_is_started_suspended_controlled_killed_and_stopped_next_to_another() {
+    let config = "max_message_size = 1024";
+    let mut server = Server::start_rabbitmq(&search_path(), config).expect("started");
+    let other = Server::start(Kind::RabbitMq, &search_path()).expect("started");
+    is_apart(&server, &other);
+    can_be_suspended(&mut server);
+    can_be_controlled(&server);
+    starts_again_with_what_it_confirmed(&mut server);
+    ends_while_it_is_suspended(other);
+}
+
+fn is_apart(server: &Server, other: &Server) {
     keep_seven(server.url());
     let (status, answer) = http(other.url(), "GET", "/queues/%2f/kept", "");
     assert_eq!(status, 404, "{answer}");
-    let before = port(server.url());
-    server.kill().expect("killed");
-    assert!(TcpStream::connect(("127.0.0.1", before)).is_err());
-    server.restart().expect("started again");
-    assert_eq!(port(server.url()), before);
-    let message = kept(server.url());
-    assert!(message.contains("seven"), "{message}");
 }
 
-#[test]
-fn rabbitmq_can_be_suspended_and_rabbitmqctl_raises_an_alarm_and_adds_a_user_without_rights() {
-    let config = "max_message_size = 1024";
-    let mut server = Server::start_rabbitmq(&search_path(), config).expect("started");
+fn can_be_suspended(server: &mut Server) {
     server.suspend().expect("suspended");
     let mut stream = TcpStream::connect(("127.0.0.1", port(server.url()))).expect("connected");
     stream.write_all(b"AMQP\0\0\x09\x01").expect("asked");
@@ -91,6 +91,9 @@ fn rabbitmq_can_be_suspended_and_rabbitmqctl_raises_an_alarm_and_adds_a_user_wit
     let mut method = [0; 11];
     stream.read_exact(&mut method).expect("answered");
     assert_eq!(method[7..], [0, 10, 0, 10], "the method connection.start");
+}
+
+fn can_be_controlled(server: &Server) {
     let control = |arguments: &[&str]| server.rabbitmqctl(arguments);
     let alarm = || http(server.url(), "GET", "/health/checks/local-alarms", "").0;
     assert_eq!(alarm(), 200);
@@ -106,6 +109,24 @@ fn rabbitmq_can_be_suspended_and_rabbitmqctl_raises_an_alarm_and_adds_a_user_wit
     let error = control(&["add_user", "guest", "secret"]).expect_err("there already");
     assert!(matches!(error, Error::Control { .. }), "{error}");
     assert!(error.to_string().contains("add_user fails"), "{error}");
+}
+
+fn starts_again_with_what_it_confirmed(server: &mut Server) {
+    let before = port(server.url());
+    server.kill().expect("killed");
+    assert!(TcpStream::connect(("127.0.0.1", before)).is_err());
+    server.restart().expect("started again");
+    assert_eq!(port(server.url()), before);
+    let message = kept(server.url());
+    assert!(message.contains("seven"), "{message}");
+}
+
+fn ends_while_it_is_suspended(mut server: Server) {
+    let port = port(server.url());
+    server.suspend().expect("suspended");
+    drop(server);
+    let connected = TcpStream::connect(("127.0.0.1", port));
+    assert!(connected.is_err(), "it is still there");
 }
 
 /// Runs as a command of the program: prints the URL of the server, and waits.

@@ -4,17 +4,26 @@ use super::{Broker, CALL};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
 use outbox_transport_rabbitmq::lapin::options::{
-    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    BasicGetOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use outbox_transport_rabbitmq::lapin::types::FieldTable;
 use outbox_transport_rabbitmq::lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use outbox_transport_rabbitmq::{RabbitMqConfig, RabbitMqTransport, read};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use test_servers::{Server, search_path};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-/// RabbitMQ with an exchange and a durable queue. Messages have at most 1 MiB.
+/// RabbitMQ with an exchange and a durable queue. Messages have at most 1 MiB. The tests of a process take
+/// turns with one server, because it takes long to start.
 #[derive(Debug)]
-pub struct RabbitMq(Server);
+pub struct RabbitMq(OwnedMutexGuard<Server>);
+
+static SERVER: LazyLock<Arc<Mutex<Server>>> = LazyLock::new(|| {
+    let limit = "max_message_size = 1048576";
+    let server = Server::start_rabbitmq(&search_path(), limit).expect("a server");
+    Arc::new(Mutex::new(server))
+});
 
 const EXCHANGE: &str = "outbox";
 const QUEUE: &str = "orders";
@@ -33,8 +42,13 @@ impl Broker for RabbitMq {
     const REFUSAL: &'static str = "1048576";
 
     async fn start() -> Self {
-        let limit = "max_message_size = 1048576";
-        Self(Server::start_rabbitmq(&search_path(), limit).expect("a server"))
+        let broker = Self(Arc::clone(&SERVER).lock_owned().await);
+        let (_connection, channel) = broker.channel().await;
+        let deleted = channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default());
+        deleted.await.expect("deleted, or not there");
+        let deleted = channel.exchange_delete(EXCHANGE.into(), ExchangeDeleteOptions::default());
+        deleted.await.expect("deleted, or not there");
+        broker
     }
 
     async fn create(&self) {

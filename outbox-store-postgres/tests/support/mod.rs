@@ -45,24 +45,26 @@ impl Own {
 
     /// On the server at `url`.
     pub(crate) fn on(url: &str, name: &str) -> Self {
-        let own = Self::empty_on(url, name);
-        let config = own.config();
-        apart(async move {
-            let migrated = PostgresStore::migrate(config).await;
-            drop(migrated.expect("migrated"));
-        });
-        own
+        let schema = Schema::new(name).expect("a name");
+        let script = PostgresStore::script(&schema);
+        Self::with(url, schema, script)
     }
 
     /// Without the tables.
     pub(crate) fn empty_on(url: &str, name: &str) -> Self {
+        let schema = Schema::new(name).expect("a name");
+        Self::with(url, schema, String::new())
+    }
+
+    /// With what `script` creates.
+    fn with(url: &str, schema: Schema, script: String) -> Self {
         let server = url.to_owned();
-        let database = apart(async move { Database::create_on(&server).await });
+        let database = apart(async move { Database::create_with(&server, &script).await });
         Self {
             writers: writers(database.options()),
             database,
             server: url.to_owned(),
-            schema: Schema::new(name).expect("a name"),
+            schema,
             connections: 4,
             wire: OnceLock::new(),
             is_slow: false,
