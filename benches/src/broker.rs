@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::task::spawn_blocking;
 
 /// Each call takes as long. Clones are the same broker.
 #[derive(Clone, Debug)]
@@ -55,7 +55,10 @@ impl Transport for SlowBroker {
     async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
         let start = Instant::now();
         if !self.delay.is_zero() {
-            sleep(self.delay).await;
+            // A timer of tokio would end up to a millisecond late.
+            let delay = self.delay;
+            let slept = spawn_blocking(move || std::thread::sleep(delay)).await;
+            slept.expect("no panic");
         }
         self.calls.fetch_add(1, SeqCst);
         let time = start.elapsed().as_micros() as usize;

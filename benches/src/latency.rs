@@ -14,7 +14,7 @@ use outbox_core::OutboxConfig;
 use std::time::{Duration, Instant};
 
 const BATCH: usize = 100;
-const CONCURRENCY: [usize; 4] = [1, 4, 8, 16];
+const CONCURRENCY: [usize; 5] = [1, 4, 8, 12, 16];
 const ROUNDS: usize = 3;
 
 /// One row of the table.
