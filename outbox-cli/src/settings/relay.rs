@@ -37,7 +37,7 @@ pub(crate) struct RelaySettings {
     /// have more [default: 16777216]
     #[arg(long, env = "OUTBOX_BATCH_BYTES", value_name = "BYTES")]
     batch_bytes: Option<usize>,
-    /// Claims that are published at the same time; 1 to 64 [default: 8]
+    /// Claims that are published at the same time; 1 to 64 [default: 12]
     #[arg(long, env = "OUTBOX_CONCURRENCY", value_name = "CLAIMS")]
     concurrency: Option<usize>,
     /// How long a claim is held; longer than the publish timeout [default: 30s]
