@@ -9,11 +9,12 @@ use std::process::{Child, Command, Stdio};
 /// suspends or resumes the server, or runs it again. When the owner closes the standard input or ends,
 /// the script sends the signal to the server and removes the folder.
 ///
-/// The server is suspended before its children are killed, because it would start new ones. The signal for
-/// that is repeated, because once a server continued after the first one. The script then waits for the
-/// end of the children, because PostgreSQL does not start while a child of the killed server still uses
-/// the data. A suspended server is resumed at the end, because only then does it receive the signal.
+/// The server is suspended before its children are killed, because it would start new ones. The script then
+/// waits for the end of the children, because PostgreSQL does not start while a child of the killed server
+/// still uses the data. When the owner ends while a process of this group is suspended, the system sends the group
+/// SIGHUP, which would end the script, and SIGCONT, after which the server must be suspended again. A suspended server is resumed at the end, because only then does it receive the signal.
 const SUPERVISE: &str = r#"
+trap '' HUP
 signal=$1 folder=$2 log=$3
 shift 3
 "$@" </dev/null >"$log" 2>&1 &

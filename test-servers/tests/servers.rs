@@ -117,6 +117,46 @@ fn a_suspended_server_ends_with_its_owner() {
     }
 }
 
+/// Runs as an owner of its own: suspends a server, prints its URL, and waits.
+#[test]
+#[ignore = "the next test runs it"]
+fn owns_a_suspended_server() {
+    let mut server = Server::start(Kind::Redis, &search_path()).expect("started");
+    server.suspend().expect("suspended");
+    println!("\nurl {}", server.url());
+    std::io::stdin()
+        .read_line(&mut String::new())
+        .expect("read");
+}
+
+/// The system sends SIGHUP to the supervisor, because a process of its group is stopped when the owner ends.
+#[test]
+fn a_suspended_server_ends_with_an_owner_that_is_killed() {
+    let folder = open_folder();
+    let mut owner = Command::new(std::env::current_exe().expect("this program"))
+        .args([
+            "--ignored",
+            "--nocapture",
+            "--exact",
+            "owns_a_suspended_server",
+        ])
+        .env("TMPDIR", folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("run");
+    let lines = BufReader::new(owner.stdout.as_mut().expect("a pipe")).lines();
+    let mut lines = lines.map(|line| line.expect("a line"));
+    assert!(lines.any(|line| line.starts_with("url ")), "no server");
+    owner.kill().expect("killed");
+    owner.wait().expect("reaped");
+    let start = Instant::now();
+    while !is_empty(folder.path()) {
+        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn psql(url: &str, sql: &str) -> Command {
     let folders = search_path();
     let psql = folders.iter().map(|folder| folder.join("psql"));
