@@ -6,8 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use support::{PATIENCE, is_empty, is_silent, open_folder, port, program};
+use support::{PATIENCE, is_empty, is_silent, kill_owner, open_folder, port, program};
 use test_servers::{Error, Kind, Server, management, search_path};
 
 /// `guest:guest` in Base64.
@@ -184,12 +183,6 @@ fn rabbitmq_goes_with_an_owner_that_is_killed_and_starts_no_port_mapper() {
     let is_running = |name| running.iter().any(|line| is_program(line, name));
     assert!(is_running("beam.smp"), "{running:?}");
     assert!(!is_running("epmd"), "{running:?}");
-    owner.kill().expect("killed");
-    owner.wait().expect("reaped");
-    let start = Instant::now();
-    while !is_empty(folder.path()) {
-        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    kill_owner(&mut owner, folder.path());
     assert_eq!(processes(folder.path()), [""; 0]);
 }

@@ -6,8 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use support::{PATIENCE, SILENCE, is_empty, is_silent, open_folder, port, program, text};
+use std::time::Instant;
+use support::{
+    PATIENCE, SILENCE, is_empty, is_silent, kill_owner, open_folder, port, program, text,
+};
 use test_servers::{Error, Kind, Server, search_path};
 
 fn ping(url: &str) -> String {
@@ -104,7 +106,8 @@ fn a_suspended_postgresql_answers_when_it_is_resumed() {
     assert!(client.wait().expect("ended").success());
 }
 
-/// A suspended process does not receive the signal that ends it. A test in `rabbitmq.rs` does the same.
+/// A suspended process does not receive the signal that ends it. `rabbitmq.rs` tests
+/// the same for RabbitMQ.
 #[test]
 fn a_suspended_server_ends_with_its_owner() {
     for kind in [Kind::Postgres, Kind::Redis, Kind::Nats] {
@@ -117,7 +120,7 @@ fn a_suspended_server_ends_with_its_owner() {
     }
 }
 
-/// Runs as an owner of its own: suspends a server, prints its URL, and waits.
+/// Runs in a separate process, which the next test kills: suspends a server, prints its URL, and waits.
 #[test]
 #[ignore = "the next test runs it"]
 fn owns_a_suspended_server() {
@@ -148,13 +151,7 @@ fn a_suspended_server_ends_with_an_owner_that_is_killed() {
     let lines = BufReader::new(owner.stdout.as_mut().expect("a pipe")).lines();
     let mut lines = lines.map(|line| line.expect("a line"));
     assert!(lines.any(|line| line.starts_with("url ")), "no server");
-    owner.kill().expect("killed");
-    owner.wait().expect("reaped");
-    let start = Instant::now();
-    while !is_empty(folder.path()) {
-        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    kill_owner(&mut owner, folder.path());
 }
 
 fn psql(url: &str, sql: &str) -> Command {
@@ -292,13 +289,7 @@ fn servers_go_with_an_owner_that_is_killed() {
     let (mut owner, url) = under_way(folder.path());
     assert_eq!(ping(&url), "+PONG\r\n+OK\r\n");
     assert!(!is_empty(folder.path()));
-    owner.kill().expect("killed");
-    owner.wait().expect("reaped");
-    let start = Instant::now();
-    while !is_empty(folder.path()) {
-        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    kill_owner(&mut owner, folder.path());
     let address = url.trim_start_matches("redis://").trim_end_matches('/');
     assert!(TcpStream::connect(address).is_err(), "it still answers");
 }

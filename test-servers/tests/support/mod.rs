@@ -5,8 +5,8 @@
 use std::io::{ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use test_servers::Kind;
 
@@ -36,6 +36,17 @@ pub(crate) fn open_folder() -> TempDir {
 
 pub(crate) fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).expect("read").next().is_none()
+}
+
+/// Kills the owner of servers whose data is in `folder`, and waits until they are gone with it.
+pub(crate) fn kill_owner(owner: &mut Child, folder: &Path) {
+    owner.kill().expect("killed");
+    owner.wait().expect("reaped");
+    let start = Instant::now();
+    while !is_empty(folder) {
+        assert!(start.elapsed() < PATIENCE, "a server outlived its owner");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 pub(crate) fn text(output: &Output) -> String {
