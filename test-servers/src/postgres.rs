@@ -141,11 +141,7 @@ impl Database {
 
     /// Closes all connections to the database, as a shutdown of the server does.
     pub async fn disconnect_all(&self) {
-        let terminate = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
-            self.name
-        );
-        administer(&self.server, terminate).await;
+        disconnect_all(&self.server, &self.name).await;
     }
 
     /// Copies the database with its clock, for [`restore`](Self::restore).
@@ -272,7 +268,7 @@ async fn make_template(server: &PgConnectOptions, name: &str, script: &str) {
     }
 }
 
-/// Removes the templates whose names do not begin with `prefix`.
+/// Removes the templates of earlier starts of the server. Their names have another prefix.
 async fn drop_templates(server: &PgConnectOptions, prefix: &str) {
     let find = "SELECT datname::text FROM pg_database
                 WHERE starts_with(datname, 'outbox_template_') AND NOT starts_with(datname, $1)";
@@ -304,17 +300,25 @@ async fn copy(server: &PgConnectOptions, from: &str, name: &str) {
     .await;
 }
 
+async fn disconnect_all(server: &PgConnectOptions, name: &str) {
+    let terminate =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    administer(server, terminate).await;
+}
+
 async fn drop_database(server: &PgConnectOptions, name: &str) {
-    // The server looks every 100 ms whether the last connection has ended.
-    let end = format!(
+    disconnect_all(server, name).await;
+    // DROP DATABASE looks only every 100 ms whether the last connection has ended. It also ends those of
+    // clients that connect again.
+    let wait = format!(
         "DO $$ BEGIN
-            PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}';
-            WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}') LOOP
+            FOR turn IN 1..1000 LOOP
+                EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}');
                 PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
             END LOOP;
         END $$"
     );
-    administer(server, end).await;
+    administer(server, wait).await;
     administer(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
 }
 
