@@ -11,8 +11,10 @@ use std::process::{Child, Command, Stdio};
 ///
 /// The server is suspended before its children are killed, because it would start new ones. The script then
 /// waits for the end of the children, because PostgreSQL does not start while a child of the killed server
-/// still uses the data. When the owner ends while a process of this group is suspended, the system sends the group
-/// SIGHUP, which would end the script, and SIGCONT, after which the server must be suspended again. A suspended server is resumed at the end, because only then does it receive the signal.
+/// still uses the data. A suspended server is resumed at the end, because only then does it receive the signal.
+///
+/// If the owner ends while the server is suspended, the system sends this process group SIGHUP and SIGCONT.
+/// The first would end the script. The second resumes the server, so STOP is sent until it is suspended.
 const SUPERVISE: &str = r#"
 trap '' HUP
 signal=$1 folder=$2 log=$3
