@@ -79,9 +79,9 @@ options! {
     /// because the store's driver and the transport hold copies.
     batch_bytes: usize = ClaimLimit::BYTES;
 
-    /// Claims that are published at the same time, 1 to 64. Default 12, as many lanes as a handle of a
-    /// store on PostgreSQL takes, so that each key may have a claim. Each has up to `batch_size`
-    /// events and `batch_bytes` bytes. With 1, the worker claims again only after it has settled.
+    /// Claims that are published at the same time, 1 to 64. Default 12: few keys and a slow
+    /// broker keep so many busy. Each has up to `batch_size` events and `batch_bytes` bytes. With 1,
+    /// the worker claims again only after it has settled.
     concurrency: usize = 12;
 
     /// How long a claim belongs to its worker, up to a day. Default 30 s. It must be longer than the
