@@ -21,7 +21,7 @@ soak seed="1000" cases="10" runs="10000000":
     OUTBOX_MODEL_SOAK=1 cargo test --release -p outbox-core -p outbox-store-postgres --test models
     OUTBOX_CONFORMANCE_SEED={{seed}} OUTBOX_CONFORMANCE_CASES={{cases}} cargo test -p outbox-dlq-memory -p outbox-dlq-sqlite -p outbox-dlq-postgres -p outbox-dlq-redis --test conformance -- histories random_scripts
     OUTBOX_CONFORMANCE_SEED={{seed}} OUTBOX_CONFORMANCE_CASES={{cases}} cargo test -p integration-tests --test heaps_agree
-    OUTBOX_TEST_EVERY_BYTE=1 cargo test -p outbox-dlq-postgres -p outbox-dlq-redis -p outbox-store-postgres --test conformance -- wire
+    OUTBOX_CONFORMANCE_CASES=100 cargo test -p outbox-dlq-postgres -p outbox-dlq-redis -p outbox-store-postgres --test conformance -- wire
     OUTBOX_TEST_BROKER_EVENTS=100000 cargo test -p integration-tests --test brokers --test outage
     OUTBOX_SABOTEUR_RUNS=200 OUTBOX_CONFORMANCE_CASES=4 cargo test -p outbox-conformance --test saboteurs
     just fuzz {{runs}}

@@ -91,9 +91,3 @@ pub async fn at_each_point(name: &str, mut round: impl AsyncFnMut(CrashPoint) ->
     }
     println!("{name}: dropped at {points} points");
 }
-
-/// The pauses before each new look at a call that a server may still finish: some eight seconds in
-/// all. A call that is half done for longer than that stays half done.
-pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
-    (0..13).map(|turn| Duration::from_millis(1 << turn))
-}

@@ -2,12 +2,14 @@
 
 use crate::Wire;
 use crate::effort::times;
+use async_trait::async_trait;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// A TCP proxy on a port of 127.0.0.1 between clients and one server, for the groups `wire` of the
 /// suites. It runs in its own threads and stops when it is dropped.
@@ -75,6 +77,8 @@ struct State {
     plan: Mutex<Plan>,
     /// Notified when the plan changes.
     changed: Condvar,
+    /// Notified when a reply is held back.
+    held: Notify,
     clients: Mutex<Vec<TcpStream>>,
     is_closed: AtomicBool,
 }
@@ -134,6 +138,7 @@ impl TcpWire {
                 server: Mutex::new(server),
                 plan: Mutex::default(),
                 changed: Condvar::new(),
+                held: Notify::new(),
                 clients: Mutex::default(),
                 is_closed: AtomicBool::new(false),
             }),
@@ -192,6 +197,7 @@ impl TcpWire {
 }
 
 /// A piece of a request is what one read of the client's socket returns.
+#[async_trait]
 impl Wire for TcpWire {
     fn cut_request(&self, pieces: usize) {
         self.begin(Fault::CutRequest(pieces));
@@ -217,6 +223,17 @@ impl Wire for TcpWire {
 
     fn has_held(&self) -> bool {
         self.plan().effect == Effect::Held
+    }
+
+    async fn held(&self) {
+        loop {
+            // It receives each notification from here on, also before it is polled.
+            let held = self.state.held.notified();
+            if self.has_held() {
+                return;
+            }
+            held.await;
+        }
     }
 
     fn repair(&self) -> bool {
@@ -263,6 +280,7 @@ impl State {
             };
             if is_held && way == Way::Reply {
                 plan.effect = Effect::Held;
+                self.held.notify_waiters();
             }
             is_held
         };

@@ -3,9 +3,9 @@
 use crate::case::progress;
 use crate::check::{check, check_eq};
 use crate::effort::times;
+use async_trait::async_trait;
 use outbox_core::{ErrorKind, OutboxError};
 use std::cell::Cell;
-use std::env;
 
 /// The first bytes of a reply, which are all places to cut at, and the distance of the later places.
 const SPREAD: (usize, usize) = (8, 61);
@@ -13,11 +13,12 @@ const SPREAD: (usize, usize) = (8, 61);
 /// The same in a run that is longer than by default.
 const LONG_SPREAD: (usize, usize) = (64, 13);
 
-/// Set to cut at every byte.
-const EVERY_BYTE: &str = "OUTBOX_TEST_EVERY_BYTE";
+/// From this many times the default length on, every byte is a place to cut at.
+const EVERY_BYTE: u32 = 100;
 
 /// What lies between a handle and its store, such as a TCP proxy: [`TcpWire`](crate::TcpWire). A cut
 /// is ordered before a call and happens once, on any connection.
+#[async_trait]
 pub trait Wire: Send + Sync {
     /// Lets the next `pieces` through that are written to the store, and cuts before the one after
     /// them has reached it.
@@ -39,6 +40,9 @@ pub trait Wire: Send + Sync {
 
     /// Whether a reply is held back.
     fn has_held(&self) -> bool;
+
+    /// Returns when a reply is held back.
+    async fn held(&self);
 
     /// Ends the fault, and returns whether a connection was cut since the fault was set.
     fn repair(&self) -> bool;
@@ -100,16 +104,10 @@ impl Cut<'_> {
 pub(crate) async fn at_each_place(wire: &dyn Wire, round: impl AsyncFn(&Cut<'_>)) {
     let (first, distance) = match times() {
         1 => SPREAD,
-        _ => LONG_SPREAD,
+        2..EVERY_BYTE => LONG_SPREAD,
+        _ => (0, 1),
     };
-    let every_byte = env::var_os(EVERY_BYTE).is_some();
-    let step = |bytes: usize| {
-        if bytes < first || every_byte {
-            1
-        } else {
-            distance
-        }
-    };
+    let step = |bytes: usize| if bytes < first { 1 } else { distance };
     let replies = std::iter::successors(Some(0), |bytes| Some(bytes + step(*bytes)));
     let mut cuts = 0;
     for places in [

@@ -124,6 +124,10 @@ impl HeapFixture for Fixture {
             .await
             .expect("planted");
     }
+
+    async fn end_abandoned_calls(&self) {
+        self.database().await.disconnect_all().await;
+    }
 }
 
 #[async_trait]

@@ -139,7 +139,7 @@ impl Database {
         on_runtime(async move { clock.execute(AssertSqlSafe(passed)).await }).await;
     }
 
-    /// Closes all connections to the database, as a shutdown of the server does.
+    /// Closes all connections to the database, as a shutdown of the server does, and waits for their end.
     pub async fn disconnect_all(&self) {
         disconnect_all(&self.server, &self.name).await;
     }
@@ -301,24 +301,27 @@ async fn copy(server: &PgConnectOptions, from: &str, name: &str) {
 }
 
 async fn disconnect_all(server: &PgConnectOptions, name: &str) {
-    let terminate =
-        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    let terminate = format!(
+        "DO $$ DECLARE ended integer[];
+        BEGIN
+            SELECT array_agg(pid) INTO ended FROM pg_stat_activity WHERE datname = '{name}';
+            PERFORM pg_terminate_backend(pid) FROM unnest(ended) AS pid;
+            FOR turn IN 1..10000 LOOP
+                IF NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY (ended)) THEN
+                    RETURN;
+                END IF;
+                PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
+            END LOOP;
+            RAISE EXCEPTION 'connections to {name} did not end';
+        END $$"
+    );
     administer(server, terminate).await;
 }
 
 async fn drop_database(server: &PgConnectOptions, name: &str) {
+    // DROP DATABASE looks only every 100 ms whether the last connection has ended, so it must not find any.
+    // FORCE ends those of clients that connect again.
     disconnect_all(server, name).await;
-    // DROP DATABASE looks only every 100 ms whether the last connection has ended. It also ends those of
-    // clients that connect again.
-    let wait = format!(
-        "DO $$ BEGIN
-            FOR turn IN 1..1000 LOOP
-                EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}');
-                PERFORM pg_sleep(0.002), pg_stat_clear_snapshot();
-            END LOOP;
-        END $$"
-    );
-    administer(server, wait).await;
     administer(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
 }
 

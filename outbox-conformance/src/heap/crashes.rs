@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
-use tokio::time::sleep;
 
 const CRASHES: usize = 4;
 const CALLERS: usize = 3;
@@ -31,10 +30,12 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
         Arc::new(Semaphore::new(0)),
         Arc::new(AtomicBool::new(false)),
     );
+    let (is_down, seen) = watch::channel(false);
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let heap = fixture.handle().await;
-        callers.spawn(call(heap, Arc::clone(&answered), Arc::clone(&is_over)));
+        let (answered, is_over) = (Arc::clone(&answered), Arc::clone(&is_over));
+        callers.spawn(call(heap, answered, is_over, seen.clone()));
     }
     for crash in 1..=CRASHES {
         progress!("crash {crash} of {CRASHES}");
@@ -47,7 +48,9 @@ pub async fn what_was_answered_survives_a_crash<F: CrashFixture>(fixture: F) {
                 refuse!("expected callers that continue after a crash, came an end")
             },
         }
+        is_down.send_replace(true);
         fixture.crash().await;
+        is_down.send_replace(false);
     }
     is_over.store(true, SeqCst);
     let mut bounds = Bounds::new();
@@ -75,6 +78,7 @@ async fn call(
     heap: Arc<dyn DlqHeap>,
     answered: Arc<Semaphore>,
     is_over: Arc<AtomicBool>,
+    mut is_down: watch::Receiver<bool>,
 ) -> Bounds {
     let ids: Vec<EventId> = (0..IDS).map(|_| EventId::new()).collect();
     let mut bounds: Bounds = ids.iter().map(|id| (*id, (0, 0))).collect();
@@ -87,7 +91,9 @@ async fn call(
             Ok(()) => answered.add_permits(1),
             Err(error) => {
                 doubt(&mut bounds, step % 5, id);
-                wait_for_the_server(&*heap, &error).await;
+                check_eq!(error.kind(), ErrorKind::Unavailable, "the kind of {error}");
+                drop(is_down.wait_for(|is_down| !is_down).await);
+                ok(heap.size().await);
             }
         }
         yield_now().await;
@@ -140,12 +146,5 @@ fn doubt(bounds: &mut Bounds, step: usize, id: EventId) {
             let ids: Vec<EventId> = bounds.keys().copied().collect();
             add(bounds, &ids, 0);
         }
-    }
-}
-
-async fn wait_for_the_server(heap: &dyn DlqHeap, error: &OutboxError) {
-    check_eq!(error.kind(), ErrorKind::Unavailable, "the kind of {error}");
-    while heap.size().await.is_err() {
-        sleep(Duration::from_millis(5)).await;
     }
 }

@@ -61,6 +61,14 @@ pub trait HeapFixture: Send + Sync + Sized + 'static {
 
     /// Puts an entry into the store, by other means than the heap.
     async fn plant(&self, entry: DlqEntry);
+
+    /// Ends the calls whose callers are gone. After it returns, no dropped future and no connection that
+    /// was cut can change the heap.
+    ///
+    /// The default does nothing. It suits a backend that executes or discards a dropped call before it
+    /// executes a later one. If a server may still execute such a call, close all connections here and
+    /// wait until the server has ended them; the handles connect again.
+    async fn end_abandoned_calls(&self) {}
 }
 
 /// A fixture of a heap that is found by a name, for the group [`names`].

@@ -2,7 +2,7 @@
 
 use super::{LEASE, Store, StoreFixture, append, claim, event_ids, keyed, released, retry, settle};
 use crate::check::{check, check_eq, ok, refuse};
-use crate::crash::{at_each_point, pauses};
+use crate::crash::at_each_point;
 use outbox_core::{
     Claim, ClaimLimit, ClaimToken, ClaimedEvent, DeadLetterFilter, DlqEntry, ErrorKind, Event,
     EventId, OutboxError, Outcome, Settlement,
@@ -11,7 +11,6 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::time::sleep;
 
 /// The state of an event at the end of a round.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -84,10 +83,10 @@ impl<F: StoreFixture> Round<'_, F> {
     }
 
     /// Checks the fates of the events: `applied`, or `before` if the call was dropped. A server may
-    /// still be executing the call. Then removes the events.
+    /// still execute the call at the first look. Then removes the events.
     async fn end(&self, at: impl Debug, ended: bool, before: [Fate; 4], applied: [Fate; 4]) {
         let store = &self.desk.other;
-        let (mut delivered, mut pauses) = (Vec::new(), pauses());
+        let (mut delivered, mut is_final) = (Vec::new(), ended);
         loop {
             self.desk.fixture.elapse(LEASE).await;
             deliver(store, &mut delivered).await;
@@ -95,10 +94,12 @@ impl<F: StoreFixture> Round<'_, F> {
             if fates == applied || (!ended && fates == before) {
                 break;
             }
-            let pause = pauses.next().filter(|_| !ended);
-            let half =
-                || refuse!("dropped at {at:?}: expected {before:?} or {applied:?}, came {fates:?}");
-            sleep(pause.unwrap_or_else(half)).await;
+            check!(
+                !is_final,
+                "dropped at {at:?}: expected {before:?} or {applied:?}, came {fates:?}"
+            );
+            self.desk.fixture.end_abandoned_calls().await;
+            is_final = true;
         }
         ok(store.purge(&DeadLetterFilter::all(), 100).await);
     }
@@ -246,15 +247,19 @@ pub async fn a_dropped_resumption_resumes_whole_events<F: StoreFixture>(fixture:
         ok(desk.store.settle(claim.token, &settlements).await);
         let resumed = point.reach(desk.store.resume("a", 10)).await;
         let ended = resumed.map(ok).is_some();
-        let (mut delivered, mut pauses) = (Vec::new(), pauses());
+        let (mut delivered, mut is_final) = (Vec::new(), ended);
         loop {
             while ok(desk.other.resume("a", 1).await) > 0 {}
             deliver(&desk.other, &mut delivered).await;
             if round.fates(&desk.other, &delivered).await == UNTOUCHED {
                 break;
             }
-            let held = || refuse!("dropped at {point:?}: expected all events, came {delivered:?}");
-            sleep(pauses.next().unwrap_or_else(held)).await;
+            check!(
+                !is_final,
+                "dropped at {point:?}: expected all events, came {delivered:?}"
+            );
+            desk.fixture.end_abandoned_calls().await;
+            is_final = true;
         }
         ok(desk.store.resume("a", 10).await);
         ended

@@ -80,6 +80,14 @@ pub trait StoreFixture: Send + Sync + Sized + 'static {
 
     /// Moves the store's clock forward by `time`.
     async fn elapse(&self, time: Duration);
+
+    /// Ends the calls whose callers are gone. After it returns, no dropped future and no connection that
+    /// was cut can change the store.
+    ///
+    /// The default does nothing. It suits a backend that executes or discards a dropped call before it
+    /// executes a later one. If a server may still execute such a call, close all connections here and
+    /// wait until the server has ended them; the handles connect again.
+    async fn end_abandoned_calls(&self) {}
 }
 
 /// A fixture of a store that can block keys, for the group `holding`.

@@ -5,13 +5,8 @@ use super::call::{
     check_all_innocent, check_all_ok, check_all_unavailable, check_recovers, check_taken, keyed,
     publish,
 };
-use crate::Wire;
 use crate::check::check;
 use crate::wire::at_each_place;
-use std::time::Duration;
-
-/// Between two looks at the wire.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// T2, T4, T7, T10: a cut at each piece of the requests, and within the replies, of which the broker
 /// then has sent a part. The same transport publishes the rest, in order.
@@ -75,7 +70,7 @@ pub async fn a_late_answer_is_not_that_of_a_later_call<F: WireFixture>(fixture: 
         fixture.wire().hold_replies();
         tokio::select! {
             answers = publish(&fixture, &*transport, &dropped) => check_all_unavailable(&answers),
-            () = held(fixture.wire()) => {}
+            () = fixture.wire().held() => {}
         }
         fixture.wire().cut_request(0);
         let answers = publish(&fixture, &*transport, &later).await;
@@ -84,12 +79,5 @@ pub async fn a_late_answer_is_not_that_of_a_later_call<F: WireFixture>(fixture: 
         check_taken(&fixture, &later, &answers).await;
         check_all_ok(&publish(&fixture, &*transport, &dropped).await);
         check_recovers(&fixture, &*transport, &later, answers).await;
-    }
-}
-
-/// Until a reply is on the wire.
-async fn held(wire: &dyn Wire) {
-    while !wire.has_held() {
-        tokio::time::sleep(PAUSE).await;
     }
 }

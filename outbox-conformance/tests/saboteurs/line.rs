@@ -1,7 +1,9 @@
 //! A simulated wire: a call needs one piece for its request, and gets a reply of a few bytes.
 
+use async_trait::async_trait;
 use outbox_conformance::Wire;
 use outbox_core::{ErrorKind, OutboxError};
+use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const REPLY: usize = 2;
@@ -99,6 +101,7 @@ impl Line {
     }
 }
 
+#[async_trait]
 impl Wire for Line {
     fn cut_request(&self, pieces: usize) {
         self.begin(Cut::Request(pieces));
@@ -116,6 +119,10 @@ impl Wire for Line {
 
     fn has_held(&self) -> bool {
         false
+    }
+
+    async fn held(&self) {
+        pending::<()>().await;
     }
 
     fn repair(&self) -> bool {

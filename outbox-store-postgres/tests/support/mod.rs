@@ -215,6 +215,10 @@ impl StoreFixture for Own {
     async fn elapse(&self, time: Duration) {
         self.database.elapse(time).await;
     }
+
+    async fn end_abandoned_calls(&self) {
+        self.database.disconnect_all().await;
+    }
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::task::yield_now;
 
 const REPLY: usize = 2;
 
@@ -80,6 +81,7 @@ impl Link {
     }
 }
 
+#[async_trait]
 impl Wire for Link {
     fn cut_request(&self, pieces: usize) {
         self.begin(Trouble::CutRequest(pieces));
@@ -101,6 +103,12 @@ impl Wire for Link {
 
     fn has_held(&self) -> bool {
         self.state().has_held
+    }
+
+    async fn held(&self) {
+        while !self.has_held() {
+            yield_now().await;
+        }
     }
 
     fn repair(&self) -> bool {
