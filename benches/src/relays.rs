@@ -6,41 +6,88 @@ use crate::server::Postgres;
 use crate::{Failure, median};
 use async_trait::async_trait;
 use outbox_core::{Event, OutboxConfig, PublishError, Transport};
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tokio::time::{interval, sleep};
 
 const ROUNDS: usize = 3;
 const CALL: Duration = Duration::from_millis(5);
-const SECONDS: usize = 5;
+const SECONDS: usize = 15;
 
-/// It never answers.
-#[derive(Debug)]
-struct Hanging(Arc<Notify>);
+/// A broker whose calls to its one destination stop returning.
+#[derive(Clone, Debug)]
+struct Hanging {
+    broker: SlowBroker,
+    is_cut: Arc<AtomicBool>,
+    /// Whether it names its destination.
+    is_named: bool,
+}
 
 #[async_trait]
 impl Transport for Hanging {
-    async fn publish(&self, _: &[Event]) -> Vec<Result<(), PublishError>> {
-        self.0.notify_one();
-        std::future::pending().await
+    async fn publish(&self, events: &[Event]) -> Vec<Result<(), PublishError>> {
+        if self.is_cut.load(SeqCst) {
+            return std::future::pending().await;
+        }
+        self.broker.publish(events).await
+    }
+
+    fn destination<'a>(&'a self, _: &'a Event) -> Option<Cow<'a, str>> {
+        self.is_named.then_some("orders".into())
     }
 }
 
+/// How another relay hangs.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    /// Since it started, or after it has worked for a second.
+    since_start: bool,
+    is_named: bool,
+}
+
+const OTHERS: [(&str, Other); 3] = [
+    (
+        "since it started",
+        Other {
+            since_start: true,
+            is_named: true,
+        },
+    ),
+    (
+        "after a second",
+        Other {
+            since_start: false,
+            is_named: true,
+        },
+    ),
+    (
+        "after a second, and names no destination",
+        Other {
+            since_start: false,
+            is_named: false,
+        },
+    ),
+];
+
 pub(crate) async fn run() -> Result<(), Failure> {
-    let mut ratios = Vec::new();
+    let mut ratios = OTHERS.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        let alone = seconds(false).await?;
-        let with_other = seconds(true).await?;
-        println!(
-            "events in each second: alone {alone:?}, next to a relay that hangs {with_other:?}"
-        );
-        ratios.push(with_other[0] as f64 / alone[0] as f64);
+        let alone = seconds(None).await?;
+        println!("events in each second: alone {alone:?}");
+        for ((name, other), ratios) in OTHERS.into_iter().zip(&mut ratios) {
+            let next_to = seconds(Some(other)).await?;
+            println!("next to a relay that hangs {name} {next_to:?}");
+            ratios.push(next_to[0] as f64 / alone[0] as f64);
+        }
     }
-    println!(
-        "the first second next to a relay that hangs, median of {ROUNDS}: {:.2} of that alone",
-        median(ratios)
-    );
+    for ((name, _), ratios) in OTHERS.into_iter().zip(ratios) {
+        println!(
+            "the first second next to a relay that hangs {name}, median of {ROUNDS}: {:.2} of that alone",
+            median(ratios)
+        );
+    }
     for (name, keys, events) in [
         ("10 keys", 10, 6000),
         ("1,000 keys", 1000, 100_000),
@@ -57,22 +104,14 @@ fn config() -> Result<OutboxConfig, Failure> {
 }
 
 /// The events that a relay publishes in each of its first seconds.
-async fn seconds(with_other: bool) -> Result<Vec<usize>, Failure> {
+async fn seconds(other: Option<Other>) -> Result<Vec<usize>, Failure> {
     let postgres = Postgres::start().await?;
     ours::fill(&postgres, 300_000).await?;
     postgres.vacuum().await?;
-    let calls = Arc::new(Notify::new());
-    let hanging = Running::start(&postgres, Hanging(Arc::clone(&calls)), config()?);
-    let hanging = if with_other {
-        Some(hanging.await?)
-    } else {
-        None
+    let hanging = match other {
+        Some(other) => Some(start(&postgres, other).await?),
+        None => None,
     };
-    if hanging.is_some() {
-        calls.notified().await;
-        // It has as many claims as it wants.
-        sleep(Duration::from_secs(1)).await;
-    }
     let broker = SlowBroker::new(CALL, false);
     let relay = Running::start(&postgres, broker.clone(), config()?).await?;
     let (mut counts, mut before) = (Vec::new(), broker.count());
@@ -88,6 +127,22 @@ async fn seconds(with_other: bool) -> Result<Vec<usize>, Failure> {
         relay.stop().await?;
     }
     Ok(counts)
+}
+
+/// A relay that hangs, a second later: it has as many claims as it wants.
+async fn start(postgres: &Postgres, other: Other) -> Result<Running, Failure> {
+    let hanging = Hanging {
+        broker: SlowBroker::new(CALL, false),
+        is_cut: Arc::new(AtomicBool::new(other.since_start)),
+        is_named: other.is_named,
+    };
+    let relay = Running::start(postgres, hanging.clone(), config()?).await?;
+    if !other.since_start {
+        sleep(Duration::from_secs(1)).await;
+        hanging.is_cut.store(true, SeqCst);
+    }
+    sleep(Duration::from_secs(1)).await;
+    Ok(relay)
 }
 
 /// Events per second of 1, 2, 4 and 8 relays together, in one process.

@@ -548,6 +548,8 @@ async fn a_shutdown_ends_all_claims_within_the_grace_time_and_releases_what_was_
     let fixture = Fixture::start(Post::default(), config.shutdown_grace(2 * SECOND));
     fixture.post.set("slow", Does::AnswersAfter(HOUR));
     fixture.post.set("mail", Does::AnswersAfter(SECOND));
+    fixture.append(&["orders"]);
+    sleep(100 * MS).await;
     fixture.append(&["mail", "slow", "mail", "mail", "mail", "mail", "mail"]);
     sleep(100 * MS).await;
     let (store, heap) = (Arc::clone(&fixture.store), Arc::clone(&fixture.heap));
@@ -557,4 +559,36 @@ async fn a_shutdown_ends_all_claims_within_the_grace_time_and_releases_what_was_
     let backlog = store.backlog().await.expect("a backlog");
     assert_eq!((backlog.pending, backlog.in_flight), (1, 0));
     drop(heap);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_alone_does_not_reach_the_broker_leaves_the_events_to_another() {
+    for names in [Names::Alike, Names::Nothing] {
+        let (store, cut_off) = (Arc::new(MemoryStore::new()), Arc::new(Post::naming(names)));
+        let cut = Fixture::on(Arc::clone(&store), Arc::clone(&cut_off), default());
+        let other = Fixture::on(store, Arc::new(Post::naming(names)), default());
+        cut.append(&["orders"; 100]);
+        sleep(SECOND).await;
+        cut_off.set("orders", Does::AnswersAfter(HOUR));
+        let mut appended = HashMap::new();
+        for count in [[20_000].as_slice(), &[10; 600]].concat() {
+            let events = other.append(&vec!["orders"; count]);
+            appended.extend(events.iter().map(|event| (event.id, Instant::now())));
+            sleep(100 * MS).await;
+        }
+        cut.stop().await;
+        sleep(60 * SECOND).await;
+        let received = other.post.received().into_iter();
+        let delay = |(at, event): (Instant, Event)| Some(at - *appended.get(&event.id)?);
+        let delays: Vec<Duration> = received.filter_map(delay).collect();
+        assert_eq!(
+            delays.len(),
+            appended.len(),
+            "{names:?}: events that arrived"
+        );
+        let late = delays.iter().filter(|delay| **delay > SECOND).count();
+        assert!(late <= 1000, "{names:?}: {late} events were delayed");
+        other.assert_no_event_is_blamed().await;
+        other.stop().await;
+    }
 }

@@ -25,6 +25,10 @@ const OVERLAP: Duration = Duration::from_millis(2);
 /// The same after a claim that found less than it might have. Small claims cost as much as large ones.
 const GATHER: Duration = Duration::from_millis(5);
 
+/// While nothing shows that the broker works, a claim is made once in this time. It finds the events of other
+/// destinations, and leaves most events to other workers, which may reach the broker.
+pub(super) const SILENT: Duration = Duration::from_secs(1);
+
 /// Something that has ended.
 enum Step {
     Taken(Result<Option<Taken>, OutboxError>),
@@ -40,6 +44,8 @@ enum Next {
     WithWork,
     /// When a claim that is published has ended, or at this time.
     WithRoom(Instant),
+    /// At this time, or when the broker has answered.
+    WithAnswer(Instant),
     At(Instant),
 }
 
@@ -133,7 +139,9 @@ impl Crew<'_> {
         let limit = self.worker.config.concurrency();
         let busy = self.busy.load(Ordering::Relaxed);
         let is_full = busy >= limit || self.open >= limit * (1 + HANGING);
-        let probes = self.worker.state().breaker.is_probing() && busy > 0;
+        let is_unsure =
+            self.worker.state().breaker.is_probing() || !self.worker.pauses.has_answer();
+        let probes = is_unsure && busy > 0;
         let waits = self.claiming || self.next != Next::Now || self.is_paused();
         !(is_full || probes || waits || self.worker.is_heap_lagging())
     }
@@ -175,7 +183,12 @@ impl Crew<'_> {
                 match result {
                     Ok(_) => {
                         self.worked();
-                        if matches!(self.next, Next::WithWork | Next::WithRoom(_)) {
+                        let is_over = match self.next {
+                            Next::WithWork | Next::WithRoom(_) => true,
+                            Next::WithAnswer(_) => !self.worker.pauses.is_silent(),
+                            Next::Now | Next::At(_) => false,
+                        };
+                        if is_over {
                             self.next = Next::Now;
                         }
                     }
@@ -204,6 +217,9 @@ impl Crew<'_> {
             self.next = self.after_full_claim();
         } else if self.next == Next::WithWork {
             self.next = Next::WithRoom(Instant::now() + GATHER);
+        }
+        if self.worker.pauses.is_silent() {
+            self.next = Next::WithAnswer(Instant::now() + SILENT);
         }
         let (worker, stop) = (self.worker, self.stop.clone());
         let mut permit = Permit::new(&self.busy);
@@ -262,7 +278,7 @@ impl OutboxProcessor {
     /// Waits until the next claim may find events.
     async fn wait(&self, next: Next) {
         let pause = self.state().breaker.pause();
-        if let Next::At(at) | Next::WithRoom(at) = next {
+        if let Next::At(at) | Next::WithRoom(at) | Next::WithAnswer(at) = next {
             sleep_until(at).await;
         } else if !pause.is_zero() {
             sleep(pause).await;

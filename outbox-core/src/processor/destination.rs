@@ -20,6 +20,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a held event waits if nothing resumes its destination, such as after a restart of the worker.
 pub(super) const HOLD: Duration = Duration::from_secs(300);
 
+/// The same while nothing shows that the broker works: another worker may reach it.
+pub(super) const SHORT_HOLD: Duration = Duration::from_millis(2500);
+
 /// Whether an event may be sent to a destination.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Gate {
@@ -182,14 +185,16 @@ impl Destination {
         self.note(kind, error);
     }
 
-    /// Notes why it gets no events.
-    pub(super) fn note(&mut self, kind: PublishErrorKind, error: &ErrorText) {
+    /// Notes why it gets no events. Returns whether it had a problem already.
+    pub(super) fn note(&mut self, kind: PublishErrorKind, error: &ErrorText) -> bool {
         let since = self.problem.take().map(|problem| problem.since);
+        let is_known = since.is_some();
         self.problem = Some(Problem {
             kind,
             error: error.clone(),
             since: since.unwrap_or_else(Instant::now),
         });
+        is_known
     }
 
     fn recover(&mut self) {

@@ -1,6 +1,6 @@
 //! The destinations that pause: each has a breaker.
 
-use super::destination::{Answer, Destination, Gate, HOLD, Problem};
+use super::destination::{Answer, Destination, Gate, HOLD, Problem, SHORT_HOLD};
 use super::memory::Memory;
 use crate::object::{ErrorText, EventId};
 use crate::retry::RetrySchedule;
@@ -13,6 +13,10 @@ use tokio::time::{Duration, Instant};
 /// The most destinations that are remembered because they fail. The events of others are held too, but
 /// later ones are sent to them.
 const FAILING: usize = 10_000;
+
+/// A call that is made may still be answered this much later although the broker has become unreachable
+/// meanwhile.
+const OLDER: Duration = Duration::from_millis(250);
 
 /// The destinations that get no events for now, as a worker sees them. Clones are equal.
 ///
@@ -60,6 +64,10 @@ struct Inner {
     memory: Memory,
     /// When the broker answered for the first time.
     began: Option<Instant>,
+    /// When the broker answered last.
+    answered: Option<Instant>,
+    /// A destination hangs or is unavailable, and no destination has answered since.
+    silent: bool,
     /// The destinations that have answered since, until no event is held from before.
     met: HashSet<Arc<str>>,
 }
@@ -104,6 +112,22 @@ impl Pauses {
             error: error.clone(),
             since: before.map_or_else(Instant::now, |before| before.since),
         });
+    }
+
+    /// Whether the broker has ever answered.
+    pub(super) fn has_answer(&self) -> bool {
+        self.lock().answered.is_some()
+    }
+
+    /// Whether a destination hangs or is unavailable while nothing shows that the broker works: perhaps this
+    /// worker alone cannot reach it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.lock().silent
+    }
+
+    /// How long a held event waits if nothing resumes its destination.
+    pub(super) fn hold(&self) -> Duration {
+        if self.is_silent() { SHORT_HOLD } else { HOLD }
     }
 
     /// Asks whether the destination may get events. After [`Gate::Probe`] the answer is
@@ -218,6 +242,12 @@ impl Inner {
         self.named.get_mut(destination)
     }
 
+    /// Notes that a destination which worked does not answer a call that was made at this time. Answers from
+    /// shortly after that time may be older than the trouble.
+    fn note_silence(&mut self, made: Instant) {
+        self.silent |= self.answered.is_none_or(|answered| answered < made + OLDER);
+    }
+
     /// Notes that a destination answered. At its first answer after a start of the worker, the events must
     /// become due that an earlier worker may have held for it.
     fn meet(&mut self, destination: &Arc<str>) {
@@ -289,13 +319,31 @@ impl Call {
             self.is_hung = true;
             state.hung += 1;
             let text = ErrorText::new(&format!("no answer for {after:?}, still waiting"));
-            state.note(PublishErrorKind::Unavailable, &text);
+            if !state.note(PublishErrorKind::Unavailable, &text) {
+                inner.note_silence(self.made);
+            }
         }
     }
 
-    /// The call has ended. Its answer says something about each of these destinations.
-    pub(super) fn end(self, answers: &HashMap<Arc<str>, Answer>, schedule: RetrySchedule) {
+    /// The call has ended. Its answer says something about each of these destinations. `has_reply`: the
+    /// broker has replied to something.
+    pub(super) fn end(
+        self,
+        answers: &HashMap<Arc<str>, Answer>,
+        has_reply: bool,
+        schedule: RetrySchedule,
+    ) {
         let mut inner = self.pauses.lock();
+        let is_known = |destination| {
+            let state = inner.named.get(destination);
+            state.is_some_and(|state| state.problem.is_some())
+        };
+        let is_news = answers.keys().any(|destination| !is_known(destination));
+        if has_reply {
+            (inner.answered, inner.silent) = (Some(Instant::now()), false);
+        } else if is_news {
+            inner.note_silence(self.made);
+        }
         for (destination, answer) in answers {
             inner.hear(&self, destination, answer, schedule);
             if matches!(answer, Answer::Works) {

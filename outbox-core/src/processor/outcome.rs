@@ -2,7 +2,6 @@
 
 use super::PassReport;
 use super::call::Verdict;
-use super::destination::HOLD;
 use super::publish::Slot;
 use crate::object::{ErrorText, EventId};
 use crate::retry::RetrySchedule;
@@ -14,7 +13,13 @@ use tokio::time::Duration;
 const LEAD: Duration = Duration::from_millis(500);
 
 /// The settlement of an event. `pause` is the time until the whole broker gets events again.
-pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> Settlement {
+/// `hold` is how long an event of a destination that pauses waits if nothing resumes it.
+pub(super) fn settlement(
+    slot: &Slot,
+    retry: RetrySchedule,
+    pause: Duration,
+    hold: Duration,
+) -> Settlement {
     let outcome = match &slot.verdict {
         Verdict::Published => Outcome::Published,
         Verdict::Rejected(error) | Verdict::Lost(error) => Outcome::Retry {
@@ -30,7 +35,7 @@ pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> 
             ..
         } if !slot.alone => Outcome::Held {
             destination: name.clone(),
-            delay: HOLD / 2,
+            delay: hold / 2,
         },
         Verdict::Unavailable {
             destination: Some(name),
@@ -42,7 +47,7 @@ pub(super) fn settlement(slot: &Slot, retry: RetrySchedule, pause: Duration) -> 
         }
         | Verdict::Paused(name) => Outcome::Held {
             destination: name.clone(),
-            delay: HOLD,
+            delay: hold,
         },
         // Longer than the pause before the next probe, so that another event is the probe.
         Verdict::Unavailable {

@@ -1,6 +1,7 @@
 //! One claim: taken, published, settled.
 
 use super::call::{Publisher, Verdict};
+use super::crew::SILENT;
 use super::outcome::{blamed, count, log_failures, settlement};
 use super::publish::{Publication, Slot, Stage};
 use super::{OutboxProcessor, PassReport};
@@ -11,7 +12,7 @@ use crate::storage::{Claim, ClaimLimit, ClaimToken, Outcome, Settlement};
 use crate::transport::PublishErrorKind;
 use std::collections::HashSet;
 use std::sync::Arc;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 /// A claim with events.
 pub(super) struct Taken {
@@ -74,7 +75,7 @@ impl OutboxProcessor {
         let Taken {
             claim: Claim { token, events },
             lease_end,
-            ..
+            is_full,
         } = taken;
         let generation = self.state().breaker.generation();
         let mut report = PassReport {
@@ -96,7 +97,15 @@ impl OutboxProcessor {
             self.storage.blocks_key_on_dead_letter(),
         );
         loop {
-            let stage = publication.advance().await;
+            let mut stage = publication.advance().await;
+            if stage == Stage::Hangs && publication.has_only_named_calls() {
+                hangs();
+            }
+            while stage == Stage::Hangs && is_full && self.pauses.is_silent() {
+                if let Ok(next) = timeout(SILENT, publication.advance()).await {
+                    stage = next;
+                }
+            }
             let (slots, kept) = publication.settleable();
             let slots = self.judge(slots, generation);
             self.settle_part(token, slots, kept, lease_end, &mut report)
@@ -104,9 +113,6 @@ impl OutboxProcessor {
             if stage == Stage::Done {
                 tracing::debug!(?report, "pass");
                 return Ok(report);
-            }
-            if publication.has_only_named_calls() {
-                hangs();
             }
         }
     }
@@ -185,9 +191,10 @@ impl OutboxProcessor {
         report: &mut PassReport,
     ) -> Result<(), OutboxError> {
         let (retry, pause) = (self.config.retry(), self.state().breaker.pause());
+        let hold = self.pauses.hold();
         let mut settlements: Vec<_> = slots
             .iter()
-            .map(|slot| settlement(slot, retry, pause))
+            .map(|slot| settlement(slot, retry, pause, hold))
             .collect();
         let kept = kept
             .into_iter()

@@ -365,7 +365,7 @@ impl<'w> Publication<'w> {
         {
             answers.entry(Arc::clone(own)).or_insert(Answer::Works);
         }
-        call.end(&answers, self.schedule);
+        call.end(&answers, verdicts.iter().any(is_reply), self.schedule);
     }
 
     fn mark_hung(&mut self) {
@@ -410,6 +410,16 @@ fn is_answer(verdict: &Verdict) -> bool {
         verdict,
         Verdict::Published | Verdict::Rejected(_) | Verdict::Permanent { .. }
     )
+}
+
+/// Whether the broker has replied, if only to say why the event must wait.
+fn is_reply(verdict: &Verdict) -> bool {
+    let kind = match verdict {
+        Verdict::Unavailable { kind, .. } => *kind,
+        Verdict::Throttled { .. } => return true,
+        other => return is_answer(other),
+    };
+    kind == PublishErrorKind::Misconfigured
 }
 
 /// Whether the verdict says that no event can be sent.
