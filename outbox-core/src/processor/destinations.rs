@@ -311,10 +311,14 @@ impl Call {
 
     /// The call has not answered for a long time: its destination gets no other.
     pub(super) fn hangs(&mut self, after: Duration) {
-        let Some(destination) = self.target.name().filter(|_| !self.is_hung) else {
+        if self.is_hung {
+            return;
+        }
+        let mut inner = self.pauses.lock();
+        let Some(destination) = self.target.name() else {
+            inner.note_silence(self.made);
             return;
         };
-        let mut inner = self.pauses.lock();
         if let Some(state) = inner.state(destination) {
             self.is_hung = true;
             state.hung += 1;
