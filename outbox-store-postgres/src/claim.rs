@@ -48,8 +48,10 @@ impl PostgresStore {
         }
         self.claims.note_lease(lease);
         self.repair_keys(CLAIM).await?;
-        if self.pace.found_waiting() {
+        if self.pace.may_park() {
+            let start = Instant::now();
             self.park_page(CLAIM).await?;
+            self.pace.parked(start.elapsed());
         }
         loop {
             if self.pace.must_look() {
@@ -170,7 +172,7 @@ impl<'s> Claiming<'s> {
 
     /// S7: claims one event that was in a lost claim, alone. Returns whether there was one.
     async fn suspect(&mut self) -> Result<bool, OutboxError> {
-        let query = sqlx::query(self.store.statements.claim_suspect.clone())
+        let query = sqlx::query(self.store.statements().claim_suspect.clone())
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(interval(self.lease))
             .bind(number(self.draft.lanes.len()));
@@ -193,7 +195,7 @@ impl<'s> Claiming<'s> {
         if limit == 0 || lanes == 0 {
             return Ok(());
         }
-        let query = sqlx::query(self.store.statements.claim_retries.clone())
+        let query = sqlx::query(self.store.statements().claim_retries.clone())
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(number(limit))
             .bind(interval(self.lease))

@@ -112,7 +112,7 @@ impl PostgresStore {
         if lanes < SHARE {
             return Ok(SHARE - lanes);
         }
-        let query = sqlx::query(self.statements.own_lanes.clone()).bind(tokens);
+        let query = sqlx::query(self.statements().own_lanes.clone()).bind(tokens);
         let read = |row: &PgRow| row.try_get::<i64, _>(0);
         let lanes = self.driver.fetch_one(operation, query, read).await?;
         let lanes = usize::try_from(lanes).unwrap_or_default();

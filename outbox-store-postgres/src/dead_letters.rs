@@ -28,7 +28,7 @@ impl DeadLetters for PostgresStore {
     ) -> Result<Vec<DeadLetter>, OutboxError> {
         const LIST: &str = "list";
         let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
-        let query = filter::query(&self.statements.list_dead_letters, filter)
+        let query = filter::query(&self.statements().list_dead_letters, filter)
             .bind(size(limit))
             .bind(after);
         let rows = self.driver.fetch(LIST, query).await?;
@@ -38,7 +38,7 @@ impl DeadLetters for PostgresStore {
     async fn find(&self, id: EventId) -> Result<Option<(DeadLetter, Event)>, OutboxError> {
         const FIND: &str = "find";
         let query =
-            sqlx::query(self.statements.find_dead_letter.clone()).bind(PgUuid(*id.as_uuid()));
+            sqlx::query(self.statements().find_dead_letter.clone()).bind(PgUuid(*id.as_uuid()));
         let rows = self.driver.fetch(FIND, query).await?;
         let found: Vec<_> = row::collect(FIND, rows, row::whole_dead_letter)?;
         Ok(found.into_iter().next())
@@ -50,7 +50,7 @@ impl DeadLetters for PostgresStore {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let query = filter::query(&self.statements.replay, filter)
+        let query = filter::query(&self.statements().replay, filter)
             .bind(size(limit))
             .bind(size(REPLAYED));
         self.take_dead_letters("replay", query).await
@@ -62,7 +62,7 @@ impl DeadLetters for PostgresStore {
         filter: &DeadLetterFilter,
         limit: usize,
     ) -> Result<Vec<EventId>, OutboxError> {
-        let query = filter::query(&self.statements.purge, filter)
+        let query = filter::query(&self.statements().purge, filter)
             .bind(size(limit))
             .bind(size(PURGED));
         self.take_dead_letters("purge", query).await
@@ -74,7 +74,7 @@ impl DeadLetters for PostgresStore {
         limit: usize,
     ) -> Result<Vec<DeadLetterGroup>, OutboxError> {
         const STATISTICS: &str = "statistics";
-        let query = filter::query(&self.statements.dead_letter_groups, filter).bind(size(limit));
+        let query = filter::query(&self.statements().dead_letter_groups, filter).bind(size(limit));
         let rows = self.driver.fetch(STATISTICS, query).await?;
         row::collect(STATISTICS, rows, group)
     }
@@ -89,7 +89,7 @@ impl PostgresStore {
         query: Query<'_, Postgres, PgArguments>,
     ) -> Result<Vec<EventId>, OutboxError> {
         let error = postgres_error(operation);
-        let statements = &*self.statements;
+        let statements = self.statements();
         self.driver
             .transaction(operation, async |connection: &mut PgConnection| {
                 let rows = query.fetch_all(&mut *connection).await.map_err(&error)?;

@@ -79,7 +79,7 @@ impl Claiming<'_> {
 
     /// Starts the window of a lane that has unread events. Returns whether there was one.
     async fn open_window(&self) -> Result<bool, OutboxError> {
-        let query = sqlx::query(self.store.statements.open_window.clone());
+        let query = sqlx::query(self.store.statements().open_window.clone());
         let rows = self.store.driver.fetch(CLAIM, query).await?;
         let lanes: Vec<i16> = row::collect(CLAIM, rows, |row| row.try_get(0))?;
         for lane in &lanes {
@@ -117,7 +117,7 @@ impl Claiming<'_> {
         let (pace, (_, bytes)) = (&self.store.pace, self.room());
         let has = self.draft.lanes.keys().next().copied();
         let query = self
-            .query(&self.store.statements.claim_next, limit)
+            .query(&self.store.statements().claim_next, limit)
             .bind(size(bytes / limit.max(1)))
             .bind(i32::from(pace.next_lane()))
             .bind(has);
@@ -131,7 +131,7 @@ impl Claiming<'_> {
     async fn fetch_log(&self, limit: usize, lanes: usize) -> Result<LogRead, OutboxError> {
         let (_, bytes) = self.room();
         let query = self
-            .query(&self.store.statements.claim_events, limit)
+            .query(&self.store.statements().claim_events, limit)
             .bind(number(lanes))
             .bind(number(self.draft.lanes.len()))
             .bind(size(bytes))
@@ -154,7 +154,7 @@ impl Claiming<'_> {
 
     /// Leases fewer rows of a lane, because the claim took fewer.
     async fn trim(&self, lane: i16, took: usize) -> Result<(), OutboxError> {
-        let query = sqlx::query(self.store.statements.trim_lane.clone())
+        let query = sqlx::query(self.store.statements().trim_lane.clone())
             .bind(PgUuid(*self.token.as_uuid()))
             .bind(lane)
             .bind(number(took));

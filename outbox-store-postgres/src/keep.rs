@@ -74,7 +74,7 @@ impl PostgresStore {
         limit: usize,
     ) -> Result<usize, OutboxError> {
         let table = format!("{}.outbox_events", self.driver.schema().quoted());
-        let query = sqlx::query(self.statements.resume.clone())
+        let query = sqlx::query(self.statements().resume.clone())
             .bind(destination)
             .bind(size(limit))
             .bind(table);

@@ -29,7 +29,7 @@ use claims::Claims;
 use outbox_core::OutboxError;
 use outbox_driver_postgres::{Component, Driver};
 use pace::Pace;
-use sql::Statements;
+use sql::{Statements, Variants};
 use std::sync::Arc;
 use std::time::Duration;
 use upkeep::{Progress, Runs, adopt_at_start};
@@ -70,7 +70,7 @@ const COMPONENT: Component = Component {
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     driver: Driver,
-    statements: Arc<Statements>,
+    variants: Arc<Variants>,
     claims: Arc<Claims>,
     pace: Arc<Pace>,
     runs: Arc<Runs>,
@@ -171,16 +171,21 @@ impl PostgresStore {
         self
     }
 
+    /// The statements for the size that the retries had at the last look.
+    fn statements(&self) -> &Statements {
+        self.variants.of(self.pace.outlook().many_retries)
+    }
+
     async fn start(driver: Driver) -> Result<Self, OutboxError> {
         let bell = if driver.is_through_pgbouncer() {
             Bell::silent()
         } else {
             Bell::new(&driver).await?
         };
-        let statements = Statements::new(&driver);
-        adopt_at_start(&driver, &statements).await?;
+        let variants = Variants::new(&driver);
+        adopt_at_start(&driver, variants.of(false)).await?;
         Ok(Self {
-            statements: Arc::new(statements),
+            variants: Arc::new(variants),
             claims: Arc::default(),
             pace: Arc::default(),
             runs: Arc::default(),

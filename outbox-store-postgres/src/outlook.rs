@@ -21,6 +21,8 @@ pub(crate) struct Outlook {
     pub(crate) next_in: Option<Duration>,
     /// The oldest transaction that is open.
     pub(crate) oldest_open: i64,
+    /// The table of the retries is not small.
+    pub(crate) many_retries: bool,
 }
 
 impl Outlook {
@@ -49,7 +51,7 @@ impl PostgresStore {
         operation: &'static str,
         is_home: &mut bool,
     ) -> Result<Outlook, OutboxError> {
-        let query = sqlx::query(self.statements.outlook.clone());
+        let query = sqlx::query(self.statements().outlook.clone());
         let read = |row: &PgRow| -> sqlx::Result<Outlook> {
             *is_home = row.try_get(6)?;
             if !*is_home {
@@ -66,6 +68,7 @@ impl PostgresStore {
                     Duration::from_micros(u64::try_from(micros).unwrap_or_default().max(1))
                 }),
                 oldest_open: row.try_get(5)?,
+                many_retries: row.try_get(7)?,
             })
         };
         self.driver.fetch_one(operation, query, read).await

@@ -18,6 +18,9 @@ const CONTINUED: u32 = 16;
 /// After so many settlements the size of the lanes is checked.
 const SETTLEMENTS: u32 = 128;
 
+/// After a page of events that must wait was moved, claims get this many times as long.
+const PARKING: u32 = 4;
+
 /// How long a table is not renewed after an attempt failed.
 const RENEWAL: Duration = Duration::from_secs(60);
 
@@ -46,6 +49,8 @@ struct Inner {
     has_run: bool,
     /// Events of the log that must wait were more than half of the last claim.
     found_waiting: bool,
+    /// When the next page of them may be moved.
+    park_at: Option<Instant>,
     is_odd: bool,
     /// The time and the answer of the last look.
     looked: Option<Instant>,
@@ -70,6 +75,7 @@ impl Default for Pace {
             finds_windows: true,
             has_run: false,
             found_waiting: false,
+            park_at: None,
             is_odd: false,
             looked: None,
             outlook: Outlook::default(),
@@ -200,8 +206,17 @@ impl Pace {
         inner.has_run = has_run;
     }
 
-    pub(crate) fn found_waiting(&self) -> bool {
-        self.lock().found_waiting
+    /// Whether the last claim found many events that must wait, so that a page of them should be moved. That
+    /// takes much longer than a claim, so most of the time is left to claims from other lanes.
+    pub(crate) fn may_park(&self) -> bool {
+        let inner = self.lock();
+        let is_early = inner.park_at.is_some_and(|at| Instant::now() < at);
+        inner.found_waiting && !is_early
+    }
+
+    /// Notes how long it took to move a page.
+    pub(crate) fn parked(&self, time: Duration) {
+        self.lock().park_at = Some(Instant::now() + PARKING * time);
     }
 
     pub(crate) fn set_found_waiting(&self, found_waiting: bool) {

@@ -52,7 +52,7 @@ impl PostgresStore {
             return Ok(Vec::new());
         }
         self.take_over_lost_claims(QUARANTINE).await?;
-        let statements = &*self.statements;
+        let statements = self.statements();
         let blocks = self.blocks_keys;
         self.pace.look_again();
         self.driver

@@ -56,7 +56,7 @@ impl PostgresStore {
         draft: &Draft,
         settlements: &[Settlement],
     ) -> Result<Option<Draft>, OutboxError> {
-        let statements = &*self.statements;
+        let statements = self.statements();
         let plan = if only_moves_cursors(draft, settlements) {
             Plan::of_lanes(draft)
         } else {

@@ -11,7 +11,7 @@ const COUNTED: i64 = 100_000;
 
 impl PostgresStore {
     pub(crate) async fn read_backlog(&self) -> Result<Backlog, OutboxError> {
-        let query = sqlx::query(self.statements.backlog.clone()).bind(COUNTED + 1);
+        let query = sqlx::query(self.statements().backlog.clone()).bind(COUNTED + 1);
         self.driver.fetch_one("backlog", query, backlog).await
     }
 }

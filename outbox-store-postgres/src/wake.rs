@@ -129,7 +129,7 @@ impl Bell {
         let now = Instant::now();
         if rung.is_listening() && !self.is_asleep(now) {
             set(store, WAIT, SLEEP).await?;
-            let query = sqlx::query(store.statements.next_transaction.clone());
+            let query = sqlx::query(store.statements().next_transaction.clone());
             let read = |row: &PgRow| row.try_get(0);
             rung.since = store.driver.fetch_one(WAIT, query, read).await?;
             let mut state = self.state();
@@ -177,7 +177,7 @@ async fn set(
     operation: &'static str,
     time: Duration,
 ) -> Result<(), OutboxError> {
-    let query = sqlx::query(store.statements.set_alarm.clone()).bind(interval(time));
+    let query = sqlx::query(store.statements().set_alarm.clone()).bind(interval(time));
     store.driver.execute(operation, query).await?;
     Ok(())
 }

@@ -145,3 +145,62 @@ async fn the_states_that_an_open_transaction_keeps_of_the_lanes_are_not_read() {
     assert!(row.get::<bool, _>(0), "the table is read without its index");
     assert!(row.get::<bool, _>(1), "a look reads many states");
 }
+
+/// The server keeps a plan that was made for an empty table until the table is analysed again.
+#[tokio::test]
+async fn a_plan_that_was_made_without_retries_is_not_used_for_many() {
+    const RETRIES: i64 = 30_000;
+    let own = Own::in_schema("outbox").on_one_connection();
+    let is_kept = "ALTER TABLE outbox.outbox_retries SET (autovacuum_enabled = false)";
+    own.execute(is_kept).await;
+    own.execute("VACUUM outbox.outbox_retries").await;
+    let pool = own.pool();
+    let store = PostgresStore::open(pool.clone()).await.expect("opened");
+    let mut published = 0;
+    for round in 0..12 {
+        if round == 11 {
+            let add = format!(
+                "INSERT INTO outbox.outbox_retries (lane, due_at, id, created_at, replays, event_type, content_type, payload, ordering_key)
+                 SELECT 0, now() + '1 hour', gen_random_uuid(), now(), 0, 'late', '', '', 'late ' || n
+                 FROM generate_series(1, {RETRIES}) AS n"
+            );
+            own.execute(&add).await;
+        }
+        let event = |n: usize| Event::new("read", "").ordering_key(format!("{round} {n}"));
+        own.append(&(0..100).map(event).collect::<Vec<_>>()).await;
+        loop {
+            let claimed = store.claim(ClaimLimit::events(100), LEASE).await;
+            let claim = claimed.expect("claimed");
+            if claim.events.is_empty() {
+                break;
+            }
+            published += claim.events.len();
+            let settlements = each(&claim, &Outcome::Published);
+            let settled = store.settle(claim.token, &settlements).await;
+            settled.expect("settled");
+        }
+    }
+    assert_eq!(published, 1200);
+    drop(store);
+    pool.close().await;
+    // The counts of a connection are complete once it has ended.
+    let read = "SELECT seq_tup_read FROM pg_stat_user_tables
+                WHERE relname = 'outbox_retries'
+                  AND (SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND backend_type = 'client backend') = 1";
+    let mut connection = own.connect().await;
+    let sequentially: i64 = loop {
+        if let Some(rows) = sqlx::query_scalar(read)
+            .fetch_optional(&mut connection)
+            .await
+            .expect("read")
+        {
+            break rows;
+        }
+    };
+    // Two scans for each lane in the look that finds out how large the table is.
+    assert!(
+        sequentially < 64 * RETRIES,
+        "{sequentially} rows were read without the index"
+    );
+}

@@ -119,7 +119,7 @@ CROSS JOIN LATERAL (
         THEN false
         ELSE coalesce((SELECT true FROM outbox.outbox_retries AS r
                        WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(e.ordering_key, 0)
-                         AND r.ordering_key = e.ordering_key AND r.place <> ALL ($8)
+                         AND texteq(r.ordering_key, e.ordering_key) AND r.place <> ALL ($8)
                        ORDER BY r.place LIMIT 1),
                       (SELECT true FROM outbox.outbox_dead_letters AS d
                        WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(e.ordering_key, 0)

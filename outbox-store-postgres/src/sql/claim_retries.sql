@@ -6,8 +6,10 @@
 -- Atomic: one statement under the locks of its lanes. As in claim_events.sql, lanes that are locked or that
 -- were changed after the snapshot are skipped, and a claim that lost a lane takes none. The events of a
 -- key end before an event that is not due yet, that was in a lost claim (S7), that a dead letter blocks
--- (S9), or that was written into another lane by hand.
-WITH lanes AS MATERIALIZED (
+-- (S9), or that was written into another lane by hand. First come the first events of all keys, then the
+-- second ones, and so on: a call of a transport that does not keep order has one event of each key. Of the
+-- equality as an operator the server would expect less than one row, and would read all rows of the key.
+WITH RECURSIVE lanes AS MATERIALIZED (
     SELECT * FROM outbox.outbox_newest
 ),
 free AS MATERIALIZED (
@@ -30,7 +32,8 @@ heads AS MATERIALIZED (
     SELECT h.*
     FROM free AS f
     CROSS JOIN LATERAL (
-        SELECT r.place, r.lane, r.ordering_key, r.due_at
+        SELECT r.place, r.lane, r.ordering_key, r.due_at,
+               octet_length(payload) + coalesce(octet_length(headers::text), 0) AS bytes
         FROM outbox.outbox_retries AS r
         WHERE r.lane = f.lane AND NOT r.suspect AND r.due_at <= now()
           AND r.place <> ALL (f.held)
@@ -41,33 +44,31 @@ heads AS MATERIALIZED (
     LIMIT $2
 ),
 runs AS (
-    SELECT h.due_at AS head_due_at, r.*,
-           bool_and(r.place = h.place
-                    OR r.lane = h.lane AND NOT r.suspect
-                       AND coalesce(r.available_at <= now(), true)
-                       AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
-                                       WHERE d.holds AND d.place < r.place
-                                         AND hashtextextended(d.ordering_key, 0)
-                                             = hashtextextended(r.ordering_key, 0)
-                                         AND d.ordering_key = r.ordering_key))
-               OVER (PARTITION BY h.place ORDER BY r.place) AS ready
+    SELECT 1 AS number, h.due_at AS head_due_at, h.place, h.lane, h.ordering_key, h.bytes
     FROM heads AS h
+    UNION ALL
+    SELECT r.number + 1, r.head_due_at, n.place, r.lane, r.ordering_key, n.bytes
+    FROM runs AS r
     CROSS JOIN LATERAL (
-        SELECT * FROM outbox.outbox_retries AS r WHERE r.place = h.place
-        UNION ALL
-        (SELECT * FROM outbox.outbox_retries AS r
-         WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(h.ordering_key, 0)
-           AND r.ordering_key = h.ordering_key AND r.place > h.place
-         ORDER BY r.place
-         LIMIT $2 - 1)
-    ) AS r
+        SELECT e.place, octet_length(payload) + coalesce(octet_length(headers::text), 0) AS bytes,
+               e.lane = r.lane AND NOT e.suspect AND coalesce(e.available_at <= now(), true)
+               AND NOT EXISTS (SELECT FROM outbox.outbox_dead_letters AS d
+                               WHERE d.holds AND d.place < e.place
+                                 AND hashtextextended(d.ordering_key, 0)
+                                     = hashtextextended(e.ordering_key, 0)
+                                 AND d.ordering_key = e.ordering_key) AS is_ready
+        FROM outbox.outbox_retries AS e
+        WHERE hashtextextended(e.ordering_key, 0) = hashtextextended(r.ordering_key, 0)
+          AND texteq(e.ordering_key, r.ordering_key) AND e.place > r.place
+        ORDER BY e.place
+        LIMIT 1
+    ) AS n
+    WHERE n.is_ready AND r.number < (SELECT least($2, 1 + 2 * $2 / greatest(count(*), 1)) FROM heads)
 ),
 ranked AS (
-    SELECT *, row_number() OVER in_order AS rank,
-           sum(octet_length(payload) + coalesce(octet_length(headers::text), 0))
-               OVER in_order AS total
-    FROM (SELECT * FROM runs WHERE ready ORDER BY head_due_at, place LIMIT $2) AS r
-    WINDOW in_order AS (ORDER BY head_due_at, place ROWS UNBOUNDED PRECEDING)
+    SELECT *, row_number() OVER in_turns AS rank, sum(bytes) OVER in_turns AS total
+    FROM (SELECT * FROM runs ORDER BY number, head_due_at, place LIMIT $2) AS r
+    WINDOW in_turns AS (ORDER BY number, head_due_at, place ROWS UNBOUNDED PRECEDING)
 ),
 chosen AS MATERIALIZED (
     SELECT * FROM ranked WHERE total <= $6 OR rank = 1 AND $7
@@ -84,8 +85,9 @@ taken AS (
     WHERE outbox.outbox_indexed(l.lane) = f.lane AND l.epoch >= f.epoch
     RETURNING l.lane
 )
-SELECT c.lane, c.place, c.attempts, c.worker_lost, c.id, c.event_type, c.payload, c.content_type,
-       c.headers, c.ordering_key, c.idempotency_token, c.created_at, c.available_at
+SELECT c.lane, r.place, r.attempts, r.worker_lost, r.id, r.event_type, r.payload, r.content_type,
+       r.headers, r.ordering_key, r.idempotency_token, r.created_at, r.available_at
 FROM chosen AS c
 JOIN taken AS t USING (lane)
+JOIN outbox.outbox_retries AS r ON r.place = c.place
 ORDER BY c.head_due_at, c.place

@@ -1,6 +1,7 @@
 -- What a claim may find now; after how many microseconds the next event may become due or the next lease
--- may end (a day at most); the oldest open transaction; and whether the answer is valid: this is the
--- server that was checked (see outbox_home), and all lanes are there.
+-- may end (a day at most); the oldest open transaction; whether the answer is valid: this is the server
+-- that was checked (see outbox_home), and all lanes are there; and whether outbox_retries is larger than
+-- 32 pages.
 SELECT EXISTS (
            SELECT FROM outbox.outbox_unread AS l
            WHERE token IS NULL
@@ -18,7 +19,9 @@ SELECT EXISTS (
        ))::bigint AS next_in,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_open,
        (SELECT count(*) = 16 FROM outbox.outbox_newest, outbox.outbox_home
-        WHERE top <= last_value) AS at_home
+        WHERE top <= last_value) AS at_home,
+       (SELECT pg_relation_size(typrelid) > 262144 FROM pg_type
+        WHERE oid = pg_typeof(NULL::outbox.outbox_retries)::oid) AS many_retries
 FROM (
     SELECT NULL::timestamptz AS leased_until, r.due_at, r.suspect
     FROM outbox.outbox_newest AS l

@@ -34,7 +34,7 @@ keys AS MATERIALIZED (
     SELECT k.ordering_key,
            coalesce((SELECT true FROM outbox.outbox_retries AS r
                      WHERE hashtextextended(r.ordering_key, 0) = hashtextextended(k.ordering_key, 0)
-                       AND r.ordering_key = k.ordering_key
+                       AND texteq(r.ordering_key, k.ordering_key)
                      ORDER BY r.place LIMIT 1),
                     (SELECT true FROM outbox.outbox_dead_letters AS d
                      WHERE hashtextextended(d.ordering_key, 0) = hashtextextended(k.ordering_key, 0)

@@ -10,7 +10,7 @@ WITH first AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT place, due_at FROM outbox.outbox_retries
         WHERE hashtextextended(ordering_key, 0) = hashtextextended(k.key, 0)
-          AND ordering_key = k.key
+          AND texteq(ordering_key, k.key)
         ORDER BY place
         LIMIT 1
     ) AS f

@@ -25,7 +25,7 @@ impl PostgresStore {
         self.outlook(CLEAN_UP).await?;
         self.cut_leases().await?;
         let mut cleaned = self.progress.cleaned();
-        let query = sqlx::query(self.statements.clean_up_events.clone())
+        let query = sqlx::query(self.statements().clean_up_events.clone())
             .bind(number(limit.div_ceil(LANES)))
             .bind(cleaned.map(|lane| lane.seq).to_vec())
             .bind(number(limit))
@@ -39,11 +39,11 @@ impl PostgresStore {
         if removed > 0 {
             return Ok(removed);
         }
-        let query = sqlx::query(self.statements.clean_up_tokens.clone())
+        let query = sqlx::query(self.statements().clean_up_tokens.clone())
             .bind(interval(self.token_retention))
             .bind(number(limit));
         let tokens = self.driver.execute(CLEAN_UP, query).await?;
-        let query = sqlx::query(self.statements.clean_up_marks.clone());
+        let query = sqlx::query(self.statements().clean_up_marks.clone());
         self.driver.execute(CLEAN_UP, query).await?;
         self.renew_events(CLEAN_UP).await;
         Ok(usize::try_from(tokens).unwrap_or_default())
@@ -52,7 +52,7 @@ impl PostgresStore {
     /// Shortens leases that were taken while the server's clock was far ahead.
     async fn cut_leases(&self) -> Result<(), OutboxError> {
         let lease = self.claims.longest_lease();
-        let query = sqlx::query(self.statements.cut_leases.clone())
+        let query = sqlx::query(self.statements().cut_leases.clone())
             .bind(interval(lease.max(LONGEST_LEASE)))
             .bind(interval(lease));
         let read = |row: &PgRow| row.try_get::<i64, _>(0);

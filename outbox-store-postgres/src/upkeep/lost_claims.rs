@@ -33,7 +33,7 @@ impl PostgresStore {
 
     /// Takes over one lost claim, if there is one.
     async fn take_over(&self, operation: &'static str) -> Result<Option<Lost>, OutboxError> {
-        let statements = &*self.statements;
+        let statements = self.statements();
         self.pace.look_again();
         self.driver
             .transaction(operation, async |connection: &mut PgConnection| {

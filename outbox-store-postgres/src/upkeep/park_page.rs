@@ -14,7 +14,7 @@ const BYTES: usize = 32 * 1024 * 1024;
 impl PostgresStore {
     /// Moves the next rows of a lane that must all wait. Returns whether there were any.
     pub(crate) async fn park_page(&self, operation: &'static str) -> Result<bool, OutboxError> {
-        let statements = &*self.statements;
+        let statements = self.statements();
         let error = postgres_error(operation);
         self.driver
             .transaction(operation, async |connection: &mut PgConnection| {

@@ -18,7 +18,7 @@ impl PostgresStore {
     /// transaction blocks the renewal, the next attempt is later, because each blocks the other workers.
     pub(crate) async fn renew_lanes(&self, operation: &'static str) {
         if self.pace.may_renew_lanes() {
-            let statement = &self.statements.renew_lanes;
+            let statement = &self.statements().renew_lanes;
             let renewed = self.renew(operation, "outbox_lanes", statement, LANES_AT_MOST);
             if !renewed.await {
                 self.pace.lanes_failed();
@@ -30,7 +30,7 @@ impl PostgresStore {
     /// transaction blocks the renewal, the next attempt is later, because each blocks producers.
     pub(crate) async fn renew_events(&self, operation: &'static str) {
         if self.pace.may_renew_events() {
-            let statement = &self.statements.renew_events;
+            let statement = &self.statements().renew_events;
             let renewed = self.renew(operation, "outbox_events", statement, EVENTS_AT_MOST);
             if !renewed.await {
                 self.pace.events_failed();

@@ -18,7 +18,7 @@ impl PostgresStore {
         let Some(from) = self.progress.next_repair() else {
             return Ok(());
         };
-        let statements = &*self.statements;
+        let statements = self.statements();
         let query = sqlx::query(statements.repair_keys.clone())
             .bind(from)
             .bind(number(KEYS));

@@ -32,7 +32,7 @@ struct Found {
 impl PostgresStore {
     /// Checks the tables during `operation`, and forgets where in the log this handle was.
     pub(crate) async fn adopt(&self, operation: &'static str) -> Result<(), OutboxError> {
-        adopt(&self.driver, operation, &self.statements).await?;
+        adopt(&self.driver, operation, self.statements()).await?;
         self.pace.forget_looks();
         self.progress.forget_cleaned();
         Ok(())

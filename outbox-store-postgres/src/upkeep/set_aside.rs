@@ -131,7 +131,7 @@ impl PostgresStore {
         run: &Run,
         before: Option<Looked>,
     ) -> Result<Option<Looked>, OutboxError> {
-        let statements = &*self.statements;
+        let statements = self.statements();
         let (window, to, is_end) = match before {
             Some(before) => (Some(before.window), Some(before.to), before.is_end),
             None => (None, None, false),
