@@ -12,6 +12,7 @@ use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
 };
+use outbox_driver_postgres::SchemaSql;
 use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
 use outbox_store_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
