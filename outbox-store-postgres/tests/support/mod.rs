@@ -97,6 +97,10 @@ impl Own {
         format!("{server}/{}", self.database.name())
     }
 
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.database.name()
     }
