@@ -8,11 +8,12 @@
 //! `outbox-core` has no trait for it, because the transaction belongs to its data layer. [`Append`] is what
 //! the suite needs of one, with the clauses of the contract.
 //!
-//! There is no clause on a connection that is in no transaction. Where `append` takes a type that exists in a
-//! transaction only, such as `tokio_postgres::Transaction`, the compiler keeps it. Layers whose type also
-//! exists elsewhere can get a group `outside` with a fixture of its own, as `edits` of the stores has one.
+//! Where `append` takes a type that exists in a transaction only, such as `tokio_postgres::Transaction`, the
+//! compiler refuses an append outside of one. A layer whose connection knows whether it is in a transaction
+//! adds the group `outside`, with an [`OutsideFixture`].
 
 pub mod fields;
+pub mod outside;
 pub mod refusals;
 pub mod transactions;
 
@@ -40,6 +41,8 @@ use std::sync::Arc;
 ///   transaction continues.
 /// - **A9** If the tables are missing, an append is `Invalid`, and its error says how to migrate.
 /// - **A10** The refusal of a server has the error of the driver as its source.
+/// - **A11** Outside of a transaction an append is `Invalid` and sends nothing, if the layer knows its
+///   transactions.
 #[async_trait]
 pub trait Append: Send + Sync {
     /// Starts a transaction of the layer, does the steps, ends it, and returns the result of each append.
@@ -75,6 +78,13 @@ pub trait AppendFixture: Append + Sized + 'static {
     async fn remove_tables(&self);
 }
 
+/// A fixture of a layer whose connection knows whether it is in a transaction, for the group [`outside`].
+#[async_trait]
+pub trait OutsideFixture: AppendFixture {
+    /// Appends with one call on a connection that is in no transaction, on which a transaction was before.
+    async fn append_outside(&self, events: &[Event]) -> Result<(), OutboxError>;
+}
+
 suite! {
     $ /// The suite for a way to append events.
     append_suite of append:
@@ -97,6 +107,9 @@ suite! {
         odd_fields_arrive_unchanged
         a_payload_of_16_mb_arrives_unchanged
         a_thousand_events_arrive_unchanged
+    }
+    outside {
+        an_append_outside_of_a_transaction_is_refused
     }
 }
 

@@ -3,7 +3,7 @@
 mod saboteur;
 
 use crate::harness::{Trial, block_on};
-use outbox_conformance::append::{CASES, clauses, fields, refusals, transactions};
+use outbox_conformance::append::{CASES, clauses, fields, outside, refusals, transactions};
 use saboteur::Saboteur;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,6 +45,10 @@ pub(crate) enum Fault {
     CutsPayloadsAtAMegabyte,
     AppendsAHundredAtMost,
     GivesAllTheFirstHeaders,
+    AppendsOutside,
+    AppendsNothingOutside,
+    RefusesOutsideAfterItSends,
+    CallsOutsideUnavailable,
 }
 
 use Fault as F;
@@ -93,6 +97,10 @@ const REFUSALS: &[(Fault, &str)] = &[
     (F::CutsPayloadsAtAMegabyte, "a_payload_of_16_mb_arrives_unchanged"),
     (F::AppendsAHundredAtMost, "a_thousand_events_arrive_unchanged"),
     (F::GivesAllTheFirstHeaders, "a_thousand_events_arrive_unchanged"),
+    (F::AppendsOutside, "an_append_outside_of_a_transaction_is_refused"),
+    (F::AppendsNothingOutside, "an_append_outside_of_a_transaction_is_refused"),
+    (F::RefusesOutsideAfterItSends, "an_append_outside_of_a_transaction_is_refused"),
+    (F::CallsOutsideUnavailable, "an_append_outside_of_a_transaction_is_refused"),
 ];
 
 outbox_conformance::append_suite! { @list runner }

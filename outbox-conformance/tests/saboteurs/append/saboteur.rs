@@ -2,7 +2,7 @@
 
 use super::{Fault, Fault as F};
 use async_trait::async_trait;
-use outbox_conformance::append::{Append, AppendFixture, End, Step};
+use outbox_conformance::append::{Append, AppendFixture, End, OutsideFixture, Step};
 use outbox_conformance::store::Store;
 use outbox_core::{ErrorKind, Event, OutboxError};
 use outbox_store_memory::MemoryStore;
@@ -269,5 +269,25 @@ impl AppendFixture for Saboteur {
 
     async fn remove_tables(&self) {
         self.has_tables.store(false, SeqCst);
+    }
+}
+
+#[async_trait]
+impl OutsideFixture for Saboteur {
+    async fn append_outside(&self, events: &[Event]) -> Done {
+        let refusal = self.error(ErrorKind::Invalid, "no transaction");
+        match self.fault {
+            F::AppendsOutside => {
+                self.commit(events);
+                Ok(())
+            }
+            F::AppendsNothingOutside if events.is_empty() => Ok(()),
+            F::RefusesOutsideAfterItSends => {
+                self.statements.fetch_add(1, SeqCst);
+                Err(refusal)
+            }
+            F::CallsOutsideUnavailable => Err(self.error(ErrorKind::Unavailable, "no transaction")),
+            _ => Err(refusal),
+        }
     }
 }
