@@ -34,7 +34,7 @@ pub fn refuse_outside(status: &TransactionManagerStatus) -> Result<(), OutboxErr
 pub fn explained(error: Error) -> OutboxError {
     let found = match &error {
         Error::DatabaseError(kind, parts) => ServerError {
-            code: sqlstate(kind),
+            code: sqlstate(*kind),
             message: parts.message(),
             detail: parts.details(),
             hint: parts.hint(),
@@ -48,7 +48,7 @@ pub fn explained(error: Error) -> OutboxError {
     found.with_source(error)
 }
 
-fn sqlstate(kind: &DatabaseErrorKind) -> Option<&'static str> {
+fn sqlstate(kind: DatabaseErrorKind) -> Option<&'static str> {
     match kind {
         DatabaseErrorKind::UniqueViolation => Some("23505"),
         DatabaseErrorKind::ForeignKeyViolation => Some("23503"),

@@ -39,7 +39,7 @@ impl Fixture {
         let url = self.database.url();
         // The parameters are those of sqlx.
         let url = url.split('?').next().unwrap_or_default();
-        PgConnection::establish(url).expect("connected")
+        connect(url)
     }
 
     /// The types of the events that can be claimed, sorted.
@@ -51,6 +51,10 @@ impl Fixture {
         types.sort_unstable();
         types
     }
+}
+
+pub(crate) fn connect(url: &str) -> PgConnection {
+    PgConnection::establish(url).expect("connected")
 }
 
 #[async_trait]
