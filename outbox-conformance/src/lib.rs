@@ -1,9 +1,10 @@
-//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, a `Transport`, and a
-//! consumer's inbox.
+//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, a `Transport`, a consumer's
+//! inbox, and a way to append events in the transactions of a data layer.
 //!
 //! A case is a plain `async fn` that panics when a backend breaks the contract.
 #![allow(clippy::missing_panics_doc, reason = "to panic is what a case is for")]
 
+pub mod append;
 mod case;
 mod check;
 mod clock;

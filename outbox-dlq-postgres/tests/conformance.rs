@@ -8,7 +8,7 @@ use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{DlqEntry, DlqHeap};
 use outbox_dlq_postgres::sqlx::{self, PgPool};
 use outbox_dlq_postgres::{PostgresConfig, PostgresDlqHeap, Schema};
-use outbox_driver_postgres::{PgTime, PgUuid};
+use outbox_driver_postgres::{PgTime, PgUuid, SchemaSql};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use test_servers::postgres::Database;

@@ -4,7 +4,7 @@ use crate::config::PostgresConfig;
 use crate::driver::Driver;
 use crate::error::refusal;
 use crate::migrate::{self, APPLIED, Component, LONGEST, MIGRATE, OPEN};
-use crate::schema::Schema;
+use outbox_append_postgres::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::PgConnection;
 

@@ -1,6 +1,6 @@
 //! Where the tables are, and how a driver reaches them.
 
-use crate::schema::Schema;
+use outbox_append_postgres::Schema;
 use sqlx::PgPool;
 use std::time::Duration;
 

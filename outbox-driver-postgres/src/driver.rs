@@ -3,7 +3,8 @@
 use crate::config::PostgresConfig;
 use crate::error::{is_name_of_others, is_unfit, postgres_error, refusal, without_option};
 use crate::lent::Lent;
-use crate::schema::Schema;
+use crate::schema::SchemaSql;
+use outbox_append_postgres::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;

@@ -13,6 +13,7 @@ pub use config::PostgresConfig;
 pub use driver::Driver;
 pub use error::postgres_error;
 pub use migrate::Component;
-pub use schema::Schema;
+pub use outbox_append_postgres::Schema;
+pub use schema::SchemaSql;
 pub use sqlx;
 pub use value::{PgTime, PgUuid, interval};

@@ -2,7 +2,8 @@
 //! row for each migration of each component.
 
 use crate::error::{postgres_error, refusal, sqlstate};
-use crate::schema::Schema;
+use crate::schema::SchemaSql;
+use outbox_append_postgres::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::time::Duration;
@@ -87,13 +88,13 @@ pub(crate) fn script(schema: &Schema, component: &Component) -> String {
     let mut script = format!(
         "BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n{}",
         schema.quoted(),
-        schema.text(MIGRATIONS)
+        schema.write(MIGRATIONS)
     );
     for (version, migration) in (1..).zip(component.migrations) {
-        script.push_str(&schema.text(migration));
+        script.push_str(&schema.write(migration));
         let row = include_str!("sql/set_version.sql")
             .replace("($1, $2)", &format!("('{name}', {version});"));
-        script.push_str(&schema.text(&row));
+        script.push_str(&schema.write(&row));
     }
     script + "COMMIT;\n"
 }

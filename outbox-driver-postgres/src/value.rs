@@ -3,6 +3,7 @@
 //! sqlx's own features for them bring its SQLite driver into the lock file, and with it a second
 //! version of the SQLite library.
 
+use outbox_append_postgres::{EPOCH, micros};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::{Oid, PgInterval};
@@ -16,9 +17,6 @@ const UUID: Oid = Oid(2950);
 const UUID_ARRAY: Oid = Oid(2951);
 const TIMESTAMPTZ: Oid = Oid(1184);
 const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
-
-/// The first instant of 2000, from which PostgreSQL counts.
-const EPOCH: Duration = Duration::from_secs(946_684_800);
 
 /// The longest interval, a thousand years. PostgreSQL refuses a sum that is beyond its calendar.
 const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
@@ -98,21 +96,6 @@ pub fn interval(duration: Duration) -> PgInterval {
         days: 0,
         microseconds: i64::try_from(duration.min(LONGEST).as_micros()).unwrap_or(i64::MAX),
     }
-}
-
-/// The ends of PostgreSQL's calendar, 4714 BC and 294276, in microseconds since 2000. A time beyond them
-/// is refused or infinite.
-const CALENDAR: (i64, i64) = (-211_813_488_000_000_000, 9_223_371_331_199_999_999);
-
-/// Microseconds since 2000, negative before.
-fn micros(time: SystemTime) -> i64 {
-    let micros = match time.duration_since(SystemTime::UNIX_EPOCH + EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => {
-            i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
-        }
-    };
-    micros.clamp(CALENDAR.0, CALENDAR.1)
 }
 
 /// The time that is `micros` after 2000, or 1970 if the machine cannot represent it.

@@ -1,12 +1,12 @@
 //! The producer's side: `append` in a transaction of the application.
 
-use outbox_core::{ErrorKind, Event, Headers, OutboxError};
+use outbox_append_postgres::{Bind, Insert, insert};
+use outbox_core::{Event, OutboxError};
 use outbox_driver_postgres::{PgTime, PgUuid, Schema, postgres_error};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, SqlStr};
-
-const APPEND: &str = "append";
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlSafeStr, SqlStr};
+use std::borrow::Cow;
 
 /// Appends `events` to the outbox in the schema `outbox`, in the caller's transaction: all or none, with
 /// one statement. For another schema, or through PgBouncer, use an [`Appender`].
@@ -29,26 +29,23 @@ const APPEND: &str = "append";
 ///
 /// # Errors
 ///
-/// [`Duplicate`](ErrorKind::Duplicate) if an id or an idempotency token is taken.
-/// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`], a payload
+/// [`Duplicate`](outbox_core::ErrorKind::Duplicate) if an id or an idempotency token is taken.
+/// [`Invalid`](outbox_core::ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`], a payload
 /// is larger than 1,000,000,000 bytes, or the tables are missing.
-/// [`Unavailable`](ErrorKind::Unavailable) if the connection is lost.
+/// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the connection is lost.
 ///
 /// # Cancel safety
 ///
 /// If the future is dropped, the caller must roll its transaction back.
 pub async fn append(connection: &mut PgConnection, events: &[Event]) -> Result<(), OutboxError> {
-    let one = SqlStr::from_static(include_str!("sql/append_one.sql"));
-    let many = SqlStr::from_static(include_str!("sql/append.sql"));
-    insert(connection, (one, many), events, true).await
+    run(connection, &Schema::default(), events, true).await
 }
 
 /// Appends events to a schema that is not `outbox`, or through PgBouncer.
 /// [`PostgresStore::appender`](crate::PostgresStore::appender) makes one with the schema of the store.
 #[derive(Clone, Debug)]
 pub struct Appender {
-    one: SqlStr,
-    many: SqlStr,
+    schema: Schema,
     through_pgbouncer: bool,
 }
 
@@ -66,8 +63,7 @@ impl Appender {
     #[must_use]
     pub fn new(schema: &Schema) -> Self {
         Self {
-            one: schema.sql(include_str!("sql/append_one.sql")),
-            many: schema.sql(include_str!("sql/append.sql")),
+            schema: schema.clone(),
             through_pgbouncer: false,
         }
     }
@@ -95,83 +91,49 @@ impl Appender {
         connection: &mut PgConnection,
         events: &[Event],
     ) -> Result<(), OutboxError> {
-        let statements = (self.one.clone(), self.many.clone());
-        insert(connection, statements, events, !self.through_pgbouncer).await
+        run(connection, &self.schema, events, !self.through_pgbouncer).await
     }
 }
 
-async fn insert(
+async fn run(
     connection: &mut PgConnection,
-    (one, many): (SqlStr, SqlStr),
+    schema: &Schema,
     events: &[Event],
     is_prepared: bool,
 ) -> Result<(), OutboxError> {
-    if events.is_empty() {
+    let Some(Insert { sql, binds, .. }) = insert(schema, events)? else {
         return Ok(());
-    }
-    events.iter().try_for_each(Event::validate)?;
-    let headers: Vec<Option<String>> = events
-        .iter()
-        .map(|event| headers_to_json(&event.headers))
-        .collect::<Result<_, _>>()?;
-    let query = if let [event] = events {
-        insert_one(one, event, headers.into_iter().flatten().next())
-    } else {
-        insert_many(many, events, headers)
     };
-    query
+    let sql = match sql {
+        Cow::Borrowed(text) => SqlStr::from_static(text),
+        // The name of the schema is quoted.
+        Cow::Owned(text) => AssertSqlSafe(text).into_sql_str(),
+    };
+    binds
+        .into_iter()
+        .fold(sqlx::query(sql), bind)
         .persistent(is_prepared)
         .execute(connection)
         .await
         .map(drop)
-        .map_err(postgres_error(APPEND))
+        .map_err(postgres_error("append"))
 }
 
-fn insert_one(
-    statement: SqlStr,
-    event: &Event,
-    headers: Option<String>,
-) -> Query<'_, Postgres, PgArguments> {
-    sqlx::query(statement)
-        .bind(PgUuid(*event.id.as_uuid()))
-        .bind(event.event_type.as_str())
-        .bind(&event.payload[..])
-        .bind(event.content_type.as_str())
-        .bind(headers)
-        .bind(event.ordering_key.as_deref())
-        .bind(event.idempotency_token.as_deref())
-        .bind(PgTime(event.created_at))
-        .bind(event.available_at.map(PgTime))
-}
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
-fn insert_many(
-    statement: SqlStr,
-    events: &[Event],
-    headers: Vec<Option<String>>,
-) -> Query<'_, Postgres, PgArguments> {
-    sqlx::query(statement)
-        .bind(each(events, |event| PgUuid(*event.id.as_uuid())))
-        .bind(each(events, |event| event.event_type.as_str()))
-        .bind(each(events, |event| &event.payload[..]))
-        .bind(each(events, |event| event.content_type.as_str()))
-        .bind(headers)
-        .bind(each(events, |event| event.ordering_key.as_deref()))
-        .bind(each(events, |event| event.idempotency_token.as_deref()))
-        .bind(each(events, |event| PgTime(event.created_at)))
-        .bind(each(events, |event| event.available_at.map(PgTime)))
-}
-
-fn each<'e, T>(events: &'e [Event], column: impl Fn(&'e Event) -> T) -> Vec<T> {
-    events.iter().map(column).collect()
-}
-
-/// The headers as a JSON object of strings. Without headers the column is NULL.
-fn headers_to_json(headers: &Headers) -> Result<Option<String>, OutboxError> {
-    if headers.is_empty() {
-        return Ok(None);
+fn bind<'q>(statement: Statement<'q>, value: Bind<'q>) -> Statement<'q> {
+    match value {
+        Bind::Uuid(id) => statement.bind(PgUuid(id)),
+        Bind::Text(text) => statement.bind(text),
+        Bind::Bytes(bytes) => statement.bind(bytes),
+        Bind::Time(time) => statement.bind(time.map(PgTime)),
+        Bind::Uuids(ids) => statement.bind(each(ids, PgUuid)),
+        Bind::Texts(texts) => statement.bind(texts),
+        Bind::ByteArrays(arrays) => statement.bind(arrays),
+        Bind::Times(times) => statement.bind(each(times, |time| time.map(PgTime))),
     }
-    let json = serde_json::to_string(headers).map_err(|error| {
-        OutboxError::new(ErrorKind::Invalid, "postgres", APPEND).with_source(error)
-    })?;
-    Ok(Some(json))
+}
+
+fn each<T, U>(values: Vec<T>, wrap: impl Fn(T) -> U) -> Vec<U> {
+    values.into_iter().map(wrap).collect()
 }

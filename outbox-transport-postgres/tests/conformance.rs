@@ -9,6 +9,7 @@ use outbox_conformance::transport::{
 use outbox_conformance::{TcpWire, Wire};
 use outbox_core::wire::{Mode, WireForm};
 use outbox_core::{Event, Transport};
+use outbox_driver_postgres::SchemaSql;
 use outbox_transport_postgres::sqlx::{self, AssertSqlSafe, PgPool};
 use outbox_transport_postgres::{PostgresTransport, PostgresTransportConfig, Schema, read};
 use std::sync::{Arc, Mutex, OnceLock};

@@ -139,6 +139,33 @@ impl Database {
         on_runtime(async move { clock.execute(AssertSqlSafe(passed)).await }).await;
     }
 
+    /// Counts the statements that insert into `table` from now on: see [`inserts`](Self::inserts).
+    ///
+    /// # Panics
+    ///
+    /// If the server returns an error.
+    pub async fn count_inserts(&self, table: &str) {
+        let count = format!(
+            "CREATE TRIGGER count_insert BEFORE INSERT ON {table}
+             FOR EACH STATEMENT EXECUTE FUNCTION public.count_insert()"
+        );
+        let count = [include_str!("sql/inserts.sql"), &count].concat();
+        self.execute(&count).await;
+    }
+
+    /// How many statements have inserted since [`count_inserts`](Self::count_inserts), also those that were
+    /// refused or rolled back.
+    ///
+    /// # Panics
+    ///
+    /// If the server returns an error.
+    pub async fn inserts(&self) -> u64 {
+        let pool = self.clock.clone();
+        let count = sqlx::query_scalar("SELECT last_value FROM public.inserts");
+        let count: i64 = on_runtime(async move { count.fetch_one(&pool).await }).await;
+        count.unsigned_abs()
+    }
+
     /// Closes all connections to the database, as a shutdown of the server does, and waits for their end.
     pub async fn disconnect_all(&self) {
         disconnect_all(&self.server, &self.name).await;

@@ -52,7 +52,7 @@ pub trait Inbox: Send + Sync {
     async fn clean_up(&self, retention: Duration, limit: usize) -> Result<usize, OutboxError>;
 }
 
-/// How the transaction of a delivery ends.
+/// How a transaction ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
     /// It commits.

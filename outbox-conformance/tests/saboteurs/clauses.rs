@@ -4,7 +4,7 @@
 //! of its doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
 
 use crate::harness::Trial;
-use crate::{heap, inbox, store, transport};
+use crate::{append, heap, inbox, store, transport};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
@@ -35,6 +35,7 @@ pub(crate) const TRANSPORT: &[Contract] = &[(
     include_str!("../../../outbox-core/src/transport.rs"),
 )];
 pub(crate) const INBOX: &[Contract] = &[("Inbox", include_str!("../../src/inbox/mod.rs"))];
+pub(crate) const APPEND: &[Contract] = &[("Append", include_str!("../../src/append/mod.rs"))];
 
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Clause {
@@ -49,6 +50,7 @@ fn each_clause_of_a_trait_has_a_case_and_each_case_cites_a_clause() {
     complaints.extend(judge(STORE, "store", &store::TRIAL));
     complaints.extend(judge(TRANSPORT, "transport", &transport::TRIAL));
     complaints.extend(judge(INBOX, "inbox", &inbox::TRIAL));
+    complaints.extend(judge(APPEND, "append", &append::TRIAL));
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 

@@ -15,6 +15,7 @@ macro_rules! runner {
     };
 }
 
+mod append;
 mod clauses;
 mod harness;
 mod heap;

@@ -20,7 +20,7 @@ const BARE: &[&str] = &[
 #[test]
 fn the_suites_assert_only_with_the_clauses_of_the_case() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let folders = ["heap", "inbox", "store", "transport"].map(|suite| source.join(suite));
+    let folders = ["append", "heap", "inbox", "store", "transport"].map(|suite| source.join(suite));
     let mut found = Vec::new();
     for path in below(folders.to_vec()) {
         if path.ends_with("heap/linear_tests.rs") {

@@ -2,9 +2,9 @@
 //! that run them. It is made from the docs of the traits, the lists of cases, the saboteurs, and
 //! the invocations of the suites in the workspace.
 
-use crate::clauses::{Clause, Contract, HEAP, INBOX, STORE, TRANSPORT, citations, citing};
+use crate::clauses::{APPEND, Clause, Contract, HEAP, INBOX, STORE, TRANSPORT, citations, citing};
 use crate::harness::Trial;
-use crate::{heap, inbox, store, transport};
+use crate::{append, heap, inbox, store, transport};
 use std::fmt::{Debug, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const WRITE: &str = "OUTBOX_WRITE_DOCS";
 
 const HEAD: &str = "# Conformance
 
-For each trait of `outbox-core` and for the inboxes, the first table maps its clauses to the cases of \
+For each trait of `outbox-core`, for the inboxes and for the ways to append, the first table maps its clauses to the cases of \
 `outbox-conformance` that check them, and each case to the broken backends that it refuses. A test \
 fails when a clause has no case, when a case cites no clause, and when a case refuses nothing.
 
@@ -63,6 +63,8 @@ fn the_table_in_the_docs_is_up_to_date() {
     backends(&mut text, "transport", transport::TRIAL.cases, &sources);
     clauses(&mut text, INBOX, "inbox", &inbox::TRIAL);
     backends(&mut text, "inbox", inbox::TRIAL.cases, &sources);
+    clauses(&mut text, APPEND, "append", &append::TRIAL);
+    backends(&mut text, "append", append::TRIAL.cases, &sources);
     let path = root.join("docs/conformance.md");
     if std::env::var_os(WRITE).is_some() {
         fs::write(&path, &text).expect("written");

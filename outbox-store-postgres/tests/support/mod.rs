@@ -12,6 +12,7 @@ use outbox_conformance::{TcpWire, Wire};
 use outbox_core::{
     Claim, ClaimedEvent, ErrorKind, Event, OutboxError, OutboxStorage, Outcome, Settlement,
 };
+use outbox_driver_postgres::SchemaSql;
 use outbox_store_postgres::sqlx::postgres::PgConnectOptions;
 use outbox_store_postgres::sqlx::{
     self, ConnectOptions, Connection, Executor, PgConnection, PgPool,
@@ -94,6 +95,10 @@ impl Own {
     pub(crate) fn url(&self) -> String {
         let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
         format!("{server}/{}", self.database.name())
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     pub(crate) fn name(&self) -> &str {
