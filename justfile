@@ -2,6 +2,14 @@
 verify:
     .ci/run
 
+# Checks the append crates that are workspaces of their own, or one of them: `just layers outbox-append-sea-orm`.
+layers *crates:
+    .ci/layers {{crates}}
+
+# Resolves the lock files of users with each data layer beside our stores, and builds them.
+locks:
+    .ci/locks build
+
 # Checks licences, sources and advisories of the dependencies (cargo install --locked cargo-deny).
 deny:
     cargo deny check
@@ -24,6 +32,7 @@ soak seed="1000" cases="10" runs="10000000":
     OUTBOX_CONFORMANCE_CASES=100 cargo test -p outbox-dlq-postgres -p outbox-dlq-redis -p outbox-store-postgres --test conformance -- wire
     OUTBOX_TEST_BROKER_EVENTS=100000 cargo test -p integration-tests --test brokers --test outage
     OUTBOX_SABOTEUR_RUNS=200 OUTBOX_CONFORMANCE_CASES=4 cargo test -p outbox-conformance --test saboteurs
+    .ci/locks build
     just fuzz {{runs}}
 
 # Fuzzes what reads foreign input, `runs` inputs each (cargo install --locked cargo-fuzz).

@@ -1,0 +1,87 @@
+//! What the suite does not ask: nested transactions, prepared statements, a connection that is lost, and other databases.
+
+mod support;
+
+use outbox_append_sea_orm::sea_orm::{
+    self, ConnectionTrait, DbBackend, MockDatabase, Statement, TransactionTrait,
+};
+use outbox_append_sea_orm::{Schema, append};
+use outbox_conformance::append::AppendFixture;
+use outbox_core::{ClaimLimit, ErrorKind, Event};
+use std::error::Error;
+use std::time::Duration;
+use support::Fixture;
+
+/// The types of the events that can be claimed, sorted.
+async fn types(fixture: &Fixture) -> Vec<String> {
+    let store = fixture.store().await;
+    let claim = store.claim(ClaimLimit::events(100), Duration::from_secs(30));
+    let events = claim.await.expect("claimed").events;
+    let mut types: Vec<String> = events.into_iter().map(|it| it.event.event_type).collect();
+    types.sort_unstable();
+    types
+}
+
+#[tokio::test]
+async fn a_nested_transaction_rolls_back_alone() {
+    let fixture = Fixture::new("outbox").await;
+    let connection = fixture.connect().await;
+    let transaction = connection.begin().await.expect("begun");
+    for name in ["kept", "undone"] {
+        let mut nested = transaction.begin().await.expect("a savepoint");
+        let events = [Event::new(name, "1"), Event::new(name, "2")];
+        let appended = append(&mut nested, &fixture.schema, &events).await;
+        appended.expect("appended");
+        match name {
+            "kept" => nested.commit().await.expect("released"),
+            _ => nested.rollback().await.expect("rolled back"),
+        }
+    }
+    transaction.commit().await.expect("committed");
+    assert_eq!(types(&fixture).await, ["kept", "kept"]);
+}
+
+#[tokio::test]
+async fn a_connection_prepares_a_statement_for_one_event_and_one_for_several() {
+    let fixture = Fixture::new("outbox").await;
+    let connection = fixture.connect().await;
+    let mut transaction = connection.begin().await.expect("begun");
+    for count in [1, 2, 1, 3] {
+        let events: Vec<Event> = (0..count).map(|_| Event::new("many", "")).collect();
+        let appended = append(&mut transaction, &fixture.schema, &events).await;
+        appended.expect("appended");
+    }
+    let prepared = "SELECT count(*) FROM pg_prepared_statements
+                    WHERE statement LIKE '-- Appends %'";
+    let count = Statement::from_string(DbBackend::Postgres, prepared);
+    let row = transaction.query_one_raw(count).await.expect("counted");
+    let count: i64 = row.expect("a row").try_get_by_index(0).expect("a number");
+    assert_eq!(count, 2);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_unavailable_with_the_error_of_the_driver() {
+    let fixture = Fixture::new("outbox").await;
+    let connection = fixture.connect().await;
+    let mut transaction = connection.begin().await.expect("begun");
+    fixture.database.disconnect_all().await;
+    // The server says why in the first call, and the second finds the connection closed.
+    for _ in 0..2 {
+        let events = [Event::new("lost", "")];
+        let lost = append(&mut transaction, &fixture.schema, &events).await;
+        let error = lost.expect_err("a lost connection");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        let source = error.source().expect("a source");
+        assert!(source.is::<sea_orm::DbErr>(), "{source:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_of_another_database_is_invalid() {
+    let database = MockDatabase::new(DbBackend::MySql).into_connection();
+    let mut transaction = database.begin().await.expect("begun");
+    let appended = append(&mut transaction, &Schema::default(), &[]).await;
+    let error = appended.expect_err("a wrong database");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("MySql"), "{error}");
+}
