@@ -1,0 +1,77 @@
+//! diesel: `insert_into` with a tuple for each row.
+
+use crate::{Failure, Layer};
+use diesel::pg::data_types::PgTimestamp;
+use diesel::prelude::*;
+use outbox_append_diesel::{Schema, append};
+use outbox_core::Event;
+use std::time::{Duration, SystemTime};
+
+diesel::table! {
+    bare (id) {
+        id -> Uuid,
+        event_type -> Text,
+        payload -> Binary,
+        content_type -> Text,
+        headers -> Nullable<Text>,
+        ordering_key -> Nullable<Text>,
+        idempotency_token -> Nullable<Text>,
+        created_at -> Timestamptz,
+        available_at -> Nullable<Timestamptz>,
+    }
+}
+
+/// A row as a tuple, whose type has no short name.
+macro_rules! row {
+    ($event:expr) => {{
+        use $crate::diesel_layer::{bare, timestamp};
+        (
+            bare::id.eq(*$event.id.as_uuid()),
+            bare::event_type.eq(&$event.event_type),
+            bare::payload.eq(&$event.payload[..]),
+            bare::content_type.eq(&$event.content_type),
+            bare::headers.eq(None::<&str>),
+            bare::ordering_key.eq(&$event.ordering_key),
+            bare::idempotency_token.eq(&$event.idempotency_token),
+            bare::created_at.eq(timestamp($event.created_at)),
+            bare::available_at.eq($event.available_at.map(timestamp)),
+        )
+    }};
+}
+pub(crate) use row;
+
+pub(crate) fn connect(url: &str) -> Result<PgConnection, Failure> {
+    let url = url.split('?').next().unwrap_or_default();
+    Ok(PgConnection::establish(url)?)
+}
+
+impl Layer for PgConnection {
+    const NAME: &'static str = "diesel";
+    const WAYS: &'static [&'static str] = &["append", "insert_into"];
+
+    async fn insert(&mut self, way: usize, events: &[Event]) -> Result<(), Failure> {
+        self.transaction(|connection| {
+            match (way, events) {
+                (0, events) => append(connection, &Schema::default(), events)?,
+                (_, [event]) => {
+                    let insert = diesel::insert_into(bare::table).values(row!(event));
+                    insert.execute(connection)?;
+                }
+                (_, events) => {
+                    let rows: Vec<_> = events.iter().map(|event| row!(event)).collect();
+                    diesel::insert_into(bare::table)
+                        .values(rows)
+                        .execute(connection)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A time after 2000.
+pub(crate) fn timestamp(time: SystemTime) -> PgTimestamp {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(946_684_800);
+    let since = time.duration_since(start).unwrap_or_default();
+    PgTimestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
