@@ -225,20 +225,23 @@ async fn the_pauses_of_a_worker_grow_while_its_store_fails() {
 #[tokio::test(start_paused = true)]
 async fn an_outage_that_fails_several_claims_at_once_counts_as_one_failure() {
     for _ in 0..10 {
-        let (store, broker) = (filled(&keyed_events(80, 1)), MemoryBroker::new());
-        *store.settling_fails.lock().expect("not poisoned") = [ErrorKind::LeaseLost; 8].into();
+        let (store, broker) = (filled(&keyed_events(90, 1)), MemoryBroker::new());
         let slow = Slow(broker, Duration::from_millis(400));
+        // Before the first answer of the broker one claim is open.
+        let mut worker = worker(&store, &slow, 30 * SECOND);
+        let first = worker.process_pending_events().await.expect("a pass");
+        assert_eq!(first.published, 10);
+        *store.settling_fails.lock().expect("not poisoned") = [ErrorKind::LeaseLost; 8].into();
         let claims = || store.limits.lock().expect("not poisoned").len();
         let look = async {
             sleep(Duration::from_millis(450)).await;
             let settled = store.settled_at.lock().expect("not poisoned").len();
-            assert_eq!(settled, 8, "all claims were open at once");
+            assert_eq!(settled, 1 + 8, "all claims were open at once");
             let before = claims();
             sleep(SECOND).await;
             assert!(claims() > before, "no claim within the first pause");
         };
-        let run = worker(&store, &slow, 30 * SECOND).run(look).await;
-        run.expect("a clean end");
+        worker.run(look).await.expect("a clean end");
     }
 }
 

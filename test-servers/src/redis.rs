@@ -33,8 +33,13 @@ pub(crate) fn server(programs: &Path, folder: &Path, port: u16, settings: &[&str
     Plan {
         command,
         signal: "TERM",
-        answers: |_, folder, _| ask(folder, "PING").is_ok_and(|answer| answer.contains('+')),
+        answers: |_, folder, _| ask(folder, "PING").is_ok_and(|answer| is_ready(&answer)),
     }
+}
+
+/// Whether it has loaded its data. One that asks for a password is ready too: it accepts QUIT.
+fn is_ready(answer: &str) -> bool {
+    answer.contains('+') && !answer.contains("-LOADING")
 }
 
 /// Three masters that share the slots and know each other.

@@ -1,6 +1,6 @@
 //! diesel-async: `insert_into` with a tuple for each row.
 
-use crate::diesel_layer::{bare, row};
+use crate::diesel_layer::{same, row};
 use crate::{Failure, Layer};
 use diesel::ExpressionMethods;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
@@ -21,12 +21,12 @@ impl Layer for AsyncPgConnection {
             match (way, events) {
                 (0, events) => append(connection, &Schema::default(), events).await?,
                 (_, [event]) => {
-                    let insert = diesel::insert_into(bare::table).values(row!(event));
+                    let insert = diesel::insert_into(same::table).values(row!(event));
                     insert.execute(connection).await?;
                 }
                 (_, events) => {
                     let rows: Vec<_> = events.iter().map(|event| row!(event)).collect();
-                    let insert = diesel::insert_into(bare::table).values(rows);
+                    let insert = diesel::insert_into(same::table).values(rows);
                     insert.execute(connection).await?;
                 }
             }

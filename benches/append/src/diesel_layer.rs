@@ -8,7 +8,7 @@ use outbox_core::Event;
 use std::time::{Duration, SystemTime};
 
 diesel::table! {
-    bare (id) {
+    same (id) {
         id -> Uuid,
         event_type -> Text,
         payload -> Binary,
@@ -24,17 +24,17 @@ diesel::table! {
 /// A row as a tuple, whose type has no short name.
 macro_rules! row {
     ($event:expr) => {{
-        use $crate::diesel_layer::{bare, timestamp};
+        use $crate::diesel_layer::{same, timestamp};
         (
-            bare::id.eq(*$event.id.as_uuid()),
-            bare::event_type.eq(&$event.event_type),
-            bare::payload.eq(&$event.payload[..]),
-            bare::content_type.eq(&$event.content_type),
-            bare::headers.eq(None::<&str>),
-            bare::ordering_key.eq(&$event.ordering_key),
-            bare::idempotency_token.eq(&$event.idempotency_token),
-            bare::created_at.eq(timestamp($event.created_at)),
-            bare::available_at.eq($event.available_at.map(timestamp)),
+            same::id.eq(*$event.id.as_uuid()),
+            same::event_type.eq(&$event.event_type),
+            same::payload.eq(&$event.payload[..]),
+            same::content_type.eq(&$event.content_type),
+            same::headers.eq(None::<&str>),
+            same::ordering_key.eq(&$event.ordering_key),
+            same::idempotency_token.eq(&$event.idempotency_token),
+            same::created_at.eq(timestamp($event.created_at)),
+            same::available_at.eq($event.available_at.map(timestamp)),
         )
     }};
 }
@@ -54,12 +54,12 @@ impl Layer for PgConnection {
             match (way, events) {
                 (0, events) => append(connection, &Schema::default(), events)?,
                 (_, [event]) => {
-                    let insert = diesel::insert_into(bare::table).values(row!(event));
+                    let insert = diesel::insert_into(same::table).values(row!(event));
                     insert.execute(connection)?;
                 }
                 (_, events) => {
                     let rows: Vec<_> = events.iter().map(|event| row!(event)).collect();
-                    diesel::insert_into(bare::table)
+                    diesel::insert_into(same::table)
                         .values(rows)
                         .execute(connection)?;
                 }

@@ -6,9 +6,15 @@ use outbox_core::Event;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls};
 
-const ONE: &str = "INSERT INTO bare VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const ONE: &str = "
+    INSERT INTO same
+        (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
+         created_at, available_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const MANY: &str = "
-    INSERT INTO bare
+    INSERT INTO same
+        (id, event_type, payload, content_type, headers, ordering_key, idempotency_token,
+         created_at, available_at)
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[],
                          $7::text[], $8::timestamptz[], $9::timestamptz[])";
 
