@@ -24,15 +24,15 @@ pub(crate) fn size(bytes: usize) -> i64 {
 /// took 2 seconds. So the first use of a statement with many retries makes another plan.
 #[derive(Debug)]
 pub(crate) struct Variants {
-    few: Statements,
-    many: Statements,
+    few: Box<Statements>,
+    many: Box<Statements>,
 }
 
 impl Variants {
     pub(crate) fn new(driver: &Driver) -> Self {
         Self {
-            few: Statements::new(driver, ""),
-            many: Statements::new(driver, "-- Many retries.\n"),
+            few: Box::new(Statements::new(driver, "")),
+            many: Box::new(Statements::new(driver, "-- Many retries.\n")),
         }
     }
 
