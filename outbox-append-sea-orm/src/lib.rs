@@ -18,7 +18,7 @@ pub use sea_orm;
 /// The events are published once the transaction commits, and never if it rolls back. Events of one
 /// ordering key are published in the order of the appends if their writers take turns, for example
 /// because each locks the row that the key stands for. Like any failed statement, a refused append
-/// ends the transaction; begin a nested one before it to continue. An event that is
+/// ends the transaction; start a nested one before it to continue. An event that is
 /// [`Invalid`](outbox_core::ErrorKind::Invalid) because of its fields is not sent, and ends nothing.
 ///
 /// ```no_run

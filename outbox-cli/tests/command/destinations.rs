@@ -54,9 +54,11 @@ fn an_event_after_a_rotation_is_in_the_file_that_has_the_name() {
                 .open(&path)
                 .unwrap();
         },
+        // In one step, because the relay may open the file between two.
         &|| {
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, "{\"id\":\"torn").unwrap();
+            let torn = logs.join("torn");
+            fs::write(&torn, "{\"id\":\"torn").unwrap();
+            fs::rename(&torn, &path).unwrap();
         },
         &|| fs::remove_dir_all(&logs).unwrap(),
     ];
