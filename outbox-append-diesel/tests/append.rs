@@ -14,7 +14,6 @@ use outbox_append_diesel::{Schema, append};
 use outbox_core::{ErrorKind, Event, OutboxError};
 use std::error::Error;
 use support::{Fixture, connect};
-use test_servers::{Kind, Server, search_path};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -106,11 +105,7 @@ async fn a_transaction_that_diesel_does_not_know_is_refused() {
 async fn through_pgbouncer_in_transaction_mode_events_are_appended_without_the_cache() {
     const CLIENTS: usize = 4;
     let fixture = Fixture::new("outbox").await;
-    let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
-    let bouncer = Server::start_pgbouncer(&search_path(), &url);
-    let bouncer = bouncer.unwrap_or_else(|error| panic!("{error}"));
-    let (server, _) = bouncer.url().rsplit_once('/').expect("a URL");
-    let url = format!("{server}/{}", fixture.database.name());
+    let (_bouncer, url) = fixture.through_pgbouncer();
     let mut clients: Vec<PgConnection> = (0..CLIENTS).map(|_| connect(&url)).collect();
     for client in &mut clients {
         client.set_prepared_statement_cache_size(CacheSize::Disabled);

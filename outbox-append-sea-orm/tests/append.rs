@@ -6,21 +6,9 @@ use outbox_append_sea_orm::sea_orm::{
     self, ConnectionTrait, DbBackend, MockDatabase, Statement, TransactionTrait,
 };
 use outbox_append_sea_orm::{Schema, append};
-use outbox_conformance::append::AppendFixture;
-use outbox_core::{ClaimLimit, ErrorKind, Event};
+use outbox_core::{ErrorKind, Event};
 use std::error::Error;
-use std::time::Duration;
 use support::Fixture;
-
-/// The types of the events that can be claimed, sorted.
-async fn types(fixture: &Fixture) -> Vec<String> {
-    let store = fixture.store().await;
-    let claim = store.claim(ClaimLimit::events(100), Duration::from_secs(30));
-    let events = claim.await.expect("claimed").events;
-    let mut types: Vec<String> = events.into_iter().map(|it| it.event.event_type).collect();
-    types.sort_unstable();
-    types
-}
 
 #[tokio::test]
 async fn a_nested_transaction_rolls_back_alone() {
@@ -38,7 +26,7 @@ async fn a_nested_transaction_rolls_back_alone() {
         }
     }
     transaction.commit().await.expect("committed");
-    assert_eq!(types(&fixture).await, ["kept", "kept"]);
+    assert_eq!(fixture.types().await, ["kept", "kept"]);
 }
 
 #[tokio::test]

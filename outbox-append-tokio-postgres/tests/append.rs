@@ -3,22 +3,9 @@
 mod support;
 
 use outbox_append_tokio_postgres::{append, tokio_postgres};
-use outbox_conformance::append::AppendFixture;
-use outbox_core::{ClaimLimit, ErrorKind, Event, EventId};
+use outbox_core::{ErrorKind, Event, EventId};
 use std::error::Error;
-use std::time::Duration;
 use support::{Fixture, connect};
-use test_servers::{Kind, Server, search_path};
-
-/// The types of the events that can be claimed, sorted.
-async fn types(fixture: &Fixture) -> Vec<String> {
-    let store = fixture.store().await;
-    let claim = store.claim(ClaimLimit::events(100), Duration::from_secs(30));
-    let events = claim.await.expect("claimed").events;
-    let mut types: Vec<String> = events.into_iter().map(|it| it.event.event_type).collect();
-    types.sort_unstable();
-    types
-}
 
 #[tokio::test]
 async fn a_savepoint_of_the_driver_rolls_back_alone() {
@@ -36,7 +23,7 @@ async fn a_savepoint_of_the_driver_rolls_back_alone() {
         }
     }
     transaction.commit().await.expect("committed");
-    assert_eq!(types(&fixture).await, ["kept", "kept"]);
+    assert_eq!(fixture.types().await, ["kept", "kept"]);
 }
 
 #[tokio::test]
@@ -61,11 +48,7 @@ async fn a_lost_connection_is_unavailable_with_the_error_of_the_driver() {
 async fn through_pgbouncer_in_transaction_mode_events_are_appended() {
     const CLIENTS: usize = 4;
     let fixture = Fixture::new("outbox").await;
-    let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
-    let bouncer = Server::start_pgbouncer(&search_path(), &url);
-    let bouncer = bouncer.unwrap_or_else(|error| panic!("{error}"));
-    let (server, _) = bouncer.url().rsplit_once('/').expect("a URL");
-    let url = format!("{server}/{}", fixture.database.name());
+    let (_bouncer, url) = fixture.through_pgbouncer();
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         clients.push(connect(&url).await);
@@ -80,5 +63,5 @@ async fn through_pgbouncer_in_transaction_mode_events_are_appended() {
             transaction.commit().await.expect("committed");
         }
     }
-    assert_eq!(types(&fixture).await.len(), CLIENTS * (3 + 2 * 2));
+    assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
 }

@@ -1,55 +1,22 @@
-//! An outbox in a separate database, and connections of diesel.
+//! The fixture with connections of diesel.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "../../../outbox-append-postgres/tests/support/fixture.rs"]
+mod fixture;
+
+pub(crate) use fixture::Fixture;
+
 use async_trait::async_trait;
+use outbox_append_diesel::append;
 use outbox_append_diesel::diesel::connection::SimpleConnection;
 use outbox_append_diesel::diesel::result::Error;
 use outbox_append_diesel::diesel::{Connection, PgConnection};
-use outbox_append_diesel::{Schema, append};
-use outbox_conformance::append::{Append, AppendFixture, End, OutsideFixture, Step};
-use outbox_conformance::store::Store;
-use outbox_core::{ClaimLimit, Event, OutboxError};
-use outbox_store_postgres::{PostgresConfig, PostgresStore};
-use std::sync::Arc;
-use std::time::Duration;
-use test_servers::Kind;
-use test_servers::postgres::Database;
-
-pub(crate) struct Fixture {
-    pub(crate) database: Database,
-    pub(crate) schema: Schema,
-    table: String,
-}
+use outbox_conformance::append::{Append, End, OutsideFixture, Step};
+use outbox_core::{Event, OutboxError};
 
 impl Fixture {
-    pub(crate) async fn new(schema: &str) -> Self {
-        let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
-        let schema = Schema::new(schema).expect("a name");
-        let database = Database::create_with(&url, &PostgresStore::script(&schema)).await;
-        let table = format!("{}.outbox_events", schema.quoted());
-        database.count_inserts(&table).await;
-        Self {
-            database,
-            schema,
-            table,
-        }
-    }
-
     pub(crate) fn connect(&self) -> PgConnection {
-        let url = self.database.url();
-        // The parameters are those of sqlx.
-        let url = url.split('?').next().unwrap_or_default();
-        connect(url)
-    }
-
-    /// The types of the events that can be claimed, sorted.
-    pub(crate) async fn types(&self) -> Vec<String> {
-        let store = self.store().await;
-        let claim = store.claim(ClaimLimit::events(100), Duration::from_secs(30));
-        let events = claim.await.expect("claimed").events;
-        let mut types: Vec<String> = events.into_iter().map(|it| it.event.event_type).collect();
-        types.sort_unstable();
-        types
+        connect(&self.url())
     }
 }
 
@@ -82,23 +49,6 @@ impl Append for Fixture {
             (Ok(()), End::Commit) | (Err(Error::RollbackTransaction), End::RollBack) => results,
             (ended, _) => panic!("the transaction ended with {ended:?}"),
         }
-    }
-}
-
-#[async_trait]
-impl AppendFixture for Fixture {
-    async fn store(&self) -> Arc<dyn Store> {
-        let config = PostgresConfig::new(self.database.pool()).schema(self.schema.clone());
-        Arc::new(PostgresStore::open(config).await.expect("opened"))
-    }
-
-    async fn statements(&self) -> u64 {
-        self.database.inserts().await
-    }
-
-    async fn remove_tables(&self) {
-        let drop = format!("DROP TABLE {} CASCADE", self.table);
-        self.database.execute(&drop).await;
     }
 }
 

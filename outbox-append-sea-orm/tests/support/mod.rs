@@ -1,39 +1,20 @@
-//! An outbox in a separate database, and connections of SeaORM.
+//! The fixture with connections of SeaORM.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use async_trait::async_trait;
-use outbox_append_sea_orm::sea_orm::{self, ConnectOptions, DatabaseConnection, TransactionTrait};
-use outbox_append_sea_orm::{Schema, append};
-use outbox_conformance::append::{Append, AppendFixture, End, Step};
-use outbox_conformance::store::Store;
-use outbox_core::OutboxError;
-use outbox_store_postgres::{PostgresConfig, PostgresStore};
-use std::sync::Arc;
-use test_servers::Kind;
-use test_servers::postgres::Database;
+#[path = "../../../outbox-append-postgres/tests/support/fixture.rs"]
+mod fixture;
 
-pub(crate) struct Fixture {
-    pub(crate) database: Database,
-    pub(crate) schema: Schema,
-    table: String,
-}
+pub(crate) use fixture::Fixture;
+
+use async_trait::async_trait;
+use outbox_append_sea_orm::append;
+use outbox_append_sea_orm::sea_orm::{self, ConnectOptions, DatabaseConnection, TransactionTrait};
+use outbox_conformance::append::{Append, End, Step};
+use outbox_core::OutboxError;
 
 impl Fixture {
-    pub(crate) async fn new(schema: &str) -> Self {
-        let url = test_servers::url(Kind::Postgres).unwrap_or_else(|error| panic!("{error}"));
-        let schema = Schema::new(schema).expect("a name");
-        let database = Database::create_with(&url, &PostgresStore::script(&schema)).await;
-        let table = format!("{}.outbox_events", schema.quoted());
-        database.count_inserts(&table).await;
-        Self {
-            database,
-            schema,
-            table,
-        }
-    }
-
     pub(crate) async fn connect(&self) -> DatabaseConnection {
-        connect(&self.database.url()).await
+        connect(&self.url()).await
     }
 }
 
@@ -75,22 +56,5 @@ impl Append for Fixture {
         }
         connection.close().await.expect("closed");
         results
-    }
-}
-
-#[async_trait]
-impl AppendFixture for Fixture {
-    async fn store(&self) -> Arc<dyn Store> {
-        let config = PostgresConfig::new(self.database.pool()).schema(self.schema.clone());
-        Arc::new(PostgresStore::open(config).await.expect("opened"))
-    }
-
-    async fn statements(&self) -> u64 {
-        self.database.inserts().await
-    }
-
-    async fn remove_tables(&self) {
-        let drop = format!("DROP TABLE {} CASCADE", self.table);
-        self.database.execute(&drop).await;
     }
 }
