@@ -48,7 +48,7 @@ pub trait Append: Send + Sync {
     /// Starts a transaction of the layer, does the steps, ends it, and returns the result of each append.
     ///
     /// The steps after a refused append are done too. A transaction that fails to commit after a refused
-    /// append has rolled back, which is no failure of the fixture; any other failure of the layer panics.
+    /// append has rolled back, and the fixture returns. Any other failure of the layer panics.
     async fn transact(&self, steps: &[Step], end: End) -> Vec<Result<(), OutboxError>>;
 }
 

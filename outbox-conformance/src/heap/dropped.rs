@@ -28,8 +28,8 @@ pub(super) async fn dropped_anywhere<F: HeapFixture>(
         let (fresh, marker) = (fixture.handle().await, EventId::new());
         ok(heap.record_failure(marker).await);
         ok(fresh.record_failure(marker).await);
-        let (mut counted, mut is_final) = (HashMap::new(), ended);
-        loop {
+        let mut counted = HashMap::new();
+        for is_last in [ended, true] {
             fixture.elapse(LEASE).await;
             drain_into(&mut counted, &*fresh).await;
             let found = ids.map(|id| counted.get(&id).copied().unwrap_or(0));
@@ -37,11 +37,10 @@ pub(super) async fn dropped_anywhere<F: HeapFixture>(
                 break;
             }
             check!(
-                !is_final,
+                !is_last,
                 "{call}, dropped at {point:?}: expected each count before or after it, came {found:?}"
             );
             fixture.end_abandoned_calls().await;
-            is_final = true;
         }
         check_eq!(counted.get(&marker), Some(&2), "failures after {call} was dropped at {point:?}");
         ended

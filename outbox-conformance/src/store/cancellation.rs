@@ -86,8 +86,8 @@ impl<F: StoreFixture> Round<'_, F> {
     /// still execute the call at the first look. Then removes the events.
     async fn end(&self, at: impl Debug, ended: bool, before: [Fate; 4], applied: [Fate; 4]) {
         let store = &self.desk.other;
-        let (mut delivered, mut is_final) = (Vec::new(), ended);
-        loop {
+        let mut delivered = Vec::new();
+        for is_last in [ended, true] {
             self.desk.fixture.elapse(LEASE).await;
             deliver(store, &mut delivered).await;
             let fates = self.fates(store, &delivered).await;
@@ -95,11 +95,10 @@ impl<F: StoreFixture> Round<'_, F> {
                 break;
             }
             check!(
-                !is_final,
+                !is_last,
                 "dropped at {at:?}: expected {before:?} or {applied:?}, came {fates:?}"
             );
             self.desk.fixture.end_abandoned_calls().await;
-            is_final = true;
         }
         ok(store.purge(&DeadLetterFilter::all(), 100).await);
     }
@@ -247,19 +246,18 @@ pub async fn a_dropped_resumption_resumes_whole_events<F: StoreFixture>(fixture:
         ok(desk.store.settle(claim.token, &settlements).await);
         let resumed = point.reach(desk.store.resume("a", 10)).await;
         let ended = resumed.map(ok).is_some();
-        let (mut delivered, mut is_final) = (Vec::new(), ended);
-        loop {
+        let mut delivered = Vec::new();
+        for is_last in [ended, true] {
             while ok(desk.other.resume("a", 1).await) > 0 {}
             deliver(&desk.other, &mut delivered).await;
             if round.fates(&desk.other, &delivered).await == UNTOUCHED {
                 break;
             }
             check!(
-                !is_final,
+                !is_last,
                 "dropped at {point:?}: expected all events, came {delivered:?}"
             );
             desk.fixture.end_abandoned_calls().await;
-            is_final = true;
         }
         ok(desk.store.resume("a", 10).await);
         ended

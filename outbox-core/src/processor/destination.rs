@@ -185,16 +185,14 @@ impl Destination {
         self.note(kind, error);
     }
 
-    /// Notes why it gets no events. Returns whether it had a problem already.
-    pub(super) fn note(&mut self, kind: PublishErrorKind, error: &ErrorText) -> bool {
+    /// Notes why it gets no events.
+    pub(super) fn note(&mut self, kind: PublishErrorKind, error: &ErrorText) {
         let since = self.problem.take().map(|problem| problem.since);
-        let is_known = since.is_some();
         self.problem = Some(Problem {
             kind,
             error: error.clone(),
             since: since.unwrap_or_else(Instant::now),
         });
-        is_known
     }
 
     fn recover(&mut self) {

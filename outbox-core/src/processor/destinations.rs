@@ -14,8 +14,8 @@ use tokio::time::{Duration, Instant};
 /// later ones are sent to them.
 const FAILING: usize = 10_000;
 
-/// A call that is made may still be answered this much later although the broker has become unreachable
-/// meanwhile.
+/// An answer shows that the broker works if it came so long after the call that hangs was made. An earlier one
+/// may have been on its way when the broker became unreachable.
 const OLDER: Duration = Duration::from_millis(250);
 
 /// The destinations that get no events for now, as a worker sees them. Clones are equal.
@@ -242,8 +242,7 @@ impl Inner {
         self.named.get_mut(destination)
     }
 
-    /// Notes that a destination which worked does not answer a call that was made at this time. Answers from
-    /// shortly after that time may be older than the trouble.
+    /// Notes that a destination which worked does not answer a call that was made at this time.
     fn note_silence(&mut self, made: Instant) {
         self.silent |= self.answered.is_none_or(|answered| answered < made + OLDER);
     }
@@ -322,8 +321,10 @@ impl Call {
         if let Some(state) = inner.state(destination) {
             self.is_hung = true;
             state.hung += 1;
+            let is_news = state.problem.is_none();
             let text = ErrorText::new(&format!("no answer for {after:?}, still waiting"));
-            if !state.note(PublishErrorKind::Unavailable, &text) {
+            state.note(PublishErrorKind::Unavailable, &text);
+            if is_news {
                 inner.note_silence(self.made);
             }
         }
@@ -338,14 +339,13 @@ impl Call {
         schedule: RetrySchedule,
     ) {
         let mut inner = self.pauses.lock();
-        let is_known = |destination| {
+        let is_news = |destination| {
             let state = inner.named.get(destination);
-            state.is_some_and(|state| state.problem.is_some())
+            state.is_none_or(|state| state.problem.is_none())
         };
-        let is_news = answers.keys().any(|destination| !is_known(destination));
         if has_reply {
             (inner.answered, inner.silent) = (Some(Instant::now()), false);
-        } else if is_news {
+        } else if answers.keys().any(is_news) {
             inner.note_silence(self.made);
         }
         for (destination, answer) in answers {

@@ -101,6 +101,8 @@ impl OutboxProcessor {
             if stage == Stage::Hangs && publication.has_only_named_calls() {
                 hangs();
             }
+            // A full claim is one of a backlog. Events that it keeps would block keys with many later events,
+            // so it keeps its lanes instead, until its calls end or the broker answers another one.
             while stage == Stage::Hangs && is_full && self.pauses.is_silent() {
                 if let Ok(next) = timeout(SILENT, publication.advance()).await {
                     stage = next;
