@@ -91,8 +91,8 @@ options! {
     /// How long one call of the transport may take, 1 ms to a day. Default 10 s.
     publish_timeout: Duration = 10 * SECOND;
 
-    /// How long an idle worker waits before it asks the store again, 1 ms to an hour. Default 1 s.
-    /// This is a safety net: stores wake the worker earlier.
+    /// How long an idle worker waits before it asks the store again, 1 ms to an hour. Default 1 s. While
+    /// nothing comes, it waits up to five times as long. This is a safety net: stores wake the worker earlier.
     poll_interval: Duration = SECOND;
 
     /// The longest delay after an event's first failed attempt, 1 ms to a day. Default 1 s. It
@@ -114,6 +114,11 @@ options! {
     /// start at 1 s, or at this value if it is shorter, and double with each further failure.
     store_retry_max: Duration = 30 * SECOND;
 
+    /// How often a relay with an [observer](crate::Observer) asks the store for its backlog and the heap for
+    /// its size, a tenth more or less, 1 ms to an hour. Default 15 s. If an answer takes long, the relay waits at least twenty
+    /// times as long before it asks again.
+    sample_interval: Duration = 15 * SECOND;
+
     /// How long a shutdown waits for a running publish, up to an hour. Default 10 s.
     shutdown_grace: Duration = 10 * SECOND;
 
@@ -129,8 +134,8 @@ options! {
     heap_retry_max: Duration = 30 * SECOND;
 
     /// How often the `DlqProcessor` checks the heap for events to quarantine, 1 ms to a day.
-    /// Default 5 s. This is a safety net: the worker wakes the `DlqProcessor` earlier.
-    heap_interval: Duration = 5 * SECOND;
+    /// Default 15 s. This is a safety net: the worker wakes the `DlqProcessor` earlier.
+    heap_interval: Duration = 15 * SECOND;
 
     /// How long the heap hides an entry over the threshold from other processes while its event is
     /// quarantined, 1 ms to a day. Default 60 s.
@@ -218,6 +223,7 @@ impl OutboxConfigBuilder {
         duration("breaker initial", breaker.initial, MS..=HOUR)?;
         duration("breaker max", breaker.max, breaker.initial..=HOUR)?;
         duration("store retry max", config.store_retry_max, MS..=HOUR)?;
+        duration("sample interval", config.sample_interval, MS..=HOUR)?;
         let grace = Duration::ZERO..=HOUR;
         duration("shutdown grace", config.shutdown_grace, grace)?;
         duration("heap timeout", config.heap_timeout, MS..=HOUR)?;
@@ -346,6 +352,7 @@ mod tests {
             (builder().heap_interval(Duration::ZERO), "heap interval"),
             (builder().heap_lease(Duration::ZERO), "heap lease"),
             (builder().store_retry_max(Duration::ZERO), "store retry max"),
+            (builder().sample_interval(Duration::ZERO), "sample interval"),
             (
                 builder().heap_retry_max(2 * HOUR),
                 "heap retry max is 2h, but must be 1ms to 1h",

@@ -15,14 +15,24 @@ mod clock;
 mod config;
 pub mod dlq;
 pub mod error;
+#[cfg(feature = "metrics")]
+mod metrics;
 pub mod object;
+mod observer;
 mod outage;
+#[cfg(feature = "json")]
+mod pause_json;
 pub mod processor;
+mod registry;
 mod relay;
+mod reporter;
 mod retry;
+mod sample;
 mod shutdown;
 pub mod storage;
+mod trace;
 mod transport;
+mod vitals;
 #[cfg(feature = "wire")]
 pub mod wire;
 
@@ -34,13 +44,21 @@ pub use dlq::processor::{DlqProcessor, TickReport};
 #[cfg(feature = "dlq")]
 pub use dlq::{DeadLetter, DeadLetterFilter, DeadLetterGroup, DeadLetters, DlqHeap};
 pub use error::{ErrorKind, OutboxError};
+#[cfg(feature = "metrics")]
+pub use metrics::MetricsObserver;
 pub use object::{ErrorText, Event, EventId, Headers};
+pub use observer::{Observation, Observer};
 pub use processor::{OutboxProcessor, PassReport, Pause, Pauses};
+pub use registry::{
+    BlockedKey, OpenClaim, Overview, RelayId, RelayPause, RelayProgram, RelayRecord, RelayRegistry,
+    RelayReport, WaitingEvent,
+};
 pub use relay::Relay;
 pub use storage::{
-    Backlog, Claim, ClaimLimit, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,
+    Backlog, Claim, ClaimLimit, ClaimMark, ClaimToken, ClaimedEvent, OutboxStorage, Outcome,
     QuarantineOutcome, Settlement,
 };
+pub use trace::TraceContext;
 pub use transport::{
     PublishError, PublishErrorKind, Transport, TransportCheck, check_call_timeout, reconnect_pause,
 };

@@ -245,9 +245,9 @@ impl Event {
             .map_or(Ok(()), |at| time("available_at", at))
     }
 
-    const HEADERS_AT_MOST: usize = 1024 * 1024;
+    pub(crate) const HEADERS_AT_MOST: usize = 1024 * 1024;
 
-    fn headers_size(&self) -> usize {
+    pub(crate) fn headers_size(&self) -> usize {
         self.headers
             .iter()
             .map(|(name, value)| name.len() + value.len())
@@ -300,6 +300,17 @@ fn refused(what: &'static str, value: impl fmt::Display, allowed: impl fmt::Disp
     format!("{what} is {value}, but must be {allowed}")
 }
 
+/// The text without NUL characters, up to the last character boundary within `most` bytes.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    text.chars()
+        .filter(|&character| character != '\0')
+        .scan(0, |bytes, character| {
+            *bytes += character.len_utf8();
+            (*bytes <= most).then_some(character)
+        })
+        .collect()
+}
+
 /// The text of an error, made safe for every store: no NUL, at most [`ErrorText::MAX_BYTES`].
 ///
 /// PostgreSQL refuses a row with a NUL, and a very long text would fill a store. Both are removed
@@ -314,14 +325,7 @@ impl ErrorText {
     /// Removes NUL characters, then cuts at the last character boundary within the limit.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let kept = text
-            .char_indices()
-            .filter(|&(_, character)| character != '\0')
-            .scan(0, |bytes, (_, character)| {
-                *bytes += character.len_utf8();
-                (*bytes <= Self::MAX_BYTES).then_some(character)
-            });
-        Self(kept.collect())
+        Self(cut(text, Self::MAX_BYTES))
     }
 
     /// The text of an error and of its causes.

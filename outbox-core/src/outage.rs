@@ -1,5 +1,6 @@
 //! One log line when a dependency goes away, and one when it is back.
 
+use crate::vitals::Vitals;
 use std::borrow::Cow;
 use std::fmt::Display;
 use tokio::time::Instant;
@@ -11,6 +12,8 @@ pub(crate) struct Outage {
     dependency: Cow<'static, str>,
     failures: u32,
     since: Option<Instant>,
+    /// What notes the last error.
+    vitals: Option<Vitals>,
 }
 
 impl Outage {
@@ -19,13 +22,22 @@ impl Outage {
             dependency: dependency.into(),
             failures: 0,
             since: None,
+            vitals: None,
         }
+    }
+
+    /// Notes each failure for the reports of the relay, too.
+    pub(crate) fn note_in(&mut self, vitals: &Vitals) {
+        self.vitals = Some(vitals.clone());
     }
 
     /// Counts a failure and returns how many there were in a row. The first one is a warning that
     /// states the `effect`; the others are logged at `debug`, because a long outage has many.
     pub(crate) fn failed(&mut self, error: &dyn Display, effect: &str) -> u32 {
         let dependency = &self.dependency;
+        if let Some(vitals) = &self.vitals {
+            vitals.failed(dependency, error);
+        }
         self.failures = self.failures.saturating_add(1);
         let attempt = self.failures;
         if self.since.is_none() {

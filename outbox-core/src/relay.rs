@@ -2,11 +2,18 @@
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
+use crate::observer::{Observer, Observers};
 use crate::outage::Outage;
 use crate::processor::{OutboxProcessor, Pauses};
+use crate::registry::{RelayProgram, RelayRegistry};
+use crate::reporter::Reporter;
+use crate::retry;
+use crate::sample::Sampler;
 use crate::shutdown::{self, Stop};
 use crate::storage::OutboxStorage;
 use crate::transport::Transport;
+use crate::vitals::Vitals;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::time::{Duration, sleep};
 
@@ -40,6 +47,9 @@ pub struct Relay {
     transport: Arc<dyn Transport>,
     config: OutboxConfig,
     pauses: Pauses,
+    observers: Observers,
+    vitals: Vitals,
+    reporter: Option<Reporter>,
     #[cfg(feature = "dlq")]
     heap: Option<Arc<dyn DlqHeap>>,
 }
@@ -61,6 +71,9 @@ impl Relay {
             transport: Arc::new(transport),
             config: OutboxConfig::default(),
             pauses: Pauses::default(),
+            observers: Observers::default(),
+            vitals: Vitals::default(),
+            reporter: None,
             #[cfg(feature = "dlq")]
             heap: None,
         }
@@ -85,10 +98,47 @@ impl Relay {
         self
     }
 
+    /// Writes a row for this relay into `registry` every 10 seconds, and removes it at the end, so that
+    /// `outbox status` shows the relay. `registry` is the store of this relay: the same handle, or a
+    /// clone of it, so that its claims are shown as those of this relay. By default the relay has no row.
+    ///
+    /// A registry that fails or hangs is logged and stops nothing.
+    ///
+    /// ```
+    /// # use outbox_core::{OutboxStorage, Relay, RelayProgram, RelayRegistry, Transport};
+    /// fn relay<S>(store: S, broker: impl Transport + 'static) -> Relay
+    /// where
+    ///     S: OutboxStorage + RelayRegistry + Clone + 'static,
+    /// {
+    ///     let program = RelayProgram::new("web-1", std::process::id(), env!("CARGO_PKG_VERSION"));
+    ///     Relay::new(store.clone(), broker).registry(store, program)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn registry(
+        mut self,
+        registry: impl RelayRegistry + 'static,
+        program: RelayProgram,
+    ) -> Self {
+        self.reporter = Some(Reporter::new(Arc::new(registry), program));
+        self
+    }
+
     /// Replaces the options.
     #[must_use]
     pub fn config(mut self, config: OutboxConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Adds an observer, for metrics and health checks. All of them see the same, in the order in which they were
+    /// added.
+    ///
+    /// With one, the relay also asks the store for its backlog from time to time
+    /// ([`sample_interval`](crate::OutboxConfigBuilder::sample_interval)).
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.add(observer);
         self
     }
 
@@ -134,11 +184,12 @@ impl Relay {
         let mut worker = self.worker();
         #[cfg(feature = "dlq")]
         let wake = worker.threshold_crossed();
-        let work = async {
+        // On the heap, so that the caller's future stays small.
+        let work = Box::pin(async {
             let result = worker.work(stop.clone()).await;
             stopper.stop(self.config.shutdown_grace());
             result
-        };
+        });
         let signal = async {
             let mut ended = stop.clone();
             tokio::select! {
@@ -151,37 +202,66 @@ impl Relay {
             if let Some(heap) = &self.heap {
                 DlqProcessor::new(Arc::clone(heap), Arc::clone(&self.storage))
                     .config(self.config.clone())
+                    .with_observers(self.observers.clone())
+                    .with_vitals(&self.vitals)
                     .work(stop.clone(), &wake)
                     .await;
             }
         };
-        let (result, (), (), ()) = tokio::join!(
-            work,
-            quarantine,
-            self.clean_up_regularly(stop.clone()),
-            signal
-        );
+        let sampler = self.sampler();
+        let all = async {
+            let clean_up = self.clean_up_regularly(stop.clone());
+            let sample = sampler.run(stop.clone());
+            tokio::join!(work, quarantine, clean_up, sample, signal).0
+        };
+        let result = tokio::select! {
+            result = all => result,
+            never = self.report_regularly() => match never {},
+        };
+        if let Some(reporter) = &self.reporter {
+            reporter.withdraw(stop).await;
+        }
         result
+    }
+
+    async fn report_regularly(&self) -> Infallible {
+        match &self.reporter {
+            Some(reporter) => reporter.run(&self.vitals, &self.pauses).await,
+            None => std::future::pending().await,
+        }
     }
 
     fn worker(&self) -> OutboxProcessor {
         let worker = OutboxProcessor::new(Arc::clone(&self.storage), Arc::clone(&self.transport))
             .config(self.config.clone())
-            .with_pauses(self.pauses.clone());
+            .with_pauses(self.pauses.clone())
+            .with_observers(self.observers.clone());
         #[cfg(feature = "dlq")]
         if let Some(heap) = &self.heap {
-            return worker.dlq_heap(Arc::clone(heap));
+            return worker.dlq_heap(Arc::clone(heap)).with_vitals(&self.vitals);
         }
-        worker
+        worker.with_vitals(&self.vitals)
+    }
+
+    fn sampler(&self) -> Sampler<'_> {
+        Sampler {
+            storage: &*self.storage,
+            transport: &*self.transport,
+            #[cfg(feature = "dlq")]
+            heap: self.heap.as_deref(),
+            config: &self.config,
+            observers: &self.observers,
+        }
     }
 
     async fn clean_up_regularly(&self, mut stop: Stop) {
         let mut outage = Outage::of("clean-up");
+        outage.note_in(&self.vitals);
         loop {
             tokio::select! {
                 biased;
                 () = stop.wait() => return,
-                () = sleep(CLEAN_UP_INTERVAL) => {}
+                () = sleep(retry::spread(CLEAN_UP_INTERVAL)) => {}
             }
             tokio::select! {
                 biased;

@@ -42,6 +42,11 @@ impl RetrySchedule {
     }
 }
 
+/// The interval, a tenth more or less. So the calls of many relays that start together drift apart.
+pub(crate) fn spread(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + fastrand::f64() / 5.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,7 +59,8 @@ use uuid::Uuid;
 ///   lease too, unless another worker took the claim over.
 /// - **S17** A wait for work returns soon after any handle brings work, and otherwise at the end of
 ///   its time limit.
-/// - **S18** The backlog counts pending, claimed, waiting and dead events in one snapshot.
+/// - **S18** The backlog counts pending, claimed, waiting and dead events in one snapshot, and has the
+///   ages of the oldest due event and of the oldest dead letter by the store's clock.
 /// - **S19** A clean-up removes no event, no dead letter, and no token during its retention.
 /// - **S20** A worker or a `DlqProcessor` that stops at any await point, or runs next to
 ///   others, loses no event, breaks no order, and quarantines each failing event once. A stopped
@@ -240,10 +241,57 @@ impl ClaimToken {
         Self(Uuid::new_v4())
     }
 
+    /// A new, random token that has the mark of its handle.
+    #[must_use]
+    pub fn with_mark(mark: ClaimMark) -> Self {
+        let mut bytes = Uuid::new_v4().into_bytes();
+        bytes[..mark.0.len()].copy_from_slice(&mark.0);
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The mark of the handle that made the claim.
+    #[must_use]
+    pub fn mark(&self) -> ClaimMark {
+        let mut mark = [0; 6];
+        mark.copy_from_slice(&self.0.as_bytes()[..6]);
+        ClaimMark(mark)
+    }
+
     /// The token as a UUID.
     #[must_use]
     pub fn as_uuid(&self) -> &Uuid {
         &self.0
+    }
+}
+
+/// The first six bytes of the tokens of the claims that a handle and its clones make. So a claim shows
+/// which relay has it, and no claim costs more for that.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ClaimMark([u8; 6]);
+
+impl ClaimMark {
+    /// A new, random mark.
+    #[must_use]
+    pub fn new() -> Self {
+        ClaimToken::new().mark()
+    }
+
+    /// The mark as bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 6] {
+        &self.0
+    }
+}
+
+impl Default for ClaimMark {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<[u8; 6]> for ClaimMark {
+    fn from(bytes: [u8; 6]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -412,6 +460,18 @@ pub struct Backlog {
     pub waiting: u64,
     /// Events in the quarantine.
     pub dead_letters: u64,
+    /// For how long the oldest event that is due has been due, by the store's clock. `None`: no event is
+    /// due. With it a program can see whether a relay makes progress.
+    ///
+    /// An event is due from the later of [`created_at`](crate::Event::created_at) and
+    /// [`available_at`](crate::Event::available_at), and after a failed attempt from the end of the
+    /// retry's delay. It stays due while it is claimed, and while it is released or
+    /// [held](Outcome::Held) because its destination pauses. An event that waits for an earlier event
+    /// of its key or for a dead letter is not due; before it was claimed for the first time, a store may
+    /// take it for due. A store looks at a bounded number of events, in the order of the log.
+    pub oldest_due: Option<Duration>,
+    /// For how long the oldest dead letter has been in the quarantine, by the store's clock.
+    pub oldest_dead_letter: Option<Duration>,
 }
 
 #[async_trait]
@@ -480,6 +540,15 @@ mod tests {
             problem("a\0").unwrap_err(),
             "memory: settle: invalid: destination is \"a\\0\", but must be text without a NUL character"
         );
+    }
+
+    #[test]
+    fn tokens_of_one_mark_differ_and_have_it() {
+        let mark = ClaimMark::new();
+        let tokens = [ClaimToken::with_mark(mark), ClaimToken::with_mark(mark)];
+        assert_ne!(tokens[0], tokens[1]);
+        assert_eq!(tokens.map(|token| token.mark()), [mark; 2]);
+        assert_eq!(ClaimMark::from(*mark.as_bytes()), mark);
     }
 
     #[test]

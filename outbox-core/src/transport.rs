@@ -100,6 +100,14 @@ pub trait Transport: Send + Sync + Debug {
         None
     }
 
+    /// How many events a broker has answered `Ok` because it had them already, since this transport was made.
+    ///
+    /// A relay that has an [observer](crate::Observer) asks from time to time. The provided form is 0: brokers
+    /// that say nothing of duplicates count none.
+    fn duplicates(&self) -> u64 {
+        0
+    }
+
     /// Asks the broker, without publishing, whether events could be published: whether it can be
     /// reached, accepts the credentials, and has the destinations.
     ///
@@ -160,17 +168,36 @@ pub fn reconnect_pause(failures: u32) -> Duration {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TransportCheck {
-    /// Facts and warnings for a person, such as the largest message that the broker accepts.
+    /// Facts for a person, such as the largest message that the broker accepts.
     pub notes: Vec<String>,
+    /// What may lose or repeat events that the broker has accepted, such as a stream in memory.
+    pub warnings: Vec<String>,
     /// Why events cannot be published. Empty if nothing is wrong.
     pub problems: Vec<PublishError>,
+    /// For how long the broker recognises an event that is published again, if it does so for a limited time.
+    /// It should be longer than the longest delay of a retry.
+    pub duplicate_window: Option<Duration>,
 }
 
 impl TransportCheck {
-    /// Adds a fact or a warning.
+    /// Adds a fact.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
+        self
+    }
+
+    /// Adds what may lose or repeat events.
+    #[must_use]
+    pub fn warning(mut self, warning: impl Into<String>) -> Self {
+        self.warnings.push(warning.into());
+        self
+    }
+
+    /// Sets for how long the broker recognises an event that is published again.
+    #[must_use]
+    pub fn duplicate_window(mut self, window: Duration) -> Self {
+        self.duplicate_window = Some(window);
         self
     }
 
@@ -196,6 +223,10 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
         (**self).destination(event)
     }
 
+    fn duplicates(&self) -> u64 {
+        (**self).duplicates()
+    }
+
     async fn check(&self) -> TransportCheck {
         (**self).check().await
     }
@@ -218,6 +249,21 @@ pub enum PublishErrorKind {
     /// The broker asks the worker to wait. No attempt is counted; the worker pauses for this time,
     /// at most a day.
     Throttled(Duration),
+}
+
+impl PublishErrorKind {
+    /// The name for a person and for programs: `rejected`, `permanent`, `misconfigured`, `unavailable`
+    /// or `throttled`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Permanent => "permanent",
+            Self::Misconfigured => "misconfigured",
+            Self::Unavailable => "unavailable",
+            Self::Throttled(_) => "throttled",
+        }
+    }
 }
 
 /// Why an event was not published.

@@ -5,14 +5,19 @@ use crate::dlq::DlqHeap;
 use crate::dlq::model::DlqEntry;
 use crate::error::OutboxError;
 use crate::object::EventId;
+use crate::observer::{Observation, Observer, Observers};
 use crate::outage::Outage;
-use crate::processor::log_quarantine;
+use crate::processor::{log_quarantine, spans};
+use crate::retry;
 use crate::shutdown::{self, Stop};
 use crate::storage::{OutboxStorage, QuarantineOutcome};
+use crate::transport::PublishErrorKind;
+use crate::vitals::Vitals;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tracing::Instrument;
 
 /// Leases the entries of a heap that reached the threshold, and has the store quarantine their
 /// events.
@@ -41,6 +46,7 @@ pub struct DlqProcessor {
     /// Whether the log already says that the heap drains instead of leasing.
     warned_of_drain: bool,
     outage: Outage,
+    observers: Observers,
 }
 
 /// What one tick did.
@@ -66,6 +72,7 @@ impl DlqProcessor {
             kept: Vec::new(),
             warned_of_drain: false,
             outage: Outage::of("quarantine"),
+            observers: Observers::default(),
         }
     }
 
@@ -73,6 +80,23 @@ impl DlqProcessor {
     #[must_use]
     pub fn config(mut self, config: OutboxConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// Adds an observer, which sees the events that reach the threshold.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.add(observer);
+        self
+    }
+
+    pub(crate) fn with_observers(mut self, observers: Observers) -> Self {
+        self.observers = observers;
+        self
+    }
+
+    pub(crate) fn with_vitals(mut self, vitals: &Vitals) -> Self {
+        self.outage.note_in(vitals);
         self
     }
 
@@ -101,7 +125,9 @@ impl DlqProcessor {
                     limit,
                     self.config.heap_lease(),
                 )
-                .await?;
+                .await;
+            self.observers.note_heap(&page);
+            let page = page?;
             self.check_page(page.len());
             let last = page.len() < limit;
             self.keep(page);
@@ -140,6 +166,15 @@ impl DlqProcessor {
         if self.kept.is_empty() {
             return Ok(());
         }
+        let (span, before) = (spans::tick(self.kept.len()), *report);
+        let result = self.quarantine_kept(report).instrument(span.clone()).await;
+        span.record("moved", spans::number(report.moved - before.moved));
+        span.record("missing", spans::number(report.missing - before.missing));
+        span.record("busy", spans::number(self.kept.len()));
+        result
+    }
+
+    async fn quarantine_kept(&mut self, report: &mut TickReport) -> Result<(), OutboxError> {
         let outcomes = self.storage.quarantine_events(&self.kept).await?;
         if outcomes.len() != self.kept.len() {
             let (answers, entries) = (outcomes.len(), self.kept.len());
@@ -149,6 +184,7 @@ impl DlqProcessor {
             return Err(error);
         }
         let mut done: Vec<EventId> = Vec::new();
+        let before = report.moved;
         let mut busy = Vec::new();
         for (entry, outcome) in self.kept.drain(..).zip(outcomes) {
             match outcome {
@@ -169,6 +205,12 @@ impl DlqProcessor {
             }
         }
         self.kept = busy;
+        if report.moved > before {
+            self.observers.notify(Observation::Quarantined {
+                kind: PublishErrorKind::Rejected,
+                events: report.moved - before,
+            });
+        }
         if done.is_empty() {
             return Ok(());
         }
@@ -217,7 +259,7 @@ impl DlqProcessor {
                 biased;
                 () = stop.wait() => {}
                 () = wake.notified() => {}
-                () = sleep(self.config.heap_interval()) => {}
+                () = sleep(retry::spread(self.config.heap_interval())) => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One call of the transport, with a timeout and with its panics caught.
 
 use super::destinations::{Target, label};
+use super::spans::Traces;
 use crate::object::{ErrorText, Event};
 use crate::shutdown::Stop;
 use crate::transport::{PublishError, PublishErrorKind, Transport};
@@ -10,6 +11,7 @@ use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Duration, Instant, sleep};
+use tracing::Instrument;
 
 /// The result of publishing one event.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -95,6 +97,7 @@ impl Publisher<'_> {
         events: &[Event],
         target: Target,
         started: Started,
+        traces: Traces,
     ) -> Vec<Verdict> {
         let mut judgement = Judgement {
             target,
@@ -115,10 +118,13 @@ impl Publisher<'_> {
                 }
             } else {
                 started.again();
-                match self.call(part).await {
+                let spans = traces.call(part, &judgement.target);
+                let first = judgement.verdicts.len();
+                match self.call(part).instrument(spans.call()).await {
                     Answer::Broken(_) if part.len() > 1 => parts.extend(halves(part)),
                     answer => judgement.add(part, answer, self.timeout),
                 }
+                spans.end(&judgement.verdicts[first..]);
             }
         }
         judgement.verdicts

@@ -3,12 +3,14 @@
 use super::pass::Taken;
 use super::{OutboxProcessor, PassReport};
 use crate::error::{ErrorKind, OutboxError};
+use crate::retry::RetrySchedule;
 use crate::shutdown::Stop;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 /// For each claim that `concurrency` allows, so many others may wait for calls that hang.
@@ -28,6 +30,10 @@ const GATHER: Duration = Duration::from_millis(5);
 /// While nothing shows that the broker works, a claim is made once in this time. It finds the events of other
 /// destinations, and leaves most events to other workers, which may reach the broker.
 pub(super) const SILENT: Duration = Duration::from_secs(1);
+
+/// The polls of an idle worker grow up to so many times the poll interval. What brings work wakes it earlier
+/// (S17), so they only find what that missed.
+const LONGEST_POLL: u32 = 5;
 
 /// Something that has ended.
 enum Step {
@@ -54,7 +60,7 @@ struct Crew<'w> {
     stop: Stop,
     running: FuturesUnordered<BoxFuture<'w, Step>>,
     /// Claims that are published, except those of which only calls that hang are left.
-    busy: Arc<AtomicUsize>,
+    busy: Arc<Busy>,
     /// All claims that are published.
     open: usize,
     claiming: bool,
@@ -65,30 +71,47 @@ struct Crew<'w> {
     /// A claim found nothing while so many were open. Until then, a further one would find nothing either.
     enough: Option<(usize, Instant)>,
     next: Next,
+    /// Claims in a row that found nothing while no other was open.
+    idle: u32,
     /// Failures of the store in a row.
     errors: u32,
     fatal: Option<OutboxError>,
 }
 
+/// How many claims are busy.
+#[derive(Default)]
+struct Busy {
+    claims: AtomicUsize,
+    /// Wakes the crew when there are fewer: a claim of which only calls that hang are left does not end.
+    fewer: Notify,
+}
+
 /// A claim that counts as busy, until it is dropped.
-struct Permit(Option<Arc<AtomicUsize>>);
+struct Permit(Option<Arc<Busy>>);
 
 impl Permit {
-    fn new(busy: &Arc<AtomicUsize>) -> Self {
-        busy.fetch_add(1, Ordering::Relaxed);
+    fn new(busy: &Arc<Busy>) -> Self {
+        busy.claims.fetch_add(1, Ordering::Relaxed);
         Self(Some(Arc::clone(busy)))
     }
 
+    /// Of a claim that does not end yet. The end of a claim wakes the crew by itself.
     fn release(&mut self) {
-        if let Some(busy) = self.0.take() {
-            busy.fetch_sub(1, Ordering::Relaxed);
+        if let Some(busy) = self.end() {
+            busy.fewer.notify_one();
         }
+    }
+
+    fn end(&mut self) -> Option<Arc<Busy>> {
+        let busy = self.0.take()?;
+        busy.claims.fetch_sub(1, Ordering::Relaxed);
+        Some(busy)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release();
+        self.end();
     }
 }
 
@@ -105,6 +128,7 @@ pub(super) async fn run(worker: &OutboxProcessor, stop: Stop) -> Result<(), Outb
         ended_meanwhile: false,
         enough: None,
         next: Next::Now,
+        idle: 0,
         errors: 0,
         fatal: None,
     };
@@ -118,13 +142,15 @@ pub(super) async fn run(worker: &OutboxProcessor, stop: Stop) -> Result<(), Outb
             crew.start_claim();
         }
         let mut stop = crew.stop.clone();
+        let busy = Arc::clone(&crew.busy);
         let next = crew.next;
         let waits = !ends && !crew.claiming && (next != Next::Now || crew.is_paused());
         tokio::select! {
             biased;
             () = stop.wait(), if !ends => {}
             Some(step) = crew.running.next(), if !crew.running.is_empty() => crew.ended(step),
-            () = worker.wait(next), if waits => crew.next = Next::Now,
+            () = busy.fewer.notified(), if !ends && !waits => {}
+            () = worker.wait(next, crew.idle), if waits => crew.next = Next::Now,
         }
     }
 }
@@ -137,7 +163,7 @@ impl Crew<'_> {
 
     fn may_claim(&self) -> bool {
         let limit = self.worker.config.concurrency();
-        let busy = self.busy.load(Ordering::Relaxed);
+        let busy = self.busy.claims.load(Ordering::Relaxed);
         let is_full = busy >= limit || self.open >= limit * (1 + HANGING);
         let is_unsure =
             self.worker.state().breaker.is_probing() || !self.worker.pauses.has_answer();
@@ -209,9 +235,12 @@ impl Crew<'_> {
         let Some(taken) = taken else {
             if self.open_before > 0 {
                 self.enough = Some((self.open_before, Instant::now() + ENOUGH));
+            } else {
+                self.idle = self.idle.saturating_add(1);
             }
             return;
         };
+        self.idle = 0;
         self.open += 1;
         if taken.is_full {
             self.next = self.after_full_claim();
@@ -241,6 +270,7 @@ impl Crew<'_> {
 
     fn worked(&mut self) {
         self.errors = 0;
+        self.worker.vitals.passed();
         self.worker.state().store.succeeded();
     }
 
@@ -275,8 +305,8 @@ impl OutboxProcessor {
         }
     }
 
-    /// Waits until the next claim may find events.
-    async fn wait(&self, next: Next) {
+    /// Waits until the next claim may find events. `idle` claims before it found nothing.
+    async fn wait(&self, next: Next, idle: u32) {
         let pause = self.state().breaker.pause();
         if let Next::At(at) | Next::WithRoom(at) | Next::WithAnswer(at) = next {
             sleep_until(at).await;
@@ -285,23 +315,36 @@ impl OutboxProcessor {
         } else if let Some(probe) = self.pauses.next_resumption() {
             tokio::select! {
                 () = sleep_until(probe) => {}
-                () = self.wait_for_work() => {}
+                () = self.wait_for_work(idle) => {}
             }
         } else {
-            self.wait_for_work().await;
+            self.wait_for_work(idle).await;
         }
     }
 
-    async fn wait_for_work(&self) {
-        let poll = self.config.poll_interval();
-        let result = self.storage.wait_for_work(poll).await;
+    async fn wait_for_work(&self, idle: u32) {
+        let result = self.storage.wait_for_work(self.poll(idle)).await;
         match result {
             Ok(()) => self.state().wake_up.succeeded(),
             Err(error) => {
                 let effect = "the worker asks for events at each poll interval";
                 self.state().wake_up.failed(&error, effect);
-                sleep(poll).await;
+                sleep(self.config.poll_interval()).await;
             }
         }
+    }
+
+    /// How long the next wait may take: at first the poll interval. While nothing comes it grows, and a part of
+    /// it is random, so that the polls of many workers spread.
+    fn poll(&self, idle: u32) -> Duration {
+        let poll = self.config.poll_interval();
+        if idle < 2 {
+            return poll;
+        }
+        let polls = RetrySchedule {
+            initial: poll,
+            max: poll * LONGEST_POLL,
+        };
+        polls.random_pause(idle, false)
     }
 }

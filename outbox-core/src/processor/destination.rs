@@ -54,6 +54,8 @@ pub(super) struct Destination {
     outage: Outage,
     /// None while it works and its held events become due.
     pub(super) problem: Option<Problem>,
+    /// The kind of the problem when the changes were last asked for.
+    pub(super) shown: Option<PublishErrorKind>,
     failures: u32,
     paused_until: Option<Instant>,
     /// The end of the latest pause. Calls that were made before say nothing about the time after it.
@@ -74,6 +76,7 @@ impl Destination {
         Self {
             outage: Outage::of(format!("destination {name}")),
             problem: None,
+            shown: None,
             failures: 0,
             paused_until: None,
             listens_from: None,

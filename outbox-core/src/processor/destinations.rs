@@ -60,6 +60,10 @@ pub(super) struct Resumption {
 #[derive(Debug, Default)]
 struct Inner {
     whole: Option<Problem>,
+    /// The problem of the whole broker when its changes were last asked for.
+    shown: Option<PublishErrorKind>,
+    /// Destinations whose open breaker was reported, and that are remembered no longer.
+    forgotten: Vec<Arc<str>>,
     named: HashMap<Arc<str>, Destination>,
     memory: Memory,
     /// When the broker answered for the first time.
@@ -213,7 +217,11 @@ impl Pauses {
             && let Some(state) = inner.named.get_mut(destination)
             && state.has_no_more(*limit, count)
         {
+            let shown = state.shown.is_some();
             inner.named.remove(destination);
+            inner
+                .forgotten
+                .extend(shown.then(|| Arc::clone(destination)));
             inner.memory.forget_destination(destination);
         }
     }
@@ -225,9 +233,36 @@ impl Pauses {
         due.filter_map(Destination::next_resumption).min()
     }
 
+    /// The breakers that have opened, closed, or have another reason since the last call.
+    pub(super) fn changes(&self) -> Vec<(Option<Arc<str>>, Option<PublishErrorKind>)> {
+        let mut inner = self.lock();
+        let forgotten = std::mem::take(&mut inner.forgotten);
+        let mut changes: Vec<_> = forgotten
+            .into_iter()
+            .map(|name| (Some(name), None))
+            .collect();
+        let whole = inner.whole.as_ref().map(|problem| problem.kind);
+        if has_changed(&mut inner.shown, whole) {
+            changes.push((None, whole));
+        }
+        for (name, state) in &mut inner.named {
+            let kind = state.problem.as_ref().map(|problem| problem.kind);
+            if has_changed(&mut state.shown, kind) {
+                changes.push((Some(Arc::clone(name)), kind));
+            }
+        }
+        changes
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the kind is another one than before, also if a throttle has another time.
+fn has_changed(shown: &mut Option<PublishErrorKind>, kind: Option<PublishErrorKind>) -> bool {
+    let before = std::mem::replace(shown, kind);
+    before.map(PublishErrorKind::name) != kind.map(PublishErrorKind::name)
 }
 
 impl Inner {
@@ -304,6 +339,10 @@ pub(super) struct Call {
 }
 
 impl Call {
+    pub(super) fn made(&self) -> Instant {
+        self.made
+    }
+
     pub(super) fn target(&self) -> &Target {
         &self.target
     }

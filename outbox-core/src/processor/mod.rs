@@ -6,23 +6,30 @@ mod crew;
 mod destination;
 mod destinations;
 mod memory;
+mod observed;
 mod outcome;
 mod pass;
 mod publish;
 #[cfg(feature = "dlq")]
 mod report;
+pub(crate) mod spans;
 
 pub use destinations::{Pause, Pauses};
 #[cfg(feature = "dlq")]
 pub(crate) use outcome::log_quarantine;
+#[cfg(feature = "dlq")]
+pub(crate) use report::bounded;
 
 use crate::config::OutboxConfig;
 use crate::error::OutboxError;
+use crate::observer::Observers;
 use crate::outage::Outage;
 use crate::shutdown::{self, Stop};
 use crate::storage::OutboxStorage;
 use crate::transport::Transport;
+use crate::vitals::Vitals;
 use breaker::CircuitBreaker;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(feature = "dlq")]
@@ -64,7 +71,11 @@ pub struct OutboxProcessor {
     transport: Arc<dyn Transport>,
     config: OutboxConfig,
     pauses: Pauses,
+    vitals: Vitals,
     state: Mutex<State>,
+    /// Claims that are published.
+    open: AtomicUsize,
+    observers: Observers,
     #[cfg(feature = "dlq")]
     heap: Option<HeapReporter>,
     #[cfg(feature = "dlq")]
@@ -115,7 +126,10 @@ impl OutboxProcessor {
             transport: Arc::new(transport),
             config,
             pauses: Pauses::default(),
+            vitals: Vitals::default(),
             state: Mutex::new(state),
+            open: AtomicUsize::new(0),
+            observers: Observers::default(),
             #[cfg(feature = "dlq")]
             heap: None,
             #[cfg(feature = "dlq")]
@@ -139,6 +153,21 @@ impl OutboxProcessor {
 
     pub(crate) fn with_pauses(mut self, pauses: Pauses) -> Self {
         self.pauses = pauses;
+        self
+    }
+
+    /// Call it after [`dlq_heap`](Self::dlq_heap).
+    pub(crate) fn with_vitals(mut self, vitals: &Vitals) -> Self {
+        self.vitals = vitals.clone();
+        {
+            let mut state = self.state();
+            state.store.note_in(vitals);
+            state.wake_up.note_in(vitals);
+        }
+        #[cfg(feature = "dlq")]
+        if let Some(heap) = &self.heap {
+            heap.note_in(vitals);
+        }
         self
     }
 
@@ -228,7 +257,7 @@ impl OutboxProcessor {
     #[cfg(feature = "dlq")]
     async fn flush_heap(&self) {
         if let Some(heap) = &self.heap
-            && heap.flush(&self.config).await
+            && heap.flush(&self.config, &self.observers).await
         {
             self.threshold_crossed.notify_one();
         }

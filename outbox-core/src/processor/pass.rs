@@ -2,42 +2,67 @@
 
 use super::call::{Publisher, Verdict};
 use super::crew::SILENT;
+use super::observed::Ended;
 use super::outcome::{blamed, count, log_failures, settlement};
 use super::publish::{Publication, Slot, Stage};
-use super::{OutboxProcessor, PassReport};
+use super::{OutboxProcessor, PassReport, spans};
 use crate::error::{ErrorKind, OutboxError};
 use crate::object::{ErrorText, EventId};
+use crate::observer::Observation;
 use crate::shutdown::Stop;
 use crate::storage::{Claim, ClaimLimit, ClaimToken, Outcome, Settlement};
 use crate::transport::PublishErrorKind;
 use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant, sleep, timeout};
+use tracing::Instrument;
 
 /// A claim with events.
 pub(super) struct Taken {
     claim: Claim,
     lease_end: Instant,
+    /// How long the claim took.
+    took: Duration,
     /// It has as many events as it was asked for.
     pub(super) is_full: bool,
+}
+
+/// The events of a claim that are settled together.
+struct Part<'p> {
+    /// They have their verdicts.
+    slots: Vec<Slot>,
+    /// They hang.
+    kept: Vec<EventId>,
+    calls: &'p [Ended],
 }
 
 impl OutboxProcessor {
     /// Claims events, unless the broker pauses. A claim that is still running when the grace time of a
     /// shutdown ends is cancelled: none of its events is published, and its lease runs out.
-    pub(super) async fn take(&self, mut stop: Stop) -> Result<Option<Taken>, OutboxError> {
+    pub(super) async fn take(&self, stop: Stop) -> Result<Option<Taken>, OutboxError> {
+        let span = spans::claim();
+        let taken = self.take_now(stop).instrument(span.clone()).await?;
+        if let Some(taken) = &taken {
+            span.record("events", spans::number(taken.claim.events.len()));
+        }
+        Ok(taken)
+    }
+
+    async fn take_now(&self, mut stop: Stop) -> Result<Option<Taken>, OutboxError> {
         self.resume().await?;
         let events = self.state().breaker.limit();
         if events == 0 {
             return Ok(None);
         }
-        let lease_end = Instant::now() + self.config.lease();
+        let start = Instant::now();
+        let lease_end = start + self.config.lease();
         let limit = ClaimLimit::events(events).bytes(self.config.batch_bytes());
         let claim = tokio::select! {
             biased;
             claim = self.storage.claim(limit, self.config.lease()) => claim,
             () = stop.grace_over() => return Ok(None),
         };
+        self.observers.note_store(&claim);
         if let Err(error) = &claim
             && error.kind() == ErrorKind::Unavailable
         {
@@ -45,9 +70,14 @@ impl OutboxProcessor {
         }
         let claim = claim?;
         let is_full = claim.events.len() >= events;
+        if claim.events.is_empty() {
+            self.observers
+                .notify(Observation::Pass(&PassReport::default()));
+        }
         Ok((!claim.events.is_empty()).then_some(Taken {
             claim,
             lease_end,
+            took: start.elapsed(),
             is_full,
         }))
     }
@@ -59,8 +89,11 @@ impl OutboxProcessor {
             let call = self
                 .storage
                 .resume(&resumption.destination, resumption.limit);
-            self.pauses.resumed(&resumption, call.await?);
+            let count = call.await;
+            self.observers.note_store(&count);
+            self.pauses.resumed(&resumption, count?);
         }
+        self.note_breakers();
         Ok(())
     }
 
@@ -70,13 +103,28 @@ impl OutboxProcessor {
         &self,
         taken: Taken,
         stop: Stop,
+        hangs: impl FnMut(),
+    ) -> Result<PassReport, OutboxError> {
+        let span = spans::pass(taken.claim.events.len(), taken.took);
+        let pass = self.publish_now(taken, stop, hangs);
+        let report = pass.instrument(span.clone()).await?;
+        spans::end_pass(&span, &report);
+        Ok(report)
+    }
+
+    async fn publish_now(
+        &self,
+        taken: Taken,
+        stop: Stop,
         mut hangs: impl FnMut(),
     ) -> Result<PassReport, OutboxError> {
         let Taken {
             claim: Claim { token, events },
             lease_end,
             is_full,
+            ..
         } = taken;
+        let _open = self.open_claim();
         let generation = self.state().breaker.generation();
         let mut report = PassReport {
             claimed: events.len(),
@@ -95,6 +143,7 @@ impl OutboxProcessor {
             self.config.breaker(),
             events,
             self.storage.blocks_key_on_dead_letter(),
+            !self.observers.is_empty(),
         );
         loop {
             let mut stage = publication.advance().await;
@@ -110,10 +159,17 @@ impl OutboxProcessor {
             }
             let (slots, kept) = publication.settleable();
             let slots = self.judge(slots, generation);
-            self.settle_part(token, slots, kept, lease_end, &mut report)
+            self.note_breakers();
+            let part = Part {
+                slots,
+                kept,
+                calls: publication.ended(),
+            };
+            self.settle_part(token, part, lease_end, &mut report)
                 .await?;
             if stage == Stage::Done {
                 tracing::debug!(?report, "pass");
+                self.observers.notify(Observation::Pass(&report));
                 return Ok(report);
             }
         }
@@ -187,11 +243,11 @@ impl OutboxProcessor {
     async fn settle_part(
         &self,
         token: ClaimToken,
-        slots: Vec<Slot>,
-        kept: Vec<EventId>,
+        part: Part<'_>,
         lease_end: Instant,
         report: &mut PassReport,
     ) -> Result<(), OutboxError> {
+        let Part { slots, kept, calls } = part;
         let (retry, pause) = (self.config.retry(), self.state().breaker.pause());
         let hold = self.pauses.hold();
         let mut settlements: Vec<_> = slots
@@ -202,8 +258,12 @@ impl OutboxProcessor {
             .into_iter()
             .map(|id| Settlement::new(id, Outcome::Kept));
         settlements.extend(kept);
-        self.settle(token, &settlements, lease_end).await?;
+        let settled = self.settle(token, &settlements, lease_end);
+        let settled = settled.instrument(spans::settle(settlements.len())).await;
+        self.observers.note_store(&settled);
+        settled?;
         log_failures(&slots);
+        self.note_settled(&slots, &settlements, calls);
         self.pauses.held(held_for(&settlements));
         let before = report.published;
         count(report, &settlements);

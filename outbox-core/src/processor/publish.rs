@@ -6,6 +6,8 @@
 use super::call::{Publisher, Started, Verdict};
 use super::destination::{Answer, Gate};
 use super::destinations::{Call, Pauses, Target, label};
+use super::observed::Ended;
+use super::spans::Traces;
 use crate::object::{ErrorText, Event, EventId};
 use crate::retry::RetrySchedule;
 use crate::storage::ClaimedEvent;
@@ -15,6 +17,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::time::{Duration, Instant, timeout_at};
 
 /// A call that takes longer does not delay the settlement of the other events of its claim: it hangs.
@@ -29,6 +32,9 @@ pub(super) struct Slot {
     pub(super) id: EventId,
     pub(super) attempts: u32,
     pub(super) verdict: Verdict,
+    pub(super) created_at: SystemTime,
+    /// The number of the call that gave the verdict.
+    pub(super) call: usize,
     /// It was alone in its call, or in its claim if the verdict is about the whole broker.
     pub(super) alone: bool,
     key: usize,
@@ -37,15 +43,14 @@ pub(super) struct Slot {
 /// An event that was not sent yet.
 #[derive(Debug)]
 struct Waiting {
-    slot: usize,
     event: Event,
     target: Target,
 }
 
-/// The events of a key that were not sent yet.
-#[derive(Debug, Default)]
+/// The events of a key that were not sent yet, by their slots.
+#[derive(Clone, Debug, Default)]
 struct KeyQueue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<usize>,
     /// An event of the key failed, so its successors must wait.
     closed: bool,
 }
@@ -57,6 +62,8 @@ pub(super) struct Publication<'w> {
     schedule: RetrySchedule,
     /// None: the event was settled.
     slots: Vec<Option<Slot>>,
+    /// By slot. None: the event was sent, or will not be.
+    waiting: Vec<Option<Waiting>>,
     keys: Vec<KeyQueue>,
     /// Keys whose first waiting event may be sent.
     ready: Vec<usize>,
@@ -64,6 +71,8 @@ pub(super) struct Publication<'w> {
     /// By the number of the call.
     in_flight: HashMap<usize, InFlight>,
     made: usize,
+    /// By the number of the call. None without an observer.
+    ended: Option<Vec<Ended>>,
     /// Whether a permanent failure closes its key too.
     blocks_key: bool,
     keeps_order: bool,
@@ -84,7 +93,7 @@ struct InFlight {
 /// The events of one call.
 #[derive(Default)]
 struct Group {
-    events: Vec<Waiting>,
+    slots: Vec<usize>,
     is_probe: bool,
 }
 
@@ -104,33 +113,28 @@ impl<'w> Publication<'w> {
         schedule: RetrySchedule,
         events: Vec<ClaimedEvent>,
         blocks_key: bool,
+        is_observed: bool,
     ) -> Self {
+        let (numbers, keys) = number_keys(&events);
         let mut publication = Self {
             keeps_order: publisher.transport.keeps_order(),
             publisher,
             pauses,
             schedule,
             slots: Vec::with_capacity(events.len()),
-            keys: Vec::new(),
-            ready: Vec::new(),
+            waiting: Vec::with_capacity(events.len()),
+            keys: vec![KeyQueue::default(); keys],
+            ready: (0..keys).collect(),
             calls: FuturesUnordered::new(),
             in_flight: HashMap::new(),
             made: 0,
+            ended: is_observed.then(Vec::new),
             blocks_key,
             halted: false,
         };
         let ids = events.iter().map(|claimed| claimed.event.id);
-        let (mut learnt, mut keys) = (pauses.learnt(ids), HashMap::new());
-        for claimed in events {
-            let fresh = publication.keys.len();
-            let key = match &claimed.event.ordering_key {
-                Some(name) => *keys.entry(name.clone()).or_insert(fresh),
-                None => fresh,
-            };
-            if key == fresh {
-                publication.keys.push(KeyQueue::default());
-                publication.ready.push(key);
-            }
+        let mut learnt = pauses.learnt(ids);
+        for (claimed, key) in events.into_iter().zip(numbers) {
             let learnt = learnt.remove(&claimed.event.id);
             publication.add(claimed, key, learnt);
         }
@@ -139,22 +143,26 @@ impl<'w> Publication<'w> {
 
     fn add(&mut self, claimed: ClaimedEvent, key: usize, learnt: Option<Arc<str>>) {
         let (id, attempts) = (claimed.event.id, claimed.attempts);
-        let verdict = if claimed.worker_lost {
+        let created_at = claimed.event.created_at;
+        let (verdict, waiting) = if claimed.worker_lost {
             self.keys[key].closed = true;
-            Verdict::Lost(ErrorText::new("worker lost while it held this event alone"))
+            let reason = ErrorText::new("worker lost while it held this event alone");
+            (Verdict::Lost(reason), None)
         } else {
+            self.keys[key].waiting.push_back(self.slots.len());
             let waiting = Waiting {
-                slot: self.slots.len(),
                 target: self.target(&claimed.event, learnt),
                 event: claimed.event,
             };
-            self.keys[key].waiting.push_back(waiting);
-            Verdict::Untried
+            (Verdict::Untried, Some(waiting))
         };
+        self.waiting.push(waiting);
         self.slots.push(Some(Slot {
             id,
             attempts,
             verdict,
+            created_at,
+            call: usize::MAX,
             alone: false,
             key,
         }));
@@ -197,6 +205,11 @@ impl<'w> Publication<'w> {
         (answered.collect(), ids)
     }
 
+    /// The calls so far, by their numbers. Empty without an observer.
+    pub(super) fn ended(&self) -> &[Ended] {
+        self.ended.as_deref().unwrap_or_default()
+    }
+
     /// Whether each call that hangs has a named destination, which gets no other call.
     pub(super) fn has_only_named_calls(&self) -> bool {
         let mut calls = self.in_flight.values();
@@ -235,7 +248,7 @@ impl<'w> Publication<'w> {
                     };
                     let group = groups.entry(target).or_default();
                     group.is_probe = true;
-                    group.events.extend(self.keys[key].waiting.pop_front());
+                    group.slots.extend(self.keys[key].waiting.pop_front());
                 }
             }
         }
@@ -248,7 +261,7 @@ impl<'w> Publication<'w> {
     fn first(&self, key: usize) -> Option<Target> {
         let queue = &self.keys[key];
         let first = queue.waiting.front().filter(|_| !queue.closed)?;
-        Some(first.target.clone())
+        Some(self.waiting[*first].as_ref()?.target.clone())
     }
 
     fn target(&self, event: &Event, learnt: Option<Arc<str>>) -> Target {
@@ -264,34 +277,47 @@ impl<'w> Publication<'w> {
         let queue = &mut self.keys[key];
         queue.closed = true;
         if let Some(held) = queue.waiting.pop_front()
-            && let Some(slot) = &mut self.slots[held.slot]
+            && let Some(slot) = &mut self.slots[held]
         {
+            self.waiting[held] = None;
             slot.verdict = Verdict::Paused(Arc::clone(destination));
         }
     }
 
     fn send(&mut self, key: usize, target: Target, groups: &mut HashMap<Target, Group>) {
         let queue = &mut self.keys[key].waiting;
-        let more = |event: &Waiting| self.keeps_order && event.target == target;
+        let waiting = &self.waiting;
+        let has_target = |event: &Waiting| event.target == target;
+        let more =
+            |slot: &usize| self.keeps_order && waiting[*slot].as_ref().is_some_and(has_target);
         let mut sent = Vec::from_iter(queue.pop_front());
         while queue.front().is_some_and(more) {
             sent.extend(queue.pop_front());
         }
-        groups.entry(target).or_default().events.extend(sent);
+        groups.entry(target).or_default().slots.extend(sent);
     }
 
     fn start_call(&mut self, target: Target, group: Group) {
         let Group {
-            mut events,
+            mut slots,
             is_probe,
         } = group;
-        events.sort_unstable_by_key(|event| event.slot);
-        let events = events.into_iter().map(|event| (event.slot, event.event));
-        let (slots, events): (Vec<usize>, Vec<Event>) = events.unzip();
+        slots.sort_unstable();
+        let sent = slots.iter().filter_map(|slot| self.waiting[*slot].take());
+        let events: Vec<Event> = sent.map(|sent| sent.event).collect();
+        let known = slots.iter().filter_map(|slot| self.slots[*slot].as_ref());
+        let traces = Traces::of(&events, known);
         let started = Started::now();
         let call = self.pauses.call(&target, is_probe);
         let number = self.made;
         self.made += 1;
+        if let Some(ended) = &mut self.ended {
+            ended.push(Ended {
+                destination: target.name().cloned(),
+                took: Duration::ZERO,
+                at: SystemTime::UNIX_EPOCH,
+            });
+        }
         let in_flight = InFlight {
             started: started.clone(),
             slots,
@@ -302,7 +328,7 @@ impl<'w> Publication<'w> {
         self.in_flight.insert(number, in_flight);
         let publisher = self.publisher.clone();
         let publish = async move {
-            let verdicts = publisher.publish(&events, target, started).await;
+            let verdicts = publisher.publish(&events, target, started, traces).await;
             (number, verdicts)
         };
         self.calls.push(publish.boxed());
@@ -312,6 +338,9 @@ impl<'w> Publication<'w> {
         let Some(ended) = self.in_flight.remove(&number) else {
             return;
         };
+        if let Some(seen) = self.ended.as_mut().and_then(|calls| calls.get_mut(number)) {
+            (seen.took, seen.at) = (ended.call.made().elapsed(), SystemTime::now());
+        }
         if !matches!(ended.call.target(), Target::Named(_)) {
             self.learn(&ended.slots, &verdicts);
         }
@@ -335,6 +364,7 @@ impl<'w> Publication<'w> {
             }
             slot.alone = if concerns_all { whole } else { alone };
             slot.verdict = verdict;
+            slot.call = number;
         }
         keys.sort_unstable();
         keys.dedup();
@@ -379,6 +409,22 @@ impl<'w> Publication<'w> {
             }
         }
     }
+}
+
+/// The number of each event's key, and how many keys there are. An event without a key has a number of
+/// its own.
+fn number_keys(events: &[ClaimedEvent]) -> (Vec<usize>, usize) {
+    let (mut names, mut fresh) = (HashMap::new(), 0);
+    let mut numbers = Vec::with_capacity(events.len());
+    for claimed in events {
+        let number = match claimed.event.ordering_key.as_deref() {
+            Some(name) => *names.entry(name).or_insert(fresh),
+            None => fresh,
+        };
+        fresh += usize::from(number == fresh);
+        numbers.push(number);
+    }
+    (numbers, fresh)
 }
 
 impl InFlight {

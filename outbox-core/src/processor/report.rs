@@ -7,7 +7,9 @@ use crate::dlq::DlqHeap;
 use crate::dlq::model::FailedAttempt;
 use crate::error::{ErrorKind, OutboxError};
 use crate::object::EventId;
+use crate::observer::Observers;
 use crate::outage::Outage;
+use crate::vitals::Vitals;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +61,10 @@ impl HeapReporter {
         }
     }
 
+    pub(super) fn note_in(&self, vitals: &Vitals) {
+        self.lock().outage.note_in(vitals);
+    }
+
     /// Adds the outcomes of settled events: failed attempts, and events that left the outbox. An event
     /// that left after its first attempt has no count, so the heap need not hear of it.
     pub(super) fn add(&self, slots: Vec<Slot>, threshold: u32) {
@@ -96,12 +102,14 @@ impl HeapReporter {
 
     /// Reports the kept outcomes, unless the heap failed a moment ago. Returns whether an event may
     /// have reached the threshold.
-    pub(super) async fn flush(&self, config: &OutboxConfig) -> bool {
+    pub(super) async fn flush(&self, config: &OutboxConfig, observers: &Observers) -> bool {
         if !self.is_due() {
             return false;
         }
         let _busy = Busy::new(self);
-        match self.try_flush(config.heap_timeout()).await {
+        let result = self.try_flush(config.heap_timeout()).await;
+        observers.note_heap(&result);
+        match result {
             Ok(()) => {
                 let mut queue = self.lock();
                 queue.outage.succeeded();
@@ -193,11 +201,12 @@ fn trim<T>(queue: &mut VecDeque<T>) -> usize {
     queue.drain(..excess).count()
 }
 
-async fn bounded(
+/// A call of the heap that takes longer than `limit` has failed.
+pub(crate) async fn bounded<T>(
     limit: Duration,
     operation: &'static str,
-    call: impl Future<Output = Result<(), OutboxError>>,
-) -> Result<(), OutboxError> {
+    call: impl Future<Output = Result<T, OutboxError>>,
+) -> Result<T, OutboxError> {
     let Ok(result) = timeout(limit, call).await else {
         let error = OutboxError::new(ErrorKind::Unavailable, "heap", operation);
         return Err(error.with_source(format!("no answer within {limit:?}")));

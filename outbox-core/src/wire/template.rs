@@ -72,16 +72,47 @@ impl Template {
     /// or an empty one. The error has the name that [`destination`](Self::destination) gives, so only
     /// the events that lack the same value wait until a person has repaired the template.
     pub fn fill<'a>(&'a self, event: &'a Event) -> Result<Cow<'a, str>, PublishError> {
+        self.fill_with(event, Cow::Borrowed)
+    }
+
+    /// As [`fill`](Self::fill), with each value written by `write`. The text of the template stays as it
+    /// is. An adapter passes what encodes the characters that have a meaning in its destinations, such
+    /// as a slash in a URL.
+    ///
+    /// ```
+    /// use outbox_core::Event;
+    /// use outbox_core::wire::Template;
+    ///
+    /// let template: Template = "/hooks/{key}".parse()?;
+    /// let event = Event::new("order.placed", "").ordering_key("a/b");
+    /// let filled = template.fill_with(&event, |value| value.replace('/', "%2F").into())?;
+    /// assert_eq!(filled, "/hooks/a%2Fb");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fill`](Self::fill).
+    pub fn fill_with<'a>(
+        &'a self,
+        event: &'a Event,
+        write: impl Fn(&'a str) -> Cow<'a, str>,
+    ) -> Result<Cow<'a, str>, PublishError> {
+        let value = |part: &'a Part| {
+            let value = part
+                .value(event)
+                .ok_or_else(|| self.unfilled(part, event))?;
+            Ok(match part {
+                Part::Text(_) => value.into(),
+                _ => write(value),
+            })
+        };
         if let [part] = self.parts.as_slice() {
-            let value = part.value(event);
-            return value
-                .map(Cow::Borrowed)
-                .ok_or_else(|| self.unfilled(part, event));
+            return value(part);
         }
         let mut filled = String::with_capacity(2 * self.text.len());
         for part in &self.parts {
-            let value = part.value(event);
-            filled.push_str(value.ok_or_else(|| self.unfilled(part, event))?);
+            filled.push_str(&value(part)?);
         }
         Ok(filled.into())
     }

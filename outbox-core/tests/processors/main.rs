@@ -2,7 +2,10 @@
 #![cfg(feature = "dlq")]
 
 mod fakes;
+mod idle;
 mod log;
 mod logs;
+mod observers;
 mod options;
 mod shared;
+mod traces;

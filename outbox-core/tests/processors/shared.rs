@@ -128,6 +128,10 @@ impl Transport for Recorder {
         self.called("destination")
     }
 
+    fn duplicates(&self) -> u64 {
+        self.called("duplicates")
+    }
+
     async fn check(&self) -> TransportCheck {
         self.called("check")
     }
@@ -227,6 +231,7 @@ async fn call_transport(transport: impl Transport) {
     transport.publish(&[]).await;
     transport.keeps_order();
     transport.destination(&Event::new("order.placed", "{}"));
+    transport.duplicates();
     transport.check().await;
 }
 
