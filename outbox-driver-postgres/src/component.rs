@@ -9,12 +9,14 @@ use outbox_core::{ErrorKind, OutboxError};
 use sqlx::PgConnection;
 
 impl Component {
-    /// Opens a schema that has all tables in exactly this version. Changes nothing.
+    /// Opens a schema that has all tables in this version, or in a newer one that is compatible. Changes
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] if the tables are missing or have another version, if rows are hidden from
-    /// the role, or if the adapters cannot use the server; the message says what to do.
+    /// [`ErrorKind::Invalid`] if the tables are missing, older, or of a newer version that is not compatible
+    /// with this one, if rows are hidden from the role, or if the adapters cannot use the server; the message
+    /// says what to do.
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn open(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
         let driver = Driver::without_logs(config);
@@ -23,18 +25,21 @@ impl Component {
                 migrate::version_here(connection, driver.schema(), self).await
             })
             .await?;
-        let (name, newest) = (self.name, migrate::number(self.migrations.len()));
+        let (name, newest) = (self.name, self.newest());
         let text = match found {
             None => format!(
                 "no outbox tables in the schema {:?} ({name}); run `outbox migrate`",
                 driver.schema().name()
             ),
-            Some(found) if found < newest => format!(
-                "the tables of {name} are of version {found}, this program needs {newest}; \
-                 run `outbox migrate`"
+            Some(found) if found.version < newest => format!(
+                "the tables of {name} are of version {}, this program needs {newest}; \
+                 run `outbox migrate`",
+                found.version
             ),
-            Some(found) if found > newest => return Err(migrate::newer(name, found, newest, OPEN)),
-            Some(_) => return Ok(driver),
+            Some(found) => {
+                found.log(self);
+                return Ok(driver);
+            }
         };
         Err(refusal(ErrorKind::Invalid, OPEN, text))
     }
@@ -47,8 +52,9 @@ impl Component {
     /// # Errors
     ///
     /// [`ErrorKind::Invalid`] if one of the tables exists although the component was never migrated,
-    /// if a newer program migrated the schema, if the server is too old or has settings that the
-    /// adapters cannot work with, if a migrated table is missing, or if a privilege is missing.
+    /// if a newer program migrated the schema to a version that is not compatible with this one, if the
+    /// server is too old or has settings that the adapters cannot work with, if a migrated table is missing,
+    /// or if a privilege is missing.
     /// After an error nothing is changed.
     /// [`ErrorKind::Unavailable`] if the server cannot be reached.
     pub async fn migrate(&self, config: impl Into<PostgresConfig>) -> Result<Driver, OutboxError> {
@@ -61,7 +67,8 @@ impl Component {
         Ok(driver)
     }
 
-    /// How many of the migrations the schema has. Changes nothing.
+    /// How many of the migrations the schema has; more than there are here if a newer program migrated it
+    /// to a version that is compatible with this one. Changes nothing.
     ///
     /// # Errors
     ///

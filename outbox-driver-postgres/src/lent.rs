@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Postgres};
 /// A connection on loan from a pool.
 ///
 /// If it is dropped before [`give_back`](Self::give_back), it is closed: a transaction may be open on
-/// it, or an answer may still arrive. sqlx would give a connection whose `begin` was dropped to the next
+/// it, or an answer may still arrive. sqlx would give a connection on which a start of a transaction was dropped to the next
 /// caller (its issues 4385 and 4393), and would wait without end for the answer of a silent server.
 pub(crate) struct Lent {
     connection: PoolConnection<Postgres>,

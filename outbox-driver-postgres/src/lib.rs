@@ -6,7 +6,9 @@ mod driver;
 mod error;
 mod lent;
 mod migrate;
+mod recorded;
 mod schema;
+mod server;
 mod value;
 
 pub use config::PostgresConfig;

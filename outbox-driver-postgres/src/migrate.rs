@@ -2,7 +2,9 @@
 //! row for each migration of each component.
 
 use crate::error::{postgres_error, refusal, sqlstate};
+use crate::recorded::Recorded;
 use crate::schema::SchemaSql;
+use crate::server::check_server;
 use outbox_append_postgres::Schema;
 use outbox_core::{ErrorKind, OutboxError};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
@@ -17,9 +19,6 @@ const TABLE: &str = "outbox_migrations";
 /// How long a migration may take, including the wait for other processes that migrate.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
-/// PostgreSQL 13: the first with `pg_current_xact_id`, and the oldest that is tested.
-const OLDEST: i32 = 130_000;
-
 /// The tables of one adapter: a store, a heap or an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Component {
@@ -29,6 +28,21 @@ pub struct Component {
     pub tables: &'static [&'static str],
     /// The migrations, oldest first. They name each table as `outbox.outbox_…`.
     pub migrations: &'static [&'static str],
+    /// The oldest version whose programs may use the tables after all migrations: 1 while migrations only
+    /// add. A migration that takes something away raises it, and it is never lowered.
+    pub min_compatible: u32,
+}
+
+impl Component {
+    /// The version that this program knows.
+    pub(crate) fn newest(&self) -> u32 {
+        u32::try_from(self.migrations.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What a migration records: no version before it can be newer than itself.
+    fn min_at(&self, version: u32) -> u32 {
+        self.min_compatible.min(version)
+    }
 }
 
 /// Applies the migrations that are missing.
@@ -37,20 +51,22 @@ pub(crate) async fn apply_missing(
     schema: &Schema,
     component: &Component,
 ) -> Result<(), OutboxError> {
-    let (name, migrations) = (component.name, component.migrations);
     check_server(connection, MIGRATE).await?;
     prepare(connection, schema).await?;
     refuse_hidden_rows(connection, schema, component, MIGRATE).await?;
     let (recorded, found) = applied(connection, schema, component, MIGRATE).await?;
-    if recorded.is_none() && found > 0 {
+    add_min_compatible(connection, schema).await?;
+    if let Some(recorded) = recorded {
+        recorded.log(component);
+    } else if found > 0 {
         let text = "outbox_migrations was emptied; the existing tables are kept";
-        tracing::warn!(component = name, "{text}");
+        tracing::warn!(component = component.name, "{text}");
         for version in (1..).take(found) {
-            record(connection, schema, name, version).await?;
+            record(connection, schema, component, version).await?;
         }
     }
-    for (version, migration) in (1..).zip(migrations).skip(found) {
-        apply(connection, schema, name, version, migration).await?;
+    for (version, migration) in (1..).zip(component.migrations).skip(found) {
+        apply(connection, schema, component, version, migration).await?;
     }
     require_tables(connection, schema, component.tables, MIGRATE).await
 }
@@ -67,16 +83,18 @@ pub(crate) async fn applied_here(
     Ok(found)
 }
 
-/// The version of the component's tables. Fails if it is the newest, but a table is missing.
+/// The version of the component's tables. Fails if this program needs no newer one, but may not use them, or
+/// a table is missing.
 pub(crate) async fn version_here(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
-) -> Result<Option<u32>, OutboxError> {
+) -> Result<Option<Recorded>, OutboxError> {
     check_server(connection, OPEN).await?;
     refuse_hidden_rows(connection, schema, component, OPEN).await?;
-    let found = version(connection, schema, component.name, OPEN).await?;
-    if found == Some(number(component.migrations.len())) {
+    let found = recorded(connection, schema, component.name, OPEN).await?;
+    if let Some(found) = found.filter(|found| found.version >= component.newest()) {
+        found.check(component, OPEN)?;
         require_tables(connection, schema, component.tables, OPEN).await?;
     }
     Ok(found)
@@ -92,43 +110,13 @@ pub(crate) fn script(schema: &Schema, component: &Component) -> String {
     );
     for (version, migration) in (1..).zip(component.migrations) {
         script.push_str(&schema.write(migration));
-        let row = include_str!("sql/set_version.sql")
-            .replace("($1, $2)", &format!("('{name}', {version});"));
+        let row = include_str!("sql/set_version.sql").replace(
+            "($1, $2, $3)",
+            &format!("('{name}', {version}, {});", component.min_at(version)),
+        );
         script.push_str(&schema.write(&row));
     }
     script + "COMMIT;\n"
-}
-
-async fn check_server(
-    connection: &mut PgConnection,
-    operation: &'static str,
-) -> Result<(), OutboxError> {
-    let (number, version, encoding, isolation): (i32, String, String, String) =
-        sqlx::query_as(include_str!("sql/server.sql"))
-            .fetch_one(connection)
-            .await
-            .map_err(postgres_error(operation))?;
-    match explain_server(number, &version, &encoding, &isolation) {
-        Some(text) => Err(refusal(ErrorKind::Invalid, operation, text)),
-        None => Ok(()),
-    }
-}
-
-/// Why the adapters cannot use the server.
-fn explain_server(number: i32, version: &str, encoding: &str, isolation: &str) -> Option<String> {
-    if number < OLDEST {
-        return Some(format!(
-            "the server is PostgreSQL {version}; 13 or newer is needed"
-        ));
-    }
-    if encoding != "UTF8" {
-        return Some(format!(
-            "the database's encoding is {encoding}; create one with ENCODING 'UTF8'"
-        ));
-    }
-    (isolation != "read committed").then(|| {
-        format!("default_transaction_isolation is {isolation}; set it to 'read committed'")
-    })
 }
 
 /// Takes the lock, and creates the schema and the table of migrations if they are missing.
@@ -157,34 +145,53 @@ async fn prepare(connection: &mut PgConnection, schema: &Schema) -> Result<(), O
     Ok(())
 }
 
-/// The recorded version, and how many migrations the schema has. Refuses tables that belong to another
-/// program or to a newer one. Tables with exactly the columns of the migrations are ours even if no
-/// version is recorded: the rows of all tables were deleted.
+/// Adds the column to a table of migrations that was created without it. That needs the owner of the table,
+/// so nothing is tried where nothing is missing.
+async fn add_min_compatible(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<(), OutboxError> {
+    let error = postgres_error(MIGRATE);
+    let has_column: bool = sqlx::query_scalar(include_str!("sql/has_min_compatible.sql"))
+        .bind(schema.name())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(&error)?;
+    if has_column {
+        return Ok(());
+    }
+    sqlx::query(schema.sql(include_str!("sql/add_min_compatible.sql")))
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(error)
+}
+
+/// What is recorded, and how many migrations the schema has. Refuses tables that belong to another
+/// program, or to a newer one with which this one is not compatible. Tables with exactly the columns of the
+/// migrations are ours even if no version is recorded: the rows of all tables were deleted.
 async fn applied(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &Component,
     operation: &'static str,
-) -> Result<(Option<u32>, usize), OutboxError> {
-    let Some(found) = version(connection, schema, component.name, operation).await? else {
+) -> Result<(Option<Recorded>, usize), OutboxError> {
+    let Some(found) = recorded(connection, schema, component.name, operation).await? else {
         if is_ours(connection, schema, component, operation).await? {
             return Ok((None, component.migrations.len()));
         }
         refuse_foreign_tables(connection, schema, component.tables, operation).await?;
         return Ok((None, 0));
     };
-    let newest = number(component.migrations.len());
-    if found > newest {
-        return Err(newer(component.name, found, newest, operation));
-    }
-    Ok((Some(found), found as usize))
+    found.check(component, operation)?;
+    Ok((Some(found), found.version as usize))
 }
 
 async fn apply(
     connection: &mut PgConnection,
     schema: &Schema,
-    component: &str,
-    version: i32,
+    component: &Component,
+    version: u32,
     migration: &str,
 ) -> Result<(), OutboxError> {
     let error = postgres_error(MIGRATE);
@@ -199,12 +206,13 @@ async fn apply(
 async fn record(
     connection: &mut PgConnection,
     schema: &Schema,
-    component: &str,
-    version: i32,
+    component: &Component,
+    version: u32,
 ) -> Result<(), OutboxError> {
     sqlx::query(schema.sql(include_str!("sql/set_version.sql")))
-        .bind(component)
-        .bind(version)
+        .bind(component.name)
+        .bind(version.cast_signed())
+        .bind(component.min_at(version).cast_signed())
         .execute(connection)
         .await
         .map(drop)
@@ -300,24 +308,32 @@ async fn missing(
         .map_err(postgres_error(operation))
 }
 
-async fn version(
+/// The newest migration that is recorded, or `None` if none is.
+async fn recorded(
     connection: &mut PgConnection,
     schema: &Schema,
     component: &str,
     operation: &'static str,
-) -> Result<Option<u32>, OutboxError> {
+) -> Result<Option<Recorded>, OutboxError> {
     if !exists(connection, schema, TABLE, operation).await?.1 {
         return Ok(None);
     }
-    let found: Option<i32> = sqlx::query_scalar(schema.sql(include_str!("sql/version.sql")))
-        .bind(component)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| match sqlstate(&error).as_deref() {
-            Some("42703" | "42883" | "42P18") => foreign(schema, TABLE, operation),
-            _ => postgres_error(operation)(error),
-        })?;
-    Ok(found.map(i32::unsigned_abs))
+    let found: (Option<i32>, Option<i32>) =
+        sqlx::query_as(schema.sql(include_str!("sql/version.sql")))
+            .bind(component)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| match sqlstate(&error).as_deref() {
+                Some("42703" | "42883" | "42P18") => foreign(schema, TABLE, operation),
+                _ => postgres_error(operation)(error),
+            })?;
+    let (Some(version), Some(min_compatible)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(Recorded {
+        version: version.unsigned_abs(),
+        min_compatible: min_compatible.unsigned_abs(),
+    }))
 }
 
 /// Refuses tables with row level security for this role. With hidden rows, the tables would look as if
@@ -386,52 +402,4 @@ fn foreign(schema: &Schema, table: &str, operation: &'static str) -> OutboxError
             schema.name()
         ),
     )
-}
-
-pub(crate) fn newer(
-    component: &str,
-    found: u32,
-    newest: u32,
-    operation: &'static str,
-) -> OutboxError {
-    refusal(
-        ErrorKind::Invalid,
-        operation,
-        format!(
-            "the tables of {component} are of version {found}, this program knows {newest}; \
-             use a newer program"
-        ),
-    )
-}
-
-pub(crate) fn number(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_cannot_be_used_is_named_with_what_is_needed() {
-        let explain = |number, encoding, isolation| {
-            explain_server(number, "12.22", encoding, isolation).unwrap_or_default()
-        };
-        assert_eq!(explain(130_000, "UTF8", "read committed"), "");
-        for (text, found, allowed) in [
-            (explain(120_022, "UTF8", "read committed"), "12.22", "13"),
-            (
-                explain(150_000, "LATIN1", "read committed"),
-                "LATIN1",
-                "UTF8",
-            ),
-            (
-                explain(150_000, "UTF8", "serializable"),
-                "serializable",
-                "read committed",
-            ),
-        ] {
-            assert!(text.contains(found) && text.contains(allowed), "{text}");
-        }
-    }
 }

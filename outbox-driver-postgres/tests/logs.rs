@@ -10,6 +10,7 @@ const COMPONENT: Component = Component {
     name: "counts",
     tables: &["outbox_counts"],
     migrations: &["CREATE TABLE outbox.outbox_counts (count bigint);"],
+    min_compatible: 1,
 };
 
 async fn connected(database: &Database) -> PgPool {

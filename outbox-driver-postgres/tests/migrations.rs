@@ -26,7 +26,25 @@ fn things(migrations: &'static [&'static str]) -> Component {
         name: "things",
         tables: TABLES,
         migrations,
+        min_compatible: 1,
     }
+}
+
+/// The component of a program whose second migration takes something away.
+fn breaking() -> Component {
+    Component {
+        min_compatible: 2,
+        ..things(MIGRATIONS)
+    }
+}
+
+/// The versions that are recorded, each with the oldest one that is compatible.
+async fn recorded(config: &PostgresConfig) -> Vec<(i32, i32)> {
+    let driver = Driver::new(config.clone());
+    let rows =
+        driver.sql("SELECT version, min_compatible FROM outbox.outbox_migrations ORDER BY version");
+    let rows = sqlx::query_as(rows).fetch_all(driver.pool()).await;
+    rows.expect("read")
 }
 
 /// Migrates, and returns how many migrations it applied.
@@ -166,7 +184,7 @@ async fn tables_of_ours_are_recognised_after_all_rows_were_deleted() {
 }
 
 #[tokio::test]
-async fn missing_or_newer_tables_are_named_with_what_to_do() {
+async fn missing_tables_are_named_with_what_to_do() {
     let database = Database::create().await;
     let config = config(database.pool(), "a \"place\"");
     refused(open(&config, 2).await, "outbox migrate");
@@ -176,9 +194,93 @@ async fn missing_or_newer_tables_are_named_with_what_to_do() {
         ..things(&MIGRATIONS[..1])
     };
     refused(others.open(config.clone()).await, "others");
-    refused(open(&config, 1).await, "newer program");
-    refused(migrate(&config, &MIGRATIONS[..1]).await, "newer program");
-    refused(applied(&config, &MIGRATIONS[..1]).await, "newer program");
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_that_only_adds_are_used() {
+    let database = Database::create().await;
+    let config = config(database.pool(), ODD);
+    migrate(&config, MIGRATIONS).await.expect("migrated");
+    let before = recorded(&config).await;
+    assert_eq!(before, [(1, 1), (2, 1)]);
+    let driver = open(&config, 1).await.expect("compatible");
+    let insert = driver.sql("INSERT INTO outbox.outbox_things (x) VALUES (3)");
+    let inserted = driver.execute("insert", sqlx::query(insert)).await;
+    assert_eq!(inserted.expect("inserted"), 1);
+    let old = &MIGRATIONS[..1];
+    assert_eq!(applied(&config, old).await.expect("asked"), 2);
+    assert_eq!(migrate(&config, old).await.expect("nothing to do"), 0);
+    assert_eq!(recorded(&config).await, before);
+    open(&config, 2).await.expect("the newest");
+    // A table of this program that is missing is still an error.
+    let drop = driver.sql("DROP TABLE outbox.outbox_things");
+    driver
+        .execute("drop", sqlx::query(drop))
+        .await
+        .expect("dropped");
+    refused(open(&config, 1).await, "lacks outbox_things");
+}
+
+#[tokio::test]
+async fn tables_that_a_newer_version_made_incompatible_are_refused_with_the_numbers() {
+    let database = Database::create().await;
+    let schema = Schema::new(ODD).expect("a name");
+    let printed = config(database.pool(), ODD);
+    sqlx::raw_sql(AssertSqlSafe(breaking().script(&schema)))
+        .execute(&database.pool())
+        .await
+        .expect("a script");
+    let migrated = config(database.pool(), "outbox");
+    let done = breaking().migrate(migrated.clone()).await;
+    done.expect("migrated");
+    let numbers =
+        "of version 2, for programs that know version 2 or a later one, and this program knows 1";
+    for config in [printed, migrated] {
+        // No program that knows fewer versions is newer than the first migration.
+        assert_eq!(recorded(&config).await, [(1, 1), (2, 2)]);
+        refused(open(&config, 1).await, numbers);
+        refused(migrate(&config, &MIGRATIONS[..1]).await, numbers);
+        refused(applied(&config, &MIGRATIONS[..1]).await, numbers);
+        breaking().open(config).await.expect("the newest");
+    }
+    // The row of the newest version counts.
+    database
+        .execute("INSERT INTO outbox.outbox_migrations (component, version) VALUES ('things', 3)")
+        .await;
+    let config = config(database.pool(), "outbox");
+    open(&config, 1).await.expect("compatible");
+}
+
+#[tokio::test]
+async fn tables_of_before_the_column_are_opened_and_get_it_when_they_are_migrated() {
+    let database = Database::create().await;
+    let config = config(database.pool(), "outbox");
+    let old = &MIGRATIONS[..1];
+    migrate(&config, old).await.expect("migrated");
+    let drop = "ALTER TABLE outbox.outbox_migrations DROP COLUMN min_compatible";
+    database.execute(drop).await;
+    let role = format!("{}_reader", database.name());
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA outbox TO {role};
+             GRANT SELECT ON outbox.outbox_migrations TO {role}"
+        ))
+        .await;
+    let options = database.options().username(&role);
+    let theirs = self::config(PgPool::connect_lazy_with(options), "outbox");
+    open(&theirs, 1).await.expect("opened");
+    assert_eq!(applied(&theirs, MIGRATIONS).await.expect("asked"), 1);
+    refused(migrate(&theirs, old).await, "must be owner");
+    refused(open(&config, 2).await, "outbox migrate");
+    assert_eq!(migrate(&config, old).await.expect("migrated"), 0);
+    assert_eq!(recorded(&config).await, [(1, 1)]);
+    assert_eq!(migrate(&theirs, old).await.expect("nothing is missing"), 0);
+    breaking().migrate(config.clone()).await.expect("migrated");
+    assert_eq!(recorded(&config).await, [(1, 1), (2, 2)]);
+    Driver::new(theirs).pool().close().await;
+    database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
 }
 
 #[tokio::test]

@@ -8,13 +8,14 @@ use outbox_core::OutboxError;
 use rusqlite::Connection;
 
 impl Component {
-    /// Opens a database that has all tables in exactly this version. A file that is refused is not
-    /// changed.
+    /// Opens a database that has all tables in this version, or in a newer one that is compatible. A file
+    /// that is refused is not changed.
     ///
     /// # Errors
     ///
     /// Those of [`Driver::open`]. Also [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are
-    /// missing or have another version; the message says what to do.
+    /// missing, older, or of a newer version that is not compatible with this one; the message says what to
+    /// do.
     pub async fn open(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
         let component = *self;
         let check = move |connection: &Connection| component.require_newest(connection);
@@ -31,18 +32,19 @@ impl Component {
     ///
     /// Those of [`Driver::create`]. Also [`Invalid`](outbox_core::ErrorKind::Invalid) if one of the
     /// tables exists although the component was never migrated, or if a newer program migrated the
-    /// file.
+    /// file to a version that is not compatible with this one.
     pub async fn migrate(&self, config: impl Into<SqliteConfig>) -> Result<Driver, OutboxError> {
         let component = *self;
-        let check = move |connection: &Connection| component.applied_here(connection).map(drop);
+        let check = move |connection: &Connection| component.applied_now(connection).map(drop);
         let driver = Driver::create(config, check).await?;
         let apply = move |connection: &Connection| component.apply_missing(connection);
         driver.write(MIGRATE, apply).await?;
         Ok(driver)
     }
 
-    /// How many of the migrations the database has; `None` if its file does not exist, but the folder
-    /// does. Changes nothing.
+    /// How many of the migrations the database has; more than there are here if a newer program migrated it
+    /// to a version that is compatible with this one; `None` if its file does not exist, but the folder does.
+    /// Changes nothing.
     ///
     /// # Errors
     ///
@@ -52,7 +54,7 @@ impl Component {
         config: impl Into<SqliteConfig>,
     ) -> Result<Option<usize>, OutboxError> {
         let component = *self;
-        let applied = move |connection: &Connection| component.applied_here(connection);
+        let applied = move |connection: &Connection| component.applied_now(connection);
         let applied = inspect(config.into(), applied).await?;
         Ok(applied.map(|applied| applied as usize))
     }

@@ -1,5 +1,6 @@
 //! The handle of async callers.
 
+use crate::changes::Changes;
 use crate::config::SqliteConfig;
 use crate::error::{refusal, sqlite_error};
 use crate::job::{Access, Task};
@@ -32,6 +33,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Driver {
     thread: Arc<Thread>,
+    changes: Changes,
     call_timeout: Duration,
 }
 
@@ -172,6 +174,12 @@ impl Driver {
         self.read(operation, f).await
     }
 
+    /// Tells from now on whether something may have been committed, without a statement.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        self.changes.clone()
+    }
+
     /// Finishes the calls in the queue, copies the write-ahead log into the file and closes the
     /// connection, for all clones. Later calls are [`ErrorKind::Invalid`]; closing again is fine.
     ///
@@ -241,7 +249,7 @@ impl Driver {
                 match open_connection(&config, missing, check) {
                     // If the caller no longer waits, it has also dropped the sender of jobs.
                     Ok((connection, watch)) => {
-                        let _ = opened.send(Ok(()));
+                        let _ = opened.send(Ok(Changes::of(watch.log())));
                         thread::run(connection, &queue, watch, config.busy_timeout);
                     }
                     Err(error) => drop(opened.send(Err(error))),
@@ -254,10 +262,11 @@ impl Driver {
             queue: Some(sender),
             ended: Mutex::new(ended),
         };
-        outcome.await.unwrap_or_else(|_| Err(closed("open")))?;
+        let changes = outcome.await.unwrap_or_else(|_| Err(closed("open")))?;
         let thread = Arc::new(thread);
         Ok(Self {
             thread,
+            changes,
             call_timeout,
         })
     }

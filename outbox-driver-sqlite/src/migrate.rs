@@ -2,6 +2,7 @@
 //! which migrations each component has.
 
 use crate::error::{refusal, sqlite_error};
+use crate::recorded::Recorded;
 use outbox_core::{ErrorKind, OutboxError};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -18,6 +19,9 @@ pub struct Component {
     pub tables: &'static [&'static str],
     /// The migrations, oldest first.
     pub migrations: &'static [&'static str],
+    /// The oldest version whose programs may use the tables after all migrations: 1 while migrations only
+    /// add. A migration that takes something away raises it, and it is never lowered.
+    pub min_compatible: u32,
 }
 
 impl Component {
@@ -27,47 +31,64 @@ impl Component {
         let error = sqlite_error(MIGRATE);
         let applied = self.applied_here(connection)?;
         connection.execute_batch(MIGRATIONS).map_err(&error)?;
-        let recorded = recorded_version(connection, self)?.unwrap_or(0);
+        add_min_compatible(connection)?;
+        let recorded = recorded(connection, self)?;
+        if let Some(recorded) = recorded {
+            recorded.log(self);
+        }
+        let recorded = recorded.map_or(0, |recorded| recorded.version);
         for (version, migration) in (1_u32..).zip(self.migrations) {
             if version > applied {
                 connection.execute_batch(migration).map_err(&error)?;
             }
             if version > recorded {
+                let row = (self.name, version, self.min_at(version));
                 connection
-                    .execute(include_str!("sql/set_version.sql"), (self.name, version))
+                    .execute(include_str!("sql/set_version.sql"), row)
                     .map_err(&error)?;
             }
         }
         Ok(())
     }
 
-    /// How many of the migrations the database has. Changes nothing. Tables without a record of their
-    /// version count as migrated if they are exactly as the migrations create them.
+    /// As [`applied_here`](Self::applied_here), in a transaction: another connection may migrate the database
+    /// at the same time.
+    pub(crate) fn applied_now(&self, connection: &Connection) -> Result<u32, OutboxError> {
+        let snapshot = connection.unchecked_transaction();
+        let snapshot = snapshot.map_err(sqlite_error(MIGRATE))?;
+        self.applied_here(&snapshot)
+    }
+
+    /// How many of the migrations the database has. Changes nothing. Refuses a newer version that is not
+    /// compatible with this one. Tables without a record of their version count as migrated if they are exactly
+    /// as the migrations create them.
     pub(crate) fn applied_here(&self, connection: &Connection) -> Result<u32, OutboxError> {
-        let newest = newest(self);
-        match recorded_version(connection, self)? {
-            Some(found) if found > newest => Err(newer(self, found, MIGRATE)),
-            Some(found) => Ok(found),
-            None if are_migrated(connection, self)? => Ok(newest),
+        match recorded(connection, self)? {
+            Some(found) => found.check(self, MIGRATE).map(|()| found.version),
+            None if are_migrated(connection, self)? => Ok(self.newest()),
             None => refuse_foreign_tables(connection, self).map(|()| 0),
         }
     }
 
-    /// Refuses a database that does not have exactly all migrations.
+    /// Refuses a database that lacks migrations, or has a newer version that is not compatible with this one.
     pub(crate) fn require_newest(&self, connection: &Connection) -> Result<(), OutboxError> {
         const OPEN: &str = "open";
-        let (name, newest) = (self.name, newest(self));
-        let text = match recorded_version(connection, self)? {
+        let (name, newest) = (self.name, self.newest());
+        let text = match recorded(connection, self)? {
             None => format!(
                 "no outbox tables in the database ({name}); run `outbox migrate`, or `migrate` of this \
                  adapter"
             ),
-            Some(found) if found < newest => format!(
-                "the tables of {name} are of version {found}, this program needs {newest}; \
-                 run `outbox migrate`, or `migrate` of this adapter"
+            Some(found) if found.version < newest => format!(
+                "the tables of {name} are of version {}, this program needs {newest}; \
+                 run `outbox migrate`, or `migrate` of this adapter",
+                found.version
             ),
-            Some(found) if found > newest => return Err(newer(self, found, OPEN)),
-            Some(_) => return Ok(()),
+            Some(found) => {
+                found.check(self, OPEN)?;
+                found.log(self);
+                return Ok(());
+            }
         };
         Err(refusal(ErrorKind::Invalid, OPEN, text))
     }
@@ -78,27 +99,57 @@ impl Component {
         let mut script = format!("BEGIN IMMEDIATE;\n{MIGRATIONS}");
         for (version, migration) in (1..).zip(self.migrations) {
             script.push_str(migration);
-            let row = include_str!("sql/set_version.sql")
-                .replace("(?1, ?2)", &format!("('{name}', {version})"));
+            let row = include_str!("sql/set_version.sql").replace(
+                "(?1, ?2, ?3)",
+                &format!("('{name}', {version}, {})", self.min_at(version)),
+            );
             script.push_str(&row);
         }
         script + "COMMIT;\n"
     }
+
+    /// The version that this program knows.
+    pub(crate) fn newest(&self) -> u32 {
+        u32::try_from(self.migrations.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What a migration records: no version before it can be newer than itself.
+    fn min_at(&self, version: u32) -> u32 {
+        self.min_compatible.min(version)
+    }
+}
+
+/// Adds the column to a table of migrations that was created without it.
+fn add_min_compatible(connection: &Connection) -> Result<(), OutboxError> {
+    let error = sqlite_error(MIGRATE);
+    let has_column = connection.column_exists(None, "outbox_migrations", "min_compatible");
+    if has_column.map_err(&error)? {
+        return Ok(());
+    }
+    connection
+        .execute_batch(include_str!("sql/add_min_compatible.sql"))
+        .map_err(error)
 }
 
 /// The newest migration that is recorded, or `None` if none is.
-fn recorded_version(
+fn recorded(
     connection: &Connection,
     component: &Component,
-) -> Result<Option<u32>, OutboxError> {
+) -> Result<Option<Recorded>, OutboxError> {
     if !exists(connection, "outbox_migrations")? {
         return Ok(None);
     }
-    connection
+    let (version, min_compatible): (Option<u32>, Option<u32>) = connection
         .query_row(include_str!("sql/version.sql"), [component.name], |row| {
-            row.get(0)
+            Ok((row.get(0)?, row.get(1)?))
         })
-        .map_err(sqlite_error(MIGRATE))
+        .map_err(sqlite_error(MIGRATE))?;
+    Ok(version
+        .zip(min_compatible)
+        .map(|(version, min_compatible)| Recorded {
+            version,
+            min_compatible,
+        }))
 }
 
 /// Whether all tables are as the migrations create them. Then they are ours, although their version
@@ -156,17 +207,4 @@ fn exists(connection: &Connection, table: &str) -> Result<bool, OutboxError> {
             |row| row.get(0),
         )
         .map_err(sqlite_error(MIGRATE))
-}
-
-fn newest(component: &Component) -> u32 {
-    u32::try_from(component.migrations.len()).unwrap_or(u32::MAX)
-}
-
-fn newer(component: &Component, found: u32, operation: &'static str) -> OutboxError {
-    let (name, newest) = (component.name, newest(component));
-    let text = format!(
-        "the tables of {name} are of version {found}, this program knows {newest}; \
-         use a newer program"
-    );
-    refusal(ErrorKind::Invalid, operation, text)
 }

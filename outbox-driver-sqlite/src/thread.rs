@@ -31,6 +31,10 @@ pub(crate) enum Message {
 
 /// Serves jobs until the last handle is gone or one asks to close, then closes the connection.
 pub(crate) fn run(
+    #[allow(
+        unused_mut,
+        reason = "older versions of rusqlite take a shared connection"
+    )]
     mut connection: Connection,
     queue: &Receiver<Message>,
     watch: Watch,

@@ -2,17 +2,6 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Microseconds since 1970, negative before. Saturates at the ends of `i64`.
-#[must_use]
-pub fn micros(time: SystemTime) -> i64 {
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => {
-            i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
-        }
-    }
-}
-
 /// The time `micros` after 1970, or 1970 if the system cannot represent it.
 #[must_use]
 pub fn from_micros(micros: i64) -> SystemTime {
@@ -34,6 +23,7 @@ pub fn interval(length: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::micros;
 
     #[test]
     fn microseconds_come_back_exactly() {

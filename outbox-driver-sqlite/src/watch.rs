@@ -73,6 +73,12 @@ impl Watch {
         Ok(watch)
     }
 
+    /// The write-ahead log; none of a database in memory.
+    pub(crate) fn log(&self) -> Option<PathBuf> {
+        let files = self.0.as_ref();
+        files.map(|files| files.logs[0].0.clone())
+    }
+
     /// Makes three calls to the file system.
     pub(crate) fn check(&mut self) -> FileState {
         let Some(files) = &mut self.0 else {

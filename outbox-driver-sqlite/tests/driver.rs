@@ -1,11 +1,13 @@
 //! Group commit, bad files, locks and migrations.
 
 use outbox_core::{ErrorKind, OutboxError};
-use outbox_driver_sqlite::rusqlite::{self, Connection, StatementStatus};
+use outbox_driver_sqlite::rusqlite::{
+    self, Connection, StatementStatus, Transaction, TransactionBehavior,
+};
 use outbox_driver_sqlite::{Component, Driver, SqliteConfig, memory_uri, sqlite_error};
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -190,7 +192,7 @@ async fn writes_waiting_for_a_lock_fail_together() {
     let config = config(&folder).busy_timeout(Duration::from_millis(200));
     let driver = with_table(config).await;
     let other = Connection::open(folder.path().join("t.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Transaction::new_unchecked(&other, TransactionBehavior::Immediate).unwrap();
     let writes = (0..30).map(|x| {
         let driver = driver.clone();
         tokio::spawn(async move { driver.write("insert", insert(x)).await })
@@ -201,7 +203,7 @@ async fn writes_waiting_for_a_lock_fail_together() {
         "written while another connection had the lock"
     );
     // The lock is free again, but the writes that shared the transaction have failed with the first.
-    other.execute_batch("COMMIT").unwrap();
+    lock.commit().unwrap();
     for write in writes {
         let error = write.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -257,7 +259,7 @@ async fn a_write_is_unavailable_after_the_busy_timeout_and_works_later() {
     let config = config(&folder).busy_timeout(Duration::from_millis(20));
     let driver = with_table(config).await;
     let other = Connection::open(folder.path().join("t.db")).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Transaction::new_unchecked(&other, TransactionBehavior::Immediate).unwrap();
     let error = driver.write("insert", insert(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert_eq!(
@@ -265,7 +267,7 @@ async fn a_write_is_unavailable_after_the_busy_timeout_and_works_later() {
         0,
         "a reader does not wait for a writer"
     );
-    other.execute_batch("COMMIT").unwrap();
+    lock.commit().unwrap();
     driver.write("insert", insert(1)).await.unwrap();
     assert_eq!(count(&driver).await, 1);
 }
@@ -374,18 +376,27 @@ const TEST: Component = Component {
     name: "test",
     tables: &["t"],
     migrations: &[TABLE, "CREATE TABLE u (x);"],
+    min_compatible: 1,
 };
 
 const OTHER: Component = Component {
     name: "other",
     tables: &["v", "w"],
     migrations: &["CREATE TABLE v (x);", "CREATE TABLE w (x);"],
+    min_compatible: 2,
 };
 
 /// The component in a program that is one migration older.
 const OLDER: Component = Component {
     tables: &["v"],
     migrations: &["CREATE TABLE v (x);"],
+    min_compatible: 1,
+    ..OTHER
+};
+
+/// The component in a newer program whose second migration only adds.
+const ADDING: Component = Component {
+    min_compatible: 1,
     ..OTHER
 };
 
@@ -429,9 +440,88 @@ async fn missing_older_and_newer_tables_are_refused() {
     refused(OTHER.open(&path).await, "run `outbox migrate`");
     OTHER.migrate(&path).await.unwrap();
     OTHER.open(&path).await.unwrap();
-    refused(OLDER.open(&path).await, "newer program");
-    refused(OLDER.migrate(&path).await, "newer program");
-    refused(OLDER.applied(&path).await, "newer program");
+    let numbers =
+        "of version 2, for programs that know version 2 or a later one, and this program knows 1";
+    refused(OLDER.open(&path).await, numbers);
+    refused(OLDER.migrate(&path).await, numbers);
+    refused(OLDER.applied(&path).await, numbers);
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_that_only_adds_are_used() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    ADDING.migrate(&path).await.unwrap();
+    let before = recorded(&path);
+    assert_eq!(before, [(1, 1), (2, 1)]);
+    let driver = OLDER.open(&path).await.unwrap();
+    let insert = driver.execute("insert", |connection| {
+        connection.execute("INSERT INTO v VALUES (1)", [])
+    });
+    assert_eq!(insert.await.unwrap(), 1);
+    assert_eq!(OLDER.applied(&path).await.unwrap(), Some(2));
+    OLDER.migrate(&path).await.unwrap();
+    assert_eq!(recorded(&path), before);
+    ADDING.open(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_newest_migration_says_which_programs_are_compatible() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    OTHER.migrate(&path).await.unwrap();
+    // No program that knows fewer versions is newer than the first migration.
+    assert_eq!(recorded(&path), [(1, 1), (2, 2)]);
+    let own = Connection::open(&path).unwrap();
+    own.execute_batch("INSERT INTO outbox_migrations (component, version) VALUES ('other', 3)")
+        .unwrap();
+    OLDER.open(&path).await.unwrap();
+    let printed = folder.path().join("printed.db");
+    let script = Connection::open(&printed).unwrap();
+    script.execute_batch(&OTHER.script()).unwrap();
+    assert_eq!(recorded(&printed), [(1, 1), (2, 2)]);
+    refused(OLDER.open(&printed).await, "newer program");
+}
+
+/// The versions that are recorded, each with the oldest one that is compatible.
+fn recorded(path: &Path) -> Vec<(u32, u32)> {
+    let rows = "SELECT version, min_compatible FROM outbox_migrations ORDER BY version";
+    let own = Connection::open(path).expect("opened");
+    let mut rows = own.prepare(rows).expect("prepared");
+    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.and_then(Iterator::collect).expect("read")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_before_the_column_are_opened_and_get_it_when_they_are_migrated() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("t.db");
+    OLDER.migrate(&path).await.unwrap();
+    let own = Connection::open(&path).unwrap();
+    own.execute_batch("ALTER TABLE outbox_migrations DROP COLUMN min_compatible")
+        .unwrap();
+    drop(own);
+    // A connection that was open before would not see what another one has added.
+    let has_column = || {
+        let own = Connection::open(&path).unwrap();
+        let found = own.column_exists(None, "outbox_migrations", "min_compatible");
+        found.unwrap()
+    };
+    OLDER.open(&path).await.unwrap();
+    assert_eq!(OTHER.applied(&path).await.unwrap(), Some(1));
+    refused(OTHER.open(&path).await, "run `outbox migrate`");
+    assert!(!has_column());
+    let migrations = [(); 8].map(|()| {
+        let path = path.clone();
+        tokio::spawn(async move { OLDER.migrate(path).await.map(drop) })
+    });
+    for migration in migrations {
+        migration.await.unwrap().unwrap();
+    }
+    assert!(has_column());
+    assert_eq!(recorded(&path), [(1, 1)]);
+    OTHER.migrate(&path).await.unwrap();
+    assert_eq!(recorded(&path), [(1, 1), (2, 2)]);
 }
 
 #[tokio::test]

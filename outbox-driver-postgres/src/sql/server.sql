@@ -3,4 +3,5 @@
 SELECT current_setting('server_version_num')::integer,
        current_setting('server_version'),
        current_setting('server_encoding'),
-       current_setting('default_transaction_isolation')
+       current_setting('default_transaction_isolation'),
+       version()
