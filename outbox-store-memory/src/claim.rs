@@ -1,7 +1,7 @@
 //! Fills a claim from the keys that are due and from fresh events.
 
 use crate::state::{BACKEND, ClaimState, Key, KeyState, LONGEST, State};
-use outbox_core::{Claim, ClaimLimit, ClaimToken, ClaimedEvent, Event, OutboxError};
+use outbox_core::{Claim, ClaimLimit, ClaimMark, ClaimToken, ClaimedEvent, Event, OutboxError};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
@@ -70,11 +70,12 @@ impl State {
         limit: ClaimLimit,
         lease: Duration,
         now: SystemTime,
+        mark: ClaimMark,
     ) -> Result<Claim, OutboxError> {
         limit.validate(BACKEND)?;
         self.expire(now);
         self.turn += 1;
-        let token = ClaimToken::new();
+        let token = ClaimToken::with_mark(mark);
         let mut builder = ClaimBuilder::new(token, limit, now);
         self.fill(&mut builder);
         if builder.rows.is_empty() {

@@ -4,13 +4,15 @@ mod append;
 mod claim;
 mod dead_letters;
 mod quarantine;
+mod registry;
 mod settle;
 mod state;
 mod status;
 mod storage;
 
-use outbox_core::{Clock, Event, OutboxError};
+use outbox_core::{ClaimMark, Clock, Event, OutboxError, TraceContext};
 use state::State;
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -20,6 +22,8 @@ pub struct MemoryStore {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
     clock: Clock,
+    /// Of the claims of this handle and its clones.
+    mark: ClaimMark,
     blocks_keys: bool,
 }
 
@@ -31,6 +35,7 @@ impl MemoryStore {
             state: Arc::default(),
             changed: Arc::default(),
             clock: Clock::tokio(),
+            mark: ClaimMark::new(),
             blocks_keys: false,
         }
     }
@@ -41,6 +46,16 @@ impl MemoryStore {
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Another handle to the same events, as another process would open it. Its claims are not those of this
+    /// handle: see [`RelayRegistry`](outbox_core::RelayRegistry).
+    #[must_use]
+    pub fn handle(&self) -> Self {
+        Self {
+            mark: ClaimMark::new(),
+            ..self.clone()
+        }
     }
 
     /// A dead letter that is made through this handle blocks its ordering key: later events of the key
@@ -117,7 +132,14 @@ impl MemoryTransaction {
     /// [`Event::validate`]. No event is added then.
     pub fn append(&mut self, events: &[Event]) -> Result<(), OutboxError> {
         events.iter().try_for_each(Event::validate)?;
-        self.events.extend_from_slice(events);
+        let context = TraceContext::current();
+        self.events.extend(events.iter().map(|event| {
+            let mut event = event.clone();
+            if let Cow::Owned(headers) = context.headers_of(&event) {
+                event.headers = headers;
+            }
+            event
+        }));
         Ok(())
     }
 

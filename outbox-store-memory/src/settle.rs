@@ -100,7 +100,8 @@ impl State {
                     dead_letter.last_error = Some(reason.clone());
                 });
             }
-            Outcome::Retry { delay, .. } if head => {
+            Outcome::Retry { delay, error } if head => {
+                key.last_error = Some(error.clone());
                 key.attempts = key.attempts.saturating_add(1);
                 key.worker_lost = false;
                 key.due = now + (*delay).min(LONGEST);

@@ -1,6 +1,8 @@
 //! The log, the keys that are claimed or wait, and the steps that claim, settle and quarantine share.
 
-use outbox_core::{ClaimToken, DeadLetter, ErrorKind, Event, EventId, OutboxError};
+use outbox_core::{
+    ClaimToken, DeadLetter, ErrorKind, ErrorText, Event, EventId, OutboxError, RelayRecord,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -46,6 +48,8 @@ pub(crate) struct KeyState {
     pub(crate) worker_lost: bool,
     /// S23: the destination for which its first event is held.
     pub(crate) held_for: Option<Arc<str>>,
+    /// The error of the last failed attempt of its first event.
+    pub(crate) last_error: Option<ErrorText>,
 }
 
 impl KeyState {
@@ -58,6 +62,7 @@ impl KeyState {
             suspect: 0,
             worker_lost: false,
             held_for: None,
+            last_error: None,
         }
     }
 
@@ -66,6 +71,7 @@ impl KeyState {
         self.attempts = 0;
         self.worker_lost = false;
         self.held_for = None;
+        self.last_error = None;
         self.due = now;
     }
 
@@ -105,6 +111,7 @@ pub(crate) struct State {
     pub(crate) blocked: HashMap<Key, BTreeMap<u64, EventId>>,
     pub(crate) dead_letters: BTreeMap<u64, QuarantinedEvent>,
     pub(crate) last_dead_letter: u64,
+    pub(crate) relays: Vec<RelayRecord>,
 }
 
 pub(crate) fn failed(kind: ErrorKind, operation: &'static str) -> OutboxError {

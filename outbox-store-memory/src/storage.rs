@@ -12,7 +12,7 @@ use std::time::Duration;
 impl OutboxStorage for MemoryStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         let now = self.clock.now();
-        self.lock().claim(limit, lease, now)
+        self.lock().claim(limit, lease, now, self.mark)
     }
 
     async fn settle(
@@ -76,6 +76,7 @@ impl OutboxStorage for MemoryStore {
     }
 
     async fn backlog(&self) -> Result<Backlog, OutboxError> {
-        Ok(self.lock().backlog())
+        let now = self.clock.now();
+        Ok(self.lock().backlog(now))
     }
 }

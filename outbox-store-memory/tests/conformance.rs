@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use outbox_conformance::ManualClock;
+use outbox_conformance::registry::{BlockingFixture, Observed, RegistryFixture};
 use outbox_conformance::store::{AppTransaction, HoldingFixture, Store, StoreFixture};
 use outbox_core::{Event, OutboxError};
 use outbox_store_memory::{MemoryStore, MemoryTransaction};
@@ -98,4 +99,27 @@ outbox_conformance::store_suite!(
     passes,
     late,
     holding,
+);
+
+#[async_trait]
+impl RegistryFixture for Memory {
+    async fn observed(&self) -> Arc<dyn Observed> {
+        Arc::new(self.store.handle())
+    }
+}
+
+#[async_trait]
+impl BlockingFixture for Memory {
+    async fn blocking_handle(&self) -> Arc<dyn Observed> {
+        Arc::new(self.store.handle().block_key_on_dead_letter())
+    }
+}
+
+outbox_conformance::registry_suite!(
+    memory_registry,
+    Memory::new(|store| Arc::new(store)),
+    reports,
+    overviews,
+    blocking,
+    cancellation
 );

@@ -97,7 +97,7 @@ impl<'s> Claiming<'s> {
     ) -> Self {
         Self {
             store,
-            token: ClaimToken::new(),
+            token: ClaimToken::with_mark(store.mark),
             limit,
             lease,
             most_lanes,

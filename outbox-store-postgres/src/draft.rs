@@ -101,6 +101,9 @@ impl Draft {
         for (lane, ends) in read.lanes {
             self.lanes.entry(lane).or_default().ends = ends;
         }
+        self.given.reserve(read.rows.len());
+        self.held.reserve(read.rows.len());
+        self.ids.reserve(read.rows.len());
         for (seq, row) in read.rows {
             self.lanes.entry(row.lane).or_default().read_to = Some(seq);
             self.add(row, blocks);
@@ -111,12 +114,20 @@ impl Draft {
     /// of the log.
     pub(crate) fn take_given(&mut self) -> Vec<ClaimedEvent> {
         let is_given = |held: &&Held| matches!(held.part, Part::Given);
-        let places = self.held.iter().filter(is_given).map(|held| held.place);
-        let mut given: Vec<_> = places.zip(std::mem::take(&mut self.given)).collect();
-        given.sort_by_key(|(place, _)| match place {
-            Place::Waiting(_) => i64::MIN,
-            Place::Log(seq) => *seq,
-        });
+        let turns = self
+            .held
+            .iter()
+            .filter(is_given)
+            .map(|held| match held.place {
+                Place::Waiting(_) => i64::MIN,
+                Place::Log(seq) => seq,
+            });
+        let given = std::mem::take(&mut self.given);
+        if turns.clone().is_sorted() {
+            return given;
+        }
+        let mut given: Vec<_> = turns.zip(given).collect();
+        given.sort_by_key(|(turn, _)| *turn);
         given.into_iter().map(|(_, event)| event).collect()
     }
 

@@ -122,6 +122,7 @@ impl Claiming<'_> {
             .bind(i32::from(pace.next_lane()))
             .bind(has);
         let mut read = LogRead::default();
+        read.rows.reserve(limit);
         let add = |row: &PgRow| read.add_next(row, limit);
         self.store.driver.read(CLAIM, query, add).await?;
         read.lanes.keys().for_each(|lane| pace.continued(*lane));

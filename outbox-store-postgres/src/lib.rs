@@ -13,6 +13,7 @@ mod outlook;
 mod pace;
 mod plan;
 mod quarantine;
+mod registry;
 mod row;
 mod settle;
 mod sql;
@@ -26,7 +27,7 @@ pub use append::{Appender, append};
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
 
 use claims::Claims;
-use outbox_core::OutboxError;
+use outbox_core::{ClaimMark, OutboxError};
 use outbox_driver_postgres::{Component, Driver};
 use pace::Pace;
 use sql::{Statements, Variants};
@@ -36,7 +37,10 @@ use upkeep::{Progress, Runs, adopt_at_start};
 use wake::Bell;
 
 /// The migrations, oldest first.
-pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+pub const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+];
 
 const COMPONENT: Component = Component {
     name: "store",
@@ -54,8 +58,10 @@ const COMPONENT: Component = Component {
         "outbox_dead_letters",
         "outbox_alarm",
         "outbox_rings",
+        "outbox_relays",
     ],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// The outbox and its quarantine in a schema of a PostgreSQL database.
@@ -76,6 +82,8 @@ pub struct PostgresStore {
     runs: Arc<Runs>,
     progress: Arc<Progress>,
     bell: Arc<Bell>,
+    /// Of the claims of this handle and its clones.
+    mark: ClaimMark,
     token_retention: Duration,
     blocks_keys: bool,
 }
@@ -93,7 +101,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// or if the server is older than PostgreSQL 13.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
@@ -120,7 +128,8 @@ impl PostgresStore {
         Self::start(COMPONENT.migrate(config).await?).await
     }
 
-    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables. Changes nothing.
     ///
     /// # Errors
     ///
@@ -191,6 +200,7 @@ impl PostgresStore {
             runs: Arc::default(),
             progress: Arc::default(),
             bell: Arc::new(bell),
+            mark: ClaimMark::new(),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
             blocks_keys: false,
             driver,

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How often a busy worker looks for retries and lost claims.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The first pause before a look for a commit that may not ring.
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+
 /// One of so many claims of a backlog asks all lanes.
 const CONTINUED: u32 = 16;
 
@@ -61,6 +64,8 @@ struct Inner {
     is_idle: bool,
     /// The answer of the last claim's look, if the claim found nothing.
     answer: Option<Seen>,
+    /// Until the next look for a commit that may not ring. It grows while nothing is found.
+    pause: Duration,
     settlements: u32,
     lanes_failed: Option<Instant>,
     events_failed: Option<Instant>,
@@ -82,6 +87,7 @@ impl Default for Pace {
             found: false,
             is_idle: true,
             answer: None,
+            pause: SHORTEST_LOOK,
             settlements: 0,
             lanes_failed: None,
             events_failed: None,
@@ -120,6 +126,9 @@ impl Pace {
         let mut inner = self.lock();
         let before = std::mem::replace(&mut inner.found, answer.is_none());
         inner.is_idle = answer.is_some();
+        if answer.is_none() {
+            inner.pause = SHORTEST_LOOK;
+        }
         inner.answer = answer;
         before
     }
@@ -130,6 +139,16 @@ impl Pace {
         let mut inner = self.lock();
         inner.is_idle = false;
         inner.answer = None;
+    }
+
+    /// How long to sleep before the next look for a commit that may not ring: twice as long as before the last
+    /// one, but no longer than `longest`. A transaction that is open for long is then noticed late, in
+    /// proportion, and costs an idle worker few looks.
+    pub(crate) fn next_pause(&self, longest: Duration) -> Duration {
+        let mut inner = self.lock();
+        let pause = inner.pause.min(longest);
+        inner.pause = pause.saturating_mul(2);
+        pause
     }
 
     /// Takes the answer of the last claim's look, if the claim found nothing.

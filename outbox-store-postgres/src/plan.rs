@@ -33,6 +33,8 @@ pub(crate) struct Wait {
     pub(crate) suspicion: Suspicion,
     /// S23: the destination for which it is held.
     pub(crate) held_for: Option<Arc<str>>,
+    /// The error of the attempt that failed.
+    pub(crate) error: Option<ErrorText>,
     /// S22: the claim that keeps it.
     pub(crate) kept_by: Option<ClaimToken>,
 }
@@ -159,8 +161,8 @@ impl Plan {
             delay: Some(draft.lease),
             attempts: held.attempts,
             suspicion,
-            held_for: None,
             kept_by: Some(token),
+            ..Wait::default()
         };
         self.kept.push(held.clone());
         self.put_back(held, wait, true);
@@ -175,8 +177,9 @@ impl Plan {
             ..Wait::default()
         };
         match outcome {
-            Some(Outcome::Retry { delay, .. }) => {
+            Some(Outcome::Retry { delay, error }) => {
                 wait.delay = Some(*delay);
+                wait.error = Some(error.clone());
                 wait.attempts = held.attempts.saturating_add(1);
                 wait.suspicion = Suspicion::default();
             }

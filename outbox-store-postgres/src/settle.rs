@@ -6,8 +6,8 @@ use crate::keep::{keep, still_kept};
 use crate::plan::{Again, Dead, Mismatch, Plan, only_moves_cursors};
 use crate::sql::Statements;
 use crate::steps::{
-    Failures, attempts, close, delays, destinations, keepers, move_to_dead_letters, park, promote,
-    run, uuids,
+    Failures, attempts, close, delays, destinations, errors, keepers, move_to_dead_letters, park,
+    promote, run, uuids,
 };
 use outbox_core::{ClaimToken, ErrorKind, EventId, OutboxError, Settlement};
 use outbox_driver_postgres::PgUuid;
@@ -173,6 +173,7 @@ fn park_again<'q>(statements: &Statements, again: &'q [Again]) -> Query<'q, Post
         .bind(again.iter().map(|again| again.in_turn).collect::<Vec<_>>())
         .bind(destinations(waits()))
         .bind(keepers(waits()))
+        .bind(errors(waits()))
 }
 
 fn remove_retries<'q>(

@@ -64,6 +64,7 @@ macro_rules! statements {
 statements! {
     add_lanes
     backlog
+    blocked_keys
     claim_events
     claim_next
     claim_retries
@@ -83,6 +84,7 @@ statements! {
     lock_log
     lost_claim
     next_transaction
+    open_claims
     open_window
     outlook
     own_lanes
@@ -97,12 +99,14 @@ statements! {
     rebase_marks
     rebase_origin
     rebase_sequence
+    relays
     remove_events
     remove_retries
     renew_events
     renew_lanes
     replay
     repair_keys
+    report
     resume
     set_alarm
     set_aside
@@ -113,4 +117,6 @@ statements! {
     suspect
     take_back
     trim_lane
+    waiting
+    withdraw
 }

@@ -84,6 +84,7 @@ pub(crate) async fn park(
         .bind(destinations(waits()))
         .bind(keepers(waits()))
         .bind(alone.collect::<Vec<_>>())
+        .bind(errors(waits()))
         .fetch_all(connection)
         .await
         .map_err(postgres_error(operation))?;
@@ -144,6 +145,10 @@ pub(crate) fn attempts<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<i64> {
 
 pub(crate) fn destinations<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<&'w str>> {
     waits.map(|wait| wait.held_for.as_deref()).collect()
+}
+
+pub(crate) fn errors<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<&'w str>> {
+    waits.map(|wait| wait.error.as_deref()).collect()
 }
 
 pub(crate) fn keepers<'w>(waits: impl Iterator<Item = &'w Wait>) -> Vec<Option<PgUuid>> {

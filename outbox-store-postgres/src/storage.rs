@@ -9,8 +9,7 @@ use outbox_core::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a worker polls without a wake-up: at first after 5 milliseconds, then less often.
-const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+/// The longest pause between two looks without a connection that listens.
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 const WAIT: &str = "wait_for_work";
@@ -53,7 +52,6 @@ impl OutboxStorage for PostgresStore {
         if !self.share_is_free(at_most).await? {
             return Ok(());
         }
-        let mut pause = SHORTEST_LOOK;
         loop {
             // A commit from here on is heard, so the look that follows cannot miss one.
             let rung = self.bell.listen(self).await?;
@@ -72,11 +70,12 @@ impl OutboxStorage for PostgresStore {
             }
             let mut sleep = outlook.next_in.unwrap_or(rest).min(rest);
             if !rung.hears(outlook.oldest_open) {
-                sleep = sleep.min(pause);
-                pause = pause.saturating_mul(2);
-                if !rung.is_listening() {
-                    pause = pause.min(LONGEST_LOOK);
-                }
+                let longest = if rung.is_listening() {
+                    at_most
+                } else {
+                    LONGEST_LOOK
+                };
+                sleep = sleep.min(self.pace.next_pause(longest));
             }
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}

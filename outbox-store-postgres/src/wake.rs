@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often the listener checks that its connection leads to the server of the pool.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// How long the listener waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,6 +1,9 @@
 //! Appending in a transaction of sqlx passes the suite: with `append`, and with an `Appender` that prepares
 //! nothing and has another schema.
 
+#[path = "../../examples/shop/sqlx.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
 use async_trait::async_trait;
@@ -99,6 +102,7 @@ outbox_conformance::append_suite!(
     append,
     Fixture::new("outbox").await,
     transactions,
+    statements,
     refusals,
     fields,
 );
@@ -106,6 +110,14 @@ outbox_conformance::append_suite!(
     appender,
     Fixture::new("Größe \"x\" 'y'").await.with_an_appender(),
     transactions,
+    statements,
     refusals,
     fields,
 );
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.own.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
+}

@@ -60,3 +60,18 @@ outbox_conformance::store_suite!(
     bystanders,
     restoring,
 );
+outbox_conformance::registry_suite!(
+    default_schema_registry,
+    Own::in_schema("outbox"),
+    reports,
+    overviews,
+    blocking,
+    cancellation
+);
+outbox_conformance::registry_suite!(
+    own_schema_registry,
+    Own::in_schema("Größe \"x\" 'y'").on_one_connection(),
+    reports,
+    overviews,
+    blocking
+);

@@ -97,6 +97,7 @@ async fn each_call_that_needs_a_missing_column_says_to_migrate() {
         "list",
         "find",
         "replay",
+        "backlog",
     ];
     assert_says_to_migrate(&errors, &calls);
 }

@@ -5,7 +5,7 @@ mod support;
 use outbox_conformance::store::StoreFixture;
 use outbox_core::{
     ClaimLimit, DeadLetterFilter, DeadLetters, DlqEntry, ErrorKind, Event, OutboxError,
-    OutboxStorage, Outcome,
+    OutboxStorage, Outcome, RelayId, RelayProgram, RelayRegistry, RelayReport,
 };
 use outbox_store_postgres::sqlx::postgres::PgPoolOptions;
 use outbox_store_postgres::sqlx::{ConnectOptions, Executor, PgConnection, PgPool};
@@ -21,21 +21,22 @@ struct Cast {
     own: Own,
     producer: String,
     relay: String,
+    viewer: String,
 }
 
 impl Cast {
     async fn play() -> Self {
         let own = Own::in_schema("outbox");
         let role = |name| format!("{}_{name}", own.name());
-        let (producer, relay) = (role("producer"), role("relay"));
-        own.execute(&format!(
-            "CREATE ROLE {producer} LOGIN; CREATE ROLE {relay} LOGIN"
-        ))
-        .await;
+        let [producer, relay, viewer] = ["producer", "relay", "viewer"].map(role);
+        for role in [&producer, &relay, &viewer] {
+            own.execute(&format!("CREATE ROLE {role} LOGIN")).await;
+        }
         let cast = Self {
             own,
             producer,
             relay,
+            viewer,
         };
         for grant in grants() {
             cast.own.execute(&cast.renamed(&grant)).await;
@@ -48,6 +49,7 @@ impl Cast {
         grant
             .replace("TO producer", &format!("TO {}", self.producer))
             .replace("TO relay", &format!("TO {}", self.relay))
+            .replace("TO viewer", &format!("TO {}", self.viewer))
     }
 
     async fn producer(&self) -> PgConnection {
@@ -56,14 +58,18 @@ impl Cast {
     }
 
     fn pool(&self) -> PgPool {
-        let options = self.own.options().username(&self.relay);
+        self.pool_of(&self.relay)
+    }
+
+    fn pool_of(&self, role: &str) -> PgPool {
+        let options = self.own.options().username(role);
         PgPoolOptions::new()
             .max_connections(4)
             .connect_lazy_with(options)
     }
 
     async fn close(self) {
-        for role in [&self.producer, &self.relay] {
+        for role in [&self.producer, &self.relay, &self.viewer] {
             self.own
                 .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
                 .await;
@@ -159,6 +165,38 @@ async fn a_producer_appends_and_does_nothing_else() {
     cast.close().await;
 }
 
+#[tokio::test]
+async fn a_viewer_sees_the_store_and_changes_nothing() {
+    let cast = Cast::play().await;
+    cast.own.append(&[Event::new("seen", "")]).await;
+    let owner = PostgresStore::open(cast.own.pool()).await.expect("opened");
+    let program = RelayProgram::new("host", 1, "1");
+    let report = RelayReport::new(RelayId::new(), program);
+    owner.report(&report).await.expect("reported");
+    let viewer = PostgresStore::open(cast.pool_of(&cast.viewer)).await;
+    let viewer = viewer.expect("opened");
+    assert_eq!(viewer.backlog().await.expect("counted").pending, 1);
+    let overview = viewer.overview(10).await.expect("seen");
+    assert_eq!(overview.relays[0].id, report.id);
+    assert_eq!(overview.waiting.len(), 1);
+    let all = DeadLetterFilter::all();
+    assert_eq!(viewer.list(&all, None, 10).await.expect("listed"), []);
+    assert_eq!(viewer.statistics(&all, 10).await.expect("grouped"), []);
+    for error in [
+        viewer.report(&report).await.expect_err("refused"),
+        viewer.withdraw(report.id).await.expect_err("refused"),
+        viewer.purge(&all, 10).await.expect_err("refused"),
+        viewer
+            .claim(ClaimLimit::events(1), LEASE)
+            .await
+            .expect_err("refused"),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    drop((owner, viewer));
+    cast.close().await;
+}
+
 /// Empties the store.
 const TIDY: &str = "
 TRUNCATE outbox.outbox_events, outbox.outbox_tokens, outbox.outbox_retries,
@@ -229,6 +267,15 @@ async fn do_everything(cast: &Cast, foreign: bool) -> Result<(), OutboxError> {
     while outbox.clean_up(100).await? > 0 {}
     outbox.statistics(&DeadLetterFilter::all(), 10).await?;
     outbox.backlog().await?;
+    // The second report removes the first relay, which was silent for two days.
+    for _ in 0..2 {
+        let report = RelayReport::new(RelayId::new(), RelayProgram::new("host", 1, "1"));
+        outbox.report(&report).await?;
+        outbox.report(&report).await?;
+        cast.own.elapse(2 * RelayReport::SILENCE).await;
+    }
+    outbox.overview(10).await?;
+    outbox.withdraw(RelayId::new()).await?;
     // The worker sets the alarm once it listens.
     let asleep = "SELECT FROM outbox.outbox_alarm WHERE last_value > 1";
     let mut connection = cast.own.connect().await;

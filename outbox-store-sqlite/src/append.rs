@@ -1,8 +1,8 @@
 //! The producer's side: events in the transaction of the application.
 
-use crate::row::headers_to_json;
+use outbox_append_sqlite::{INSERT, Row, rows};
 use outbox_core::{ErrorKind, Event, OutboxError};
-use outbox_driver_sqlite::{micros, sqlite_error};
+use outbox_driver_sqlite::sqlite_error;
 use rusqlite::{Connection, Error, Transaction, ffi};
 
 const APPEND: &str = "append";
@@ -34,12 +34,11 @@ const APPEND: &str = "append";
 /// larger than SQLite allows (1 GB), or if the file was not migrated.
 /// [`Unavailable`](ErrorKind::Unavailable) if the file is locked or the disk fails.
 pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), OutboxError> {
+    let rows = rows(events)?;
     transaction
         .execute_batch("SAVEPOINT outbox_append")
         .map_err(sqlite_error(APPEND))?;
-    let result = events
-        .iter()
-        .try_for_each(|event| insert(transaction, event));
+    let result = rows.iter().try_for_each(|row| insert(transaction, row));
     if result.is_err() {
         // A full disk may have ended the transaction. Then there is nothing to undo.
         let _ = transaction.execute_batch("ROLLBACK TO outbox_append");
@@ -49,21 +48,20 @@ pub fn append(transaction: &Transaction<'_>, events: &[Event]) -> Result<(), Out
     released.map_err(sqlite_error(APPEND))
 }
 
-fn insert(connection: &Connection, event: &Event) -> Result<(), OutboxError> {
-    event.validate()?;
+fn insert(connection: &Connection, row: &Row<'_>) -> Result<(), OutboxError> {
     let mut statement = connection
-        .prepare_cached(include_str!("sql/append_event.sql"))
+        .prepare_cached(INSERT)
         .map_err(sqlite_error(APPEND))?;
     let inserted = statement.execute((
-        event.id.as_uuid().as_bytes(),
-        &event.event_type,
-        &event.payload[..],
-        &event.content_type,
-        headers_to_json(&event.headers, APPEND)?,
-        &event.ordering_key,
-        &event.idempotency_token,
-        micros(event.created_at),
-        event.available_at.map(micros),
+        row.id,
+        row.event_type,
+        row.payload,
+        row.content_type,
+        &row.headers,
+        row.ordering_key,
+        row.idempotency_token,
+        row.created_at,
+        row.available_at,
     ));
     inserted.map(drop).map_err(|error| {
         if is_duplicate(&error) {

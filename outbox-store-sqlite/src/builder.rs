@@ -6,7 +6,7 @@
 use crate::claims::{self, InFlight};
 use crate::row::{Key, event};
 use crate::steps::{Cursor, Failures, History, cursor, move_to_dead_letters};
-use outbox_core::{ClaimLimit, ClaimToken, ClaimedEvent, ErrorText, Event};
+use outbox_core::{ClaimLimit, ClaimMark, ClaimToken, ClaimedEvent, ErrorText, Event};
 use rusqlite::{Connection, Result};
 use std::collections::HashMap;
 
@@ -19,6 +19,8 @@ pub(crate) struct ClaimOrder {
     pub(crate) lease: i64,
     /// S9: an event that cannot be read blocks its key.
     pub(crate) blocks: bool,
+    /// Of the token.
+    pub(crate) mark: ClaimMark,
 }
 
 /// How much one phase of the claim may add.
@@ -110,7 +112,7 @@ impl<'c> ClaimBuilder<'c> {
     pub(crate) fn new(connection: &'c Connection, order: ClaimOrder) -> Result<Self> {
         Ok(Self {
             connection,
-            token: ClaimToken::new(),
+            token: ClaimToken::with_mark(order.mark),
             order,
             cursor: cursor(connection)?,
             in_flight: claims::in_flight(connection)?,

@@ -10,6 +10,7 @@ mod fresh;
 mod housekeeping;
 mod quarantine;
 mod refusal;
+mod registry;
 mod row;
 mod settle;
 mod status;
@@ -19,14 +20,18 @@ mod storage;
 pub use append::append;
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
-use outbox_core::{Clock, OutboxError};
+use outbox_core::{ClaimMark, Clock, OutboxError};
 use outbox_driver_sqlite::{Component, Driver, sqlite_error};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 /// The migrations, oldest first.
-pub const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+pub const MIGRATIONS: &[&str] = &[TABLES, LAST_ERROR, RELAYS];
+
+const TABLES: &str = include_str!("../migrations/0001.sql");
+const LAST_ERROR: &str = include_str!("../migrations/0002.sql");
+const RELAYS: &str = include_str!("../migrations/0003.sql");
 
 const COMPONENT: Component = Component {
     name: "store",
@@ -38,8 +43,10 @@ const COMPONENT: Component = Component {
         "outbox_waiting",
         "outbox_claims",
         "outbox_dead_letters",
+        "outbox_relays",
     ],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// The outbox and its quarantine in an SQLite file. Clones share the connection; several processes may
@@ -53,6 +60,8 @@ const COMPONENT: Component = Component {
 pub struct SqliteStore {
     driver: Driver,
     clock: Clock,
+    /// Of the claims of this handle and its clones.
+    mark: ClaimMark,
     token_retention: Duration,
     blocks_keys: bool,
     /// The last event that the housekeeping has checked.
@@ -71,7 +80,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// or if the file is missing, is not an SQLite file or cannot be written.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
     pub async fn open(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
@@ -100,7 +109,8 @@ impl SqliteStore {
         Ok(Self::on(driver))
     }
 
-    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables; `None` if the file does not exist, but its folder does.
     /// Changes nothing.
     ///
     /// # Errors
@@ -160,6 +170,7 @@ impl SqliteStore {
         Self {
             driver,
             clock: Clock::system(),
+            mark: ClaimMark::new(),
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
             blocks_keys: false,
             checked: Arc::default(),
@@ -169,8 +180,12 @@ impl SqliteStore {
 
 /// Creates again what was dropped by hand, and the row of `outbox_cursor` if it was deleted.
 fn create_missing(connection: &rusqlite::Connection) -> Result<(), OutboxError> {
-    MIGRATIONS
-        .iter()
-        .try_for_each(|migration| connection.execute_batch(migration))
-        .map_err(sqlite_error("migrate"))
+    let create = || {
+        connection.execute_batch(TABLES)?;
+        if !connection.column_exists(None, "outbox_keys", "last_error")? {
+            connection.execute_batch(LAST_ERROR)?;
+        }
+        connection.execute_batch(RELAYS)
+    };
+    create().map_err(sqlite_error("migrate"))
 }

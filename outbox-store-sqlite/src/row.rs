@@ -3,7 +3,7 @@
 //! A claim takes an event exactly as it was written, or not at all. For the operator, an event is shown as
 //! far as it can be read.
 
-use outbox_core::{DeadLetter, ErrorKind, ErrorText, Event, EventId, Headers, OutboxError};
+use outbox_core::{DeadLetter, ErrorText, Event, EventId, Headers};
 use outbox_driver_sqlite::from_micros;
 use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -38,16 +38,6 @@ impl FromSql for Key {
             _ => value.as_bytes().map(|key| Self::Ordering(key.to_vec())),
         }
     }
-}
-
-/// Headers as a JSON object of strings, for the column.
-pub(crate) fn headers_to_json(
-    headers: &Headers,
-    operation: &'static str,
-) -> Result<String, OutboxError> {
-    serde_json::to_string(headers).map_err(|error| {
-        OutboxError::new(ErrorKind::Invalid, "sqlite", operation).with_source(error)
-    })
 }
 
 /// The event of a row of `event.sql`, or why it cannot be read.

@@ -328,11 +328,16 @@ fn wait(first: i64, outcome: &Outcome, history: History, now: i64) -> Wait {
         Outcome::Held { delay, destination } => (*delay, Some(Arc::clone(destination))),
         _ => (Duration::ZERO, None),
     };
+    let error = match outcome {
+        Outcome::Retry { error, .. } => Some(error.clone()),
+        _ => None,
+    };
     Wait {
         first,
         due_at: now.saturating_add(interval(delay)),
         history: after(outcome, history),
         destination,
+        error,
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Wait {
     pub(crate) history: History,
     /// S23: a resumption of this destination ends the wait.
     pub(crate) destination: Option<Arc<str>>,
+    /// The error of the attempt that failed.
+    pub(crate) error: Option<ErrorText>,
 }
 
 impl Wait {
@@ -58,6 +60,7 @@ impl Wait {
             due_at,
             history: History::default(),
             destination: None,
+            error: None,
         }
     }
 }
@@ -237,6 +240,7 @@ pub(crate) fn key_state(connection: &Connection, key: &Key) -> Result<Option<Key
                     worker_lost: row.get(4)?,
                 },
                 destination: row.get(5)?,
+                error: None,
             }))
         })
         .optional()
@@ -279,6 +283,7 @@ pub(crate) fn set_waiting(
             attempts,
             worker_lost,
             wait.destination.as_deref(),
+            wait.error.as_deref(),
         ),
     )?;
     Ok(())

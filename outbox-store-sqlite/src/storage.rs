@@ -16,10 +16,11 @@ use outbox_driver_sqlite::{interval, micros, sqlite_error};
 use rusqlite::Connection;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
 
-/// An idle worker polls for new events. The pause is short after work, and doubles.
+/// After work, a worker looks for new events after short pauses that double.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// For how long one claim skips events that must wait.
 const LONGEST_SEARCH: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ impl OutboxStorage for SqliteStore {
     async fn claim(&self, limit: ClaimLimit, lease: Duration) -> Result<Claim, OutboxError> {
         const CLAIM: &str = "claim";
         limit.validate("sqlite")?;
-        let (blocks, lease) = (self.blocks_keys, interval(lease));
+        let (blocks, mark, lease) = (self.blocks_keys, self.mark, interval(lease));
         let start = Instant::now();
         loop {
             let clock = self.clock.clone();
@@ -44,6 +45,7 @@ impl OutboxStorage for SqliteStore {
                     now: micros(clock.now()),
                     lease,
                     blocks,
+                    mark,
                 };
                 claim::claim(connection, order).map_err(sqlite_error(CLAIM))
             };
@@ -116,17 +118,24 @@ impl OutboxStorage for SqliteStore {
         self.blocks_keys
     }
 
-    /// Polls every 2 to 25 milliseconds, because a commit of another process notifies no worker.
+    /// Checks every 2 to 25 milliseconds whether a commit has changed the file, because a commit of another
+    /// process notifies no worker. Only then, and a few times in the three seconds after a commit, it reads the
+    /// tables.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
         let start = tokio::time::Instant::now();
+        let mut changes = self.driver.changes();
+        let mut has_changed = changes.since_last();
         let mut pause = SHORTEST_PAUSE;
+        let mut due = None;
         loop {
             let now = micros(self.clock.now());
-            let next = move |connection: &_| status::next_work(connection, now);
-            let next = self.driver.fetch("wait_for_work", next).await?;
-            let NextWork::At(due) = next else {
-                return Ok(());
-            };
+            if has_changed || due.is_some_and(|due| due <= now) {
+                let next = move |connection: &_| status::next_work(connection, now);
+                due = match self.driver.fetch("wait_for_work", next).await? {
+                    NextWork::At(due) => due,
+                    NextWork::Now => return Ok(()),
+                };
+            }
             let rest = at_most.saturating_sub(start.elapsed());
             if rest.is_zero() {
                 return Ok(());
@@ -135,8 +144,14 @@ impl OutboxStorage for SqliteStore {
                 let wait = u64::try_from(due.saturating_sub(now)).unwrap_or_default();
                 Duration::from_micros(wait.max(1))
             });
-            tokio::time::sleep(pause.min(rest).min(until_due)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let rest = rest.min(until_due);
+            if pause <= LONGEST_PAUSE {
+                sleep(pause.min(rest)).await;
+                has_changed = changes.since_last();
+                pause *= 2;
+            } else {
+                has_changed = timeout(rest, changes.wait()).await.is_ok();
+            }
         }
     }
 

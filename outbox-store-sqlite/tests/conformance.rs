@@ -1,6 +1,7 @@
 //! The SQLite store passes the suite, in memory and in a file; each handle and each transaction has its own connection.
 
 use async_trait::async_trait;
+use outbox_conformance::registry::{BlockingFixture, Observed, RegistryFixture};
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
     StoreFixture,
@@ -142,6 +143,20 @@ impl HoldingFixture for Sqlite {
 }
 
 #[async_trait]
+impl RegistryFixture for Sqlite {
+    async fn observed(&self) -> Arc<dyn Observed> {
+        Arc::new(self.open().await)
+    }
+}
+
+#[async_trait]
+impl BlockingFixture for Sqlite {
+    async fn blocking_handle(&self) -> Arc<dyn Observed> {
+        Arc::new(self.open().await.block_key_on_dead_letter())
+    }
+}
+
+#[async_trait]
 impl BystanderFixture for Sqlite {
     async fn begin_elsewhere(&self) -> Box<dyn Send> {
         let reader = self.connect();
@@ -207,4 +222,20 @@ outbox_conformance::store_suite!(
     passes,
     holding,
     edits,
+);
+outbox_conformance::registry_suite!(
+    file_registry,
+    Sqlite::in_a_file(),
+    reports,
+    overviews,
+    blocking,
+    cancellation
+);
+outbox_conformance::registry_suite!(
+    memory_registry,
+    Sqlite::in_memory(),
+    reports,
+    overviews,
+    blocking,
+    cancellation
 );

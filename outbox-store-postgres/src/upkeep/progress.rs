@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often keys are checked whose events may have been changed by hand.
-const REPAIR: Duration = Duration::from_secs(1);
+const REPAIR: Duration = Duration::from_secs(8);
 
 /// How far a lane is cleaned up.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 const KEYS: usize = 2_000;
 
 impl PostgresStore {
-    /// Once a second, checks the next keys, and unblocks those that nothing blocks any more.
+    /// Every eight seconds, checks the next keys, and unblocks those that nothing blocks any more.
     pub(crate) async fn repair_keys(&self, operation: &'static str) -> Result<(), OutboxError> {
         let Some(from) = self.progress.next_repair() else {
             return Ok(());

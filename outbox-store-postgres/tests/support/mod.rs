@@ -4,6 +4,7 @@
 pub(crate) mod load;
 
 use async_trait::async_trait;
+use outbox_conformance::registry::{BlockingFixture, Observed, RegistryFixture};
 use outbox_conformance::store::{
     AppTransaction, BystanderFixture, Edit, EditFixture, HoldingFixture, RestoreFixture, Store,
     StoreFixture, WireFixture,
@@ -239,6 +240,20 @@ impl WireFixture for Own {
 
     fn wire(&self) -> &dyn Wire {
         self.its_wire()
+    }
+}
+
+#[async_trait]
+impl RegistryFixture for Own {
+    async fn observed(&self) -> Arc<dyn Observed> {
+        Arc::new(self.open().await)
+    }
+}
+
+#[async_trait]
+impl BlockingFixture for Own {
+    async fn blocking_handle(&self) -> Arc<dyn Observed> {
+        Arc::new(self.open().await.block_key_on_dead_letter())
     }
 }
 

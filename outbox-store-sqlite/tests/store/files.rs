@@ -39,7 +39,9 @@ async fn files_that_are_not_an_outbox_are_refused() {
     SqliteStore::open(path("newer.db")).await.unwrap();
     Connection::open(path("newer.db"))
         .unwrap()
-        .execute_batch("UPDATE outbox_migrations SET version = 99")
+        .execute_batch(
+            "DELETE FROM outbox_migrations WHERE version > 1; UPDATE outbox_migrations SET version = 99, min_compatible = 99",
+        )
         .unwrap();
     refused(SqliteStore::open(path("newer.db")).await, "newer");
     refused(SqliteStore::migrate(path("newer.db")).await, "newer");
