@@ -19,6 +19,7 @@ const COMPONENT: Component = Component {
     name: "dlq-heap",
     tables: &["outbox_dlq_heap"],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// A [`DlqHeap`] in a table of a PostgreSQL database. Clones share the pool.
@@ -59,7 +60,7 @@ impl PostgresDlqHeap {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// or if the server is older than PostgreSQL 13.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(config: impl Into<PostgresConfig>) -> Result<Self, OutboxError> {
@@ -86,7 +87,8 @@ impl PostgresDlqHeap {
         Ok(Self::on(COMPONENT.migrate(config).await?))
     }
 
-    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables. Changes nothing.
     ///
     /// # Errors
     ///

@@ -21,6 +21,7 @@ const COMPONENT: Component = Component {
     name: "dlq-heap",
     tables: &["outbox_dlq_heap"],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// A [`DlqHeap`] in a table of an SQLite file. Clones share the connection.
@@ -48,7 +49,7 @@ impl SqliteDlqHeap {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// or if the file is missing, is not an SQLite file or cannot be written.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
     pub async fn open(config: impl Into<SqliteConfig>) -> Result<Self, OutboxError> {
@@ -75,7 +76,8 @@ impl SqliteDlqHeap {
         Ok(Self::on(COMPONENT.migrate(config).await?))
     }
 
-    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables; `None` if the file does not exist, but its folder does.
     /// Changes nothing.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use outbox_conformance::Folder;
 use outbox_core::{DlqHeap, ErrorKind, ErrorText, EventId, FailedAttempt, OutboxError};
-use outbox_dlq_sqlite::rusqlite::Connection;
+use outbox_dlq_sqlite::rusqlite::{Connection, Transaction, TransactionBehavior};
 use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
 use std::path::Path;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ async fn while_another_connection_has_the_lock_each_write_fails_whole() {
     let ids = [EventId::new(), EventId::new()];
     for round in 1..=20 {
         heap.record_failures(&batch(&ids)).await.expect("recorded");
-        other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+        let lock = Transaction::new_unchecked(&other, TransactionBehavior::Immediate);
+        let lock = lock.expect("locked");
         unavailable(heap.record_failure(ids[0]).await);
         unavailable(heap.record_failures(&batch(&ids)).await);
         unavailable(heap.record_success(ids[0]).await);
@@ -93,7 +94,7 @@ async fn while_another_connection_has_the_lock_each_write_fails_whole() {
         unavailable(heap.prune(Duration::ZERO, 2).await);
         let size = heap.size().await.expect("a look needs no lock");
         assert_eq!(size.map(|size| size.entries), Some(2));
-        other.execute_batch("ROLLBACK").expect("unlocked");
+        lock.rollback().expect("unlocked");
         let drained = heap.drain_exceeded(round).await.expect("drained");
         assert_eq!(drained.len(), 2);
         assert!(drained.iter().all(|entry| entry.failure_count == round));

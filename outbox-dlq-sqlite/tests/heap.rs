@@ -2,7 +2,7 @@
 
 use outbox_conformance::{Folder, ManualClock};
 use outbox_core::{DlqHeap, ErrorKind, EventId};
-use outbox_dlq_sqlite::rusqlite::Connection;
+use outbox_dlq_sqlite::rusqlite::{Connection, Transaction, TransactionBehavior};
 use outbox_dlq_sqlite::{MIGRATIONS, SqliteConfig, SqliteDlqHeap};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn a_call_without_work_takes_no_lock() {
     let heap = SqliteDlqHeap::migrate(config).await;
     let heap = heap.expect("migrated");
     let other = Connection::open(&path).expect("opened");
-    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let _lock = Transaction::new_unchecked(&other, TransactionBehavior::Immediate).expect("locked");
     let id = EventId::new();
     heap.forget(&[id]).await.expect("nothing to forget");
     assert_eq!(heap.drain_exceeded(1).await.expect("empty"), []);

@@ -2,7 +2,7 @@
 
 use outbox_conformance::Folder;
 use outbox_core::{DlqHeap, ErrorKind, EventId};
-use outbox_dlq_sqlite::rusqlite::Connection;
+use outbox_dlq_sqlite::rusqlite::{Connection, Transaction, TransactionBehavior};
 use outbox_dlq_sqlite::{SqliteConfig, SqliteDlqHeap};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn a_call_waits_for_a_lock_until_its_timeout() {
     let migrated = migrated.await.unwrap();
     let opened = SqliteDlqHeap::open(config).await.unwrap();
     let other = Connection::open(&path).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lock = Transaction::new_unchecked(&other, TransactionBehavior::Immediate).unwrap();
     // The paused clock advances while the calls wait for the lock.
     tokio::time::pause();
     for heap in [&migrated, &opened] {
@@ -28,7 +28,7 @@ async fn a_call_waits_for_a_lock_until_its_timeout() {
         assert!(report.contains(expected), "{report}");
     }
     tokio::time::resume();
-    other.execute_batch("COMMIT").unwrap();
+    lock.commit().unwrap();
     opened.record_failure(EventId::new()).await.unwrap();
     assert!(!migrated.drain_exceeded(1).await.unwrap().is_empty());
 }

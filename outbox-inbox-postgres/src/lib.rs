@@ -14,6 +14,7 @@ const COMPONENT: Component = Component {
     name: "inbox",
     tables: &["outbox_inbox"],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// The events that one consumer has handled. Clones share the pool.
@@ -38,7 +39,7 @@ impl PostgresInbox {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// if the server is older than PostgreSQL 13, or if `consumer` does not have 1 to 1,024 bytes.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if the server cannot be reached.
     pub async fn open(
@@ -73,7 +74,8 @@ impl PostgresInbox {
         Ok(Self::on(COMPONENT.migrate(config).await?, consumer))
     }
 
-    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables. Changes nothing.
     ///
     /// # Errors
     ///

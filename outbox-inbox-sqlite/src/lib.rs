@@ -14,6 +14,7 @@ const COMPONENT: Component = Component {
     name: "inbox",
     tables: &["outbox_inbox"],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// The events that one consumer has handled. Clones share the connection.
@@ -40,7 +41,7 @@ impl SqliteInbox {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or have another version,
+    /// [`Invalid`](outbox_core::ErrorKind::Invalid) if the tables are missing or of a version that it cannot use,
     /// if the file is missing, is not an SQLite file or cannot be written, or if `consumer` does not
     /// have 1 to 1,024 bytes.
     /// [`Unavailable`](outbox_core::ErrorKind::Unavailable) if other connections keep it locked.
@@ -78,7 +79,8 @@ impl SqliteInbox {
         Ok(Self { driver, consumer })
     }
 
-    /// How many of [`MIGRATIONS`] are applied; `None` if the file does not exist, but its folder does.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables; `None` if the file does not exist, but its folder does.
     /// Changes nothing.
     ///
     /// # Errors
