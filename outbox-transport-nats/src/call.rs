@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use outbox_core::{Event, PublishError, PublishErrorKind};
 use std::error::Error;
+use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 const NO_ANSWER: &str = "no answer";
@@ -120,6 +121,7 @@ impl<'c> Call<'c> {
         let error = match ack {
             Ok(ack) => {
                 if ack.duplicate {
+                    self.inner.duplicates.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(id = %self.events[number].id, "the stream already had the event");
                 }
                 return self.answer(number, Ok(()));

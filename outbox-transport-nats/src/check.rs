@@ -45,7 +45,10 @@ pub(crate) async fn check(inner: &Inner) -> TransportCheck {
         )),
         Lookup::Found(name) => match config(&connection, &name, deadline).await {
             Ok(config) => {
-                let check = facts(check.note(describe(&config, &subject)), &config);
+                let check = check
+                    .note(describe(&config, &subject))
+                    .duplicate_window(config.duplicate_window);
+                let check = facts(check, &config);
                 obstacles(check, &config, misconfigured)
             }
             Err(error) => check.note(format!(
@@ -100,7 +103,7 @@ fn describe(config: &Config, subject: &str) -> String {
 /// Adds what may lose or repeat messages.
 fn facts(mut check: TransportCheck, config: &Config) -> TransportCheck {
     let name = &config.name;
-    let mut warn = |text: String| check.notes.push(format!("warning: stream {name} {text}"));
+    let mut warn = |text: String| check.warnings.push(format!("stream {name} {text}"));
     if config.duplicate_window < LONGEST_RETRY {
         warn(format!(
             "recognises duplicates for {:?} only: an event that a relay publishes again after its \

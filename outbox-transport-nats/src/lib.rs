@@ -27,6 +27,7 @@ use outbox_core::{Event, OutboxError, PublishError, PublishErrorKind, Transport,
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const BACKEND: &str = "nats";
@@ -48,6 +49,8 @@ struct Inner {
     subject: Template,
     form: WireForm,
     call_timeout: Duration,
+    /// Events that a stream had already.
+    duplicates: AtomicU64,
 }
 
 /// An event as a message, and its subject.
@@ -86,6 +89,7 @@ impl NatsTransport {
             subject,
             form,
             call_timeout,
+            duplicates: AtomicU64::new(0),
         })))
     }
 }
@@ -140,6 +144,10 @@ impl Transport for NatsTransport {
     /// destination, so that they delay no others.
     fn destination<'a>(&'a self, event: &'a Event) -> Option<Cow<'a, str>> {
         Some(self.0.destination(event))
+    }
+
+    fn duplicates(&self) -> u64 {
+        self.0.duplicates.load(Ordering::Relaxed)
     }
 
     async fn check(&self) -> TransportCheck {

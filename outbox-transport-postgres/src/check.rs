@@ -56,11 +56,16 @@ pub(crate) async fn check(table: &Table) -> TransportCheck {
         return check.note("the version of the table is not known: no SELECT on outbox_migrations");
     }
     match COMPONENT.applied(table.postgres.clone()).await {
-        Ok(version) => check.note(format!(
-            "the table has version {version} of {}",
-            COMPONENT.migrations.len()
-        )),
+        Ok(version) => check.note(of_version(version, COMPONENT.migrations.len())),
         Err(error) => check.problem(Failure::of(error, &table.name).into_error()),
+    }
+}
+
+fn of_version(version: usize, newest: usize) -> String {
+    if version > newest {
+        format!("the table has version {version}; this program knows {newest}, and is compatible")
+    } else {
+        format!("the table has version {version} of {newest}")
     }
 }
 
@@ -87,11 +92,13 @@ impl Found {
                 "an event is recognised by its id until a consumer deletes it; later by the inbox",
             );
         if self.synchronous_commit == "off" {
-            check = check
-                .note("synchronous_commit is off: a crash of the server can lose published events");
+            check = check.warning(
+                "synchronous_commit is off: a crash of the server can lose published events",
+            );
         }
         if self.is_unlogged {
-            check = check.note("the table is UNLOGGED: a crash of the server loses all its events");
+            check =
+                check.warning("the table is UNLOGGED: a crash of the server loses all its events");
         }
         check
     }

@@ -16,6 +16,7 @@ use outbox_driver_postgres::{Component, Driver};
 use sqlx::SqlStr;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use config::PostgresTransportConfig;
 pub use outbox_driver_postgres::{PostgresConfig, Schema, sqlx};
@@ -28,6 +29,7 @@ const COMPONENT: Component = Component {
     name: "arrived",
     tables: &["outbox_arrived"],
     migrations: MIGRATIONS,
+    min_compatible: 1,
 };
 
 /// The index of the column `seq`.
@@ -55,6 +57,8 @@ struct Table {
     /// The name of the destination.
     name: String,
     insert: SqlStr,
+    /// Events that the table had already.
+    duplicates: AtomicU64,
 }
 
 impl PostgresTransport {
@@ -84,6 +88,7 @@ impl PostgresTransport {
             form,
             name,
             insert,
+            duplicates: AtomicU64::new(0),
         };
         Ok(Self {
             table: Arc::new(table),
@@ -113,7 +118,8 @@ impl PostgresTransport {
         Ok(transport)
     }
 
-    /// How many of [`MIGRATIONS`] are applied. Changes nothing.
+    /// How many of [`MIGRATIONS`] are applied; more than there are if a newer version, which is compatible,
+    /// migrated the tables. Changes nothing.
     ///
     /// # Errors
     ///
@@ -143,6 +149,10 @@ impl Transport for PostgresTransport {
 
     fn destination<'a>(&'a self, _event: &'a Event) -> Option<Cow<'a, str>> {
         Some(Cow::Borrowed(&self.table.name))
+    }
+
+    fn duplicates(&self) -> u64 {
+        self.table.duplicates.load(Ordering::Relaxed)
     }
 
     async fn check(&self) -> TransportCheck {

@@ -5,6 +5,7 @@ use crate::error::{Failure, late};
 use crate::row::{Row, insert};
 use outbox_core::{Event, PublishError, PublishErrorKind};
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -126,7 +127,11 @@ impl<'t> Call<'t> {
         let table = self.table;
         let insert = insert(table.insert.clone(), &rows);
         match timeout_at(self.deadline, table.driver.execute("publish", insert)).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(inserted)) => {
+                let known = (rows.len() as u64).saturating_sub(inserted);
+                table.duplicates.fetch_add(known, Ordering::Relaxed);
+                Ok(())
+            }
             Ok(Err(error)) => Err(Failure::of(error, &table.name)),
             Err(_) => Err(Failure::Call(late(table.driver.call_timeout() + GRACE))),
         }

@@ -57,7 +57,7 @@ fn notes(config: &RabbitMqConfig, link: &Link, found: TransportCheck) -> Transpo
         );
     let found = match config.unroutable {
         Unroutable::Wait => found,
-        Unroutable::Drop => found.note("events that are routed to no queue are dropped"),
+        Unroutable::Drop => found.warning("events that are routed to no queue are dropped"),
     };
     let templates = config.exchange.iter().chain([&config.routing_key]);
     let open = templates.filter(|template| template.constant().is_none());

@@ -129,13 +129,13 @@ fn durability(mut found: TransportCheck, facts: &Facts) -> TransportCheck {
     let policy = facts.field("maxmemory_policy").unwrap_or_default();
     let is_limited = facts.field("maxmemory").is_some_and(|limit| limit != "0");
     if is_limited && policy.starts_with("allkeys") {
-        found = found.note(format!(
+        found = found.warning(format!(
             "maxmemory-policy is {policy}: the server may remove whole streams; set noeviction or \
              volatile-*"
         ));
     }
     if facts.field("aof_enabled") == Some("0") {
-        found = found.note(
+        found = found.warning(
             "appendonly is off: a crash of the server loses the events since its last snapshot",
         );
     }

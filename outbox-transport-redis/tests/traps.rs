@@ -329,7 +329,7 @@ async fn a_check_warns_of_what_loses_events_and_adds_nothing() {
     let redis = Redis::start(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]);
     let check = redis.transport().check().await;
     assert!(check.problems.is_empty(), "{check:?}");
-    let notes = check.notes.join("\n");
+    let notes = [check.warnings, check.notes].concat().join("\n");
     for note in [
         "allkeys-lru",
         "appendonly is off",
