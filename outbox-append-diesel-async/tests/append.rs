@@ -1,8 +1,12 @@
-//! What the suite does not ask: nested transactions, a lost connection, the cache of statements, and a
-//! transaction that diesel-async does not know.
+//! What the suite does not ask: nested transactions, a lost connection, the cache of statements, a
+//! transaction that diesel-async does not know, and PgBouncer.
 
+#[path = "../../examples/shop/diesel_async.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
+use outbox_append_diesel_async::diesel::connection::CacheSize;
 use outbox_append_diesel_async::diesel::dsl::sql;
 use outbox_append_diesel_async::diesel::result::Error as DieselError;
 use outbox_append_diesel_async::diesel::select;
@@ -104,4 +108,54 @@ async fn a_transaction_that_diesel_does_not_know_is_refused() {
     assert!(error.to_string().contains("`transaction`"), "{error}");
     connection.batch_execute("COMMIT").await.expect("committed");
     assert!(fixture.types().await.is_empty());
+}
+
+/// While it connects, diesel-async prepares statements outside of a transaction. PgBouncer may send them to different
+/// connections of the server, and then connecting fails.
+async fn connect_through_pgbouncer(url: &str) -> AsyncPgConnection {
+    loop {
+        match AsyncPgConnection::establish(url).await {
+            Ok(client) => return client,
+            Err(error) => assert!(error.to_string().contains("prepared statement"), "{error}"),
+        }
+    }
+}
+
+/// Each transaction may use another connection of the server. A statement that stayed on one of them could have the
+/// name of one of another process.
+#[tokio::test]
+async fn through_pgbouncer_in_transaction_mode_no_append_stays_prepared_without_the_cache() {
+    const CLIENTS: usize = 4;
+    let fixture = Fixture::new("outbox").await;
+    let (_bouncer, url) = fixture.through_pgbouncer();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = connect_through_pgbouncer(&url).await;
+        client.set_prepared_statement_cache_size(CacheSize::Disabled);
+        clients.push(client);
+    }
+    for round in 0..5 {
+        for client in &mut clients {
+            let events: Vec<Event> = (0..=round % 2).map(|_| Event::new("it", "")).collect();
+            commit(client, &events).await.expect("committed");
+        }
+    }
+    // All at once, so that each has another connection.
+    for client in &mut clients {
+        client.batch_execute("BEGIN").await.expect("begun");
+    }
+    for client in &mut clients {
+        let check = "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_prepared_statements
+                                                     WHERE statement LIKE '%outbox_events%'); END $$";
+        client.batch_execute(check).await.expect("no statement");
+    }
+    drop(clients);
+    assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
+}
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
 }

@@ -1,6 +1,9 @@
 //! What the suite does not ask: nested transactions, a lost connection, the cache of statements, a
 //! transaction that diesel does not know, and PgBouncer.
 
+#[path = "../../examples/shop/diesel.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
 use outbox_append_diesel::diesel::connection::{
@@ -117,4 +120,11 @@ async fn through_pgbouncer_in_transaction_mode_events_are_appended_without_the_c
         }
     }
     assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
+}
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
 }

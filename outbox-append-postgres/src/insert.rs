@@ -1,7 +1,7 @@
 //! The statement that appends events, and its values.
 
 use crate::{BACKEND, Schema};
-use outbox_core::{ErrorKind, Event, Headers, OutboxError};
+use outbox_core::{ErrorKind, Event, Headers, OutboxError, TraceContext};
 use std::borrow::Cow;
 use std::time::SystemTime;
 use uuid::Uuid;
@@ -40,6 +40,22 @@ pub enum Bind<'e> {
     Times(Vec<Option<SystemTime>>),
 }
 
+const ONE: &str = include_str!("sql/append_one.sql");
+const SEVERAL: &str = include_str!("sql/append.sql");
+
+/// The texts of [`insert`] for a single event and for several, to prepare them before there is an event.
+///
+/// ```
+/// # use outbox_append_postgres::{Schema, statements};
+/// for sql in statements(&Schema::default()) {
+///     assert!(sql.contains("INSERT INTO outbox.outbox_events"));
+/// }
+/// ```
+#[must_use]
+pub fn statements(schema: &Schema) -> [Cow<'static, str>; 2] {
+    [ONE, SEVERAL].map(|sql| schema.write(sql))
+}
+
 /// The statement that appends `events` to the outbox in `schema`, all or none, or `None` if there are no
 /// events. Run it once, in the transaction of the business rows. The types of its parameters are those of
 /// the [`Bind`]s; it returns no rows.
@@ -59,18 +75,19 @@ pub enum Bind<'e> {
 /// [`Invalid`](ErrorKind::Invalid) if a field is outside the limits of [`Event::validate`].
 pub fn insert<'e>(schema: &Schema, events: &'e [Event]) -> Result<Option<Insert<'e>>, OutboxError> {
     events.iter().try_for_each(Event::validate)?;
+    let context = TraceContext::current();
     let mut headers = events
         .iter()
-        .map(|event| headers_to_json(&event.headers))
+        .map(|event| headers_to_json(&context.headers_of(event)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(match events {
         [] => None,
         [event] => Some(Insert {
-            sql: schema.write(include_str!("sql/append_one.sql")),
+            sql: schema.write(ONE),
             binds: binds_of_one(event, headers.pop().flatten()),
         }),
         events => Some(Insert {
-            sql: schema.write(include_str!("sql/append.sql")),
+            sql: schema.write(SEVERAL),
             binds: binds_of_many(events, headers),
         }),
     })

@@ -6,7 +6,7 @@ mod schema;
 mod time;
 
 pub use error::ServerError;
-pub use insert::{Bind, Insert, insert};
+pub use insert::{Bind, Insert, insert, statements};
 pub use schema::Schema;
 pub use time::{EPOCH, micros};
 

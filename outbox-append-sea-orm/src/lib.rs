@@ -23,10 +23,9 @@ pub use sea_orm;
 ///
 /// ```no_run
 /// # use outbox_append_sea_orm::{Schema, append};
-/// # use outbox_append_sea_orm::sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
+/// # use outbox_append_sea_orm::sea_orm::{ConnectionTrait, DatabaseTransaction};
 /// # use outbox_core::Event;
-/// # async fn example(shop: &DatabaseConnection) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut transaction = shop.begin().await?;
+/// # async fn example(mut transaction: DatabaseTransaction) -> Result<(), Box<dyn std::error::Error>> {
 /// transaction.execute_unprepared("INSERT INTO orders (id) VALUES (7)").await?;
 /// let events = [Event::new("order.placed", "7").ordering_key("order-7")];
 /// append(&mut transaction, &Schema::default(), &events).await?;

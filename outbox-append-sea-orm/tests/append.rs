@@ -1,9 +1,14 @@
-//! What the suite does not ask: nested transactions, prepared statements, a connection that is lost, and other databases.
+//! What the suite does not ask: nested transactions, prepared statements, a connection that is lost, PgBouncer, and
+//! other databases.
 
+#[path = "../../examples/shop/sea_orm.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
 use outbox_append_sea_orm::sea_orm::{
-    self, ConnectionTrait, DbBackend, MockDatabase, Statement, TransactionTrait,
+    self, ConnectOptions, ConnectionTrait, Database, DbBackend, MockDatabase, Statement,
+    TransactionTrait,
 };
 use outbox_append_sea_orm::{Schema, append};
 use outbox_core::{ErrorKind, Event};
@@ -64,6 +69,41 @@ async fn a_lost_connection_is_unavailable_with_the_error_of_the_driver() {
     }
 }
 
+/// Each transaction may use another connection of the server, on which statements of other clients are.
+#[tokio::test]
+async fn through_pgbouncer_in_transaction_mode_events_are_appended_after_deallocate_all() {
+    const CLIENTS: usize = 4;
+    let fixture = Fixture::new("outbox").await;
+    let (_bouncer, url) = fixture.through_pgbouncer();
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    // PgBouncer refuses the parameter of a connection, unless its settings ignore it.
+    options.map_sqlx_postgres_opts(|options| {
+        let options = options.statement_cache_capacity(0);
+        options.extra_float_digits(None)
+    });
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let client = Database::connect(options.clone()).await;
+        clients.push(client.expect("connected"));
+    }
+    for round in 0..5 {
+        for client in &clients {
+            let mut transaction = client.begin().await.expect("begun");
+            let done = transaction.execute_unprepared("DEALLOCATE ALL").await;
+            done.expect("deallocated");
+            let events: Vec<Event> = (0..=round % 2).map(|_| Event::new("it", "")).collect();
+            let appended = append(&mut transaction, &fixture.schema, &events).await;
+            appended.expect("appended");
+            transaction.commit().await.expect("committed");
+        }
+    }
+    for client in clients {
+        client.close().await.expect("closed");
+    }
+    assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
+}
+
 #[tokio::test]
 async fn a_transaction_of_another_database_is_invalid() {
     let database = MockDatabase::new(DbBackend::MySql).into_connection();
@@ -72,4 +112,11 @@ async fn a_transaction_of_another_database_is_invalid() {
     let error = appended.expect_err("a wrong database");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("MySql"), "{error}");
+}
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
 }

@@ -9,6 +9,7 @@ outbox_conformance::append_suite!(
     default_schema,
     Fixture::new("outbox").await,
     transactions,
+    statements,
     refusals,
     fields,
 );
@@ -16,6 +17,7 @@ outbox_conformance::append_suite!(
     own_schema,
     Fixture::new("Größe \"x\" 'y'").await,
     transactions,
+    statements,
     refusals,
     fields,
 );

@@ -8,7 +8,7 @@ use outbox_append_postgres::{Bind, insert};
 use outbox_core::{Event, OutboxError};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, Transaction};
 use value::{PgTime, PgUuid};
 
 pub use outbox_append_postgres::Schema;
@@ -24,10 +24,9 @@ pub use sqlx;
 /// [`Invalid`](outbox_core::ErrorKind::Invalid) because of its fields is not sent, and ends nothing.
 ///
 /// ```no_run
-/// # use outbox_append_sqlx_0_8::{Schema, append, sqlx::{Executor, PgPool}};
+/// # use outbox_append_sqlx_0_8::{Schema, append, sqlx::{Executor, Postgres, Transaction}};
 /// # use outbox_core::Event;
-/// # async fn example(pool: &PgPool) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut transaction = pool.begin().await?;
+/// # async fn example(mut transaction: Transaction<'_, Postgres>) -> Result<(), Box<dyn std::error::Error>> {
 /// transaction.execute("INSERT INTO orders (id) VALUES (7)").await?;
 /// let events = [Event::new("order.placed", "7").ordering_key("order-7")];
 /// append(&mut transaction, &Schema::default(), &events).await?;
@@ -51,14 +50,42 @@ pub async fn append(
     schema: &Schema,
     events: &[Event],
 ) -> Result<(), OutboxError> {
+    run(transaction, schema, events, true).await
+}
+
+/// As [`append`], but no prepared statement stays on the connection, for PgBouncer in transaction mode. Each call
+/// is two round trips.
+///
+/// # Errors
+///
+/// Those of [`append`].
+///
+/// # Cancel safety
+///
+/// If the future is dropped, the caller must roll its transaction back.
+pub async fn append_through_pgbouncer(
+    transaction: &mut Transaction<'_, Postgres>,
+    schema: &Schema,
+    events: &[Event],
+) -> Result<(), OutboxError> {
+    run(transaction, schema, events, false).await
+}
+
+async fn run(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    events: &[Event],
+    is_prepared: bool,
+) -> Result<(), OutboxError> {
     let Some(insert) = insert(schema, events)? else {
         return Ok(());
     };
     let statement = insert
         .binds
         .into_iter()
-        .fold(sqlx::query(&insert.sql), bind);
-    let done = statement.execute(&mut **transaction).await;
+        .fold(sqlx::query(&insert.sql), bind)
+        .persistent(is_prepared);
+    let done = statement.execute(connection).await;
     done.map(drop).map_err(explained)
 }
 

@@ -1,13 +1,17 @@
-//! What the suite does not ask: nested transactions, prepared statements, and a connection that is lost.
+//! What the suite does not ask: nested transactions, prepared statements, a connection that is lost, and PgBouncer.
 #![allow(
     clippy::disallowed_methods,
     reason = "the transactions are those of an application"
 )]
 
+#[path = "../../examples/shop/sqlx_0_8.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
-use outbox_append_sqlx_0_8::append;
-use outbox_append_sqlx_0_8::sqlx::{self, Connection};
+use outbox_append_sqlx_0_8::sqlx::postgres::PgConnectOptions;
+use outbox_append_sqlx_0_8::sqlx::{self, ConnectOptions, Connection};
+use outbox_append_sqlx_0_8::{append, append_through_pgbouncer};
 use outbox_core::{ErrorKind, Event};
 use std::error::Error;
 use support::Fixture;
@@ -63,4 +67,36 @@ async fn a_lost_connection_is_unavailable_with_the_error_of_the_driver() {
         let source = error.source().expect("a source");
         assert!(source.is::<sqlx::Error>(), "{source:?}");
     }
+}
+
+/// Each transaction may use another connection of the server, on which another client prepared statements.
+#[tokio::test]
+async fn through_pgbouncer_in_transaction_mode_events_are_appended_unprepared() {
+    const CLIENTS: usize = 4;
+    let fixture = Fixture::new("outbox").await;
+    let (_bouncer, url) = fixture.through_pgbouncer();
+    // PgBouncer refuses the parameter of a connection, unless its settings ignore it.
+    let options: PgConnectOptions = url.parse().expect("a URL");
+    let options = options.extra_float_digits(None);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(options.connect().await.expect("connected"));
+    }
+    for round in 0..5 {
+        for client in &mut clients {
+            let mut transaction = client.begin().await.expect("begun");
+            let events: Vec<Event> = (0..=round % 2).map(|_| Event::new("it", "")).collect();
+            let appended = append_through_pgbouncer(&mut transaction, &fixture.schema, &events);
+            appended.await.expect("appended");
+            transaction.commit().await.expect("committed");
+        }
+    }
+    assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
+}
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
 }

@@ -1,5 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod appender;
+
+pub use appender::Appender;
+
 use outbox_append_postgres::{Bind, ServerError, insert};
 use outbox_core::{ErrorKind, Event, OutboxError};
 use std::error::Error as _;
@@ -13,7 +17,8 @@ pub use tokio_postgres;
 const APPEND: &str = "append";
 
 /// Appends `events` to the outbox in `schema`, in the caller's transaction: all or none, with one statement
-/// and one round trip. The statement is not prepared, so it also works through PgBouncer in transaction mode.
+/// and one round trip. The statement is not prepared, so it also works through PgBouncer in transaction mode. An
+/// [`Appender`] prepares it.
 ///
 /// The events are published once the transaction commits, and never if it rolls back. Events of one
 /// ordering key are published in the order of the appends if their writers take turns, for example

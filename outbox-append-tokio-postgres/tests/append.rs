@@ -1,8 +1,12 @@
-//! What the suite does not ask: PgBouncer, savepoints of the driver, and a connection that is lost.
+//! What the suite does not ask: PgBouncer, prepared statements, savepoints of the driver, and a connection that is
+//! lost.
 
+#[path = "../../examples/shop/tokio_postgres.rs"]
+#[allow(dead_code, reason = "its `main` is the example")]
+mod shop;
 mod support;
 
-use outbox_append_tokio_postgres::{append, tokio_postgres};
+use outbox_append_tokio_postgres::{Appender, append, tokio_postgres};
 use outbox_core::{ErrorKind, Event, EventId};
 use std::error::Error;
 use support::{Fixture, connect};
@@ -43,6 +47,27 @@ async fn a_lost_connection_is_unavailable_with_the_error_of_the_driver() {
     }
 }
 
+#[tokio::test]
+async fn an_appender_prepares_a_statement_for_one_event_and_one_for_several() {
+    let fixture = Fixture::new("outbox").await;
+    let mut client = fixture.connect().await;
+    let appender = Appender::prepare(&client, &fixture.schema).await;
+    let appender = appender.expect("prepared");
+    let mut transaction = client.transaction().await.expect("begun");
+    for count in [0, 1, 2, 1, 3] {
+        let events: Vec<Event> = (0..count).map(|_| Event::new("many", "")).collect();
+        let appended = appender.append(&mut transaction, &events).await;
+        appended.expect("appended");
+    }
+    let used = "SELECT generic_plans + custom_plans FROM pg_prepared_statements
+                WHERE statement LIKE '-- Appends %'";
+    let used = transaction.query_typed(used, &[]).await.expect("counted");
+    let used: Vec<i64> = used.iter().map(|row| row.get(0)).collect();
+    assert_eq!(used, [2, 2]);
+    transaction.commit().await.expect("committed");
+    assert_eq!(fixture.types().await.len(), 7);
+}
+
 /// Each transaction may use another connection of the server, on which another client prepared statements.
 #[tokio::test]
 async fn through_pgbouncer_in_transaction_mode_events_are_appended() {
@@ -64,4 +89,11 @@ async fn through_pgbouncer_in_transaction_mode_events_are_appended() {
         }
     }
     assert_eq!(fixture.types().await.len(), CLIENTS * (3 + 2 * 2));
+}
+
+#[tokio::test]
+async fn the_shop_of_the_examples_sells_what_is_paid() {
+    let fixture = Fixture::new("outbox").await;
+    let sold = shop::run(&fixture.url()).await.expect("sold");
+    assert_eq!(sold, shop::order::SOLD);
 }

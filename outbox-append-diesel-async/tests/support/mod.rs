@@ -17,9 +17,12 @@ use outbox_core::{Event, OutboxError};
 
 impl Fixture {
     pub(crate) async fn connect(&self) -> AsyncPgConnection {
-        let url = self.url();
-        AsyncPgConnection::establish(&url).await.expect("connected")
+        connect(&self.url()).await
     }
+}
+
+pub(crate) async fn connect(url: &str) -> AsyncPgConnection {
+    AsyncPgConnection::establish(url).await.expect("connected")
 }
 
 #[async_trait]
