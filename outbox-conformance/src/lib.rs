@@ -1,4 +1,4 @@
-//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, a `Transport`, a consumer's
+//! The suites that check a `DlqHeap`, an `OutboxStorage` with its `DeadLetters`, a `RelayRegistry`, a `Transport`, a consumer's
 //! inbox, and a way to append events in the transactions of a data layer.
 //!
 //! A case is a plain `async fn` that panics when a backend breaks the contract.
@@ -15,6 +15,7 @@ mod folder;
 pub mod heap;
 pub mod inbox;
 mod log;
+pub mod registry;
 mod run;
 pub mod store;
 mod suite;

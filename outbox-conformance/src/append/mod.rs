@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! // tests/conformance.rs of a crate that appends
-//! outbox_conformance::append_suite!(my_layer, MyFixture::new(), transactions, refusals, fields);
+//! outbox_conformance::append_suite!(my_layer, MyFixture::new(), transactions, statements, refusals, fields);
 //! ```
 //!
 //! `outbox-core` has no trait for it, because the transaction belongs to its data layer. [`Append`] is what
 //! the suite needs of one, with the clauses of the contract.
+//!
+//! The group `statements` is for a database on a server. In SQLite a statement costs no round trip, and each event
+//! is one.
 //!
 //! Where `append` takes a type that exists in a transaction only, such as `tokio_postgres::Transaction`, the
 //! compiler refuses an append outside of one. A layer whose connection knows whether it is in a transaction
@@ -15,6 +18,7 @@
 pub mod fields;
 pub mod outside;
 pub mod refusals;
+pub mod statements;
 pub mod transactions;
 
 pub use crate::inbox::End;
@@ -35,7 +39,8 @@ use std::sync::Arc;
 /// - **A4** An append with an id or an idempotency token that is taken is refused as `Duplicate`. Taken is
 ///   what an event of the same append, of the same transaction or of a committed one has.
 /// - **A5** After a refused append and a rollback to the savepoint before it, the transaction continues.
-/// - **A6** An append of any number of events is one statement, and one of no events is none.
+/// - **A6** An append of any number of events is one statement where statements cost round trips, and one of
+///   no events is none.
 /// - **A7** An event arrives with all its fields as they were appended, with times to the microsecond.
 /// - **A8** An append with an event that is outside of its limits is `Invalid`. It sends nothing, so the
 ///   transaction continues.
@@ -92,8 +97,10 @@ suite! {
         committed_events_appear_in_their_order
         rolled_back_events_never_appear
         events_of_a_rolled_back_savepoint_never_appear
-        an_append_is_one_statement
         an_append_of_no_events_sends_nothing
+    }
+    statements {
+        an_append_is_one_statement
     }
     refusals {
         a_taken_id_is_a_duplicate

@@ -51,17 +51,6 @@ pub async fn events_of_a_rolled_back_savepoint_never_appear<F: AppendFixture>(fi
     appear(&fixture, &[]).await;
 }
 
-/// A6: one event, a few and many are one statement each.
-pub async fn an_append_is_one_statement<F: AppendFixture>(fixture: F) {
-    for count in [1, 2, 100] {
-        let before = fixture.statements().await;
-        let events = keyed(&format!("of {count}"), count);
-        commit(&fixture, &[Append(events)]).await;
-        let statements = fixture.statements().await - before;
-        check_eq!(statements, 1, "statements for {count} events");
-    }
-}
-
 /// A6: an append of no events is a success, and no statement.
 pub async fn an_append_of_no_events_sends_nothing<F: AppendFixture>(fixture: F) {
     let before = fixture.statements().await;

@@ -1,6 +1,8 @@
 //! Callers that go away at each await point of a call in turn.
 
-use super::{LEASE, Store, StoreFixture, append, claim, event_ids, keyed, released, retry, settle};
+use super::{
+    LEASE, Store, StoreFixture, append, claim, counted, event_ids, keyed, released, retry, settle,
+};
 use crate::check::{check, check_eq, ok, refuse};
 use crate::crash::at_each_point;
 use outbox_core::{
@@ -343,12 +345,12 @@ where
     let settlements = round.settlements(&claim, &[dead(), dead(), retry(1), released()]);
     ok(desk.store.settle(claim.token, &settlements).await);
     let ids = event_ids(&round.events);
-    let expected = ok(desk.store.backlog().await);
+    let expected = counted(ok(desk.store.backlog().await));
     at_each_point(name, async |point| {
         let ended = point.reach(call(&ids)).await.map(ok).is_some();
         for store in [&desk.store, &desk.other] {
             check_eq!(
-                ok(store.backlog().await),
+                counted(ok(store.backlog().await)),
                 expected,
                 "the backlog after {name} was dropped at {point:?}"
             );

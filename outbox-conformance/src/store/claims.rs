@@ -1,8 +1,8 @@
 //! Claiming and settling.
 
 use super::{
-    LEASE, Store, StoreFixture, append, attempts, claim, event_ids, found, ids, keyed, publish_all,
-    released, retry, settle,
+    LEASE, Store, StoreFixture, append, attempts, claim, counted, event_ids, found, ids, keyed,
+    publish_all, released, retry, settle,
 };
 use crate::check::{check, check_eq, check_kind, joined, ok, refuse, short};
 use outbox_core::{ClaimLimit, ClaimedEvent, DeadLetterFilter, ErrorKind, Event, EventId, Outcome};
@@ -362,6 +362,74 @@ pub async fn the_backlog_counts_events<F: StoreFixture>(fixture: F) {
     );
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// S18: the age of the oldest due event grows while the event is claimed, released or held, and starts
+/// again with a retry. A delayed event has none.
+pub async fn the_backlog_has_the_age_of_the_oldest_due_event<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    check_eq!(oldest_due(&store).await, None);
+    let far = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    append(&fixture, &[keyed("later", 1).remove(0).available_at(far)]);
+    check_eq!(oldest_due(&store).await, None);
+    append(&fixture, &keyed("k", 2));
+    let Some(mut age) = oldest_due(&store).await else {
+        refuse!("expected the age of a due event, came none")
+    };
+    for outcome in [released(), released_for(HOUR), held_for(HOUR), retry(3600)] {
+        let claimed = claim(&store, 1).await;
+        check_eq!(claimed.events.len(), 1);
+        is_about(oldest_due(&store).await, age);
+        settle(&store, &claimed, &outcome).await;
+        let is_retry = matches!(outcome, Outcome::Retry { .. });
+        let expected = (!is_retry).then_some(age);
+        match (expected, oldest_due(&store).await) {
+            (None, came) => check_eq!(came, None, "the age of a retry that is not due"),
+            (Some(age), came) => is_about(came, age),
+        }
+        fixture.elapse(3 * HOUR).await;
+        age = if is_retry { 2 * HOUR } else { age + 3 * HOUR };
+    }
+    is_about(oldest_due(&store).await, age);
+}
+
+/// S18: the age of the oldest dead letter is that of its quarantine.
+pub async fn the_backlog_has_the_age_of_the_oldest_dead_letter<F: StoreFixture>(fixture: F) {
+    let store = fixture.handle().await;
+    append(&fixture, &keyed("k", 2));
+    let oldest = async || ok(store.backlog().await).oldest_dead_letter;
+    check_eq!(oldest().await, None);
+    for _ in 0..2 {
+        let reason = "refused".into();
+        settle(&store, &claim(&store, 1).await, &Outcome::Dead { reason }).await;
+        fixture.elapse(2 * HOUR).await;
+    }
+    is_about(oldest().await, 4 * HOUR);
+    check_eq!(oldest_due(&store).await, None);
+}
+
+async fn oldest_due(store: &Arc<dyn Store>) -> Option<Duration> {
+    ok(store.backlog().await).oldest_due
+}
+
+/// Within an hour, because the clock of a server does not stop.
+fn is_about(came: Option<Duration>, expected: Duration) {
+    let is_near = |came: Duration| came >= expected && came < expected + HOUR;
+    check!(
+        came.is_some_and(is_near),
+        "expected an age of {expected:?}, came {came:?}"
+    );
+}
+
+fn released_for(delay: Duration) -> Outcome {
+    Outcome::Released { delay }
+}
+
+fn held_for(delay: Duration) -> Outcome {
+    let destination = "orders".into();
+    Outcome::Held { destination, delay }
+}
+
 /// Cleans up until nothing is left to remove, a row and then many rows at a time.
 async fn clean_up(store: &Arc<dyn Store>) {
     for limit in [1, 1000] {
@@ -402,9 +470,9 @@ pub async fn a_clean_up_removes_nothing_that_is_needed<F: StoreFixture>(fixture:
     let claimed = claim(&store, 1).await;
     check_eq!(ids(&claimed.events), held);
     append(&fixture, &events[4..]);
-    let before = ok(store.backlog().await);
+    let before = counted(ok(store.backlog().await));
     clean_up(&store).await;
-    check_eq!(ok(store.backlog().await), before);
+    check_eq!(counted(ok(store.backlog().await)), before);
     for event in &events {
         refuse(&fixture, &[event.clone().id(EventId::new())]);
     }

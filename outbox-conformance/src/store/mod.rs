@@ -41,7 +41,7 @@ use crate::Wire;
 use crate::suite::suite;
 use async_trait::async_trait;
 use outbox_core::{
-    Claim, ClaimLimit, ClaimedEvent, DeadLetter, DeadLetters, Event, EventId, OutboxError,
+    Backlog, Claim, ClaimLimit, ClaimedEvent, DeadLetter, DeadLetters, Event, EventId, OutboxError,
     OutboxStorage, Outcome, Settlement,
 };
 use std::sync::Arc;
@@ -167,6 +167,8 @@ suite! {
         fresh_events_do_not_starve_retries
         waiting_ends_when_there_is_work
         the_backlog_counts_events
+        the_backlog_has_the_age_of_the_oldest_due_event
+        the_backlog_has_the_age_of_the_oldest_dead_letter
         a_clean_up_removes_nothing_that_is_needed
     }
     settlements {
@@ -318,6 +320,12 @@ pub(crate) fn append<F: StoreFixture>(fixture: &F, events: &[Event]) {
     let mut transaction = fixture.begin();
     ok(transaction.append(events));
     ok(transaction.commit());
+}
+
+/// The counts of a backlog without its ages, which grow from look to look.
+pub(crate) fn counted(mut backlog: Backlog) -> Backlog {
+    (backlog.oldest_due, backlog.oldest_dead_letter) = (None, None);
+    backlog
 }
 
 pub(crate) fn ids(events: &[ClaimedEvent]) -> Vec<EventId> {

@@ -4,7 +4,7 @@
 //! of its doc comment: `/// H1, H4: sentence`, or `/// H1 to H5: sentence`.
 
 use crate::harness::Trial;
-use crate::{append, heap, inbox, store, transport};
+use crate::{append, heap, inbox, registry, store, transport};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
@@ -30,6 +30,10 @@ pub(crate) const STORE: &[Contract] = &[
         include_str!("../../../outbox-core/src/dlq/dead_letters.rs"),
     ),
 ];
+pub(crate) const REGISTRY: &[Contract] = &[(
+    "RelayRegistry",
+    include_str!("../../../outbox-core/src/registry.rs"),
+)];
 pub(crate) const TRANSPORT: &[Contract] = &[(
     "Transport",
     include_str!("../../../outbox-core/src/transport.rs"),
@@ -48,6 +52,7 @@ pub(crate) struct Clause {
 fn each_clause_of_a_trait_has_a_case_and_each_case_cites_a_clause() {
     let mut complaints = judge(HEAP, "heap", &heap::TRIAL);
     complaints.extend(judge(STORE, "store", &store::TRIAL));
+    complaints.extend(judge(REGISTRY, "registry", &registry::TRIAL));
     complaints.extend(judge(TRANSPORT, "transport", &transport::TRIAL));
     complaints.extend(judge(INBOX, "inbox", &inbox::TRIAL));
     complaints.extend(judge(APPEND, "append", &append::TRIAL));

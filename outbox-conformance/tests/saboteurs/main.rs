@@ -22,6 +22,7 @@ mod heap;
 mod inbox;
 mod line;
 mod messages;
+mod registry;
 mod store;
 mod table;
 mod transport;

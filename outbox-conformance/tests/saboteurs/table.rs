@@ -2,9 +2,11 @@
 //! that run them. It is made from the docs of the traits, the lists of cases, the saboteurs, and
 //! the invocations of the suites in the workspace.
 
-use crate::clauses::{APPEND, Clause, Contract, HEAP, INBOX, STORE, TRANSPORT, citations, citing};
+use crate::clauses::{
+    APPEND, Clause, Contract, HEAP, INBOX, REGISTRY, STORE, TRANSPORT, citations, citing,
+};
 use crate::harness::Trial;
-use crate::{append, heap, inbox, store, transport};
+use crate::{append, heap, inbox, registry, store, transport};
 use std::fmt::{Debug, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,6 +61,8 @@ fn the_table_in_the_docs_is_up_to_date() {
     backends(&mut text, "dlq_heap", heap::TRIAL.cases, &sources);
     clauses(&mut text, STORE, "store", &store::TRIAL);
     backends(&mut text, "store", store::TRIAL.cases, &sources);
+    clauses(&mut text, REGISTRY, "registry", &registry::TRIAL);
+    backends(&mut text, "registry", registry::TRIAL.cases, &sources);
     clauses(&mut text, TRANSPORT, "transport", &transport::TRIAL);
     backends(&mut text, "transport", transport::TRIAL.cases, &sources);
     clauses(&mut text, INBOX, "inbox", &inbox::TRIAL);
@@ -136,7 +140,7 @@ fn backends(text: &mut String, suite: &str, cases: &[(&str, &str)], sources: &[S
     writeln!(text, "{totals}").expect("text");
 }
 
-/// The sources of each member of the workspace, without [`NO_BACKENDS`].
+/// The sources of each of the [`members`], without [`NO_BACKENDS`].
 fn sources(root: &Path) -> Vec<Source> {
     let (mut sources, mut left_out) = (Vec::new(), 0);
     for member in members(root) {
@@ -157,16 +161,29 @@ fn sources(root: &Path) -> Vec<Source> {
     sources
 }
 
-/// The members of the workspace, by their folders.
+/// The members of the workspace, and the crates that are separate workspaces, by their folders.
 fn members(root: &Path) -> Vec<String> {
     let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("a manifest");
     let (_, list) = manifest.split_once("\nmembers = [").expect("members");
     let list = list.split(']').next().unwrap_or_default();
-    list.split('"')
+    let mut members: Vec<String> = list
+        .split('"')
         .skip(1)
         .step_by(2)
         .map(str::to_owned)
-        .collect()
+        .collect();
+    members.extend(separate(root));
+    members.sort();
+    members
+}
+
+fn separate(root: &Path) -> impl Iterator<Item = String> {
+    entries(root).into_iter().filter_map(|path| {
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).ok()?;
+        let name = path.file_name()?.to_str()?;
+        let is_separate = manifest.lines().any(|line| line == "[workspace]");
+        (is_separate && name.starts_with("outbox-")).then(|| name.to_owned())
+    })
 }
 
 /// The sources in some folders and in those below them.

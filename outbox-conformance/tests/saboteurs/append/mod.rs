@@ -3,7 +3,9 @@
 mod saboteur;
 
 use crate::harness::{Trial, block_on};
-use outbox_conformance::append::{CASES, clauses, fields, outside, refusals, transactions};
+use outbox_conformance::append::{
+    CASES, clauses, fields, outside, refusals, statements, transactions,
+};
 use saboteur::Saboteur;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

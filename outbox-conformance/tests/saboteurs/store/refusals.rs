@@ -119,6 +119,26 @@ pub(super) const REFUSALS: &[(Fault, &str)] = &[
     (F::CannotWait, "waiting_ends_when_there_is_work"),
     (F::ReportsNoBacklog, "the_backlog_counts_events"),
     (
+        F::ReportsNoBacklog,
+        "the_backlog_has_the_age_of_the_oldest_due_event",
+    ),
+    (
+        F::AgesWhatIsNotDue,
+        "the_backlog_has_the_age_of_the_oldest_due_event",
+    ),
+    (
+        F::ForgetsTheAgeOfAClaim,
+        "the_backlog_has_the_age_of_the_oldest_due_event",
+    ),
+    (
+        F::ForgetsTheAgeOfAHold,
+        "the_backlog_has_the_age_of_the_oldest_due_event",
+    ),
+    (
+        F::AgesNoDeadLetter,
+        "the_backlog_has_the_age_of_the_oldest_dead_letter",
+    ),
+    (
         F::CleansUpDeadLetters,
         "a_clean_up_removes_nothing_that_is_needed",
     ),

@@ -161,6 +161,21 @@ impl Saboteur {
         Some(settled.and(Err(lost)))
     }
 
+    fn change_ages(&self, backlog: &mut Backlog) {
+        match self.fault {
+            F::AgesWhatIsNotDue => {
+                let age = |oldest| self.clock.clock().now().duration_since(oldest).ok();
+                backlog.oldest_due = backlog.oldest_pending.and_then(age);
+            }
+            F::ForgetsTheAgeOfAClaim if backlog.in_flight > 0 => backlog.oldest_due = None,
+            F::ForgetsTheAgeOfAHold if !self.disk().destinations.is_empty() => {
+                backlog.oldest_due = None;
+            }
+            F::AgesNoDeadLetter => backlog.oldest_dead_letter = None,
+            _ => {}
+        }
+    }
+
     fn change(&self, outcome: &Outcome) -> Outcome {
         let hour = Duration::from_secs(3600);
         match (self.fault, outcome.clone()) {
@@ -347,6 +362,7 @@ impl OutboxStorage for Saboteur {
                 _ => backlog.pending -= 1,
             }
         }
+        self.change_ages(&mut backlog);
         Ok(backlog)
     }
 
