@@ -3,6 +3,7 @@
 use crate::cli::CheckOptions;
 use crate::failure::Failure;
 use crate::ndjson::publish_error;
+use crate::settings::RelaySettings;
 use crate::terminal::{line, print};
 use crate::wiring::{self, Outlet};
 use outbox_core::{ErrorText, PublishError, PublishErrorKind, Transport, TransportCheck};
@@ -14,9 +15,25 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(options: &CheckOptions) -> Result<(), Failure> {
-    let settings = options.settings()?;
-    let to = settings.to();
-    let (shown, found) = match wiring::outlet(to, settings.publish_timeout()) {
+    let mut failures = Vec::new();
+    for (name, settings) in options.settings()? {
+        if let Err(failure) = one(options, name.as_deref(), &settings).await {
+            if matches!(failure, Failure::Stdout(_)) {
+                return Err(failure);
+            }
+            failures.push((name, failure));
+        }
+    }
+    Failure::of_stores(failures)
+}
+
+async fn one(
+    options: &CheckOptions,
+    name: Option<&str>,
+    settings: &RelaySettings,
+) -> Result<(), Failure> {
+    let to = &*settings.destination()?;
+    let (shown, found) = match wiring::outlet(to, settings.publish_timeout(), None) {
         Ok(outlet) => (outlet.shown().to_owned(), asked(&outlet).await),
         Err(Failure::File(error)) => {
             let found = TransportCheck::default().problem(publish_error(error));
@@ -25,14 +42,21 @@ pub(crate) async fn run(options: &CheckOptions) -> Result<(), Failure> {
         Err(failure) => return Err(failure),
     };
     if options.json {
-        print(value(&shown, &found))?;
+        let mut value = value(&shown, &found);
+        if let Some(name) = name {
+            value["store"] = json!(name);
+        }
+        print(value)?;
     } else {
+        if let Some(name) = name {
+            print(format_args!("store        {name}"))?;
+        }
         print_lines(&shown, &found)?;
     }
     if found.problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::Unready(format!(
+    Err(Failure::Found(format!(
         "events cannot be published to {shown}"
     )))
 }
@@ -50,6 +74,9 @@ fn print_lines(shown: &str, found: &TransportCheck) -> Result<(), Failure> {
     for note in &found.notes {
         print(format_args!("note         {}", line(note)))?;
     }
+    for warning in &found.warnings {
+        print(format_args!("warning      {}", line(warning)))?;
+    }
     for problem in &found.problems {
         let text = ErrorText::from_error(problem);
         print(format_args!("problem      {}", line(&text)))?;
@@ -65,7 +92,7 @@ fn print_lines(shown: &str, found: &TransportCheck) -> Result<(), Failure> {
 fn value(shown: &str, found: &TransportCheck) -> Value {
     let problem = |problem: &PublishError| {
         json!({
-            "kind": kind(problem.kind()),
+            "kind": problem.kind().name(),
             "destination": problem.destination(),
             "error": ErrorText::from_error(problem).as_str(),
         })
@@ -74,16 +101,7 @@ fn value(shown: &str, found: &TransportCheck) -> Value {
         "destination": shown,
         "ready": found.problems.is_empty(),
         "notes": found.notes,
+        "warnings": found.warnings,
         "problems": found.problems.iter().map(problem).collect::<Vec<_>>(),
     })
-}
-
-fn kind(kind: PublishErrorKind) -> &'static str {
-    match kind {
-        PublishErrorKind::Rejected => "rejected",
-        PublishErrorKind::Permanent => "permanent",
-        PublishErrorKind::Misconfigured => "misconfigured",
-        PublishErrorKind::Throttled(_) => "throttled",
-        _ => "unavailable",
-    }
 }

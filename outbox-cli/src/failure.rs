@@ -14,9 +14,9 @@ pub(crate) enum Failure {
     /// A file that events cannot be written to: exit code 2.
     #[error("{0}")]
     File(io::Error),
-    /// A destination that would accept no events: exit code 3.
+    /// A check that found a problem: exit code 3.
     #[error("{0}")]
-    Unready(String),
+    Found(String),
     /// Anything else: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -39,13 +39,42 @@ impl Failure {
         ExitCode::from(match self {
             Self::Input(_) | Self::File(_) => 2,
             Self::Outbox(error) if error.kind() == ErrorKind::Invalid => 2,
-            Self::Unready(_) => 3,
+            Self::Found(_) => 3,
             Self::Outbox(_)
             | Self::Failed(_)
             | Self::Interrupted
             | Self::Stdout(_)
             | Self::Io(_) => 1,
         })
+    }
+
+    /// The failures of several stores, if there are any: bad input if all of them are, and a finding if one is.
+    pub(crate) fn of_stores(failures: Vec<(Option<String>, Self)>) -> Result<(), Self> {
+        let code = |failure: &Self| failure.exit_code();
+        let codes: Vec<ExitCode> = failures.iter().map(|(_, failure)| code(failure)).collect();
+        let all = |wanted: u8| codes.iter().all(|code| *code == ExitCode::from(wanted));
+        let line = |(name, failure): &(Option<String>, Self)| match name {
+            Some(name) => format!("{name}: {failure}"),
+            None => failure.to_string(),
+        };
+        match failures.len() {
+            0 => Ok(()),
+            1 if failures[0].0.is_none() => Err(failures
+                .into_iter()
+                .next()
+                .map_or(Self::Interrupted, |one| one.1)),
+            _ => {
+                let lines: Vec<String> = failures.iter().map(line).collect();
+                let lines = lines.join("\n");
+                Err(if all(2) {
+                    Self::Input(lines)
+                } else if all(3) {
+                    Self::Found(lines)
+                } else {
+                    Self::Failed(lines)
+                })
+            }
+        }
     }
 
     /// Of the relay, and of everything that writes data.

@@ -3,9 +3,13 @@
 mod check;
 mod cli;
 mod completions;
+mod config;
 mod demo;
+mod destination;
 mod dlq;
+mod doctor;
 mod failure;
+mod health;
 mod log;
 mod migrate;
 mod ndjson;
@@ -13,24 +17,27 @@ mod relay;
 mod settings;
 mod signals;
 mod status;
+mod systemd;
+mod telemetry;
 mod terminal;
 mod time;
 mod wiring;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use cli::{Cli, Command};
 use failure::Failure;
-use std::io::{IsTerminal, Write};
+use settings::LogFormat;
+use std::io::Write;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command = without_empty_variables(Cli::command());
     let matches = command.try_get_matches();
-    let code = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => execute(cli),
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let code = match parsed {
+        Ok((cli, matches)) => execute(cli, &matches),
         Err(answer) => print(&answer),
     };
     log::wait_until_written();
@@ -68,26 +75,24 @@ fn print(answer: &clap::Error) -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> ExitCode {
-    let quiet = matches!(cli.command, Command::Demo(_));
-    // Lapin also logs what the transport returns as an error.
-    let default = if quiet { "off" } else { "warn,lapin=off" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(|| log::Log)
-        .init();
+fn execute(cli: Cli, matches: &ArgMatches) -> ExitCode {
+    let in_file = || LogFormat::of_file(matches);
+    let format = cli.log_format.or_else(in_file).unwrap_or(LogFormat::Text);
+    log::set_format(format);
     let result = tokio::runtime::Runtime::new()
         .map_err(Failure::from)
         .and_then(|runtime| {
+            let traces = telemetry::start(&cli, format, runtime.handle());
             let result = runtime.block_on(async {
-                let result = run(cli.command).await;
+                let result = run(cli.command, matches).await;
                 if !matches!(result, Err(Failure::Interrupted)) {
                     wiring::close_files().await;
                 }
                 result
             });
+            if !matches!(result, Err(Failure::Interrupted)) {
+                traces.flush();
+            }
             // A write to a pipe without a reader never ends, and must not keep the process alive.
             runtime.shutdown_background();
             result
@@ -101,21 +106,21 @@ fn execute(cli: Cli) -> ExitCode {
 fn complain(failure: &Failure) -> ExitCode {
     // So that the queue has room for the one line that must not be missing.
     log::wait_until_written();
-    log::note(format_args!(
-        "outbox: {}",
-        terminal::block(&failure.to_string())
-    ));
+    log::failure(terminal::block(&failure.to_string()));
     failure.exit_code()
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
+async fn run(command: Command, matches: &ArgMatches) -> Result<(), Failure> {
     match command {
         Command::Demo(options) => demo::run(&options).await,
         Command::Migrate(options) => migrate::run(&options).await,
         Command::Relay(options) => relay::run(&options).await,
         Command::Check(options) => check::run(&options).await,
         Command::Status(options) => status::run(&options).await,
+        Command::Config(command) => config::run(&command, matches),
         Command::Dlq(command) => dlq::run(&command).await,
+        Command::Doctor(options) => doctor::run(&options).await,
+        Command::Destination(command) => destination::run(&command).await,
         Command::Completions(options) => completions::run(&options),
     }
 }

@@ -7,52 +7,98 @@ use crate::wiring::{self, Backend, INBOX};
 use serde_json::json;
 
 pub(crate) async fn run(options: &MigrateOptions) -> Result<(), Failure> {
-    let backends = match (&options.inbox, &options.to) {
-        (Some(url), _) => vec![wiring::backend(INBOX, url)?],
-        (None, Some(url)) => vec![wiring::table(url)?],
-        (None, None) => wiring::store_and_heap(&options.urls.urls()?)?,
-    };
     if options.no_transaction && options.action != MigrateAction::Print {
         return Err(Failure::Input(
             "--no-transaction is given, but only `migrate print` takes it".to_owned(),
         ));
     }
-    match options.action {
-        MigrateAction::Print => {
-            return backends.iter().try_for_each(|backend| {
-                let script = backend.script();
-                print(if options.no_transaction {
-                    without_transaction(&script)
-                } else {
-                    &script
-                })
-            });
+    let backends = match (&options.inbox, &options.to) {
+        (Some(url), _) => vec![wiring::backend(INBOX, url)?],
+        (None, Some(url)) => vec![wiring::table(url)?],
+        (None, None) => return stores(options).await,
+    };
+    one(options, None, &backends).await
+}
+
+/// All stores with their heaps. One that fails stops none of the others.
+async fn stores(options: &MigrateOptions) -> Result<(), Failure> {
+    let places = options.urls.places()?;
+    let is_one = places.len() == 1;
+    let mut failures = Vec::new();
+    for place in places {
+        let name = place.name().filter(|_| !is_one).map(ToOwned::to_owned);
+        let done = match wiring::store_and_heap(&place.urls) {
+            Ok(backends) => one(options, name.as_deref(), &backends).await,
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(()) => {}
+            Err(Failure::Stdout(error)) => return Err(Failure::Stdout(error)),
+            Err(failure) => failures.push((name, failure)),
         }
-        MigrateAction::Up => wiring::migrate(&backends).await?,
+    }
+    Failure::of_stores(failures)
+}
+
+/// The name is that of one of several stores.
+async fn one(
+    options: &MigrateOptions,
+    name: Option<&str>,
+    backends: &[Box<dyn Backend>],
+) -> Result<(), Failure> {
+    match options.action {
+        MigrateAction::Print => return print_scripts(options, name, backends),
+        MigrateAction::Up => wiring::migrate(backends).await?,
         MigrateAction::Check => {
-            for backend in &backends {
+            for backend in backends {
                 backend.check().await?;
             }
         }
         MigrateAction::Status => {}
     }
     let mut components = Vec::new();
-    for backend in &backends {
+    for backend in backends {
         components.push(component(&**backend).await?);
     }
     if options.json {
-        return print(value(&components));
+        let mut value = value(&components);
+        if let Some(name) = name {
+            value["store"] = name.into();
+        }
+        return print(value);
     }
+    let name = name.map(|name| format!("{name:<15} ")).unwrap_or_default();
     for component in &components {
+        let newer = component.newer();
+        let newer = newer.map(|version| format!("  newer: version {version}, which is compatible"));
         print(format_args!(
-            "{:<6} {:<21} applied: {:<8} missing: {}",
+            "{name}{:<6} {:<21} applied: {:<8} missing: {}{}",
             component.role,
             component.package,
             numbers(&component.applied()),
-            numbers(&component.missing())
+            numbers(&component.missing()),
+            newer.unwrap_or_default()
         ))?;
     }
     Ok(())
+}
+
+fn print_scripts(
+    options: &MigrateOptions,
+    name: Option<&str>,
+    backends: &[Box<dyn Backend>],
+) -> Result<(), Failure> {
+    if let Some(name) = name {
+        print(format_args!("-- The store {name}."))?;
+    }
+    backends.iter().try_for_each(|backend| {
+        let script = backend.script();
+        print(if options.no_transaction {
+            without_transaction(&script)
+        } else {
+            &script
+        })
+    })
 }
 
 /// A script without the two statements around it that make it one transaction.
@@ -67,6 +113,7 @@ fn without_transaction(script: &str) -> &str {
 struct Component {
     role: &'static str,
     package: &'static str,
+    /// More than are known if a newer version migrated them.
     applied: usize,
     known: usize,
 }
@@ -87,7 +134,12 @@ async fn component(backend: &dyn Backend) -> Result<Component, Failure> {
 impl Component {
     /// Migrations are numbered from 1.
     fn applied(&self) -> Vec<usize> {
-        (1..=self.applied).collect()
+        (1..=self.applied.min(self.known)).collect()
+    }
+
+    /// The version of tables that a newer version migrated. They are compatible, else they are refused.
+    fn newer(&self) -> Option<usize> {
+        Some(self.applied).filter(|applied| *applied > self.known)
     }
 
     fn missing(&self) -> Vec<usize> {
@@ -102,6 +154,7 @@ fn value(components: &[Component]) -> serde_json::Value {
             "crate": component.package,
             "applied": component.applied(),
             "missing": component.missing(),
+            "newer": component.newer(),
         })
     };
     json!({

@@ -4,7 +4,6 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
-use crate::wiring::Outlet;
 
 /// From when it is made on, the process is not ended by SIGINT, SIGTERM and SIGHUP.
 #[cfg(unix)]
@@ -32,22 +31,12 @@ impl Signals {
         }
     }
 
-    /// Returns at SIGINT or SIGTERM. At SIGHUP the destination is opened again, as log rotation wants
-    /// it; but if that is a terminal, the terminal is gone.
-    pub(crate) async fn stop_or_hangup(&mut self, outlet: &Outlet) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => return,
-                _ = self.terminate.recv() => return,
-                _ = self.hangup.recv() => {}
-            }
-            if outlet.is_terminal() {
-                return;
-            }
-            if let Err(error) = outlet.reopen().await {
-                // The next publish tries again.
-                tracing::warn!(%error, "the destination cannot be opened again");
-            }
+    /// Returns true at SIGHUP, and false at SIGINT or SIGTERM.
+    pub(crate) async fn hangup(&mut self) -> bool {
+        tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => false,
+            _ = self.hangup.recv() => true,
         }
     }
 }
@@ -68,7 +57,8 @@ impl Signals {
         }
     }
 
-    pub(crate) async fn stop_or_hangup(&mut self, _: &Outlet) {
+    pub(crate) async fn hangup(&mut self) -> bool {
         self.stop().await;
+        false
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(options: &DemoOptions) -> Result<(), Failure> {
     };
     let urls = Urls::of_store(&place.url);
     wiring::migrate(&wiring::store_and_heap(&urls)?).await?;
-    let backend = wiring::open_store(&urls.store, false).await?;
+    let backend = wiring::open_store(&urls.store).await?;
     let heap = wiring::open_heap(&urls.heap).await?;
     note(format_args!(
         "{} orders go into {}, which each run creates again",
@@ -88,7 +88,7 @@ async fn real(
     let remote = remote::afresh(url).await?;
     let separator = if url.contains('?') { '&' } else { '?' };
     let url = format!("{url}{separator}{}", remote.parameters());
-    let outlet = wiring::outlet(&url, config.publish_timeout())?;
+    let outlet = wiring::outlet(&url, config.publish_timeout(), None)?;
     note(format_args!(
         "the events go to {} at {}, which each run creates again",
         remote.name(),

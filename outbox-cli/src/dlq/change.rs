@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 pub(super) async fn replay(options: &ReplayOptions) -> Result<(), Failure> {
     let filter = filter(&options.change)?;
     let urls = options.urls.urls()?;
-    let store = wiring::open_store(&urls.store, false).await?;
+    let store = wiring::open_store(&urls.store).await?;
     let change = Change::Replay(wiring::open_heap(&urls.heap).await?);
     let stop = Stop::listen()?;
     let run = Run::survey(
@@ -34,7 +34,7 @@ pub(super) async fn replay(options: &ReplayOptions) -> Result<(), Failure> {
 
 pub(super) async fn purge(options: &PurgeOptions) -> Result<(), Failure> {
     let filter = filter(&options.change)?;
-    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let store = wiring::open_store(&options.store.url()?).await?;
     // A signal ends the question as usual.
     let stop = Stop::never();
     let change = &Change::Purge;

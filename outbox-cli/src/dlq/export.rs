@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 pub(super) async fn run(options: &ExportOptions) -> Result<(), Failure> {
     let destination = wiring::destination(&options.to)?;
     let url = options.store.url()?;
-    let store = wiring::open_store(&url, false).await?;
+    let store = wiring::open_store(&url).await?;
     let filter = options.filter.filter();
     let dead_letters = Walk {
         dead_letters: &*store.dead_letters,

@@ -11,7 +11,7 @@ use crate::wiring;
 use outbox_core::DeadLetter;
 
 pub(super) async fn run(options: &ListOptions) -> Result<(), Failure> {
-    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let store = wiring::open_store(&options.store.url()?).await?;
     let filter = options.filter.filter();
     let mut pages = Pages::new(&*store.dead_letters, &filter)
         .after(options.after)

@@ -9,7 +9,7 @@ use crate::wiring;
 use outbox_core::{DeadLetter, Event};
 
 pub(super) async fn run(options: &ShowOptions) -> Result<(), Failure> {
-    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let store = wiring::open_store(&options.store.url()?).await?;
     let found = store.dead_letters.find(options.id).await?;
     let (dead_letter, event) = found.ok_or_else(|| missing(options.id))?;
     if options.json {

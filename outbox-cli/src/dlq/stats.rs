@@ -9,7 +9,7 @@ use crate::wiring;
 use serde_json::json;
 
 pub(super) async fn run(options: &StatsOptions) -> Result<(), Failure> {
-    let store = wiring::open_store(&options.store.url()?, false).await?;
+    let store = wiring::open_store(&options.store.url()?).await?;
     let filter = options.filter.filter();
     // One more tells whether there are more.
     let limit = options.limit.saturating_add(1);

@@ -1,6 +1,7 @@
 //! A length of time, as people write it.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -22,6 +23,25 @@ impl FromStr for Period {
 impl From<Period> for Duration {
     fn from(period: Period) -> Self {
         period.0
+    }
+}
+
+impl From<Duration> for Period {
+    fn from(length: Duration) -> Self {
+        Self(length)
+    }
+}
+
+impl Serialize for Period {
+    /// As the documentation writes it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = humantime::format_duration(self.0).to_string();
+        let text = if text.ends_with('m') {
+            format!("{text}in")
+        } else {
+            text
+        };
+        serializer.serialize_str(&text)
     }
 }
 

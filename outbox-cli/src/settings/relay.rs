@@ -4,23 +4,49 @@
     reason = "these comments are the help texts of the command"
 )]
 
+use super::log_format::LogFormat;
 use super::period::Period;
+use super::secret;
+use crate::failure::Failure;
+use crate::wiring;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use outbox_core::{OutboxConfig, OutboxConfigBuilder, OutboxError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Each field is the flag `--batch-size`, the variable OUTBOX_BATCH_SIZE and the key `batch-size`.
-/// None: the default of [`OutboxConfig`].
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+/// None: the default, which is that of [`OutboxConfig`] where it has the option.
+#[derive(Args, Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RelaySettings {
     /// Where events go: stdout:// or file:PATH (also a FIFO, a device or a Unix socket), a JSON object a
-    /// line, or a broker: nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or
-    /// postgres://USER@HOST/DATABASE [default: stdout://]
+    /// line, a broker: nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or
+    /// postgres://USER@HOST/DATABASE, or an HTTP endpoint: https://HOST/PATH [default: stdout://]
     #[arg(long, env = "OUTBOX_TO", hide_env_values = true)]
+    #[serde(deserialize_with = "secret::url")]
     pub(crate) to: Option<String>,
+    /// Where in a broker an event goes: the template of the subject of NATS, the routing key of RabbitMQ or
+    /// the stream of Redis, as the parameter of the URL [default: that of the broker]
+    #[arg(long, env = "OUTBOX_TEMPLATE", value_name = "TEMPLATE")]
+    pub(crate) template: Option<String>,
+    /// The form in which a broker or an endpoint gets events, as the parameter of the URL: raw,
+    /// cloudevents-binary or cloudevents-structured [default: raw]
+    #[arg(long, env = "OUTBOX_FORM", value_name = "FORM")]
+    pub(crate) form: Option<String>,
+    /// The most connections to PostgreSQL that the process holds, for all its stores, heaps and
+    /// destinations together [default: 40]
+    #[arg(long, env = "OUTBOX_CONNECTIONS", value_name = "CONNECTIONS")]
+    pub(crate) connections: Option<u32>,
+    /// Show metrics and health over HTTP at this address, such as 127.0.0.1:9464: /metrics, /livez, /readyz
+    /// and /healthz, without authentication [default: none]
+    #[arg(long, env = "OUTBOX_LISTEN", value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    // The flag is that of all commands.
+    #[arg(skip)]
+    pub(crate) log_format: Option<LogFormat>,
     /// Let later events of a key wait until its dead letter is replayed or purged
     /// [default: false]
     #[arg(long, env = "OUTBOX_BLOCK_KEYS", value_name = "BOOL", num_args = 0..=1, require_equals = true,
@@ -45,7 +71,7 @@ pub(crate) struct RelaySettings {
     lease: Option<Period>,
     /// How long one publish may take [default: 10s]
     #[arg(long, env = "OUTBOX_PUBLISH_TIMEOUT", value_name = "TIME")]
-    publish_timeout: Option<Period>,
+    pub(crate) publish_timeout: Option<Period>,
     /// Failed attempts before an event is quarantined [default: 10]
     #[arg(long, env = "OUTBOX_FAILURE_THRESHOLD", value_name = "ATTEMPTS")]
     failure_threshold: Option<u32>,
@@ -65,9 +91,16 @@ pub(crate) struct RelaySettings {
     /// The longest pause after a failed call of the store [default: 30s]
     #[arg(long, env = "OUTBOX_STORE_RETRY_MAX", value_name = "TIME")]
     store_retry_max: Option<Period>,
-    /// How long an idle relay waits at most before it looks again [default: 1s]
+    /// How long an idle relay waits before it looks again; up to five times as long while nothing comes
+    /// [default: 1s]
     #[arg(long, env = "OUTBOX_POLL_INTERVAL", value_name = "TIME")]
     poll_interval: Option<Period>,
+    /// How often a relay that listens counts its backlog [default: 15s]
+    #[arg(long, env = "OUTBOX_SAMPLE_INTERVAL", value_name = "TIME")]
+    sample_interval: Option<Period>,
+    /// /healthz fails if an event has been due, or a destination has paused, for longer [default: 5min]
+    #[arg(long, env = "OUTBOX_HEALTH_MAX_AGE", value_name = "TIME")]
+    pub(crate) health_max_age: Option<Period>,
     /// How long a shutdown waits for a publish under way [default: 10s]
     #[arg(long, env = "OUTBOX_SHUTDOWN_GRACE", value_name = "TIME")]
     shutdown_grace: Option<Period>,
@@ -80,7 +113,7 @@ pub(crate) struct RelaySettings {
     /// The age at which a count without a new failure is forgotten [default: 7days]
     #[arg(long, env = "OUTBOX_HEAP_RETENTION", value_name = "TIME")]
     heap_retention: Option<Period>,
-    /// How often the relay checks the heap for events to quarantine [default: 5s]
+    /// How often the relay checks the heap for events to quarantine [default: 15s]
     #[arg(long, env = "OUTBOX_HEAP_INTERVAL", value_name = "TIME")]
     heap_interval: Option<Period>,
     /// How long the heap hides an entry from other relays while its event is quarantined
@@ -92,31 +125,158 @@ pub(crate) struct RelaySettings {
     heap_page: Option<usize>,
 }
 
-impl RelaySettings {
-    /// Those that `outbox check` has.
-    pub(crate) fn of_destination(to: Option<String>, publish_timeout: Option<Period>) -> Self {
-        Self {
-            to,
-            publish_timeout,
-            ..Self::default()
-        }
-    }
+/// The names of the fields, as the file has them.
+const KEYS: &[&str] = &[
+    "to",
+    "template",
+    "form",
+    "connections",
+    "listen",
+    "log-format",
+    "block-keys",
+    "drain-timeout",
+    "batch-size",
+    "batch-bytes",
+    "concurrency",
+    "lease",
+    "publish-timeout",
+    "failure-threshold",
+    "retry-initial",
+    "retry-max",
+    "breaker-initial",
+    "breaker-max",
+    "store-retry-max",
+    "poll-interval",
+    "sample-interval",
+    "health-max-age",
+    "shutdown-grace",
+    "heap-timeout",
+    "heap-retry-max",
+    "heap-retention",
+    "heap-interval",
+    "heap-lease",
+    "heap-page",
+];
 
+/// Where events go by default.
+const STDOUT: &str = "stdout://";
+
+/// How long `--drain` waits for a store or a destination that makes no progress.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an event may be due, and a destination may pause. It is longer than what a relay repairs by
+/// itself: the lease of a lost relay and the longest pause between probes are 30 s each.
+const HEALTH_MAX_AGE: Duration = Duration::from_secs(300);
+
+/// Two relays of 40 leave a server with the default `max_connections` of 100 a few connections for
+/// applications.
+const CONNECTIONS: u32 = 40;
+
+impl RelaySettings {
     /// How long one publish may take.
     pub(crate) fn publish_timeout(&self) -> Duration {
         let default = || OutboxConfig::default().publish_timeout();
         self.publish_timeout.map_or_else(default, Into::into)
     }
 
-    /// Where events go.
-    pub(crate) fn to(&self) -> &str {
-        self.to.as_deref().unwrap_or("stdout://")
+    /// Where events go: the URL, with the parameters that are keys of their own.
+    pub(crate) fn destination(&self) -> Result<String, Failure> {
+        let to = self.to.as_deref().unwrap_or(STDOUT);
+        wiring::with_parameters(to, self.template.as_deref(), self.form.as_deref())
+    }
+
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.unwrap_or(CONNECTIONS)
+    }
+
+    /// How long `--drain` waits for a store or a destination that makes no progress.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.drain_timeout.map_or(DRAIN_TIMEOUT, Into::into)
+    }
+
+    /// How long an event may be due, and a destination may pause, while a store makes progress.
+    pub(crate) fn health_max_age(&self) -> Duration {
+        self.health_max_age.map_or(HEALTH_MAX_AGE, Into::into)
+    }
+
+    /// The names of the keys.
+    pub(super) fn keys() -> Vec<&'static str> {
+        KEYS.to_vec()
+    }
+
+    /// The keys that are set, with their values.
+    pub(super) fn values(&self) -> Map<String, Value> {
+        let Ok(Value::Object(mut values)) = serde_json::to_value(self) else {
+            return Map::new();
+        };
+        values.retain(|_, value| !value.is_null());
+        values
+    }
+
+    /// These settings, without one of them.
+    pub(super) fn without(&self, key: &str) -> Self {
+        let mut values = self.values();
+        values.remove(key);
+        serde_json::from_value(Value::Object(values)).unwrap_or_default()
+    }
+
+    /// All settings with their defaults, except the template, whose default is that of the broker, and the
+    /// address, which has none.
+    pub(super) fn defaults() -> Self {
+        let config = OutboxConfig::default();
+        let period = |length: Duration| Some(length.into());
+        Self {
+            to: Some(STDOUT.to_owned()),
+            template: None,
+            form: Some("raw".to_owned()),
+            connections: Some(CONNECTIONS),
+            listen: None,
+            log_format: Some(LogFormat::Text),
+            block_keys: Some(false),
+            drain_timeout: period(DRAIN_TIMEOUT),
+            batch_size: Some(config.batch_size()),
+            batch_bytes: Some(config.batch_bytes()),
+            concurrency: Some(config.concurrency()),
+            lease: period(config.lease()),
+            publish_timeout: period(config.publish_timeout()),
+            failure_threshold: Some(config.failure_threshold()),
+            retry_initial: period(config.retry_initial()),
+            retry_max: period(config.retry_max()),
+            breaker_initial: period(config.breaker_initial()),
+            breaker_max: period(config.breaker_max()),
+            store_retry_max: period(config.store_retry_max()),
+            poll_interval: period(config.poll_interval()),
+            sample_interval: period(config.sample_interval()),
+            health_max_age: period(HEALTH_MAX_AGE),
+            shutdown_grace: period(config.shutdown_grace()),
+            heap_timeout: period(config.heap_timeout()),
+            heap_retry_max: period(config.heap_retry_max()),
+            heap_retention: period(config.heap_retention()),
+            heap_interval: period(config.heap_interval()),
+            heap_lease: period(config.heap_lease()),
+            heap_page: Some(config.heap_page()),
+        }
+    }
+
+    /// As [`or`](Self::or), for settings of a lower level. A template and a form belong to the destination of
+    /// their own level.
+    pub(super) fn over(self, mut lower: Self) -> Self {
+        if self.to.is_some() {
+            lower.template = None;
+            lower.form = None;
+        }
+        self.or(lower)
     }
 
     /// These settings, and those of `other` where these set nothing.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             to: self.to.or(other.to),
+            template: self.template.or(other.template),
+            form: self.form.or(other.form),
+            connections: self.connections.or(other.connections),
+            listen: self.listen.or(other.listen),
+            log_format: self.log_format.or(other.log_format),
             block_keys: self.block_keys.or(other.block_keys),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             batch_size: self.batch_size.or(other.batch_size),
@@ -131,6 +291,8 @@ impl RelaySettings {
             breaker_max: self.breaker_max.or(other.breaker_max),
             store_retry_max: self.store_retry_max.or(other.store_retry_max),
             poll_interval: self.poll_interval.or(other.poll_interval),
+            sample_interval: self.sample_interval.or(other.sample_interval),
+            health_max_age: self.health_max_age.or(other.health_max_age),
             shutdown_grace: self.shutdown_grace.or(other.shutdown_grace),
             heap_timeout: self.heap_timeout.or(other.heap_timeout),
             heap_retry_max: self.heap_retry_max.or(other.heap_retry_max),
@@ -157,6 +319,7 @@ impl RelaySettings {
             .set(self.breaker_max, Builder::breaker_max)
             .set(self.store_retry_max, Builder::store_retry_max)
             .set(self.poll_interval, Builder::poll_interval)
+            .set(self.sample_interval, Builder::sample_interval)
             .set(self.shutdown_grace, Builder::shutdown_grace)
             .set(self.heap_timeout, Builder::heap_timeout)
             .set(self.heap_retry_max, Builder::heap_retry_max)

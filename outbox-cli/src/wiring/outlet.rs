@@ -1,6 +1,7 @@
 //! Where events go.
 
 use super::brokers;
+use super::pools::Pools;
 use super::progress::Progress;
 use super::role::{DESTINATION, EXPORT};
 use crate::failure::Failure;
@@ -11,7 +12,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -26,7 +27,7 @@ pub(crate) fn destination(url: &str) -> Result<Destination<'_>, Failure> {
     of_lines(url).ok_or_else(|| EXPORT.unknown(url))
 }
 
-fn of_lines(url: &str) -> Option<Destination<'_>> {
+pub(super) fn of_lines(url: &str) -> Option<Destination<'_>> {
     if url == "stdout://" || url == "stdout:" {
         return Some(Destination::Stdout);
     }
@@ -50,32 +51,38 @@ pub(crate) struct Outlet {
     progress: Arc<Progress>,
     is_terminal: bool,
     shown: String,
+    place: String,
 }
 
 impl Outlet {
     fn new<S: Sink>(sink: S, shown: String) -> Self {
-        let lines = Ndjson::new(sink);
-        let closed = lines.closed();
-        let lines = Arc::new(lines);
+        Self::of(Arc::new(Ndjson::new(sink)), shown)
+    }
+
+    fn of<S: Sink>(lines: Arc<Ndjson<S>>, shown: String) -> Self {
         Self {
-            closed,
+            closed: lines.closed(),
             transport: Arc::clone(&lines) as Arc<dyn Transport>,
             lines: Some(lines),
             progress: Arc::default(),
             is_terminal: false,
+            place: shown.clone(),
             shown,
         }
     }
 
+    /// All stores of the process share it, so that each line is whole.
     fn stdout() -> Self {
+        static LINES: OnceLock<Arc<Ndjson<LineStream>>> = OnceLock::new();
+        let lines = LINES.get_or_init(|| Arc::new(Ndjson::new(LineStream::stdout())));
         Self {
             is_terminal: io::stdout().is_terminal(),
-            ..Self::new(LineStream::stdout(), "stdout://".to_owned())
+            ..Self::of(Arc::clone(lines), "stdout://".to_owned())
         }
     }
 
-    /// A broker, with its URL as it may be shown.
-    pub(super) fn broker(transport: Arc<dyn Transport>, shown: String) -> Self {
+    /// A broker, with its URL as it may be shown, and where in it events go.
+    pub(super) fn broker(transport: Arc<dyn Transport>, shown: String, place: String) -> Self {
         Self {
             transport,
             lines: None,
@@ -83,6 +90,7 @@ impl Outlet {
             progress: Arc::default(),
             is_terminal: false,
             shown,
+            place,
         }
     }
 
@@ -113,6 +121,12 @@ impl Outlet {
     pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
+
+    /// The same with what says where in the broker an event goes. It is equal for two relays that publish to
+    /// the same place in the same words.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
 }
 
 #[async_trait]
@@ -132,22 +146,31 @@ impl Transport for Outlet {
         self.transport.destination(event)
     }
 
+    fn duplicates(&self) -> u64 {
+        self.transport.duplicates()
+    }
+
     async fn check(&self) -> TransportCheck {
         self.transport.check().await
     }
 }
 
 /// Makes the transport that a URL names. A broker is not asked yet. `publish_timeout` is that of the
-/// relay: a broker's own timeout is shorter, so that the relay learns why nothing was published.
+/// relay: a broker's own timeout is shorter, so that the relay learns why nothing was published. `store`
+/// is the relay's, which knows the HTTP endpoints that are off, and its connections.
 ///
 /// # Errors
 ///
 /// [`Failure::File`] if a file cannot be written to, else [`Failure::Input`].
-pub(crate) fn outlet(url: &str, publish_timeout: Duration) -> Result<Outlet, Failure> {
+pub(crate) fn outlet(
+    url: &str,
+    publish_timeout: Duration,
+    store: Option<(&str, &Pools)>,
+) -> Result<Outlet, Failure> {
     match of_lines(url) {
         Some(Destination::Stdout) => Ok(Outlet::stdout()),
         Some(Destination::File(path)) => file(path).map_err(Failure::File),
-        None => match brokers::open(url, publish_timeout) {
+        None => match brokers::open(url, publish_timeout, store) {
             Some(broker) => broker,
             None => Err(DESTINATION.unknown(url)),
         },

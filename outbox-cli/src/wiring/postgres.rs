@@ -1,19 +1,21 @@
 //! A schema of a PostgreSQL database.
 
 use super::backend::{Backend, CONSUMER, Store};
-use super::role::{DESTINATION, HEAP, Role, STORE, has_scheme};
+use super::examine::{self, Finding};
+use super::pools::{PATIENCE, Pools};
+use super::role::{DESTINATION, HEAP, Role, STORE, SWITCHES, has_scheme};
+use super::switches::{self, PostgresSwitches, SwitchTable};
 use crate::failure::Failure;
 use async_trait::async_trait;
-use outbox_core::{DlqHeap, ErrorKind, ErrorText, Transport};
+use outbox_core::{DlqHeap, ErrorKind, ErrorText, OutboxError, Transport};
 use outbox_dlq_postgres::PostgresDlqHeap;
-use outbox_driver_postgres::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use outbox_driver_postgres::sqlx::postgres::PgConnectOptions;
 use outbox_driver_postgres::sqlx::{self, ConnectOptions, Connection, PgConnection};
 use outbox_driver_postgres::{PostgresConfig, Schema, postgres_error};
 use outbox_inbox_postgres::PostgresInbox;
 use outbox_store_postgres::PostgresStore;
 use outbox_transport_postgres::PostgresTransport;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::timeout;
 use url::Url;
 
@@ -47,12 +49,6 @@ const PARAMETERS: &[&str] = &[
 /// Those of a destination: it has no store that could listen.
 pub(super) const OF_A_DESTINATION: &[&[&str]] = &[&[SCHEMA, PGBOUNCER], PARAMETERS];
 
-/// Connections of a store or a heap, not counting the one that listens.
-const CONNECTIONS: u32 = 4;
-
-/// How long a connection may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     role: Role,
@@ -62,6 +58,9 @@ pub(crate) struct Database {
     listens: bool,
     shown: String,
     hides_password: bool,
+    /// The same for all URLs that lead to the database in the same way.
+    key: Arc<str>,
+    pools: Pools,
 }
 
 /// What a URL says with the parameters that are ours.
@@ -109,6 +108,8 @@ impl Database {
         }
         Ok(Self {
             role,
+            key: format!("{through_pgbouncer} {options:?}").into(),
+            pools: Pools::default(),
             options,
             shown: shown(url, &parameters, &schema, &ours),
             through_pgbouncer,
@@ -116,6 +117,22 @@ impl Database {
             hides_password,
             schema,
         })
+    }
+
+    /// The database with connections of these pools.
+    pub(super) fn within(mut self, pools: &Pools) -> Self {
+        self.pools = pools.clone();
+        self
+    }
+
+    /// Names the pool of its connections. Holds the password.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether a store listens for new events, on a separate connection.
+    pub(super) fn listens(&self) -> bool {
+        self.listens
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -144,13 +161,9 @@ impl Database {
         Ok(self.adapter())
     }
 
-    /// The same, with a small pool that connects when it is used.
+    /// The same, with a pool that connects when it is used.
     pub(super) fn adapter(&self) -> PostgresConfig {
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-            .connect_lazy_with(self.options.clone());
+        let pool = self.pools.pool(&self.key, &self.options);
         let config = PostgresConfig::new(pool).schema(self.schema.clone());
         if self.through_pgbouncer {
             config.through_pgbouncer()
@@ -179,12 +192,16 @@ impl Database {
     }
 
     fn unreachable(&self, why: &str) -> String {
+        let (role, server) = (self.role.name(), self.server());
+        format!("{role}: cannot connect to {server}: {why}")
+    }
+
+    fn server(&self) -> String {
         let options = &self.options;
-        let server = match options.get_socket() {
+        match options.get_socket() {
             Some(socket) => format!("{} (port {})", socket.display(), options.get_port()),
             None => format!("{}:{}", options.get_host(), options.get_port()),
-        };
-        format!("{}: cannot connect to {server}: {why}", self.role.name())
+        }
     }
 }
 
@@ -194,10 +211,28 @@ impl Backend for Database {
         self.role
     }
 
+    fn identity(&self) -> String {
+        // As the server does it without a name.
+        let database = self
+            .options
+            .get_database()
+            .unwrap_or(self.options.get_username());
+        format!(
+            "postgres {} {database} {}",
+            self.server(),
+            self.schema.name()
+        )
+    }
+
+    fn shown(&self) -> String {
+        self.shown.clone()
+    }
+
     fn package(&self) -> &'static str {
         match self.role {
             STORE => "outbox-store-postgres",
             HEAP => "outbox-dlq-postgres",
+            SWITCHES => "outbox-cli",
             DESTINATION => "outbox-transport-postgres",
             _ => "outbox-inbox-postgres",
         }
@@ -231,11 +266,16 @@ impl Backend for Database {
         })
     }
 
+    async fn switches(&self) -> Result<Arc<dyn SwitchTable>, OutboxError> {
+        Ok(Arc::new(PostgresSwitches::open(self.adapter()).await?))
+    }
+
     async fn migrate(&self) -> Result<(), Failure> {
         let config = self.config().await?;
         match self.role {
             STORE => drop(PostgresStore::migrate(config).await?),
             HEAP => drop(PostgresDlqHeap::migrate(config).await?),
+            SWITCHES => drop(switches::POSTGRES.migrate(config).await?),
             DESTINATION => drop(PostgresTransport::migrate(config).await?),
             _ => drop(PostgresInbox::migrate(config, CONSUMER).await?),
         }
@@ -247,6 +287,7 @@ impl Backend for Database {
         Ok(Some(match self.role {
             STORE => PostgresStore::applied_migrations(config).await?,
             HEAP => PostgresDlqHeap::applied_migrations(config).await?,
+            SWITCHES => switches::POSTGRES.applied(config).await?,
             DESTINATION => PostgresTransport::applied_migrations(config).await?,
             _ => PostgresInbox::applied_migrations(config).await?,
         }))
@@ -256,15 +297,25 @@ impl Backend for Database {
         match self.role {
             STORE => outbox_store_postgres::MIGRATIONS.len(),
             HEAP => outbox_dlq_postgres::MIGRATIONS.len(),
+            SWITCHES => switches::POSTGRES.migrations.len(),
             DESTINATION => outbox_transport_postgres::MIGRATIONS.len(),
             _ => outbox_inbox_postgres::MIGRATIONS.len(),
         }
+    }
+
+    async fn examine(&self, has_heap: bool) -> Result<Vec<Finding>, Failure> {
+        Ok(match self.role {
+            STORE => examine::postgres_store(self.adapter(), has_heap).await?,
+            HEAP => examine::postgres_heap(self.adapter()).await?,
+            _ => Vec::new(),
+        })
     }
 
     fn script(&self) -> String {
         match self.role {
             STORE => PostgresStore::script(&self.schema),
             HEAP => PostgresDlqHeap::script(&self.schema),
+            SWITCHES => switches::POSTGRES.script(&self.schema),
             DESTINATION => PostgresTransport::script(&self.schema),
             _ => PostgresInbox::script(&self.schema),
         }

@@ -1,7 +1,9 @@
 //! A namespace of a Redis server, of the master that sentinels name, or of a cluster.
 
 use super::backend::{Backend, Store};
+use super::examine::{self, Finding};
 use super::role::{HEAP, Role};
+use super::switches::SwitchTable;
 use crate::failure::Failure;
 use async_trait::async_trait;
 use outbox_core::{DlqHeap, ErrorKind, OutboxError};
@@ -84,6 +86,14 @@ impl Backend for Namespace {
         HEAP
     }
 
+    fn identity(&self) -> String {
+        format!("redis {} {}", self.shown, self.name)
+    }
+
+    fn shown(&self) -> String {
+        format!("{}?{NAMESPACE}={}", self.shown, self.name)
+    }
+
     fn package(&self) -> &'static str {
         "outbox-dlq-redis"
     }
@@ -118,6 +128,11 @@ impl Backend for Namespace {
         Err(HEAP.refused(format_args!("in Redis is not an inbox")))
     }
 
+    async fn switches(&self) -> Result<Arc<dyn SwitchTable>, OutboxError> {
+        let problem = "destinations are switched in a store, but Redis is none";
+        Err(OutboxError::invalid("redis", "open", problem))
+    }
+
     /// Checks that the server can be used: there are no tables.
     async fn migrate(&self) -> Result<(), Failure> {
         self.heap().await.map(drop)
@@ -130,6 +145,15 @@ impl Backend for Namespace {
 
     fn known(&self) -> usize {
         0
+    }
+
+    async fn examine(&self, _: bool) -> Result<Vec<Finding>, Failure> {
+        let opened = RedisDlqHeap::open(self.config()?).await;
+        let examined = match opened {
+            Ok(heap) => examine::redis_heap(&heap).await,
+            Err(error) => Err(error),
+        };
+        examined.map_err(|error| self.failed(&error))
     }
 
     fn script(&self) -> String {

@@ -28,11 +28,22 @@ pub(crate) const INBOX: Role = Role {
     allowed: allowed!(""),
 };
 
+/// Which destinations are off, in the store's database.
+pub(crate) const SWITCHES: Role = Role {
+    name: "destinations",
+    allowed: allowed!(""),
+};
+/// The database of a table of HTTP endpoints.
+pub(super) const ENDPOINTS: Role = Role {
+    name: "database of the endpoints",
+    allowed: allowed!(""),
+};
+
 /// Where a relay publishes.
 pub(crate) const DESTINATION: Role = Role {
     name: "destination",
-    allowed: "stdout://, file:PATH, nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST or \
-              postgres://USER@HOST/DATABASE",
+    allowed: "stdout://, file:PATH, nats://USER@HOST, amqp://USER@HOST/VHOST, redis://USER@HOST, \
+              kafka://HOST/TOPIC, postgres://USER@HOST/DATABASE, https://HOST/PATH or webhooks:ID",
 };
 /// Where dead letters are exported to.
 pub(super) const EXPORT: Role = Role {

@@ -1,24 +1,32 @@
 //! A SQLite file.
 
 use super::backend::{Backend, CONSUMER, Store};
-use super::open_files::OpenFile;
-use super::role::{HEAP, Role, STORE};
+use super::examine::{self, Finding};
+use super::open_files::{OpenFile, Owner};
+use super::pools::Pools;
+use super::role::{HEAP, Role, STORE, SWITCHES};
+use super::switches::{self, SqliteSwitches, SwitchTable};
 use crate::failure::Failure;
 use async_trait::async_trait;
-use outbox_core::DlqHeap;
+use outbox_core::{DlqHeap, OutboxError};
 use outbox_dlq_sqlite::SqliteDlqHeap;
 use outbox_inbox_sqlite::SqliteInbox;
 use outbox_store_sqlite::SqliteStore;
+use percent_encoding::{AsciiSet, CONTROLS};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) const SCHEMES: &[&str] = &["sqlite"];
+
+/// What a path in a URL has as `%XX`.
+const IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
 pub(super) struct SqliteFile {
     role: Role,
     path: PathBuf,
     /// Whether a migration creates a missing file.
     is_created: bool,
+    owner: Owner,
 }
 
 impl SqliteFile {
@@ -33,9 +41,20 @@ impl SqliteFile {
         Ok(Self {
             role,
             path,
+            owner: Owner::next(),
             is_created: creates(parameters)
                 .map_err(|problem| role.refused(format_args!("{problem}")))?,
         })
+    }
+
+    /// The file, which is closed together with these pools.
+    pub(super) fn within(mut self, pools: &Pools) -> Self {
+        self.owner = pools.owner();
+        self
+    }
+
+    pub(super) fn into_path(self) -> PathBuf {
+        self.path
     }
 }
 
@@ -86,17 +105,34 @@ impl Backend for SqliteFile {
         self.role
     }
 
+    fn identity(&self) -> String {
+        let path = self.path.canonicalize();
+        let path = path.or_else(|_| std::path::absolute(&self.path));
+        format!(
+            "sqlite {}",
+            path.unwrap_or_else(|_| self.path.clone()).display()
+        )
+    }
+
+    fn shown(&self) -> String {
+        let path = self.path.as_os_str().as_encoded_bytes();
+        let path = percent_encoding::percent_encode(path, IN_A_PATH);
+        let mode = if self.is_created { "" } else { "?mode=rw" };
+        format!("sqlite:{path}{mode}")
+    }
+
     fn package(&self) -> &'static str {
         match self.role {
             STORE => "outbox-store-sqlite",
             HEAP => "outbox-dlq-sqlite",
+            SWITCHES => "outbox-cli",
             _ => "outbox-inbox-sqlite",
         }
     }
 
     async fn store(&self, block_keys: bool) -> Result<Store, Failure> {
         let store = SqliteStore::open(&self.path).await?;
-        OpenFile::Store(store.clone()).register();
+        OpenFile::Store(store.clone()).register(self.owner);
         Ok(Store::new(if block_keys {
             store.block_key_on_dead_letter()
         } else {
@@ -106,13 +142,17 @@ impl Backend for SqliteFile {
 
     async fn heap(&self) -> Result<Arc<dyn DlqHeap>, Failure> {
         let heap = SqliteDlqHeap::open(&self.path).await?;
-        OpenFile::Heap(heap.clone()).register();
+        OpenFile::Heap(heap.clone()).register(self.owner);
         Ok(Arc::new(heap))
     }
 
     async fn inbox(&self) -> Result<(), Failure> {
         SqliteInbox::open(&self.path, CONSUMER).await?;
         Ok(())
+    }
+
+    async fn switches(&self) -> Result<Arc<dyn SwitchTable>, OutboxError> {
+        Ok(Arc::new(SqliteSwitches::open(&self.path).await?))
     }
 
     async fn migrate(&self) -> Result<(), Failure> {
@@ -124,8 +164,9 @@ impl Backend for SqliteFile {
             )));
         }
         match self.role {
-            STORE => OpenFile::Store(SqliteStore::migrate(&self.path).await?).register(),
-            HEAP => OpenFile::Heap(SqliteDlqHeap::migrate(&self.path).await?).register(),
+            STORE => OpenFile::Store(SqliteStore::migrate(&self.path).await?).register(self.owner),
+            HEAP => OpenFile::Heap(SqliteDlqHeap::migrate(&self.path).await?).register(self.owner),
+            SWITCHES => drop(switches::SQLITE.migrate(&self.path).await?),
             _ => drop(SqliteInbox::migrate(&self.path, CONSUMER).await?),
         }
         Ok(())
@@ -135,6 +176,7 @@ impl Backend for SqliteFile {
         Ok(match self.role {
             STORE => SqliteStore::applied_migrations(&self.path).await?,
             HEAP => SqliteDlqHeap::applied_migrations(&self.path).await?,
+            SWITCHES => switches::SQLITE.applied(&self.path).await?,
             _ => SqliteInbox::applied_migrations(&self.path).await?,
         })
     }
@@ -143,14 +185,23 @@ impl Backend for SqliteFile {
         match self.role {
             STORE => outbox_store_sqlite::MIGRATIONS.len(),
             HEAP => outbox_dlq_sqlite::MIGRATIONS.len(),
+            SWITCHES => switches::SQLITE.migrations.len(),
             _ => outbox_inbox_sqlite::MIGRATIONS.len(),
         }
+    }
+
+    async fn examine(&self, _: bool) -> Result<Vec<Finding>, Failure> {
+        Ok(match self.role {
+            STORE => examine::sqlite_file(&self.path),
+            _ => Vec::new(),
+        })
     }
 
     fn script(&self) -> String {
         match self.role {
             STORE => SqliteStore::script(),
             HEAP => SqliteDlqHeap::script(),
+            SWITCHES => switches::SQLITE.script(),
             _ => SqliteInbox::script(),
         }
     }

@@ -217,13 +217,16 @@ fn a_file_of_a_newer_version_is_refused() {
     let folder = TempDir::new().unwrap();
     quarantined(folder.path(), &events("order.placed", 1), "refused");
     open(folder.path())
-        .execute("UPDATE outbox_migrations SET version = 99", [])
+        .execute_batch(
+            "DELETE FROM outbox_migrations WHERE version > 1;
+             UPDATE outbox_migrations SET version = 99, min_compatible = 99",
+        )
         .unwrap();
     all_refuse(
         folder.path(),
         "shop.db",
         &[],
-        &["version 99", "knows 1", "newer program"],
+        &["version 99", "knows ", "newer program"],
     );
 }
 
@@ -269,8 +272,8 @@ fn each_value_out_of_range_is_named_with_what_is_allowed() {
         ),
         (&["relay", "--block-keys=perhaps"], &["perhaps", "boolean"]),
         (
-            &["relay", "--to", "kafka://root:secret@x"],
-            &["scheme \"kafka\"", "stdout://"],
+            &["relay", "--to", "mqtt://root:secret@x"],
+            &["scheme \"mqtt\"", "stdout://"],
         ),
         (&["migrate", "sideways"], &["sideways", "status"]),
     ];

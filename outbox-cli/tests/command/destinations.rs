@@ -247,11 +247,17 @@ fn a_drain_fails_if_the_destination_accepts_nothing() {
 }
 
 #[test]
-fn a_folder_and_a_file_in_none_are_refused_at_the_start() {
+fn a_path_that_is_wrong_is_refused_at_the_start() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     appended(folder, &[]);
-    for (to, reason) in [("file:.", "directory"), ("file:none/out", "none/out")] {
+    fs::write(folder.join("foreign"), "no line of a relay").unwrap();
+    let refused = [
+        ("file:.", "directory"),
+        ("file:none/out", "none/out"),
+        ("file:foreign", "not of a relay"),
+    ];
+    for (to, reason) in refused {
         let output = output(relay(folder, &["--to", to]));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{errors}");

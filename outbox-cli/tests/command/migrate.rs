@@ -1,6 +1,7 @@
 //! Which migrations a file has.
 
-use crate::support::{SHOP, done, json, open, refused};
+use crate::doctor::examined;
+use crate::support::{SHOP, appended, arrived, command, done, events, json, open, refused};
 use outbox_store_sqlite::SqliteStore;
 use outbox_store_sqlite::rusqlite::Connection;
 use serde_json::json;
@@ -19,14 +20,15 @@ fn status_lists_applied_and_missing_migrations_of_each_crate() {
     let expected = json!({
         "up_to_date": false,
         "components": [
-            { "role": "store", "crate": "outbox-store-sqlite", "applied": [1], "missing": [] },
-            { "role": "heap", "crate": "outbox-dlq-sqlite", "applied": [], "missing": [1] },
+            { "role": "store", "crate": "outbox-store-sqlite", "applied": [1, 2, 3], "missing": [], "newer": null },
+            { "role": "heap", "crate": "outbox-dlq-sqlite", "applied": [], "missing": [1], "newer": null },
+            { "role": "destinations", "crate": "outbox-cli", "applied": [], "missing": [1], "newer": null },
         ],
     });
     assert_eq!(value, expected);
     let text = done(folder, &status);
     assert!(
-        text.contains("outbox-store-sqlite   applied: 1        missing: none"),
+        text.contains("outbox-store-sqlite   applied: 1, 2, 3  missing: none"),
         "{text}"
     );
     assert!(
@@ -144,6 +146,74 @@ fn a_script_without_a_transaction_runs_in_the_callers() {
             &["--no-transaction", "migrate print"],
         );
     }
+}
+
+/// A later version of all tables, which programs of the given version or later may use.
+const NEWER: &str = "INSERT INTO outbox_migrations (component, version, min_compatible)
+                     SELECT DISTINCT component, 99, 1 FROM outbox_migrations";
+
+#[test]
+fn tables_of_a_newer_version_are_used_while_they_are_compatible() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    appended(folder, &events("order.placed", 3));
+    open(folder).execute_batch(NEWER).unwrap();
+    let relay = [
+        "relay",
+        "--drain",
+        "--to",
+        "file:out.ndjson",
+        "--store",
+        SHOP,
+    ];
+    let output = command(folder, &relay)
+        .env("RUST_LOG", "info")
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert_eq!(arrived(&folder.join("out.ndjson")).len(), 3);
+    assert!(log.contains("the tables are of version 99"), "{log}");
+    let check = json(&done(
+        folder,
+        &["migrate", "check", "--json", "--store", SHOP],
+    ));
+    assert_eq!(check["up_to_date"], true);
+    let store = json(
+        r#"{ "role": "store", "crate": "outbox-store-sqlite",
+             "applied": [1, 2, 3], "missing": [], "newer": 99 }"#,
+    );
+    assert_eq!(check["components"][0], store);
+    let text = done(folder, &["migrate", "--store", SHOP]);
+    assert!(text.contains("missing: none  newer: version 99"), "{text}");
+    let (code, found) = examined(folder, &["--store", SHOP]);
+    assert_eq!((code, found.len()), (Some(0), 3), "{found:?}");
+    for [severity, _, check, problem] in found {
+        assert_eq!([&*severity, &*check], ["warning", "schema"]);
+        assert!(problem.contains("version 99"), "{problem}");
+    }
+}
+
+#[test]
+fn tables_of_a_newer_version_are_refused_when_they_are_not_compatible() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    appended(folder, &events("order.placed", 3));
+    let newer = NEWER.replace("99, 1", "99, 98");
+    open(folder).execute_batch(&newer).unwrap();
+    let numbers = [
+        "version 99",
+        "version 98 or a later one",
+        "this program knows 3",
+    ];
+    let relay = ["relay", "--drain", "--to", "file:out.ndjson"];
+    for command in [&relay[..], &["migrate"], &["migrate", "check"], &["status"]] {
+        let command = [command, &["--store", SHOP]].concat();
+        refused(folder, &command, 2, &numbers);
+    }
+    let (code, found) = examined(folder, &["--store", SHOP]);
+    assert_eq!((code, found.len()), (Some(3), 1), "{found:?}");
+    assert!(found.iter().all(|one| one[0] == "error"), "{found:?}");
 }
 
 /// The statement of each table, index and trigger.

@@ -113,9 +113,9 @@ fn each_bad_input_is_named_with_what_is_allowed() {
     );
     refused(
         folder,
-        &relay(&["--to", "kafka://x"]),
+        &relay(&["--to", "mqtt://x"]),
         2,
-        &["scheme \"kafka\"", "stdout://"],
+        &["scheme \"mqtt\"", "stdout://"],
     );
     refused(
         folder,

@@ -49,12 +49,12 @@ impl Shared {
     }
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-fn start(port: u16, settings: &[&str]) -> Started {
+pub(crate) fn start(port: u16, settings: &[&str]) -> Started {
     Started::start_redis(&search_path(), Some(port), settings).expect("started")
 }
 
@@ -99,7 +99,7 @@ fn failures_are_counted_quarantined_and_forgotten_in_redis_and_in_a_cluster() {
         assert_eq!(migrated["up_to_date"], true);
         assert_eq!(migrated["components"][1]["crate"], "outbox-dlq-redis");
         both(&["migrate", "check"]);
-        assert!(both(&["migrate", "print"]).ends_with("needs no tables.\n"));
+        assert!(both(&["migrate", "print"]).contains("needs no tables.\n"));
 
         fail(quarantined(folder, &events("order.placed", 1), "refused")[0]);
         assert_eq!(entries(), 1);

@@ -103,11 +103,11 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
         ),
         (
             "[relay]\nbatch-size = \"many\"",
-            &["line 2", "many", "relay.batch-size"],
+            &["line 2", "many", "`batch-size`"],
         ),
         (
             "[relay]\nbatch-size = 0",
-            &["batch size is 0, but must be 1 to 10000"],
+            &["line 2", "batch size is 0, but must be 1 to 10000"],
         ),
         (
             "[relay]\nconcurrency = 65",
@@ -115,9 +115,9 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
         ),
         (
             "[relay]\nlease = \"soon\"",
-            &["soon", "30s or 5min", "relay.lease"],
+            &["soon", "30s or 5min", "`lease`"],
         ),
-        ("[relay]\nlease = 30", &["30", "\"30s\"", "relay.lease"]),
+        ("[relay]\nlease = 30", &["30", "\"30s\"", "`lease`"]),
         (
             "[relay]\nlease = \"5s\"",
             &["lease", "5s", "publish timeout (10s)"],
@@ -128,7 +128,7 @@ fn a_mistake_in_a_file_is_named_with_the_allowed_values() {
         ),
         (
             "[relay]\nblock-keys = \"perhaps\"",
-            &["perhaps", "boolean", "relay.block-keys"],
+            &["perhaps", "boolean", "`block-keys`"],
         ),
         ("store = [relay", &["line 1"]),
     ];

@@ -84,7 +84,11 @@ pub(crate) fn status(folder: &Path, name: &str) -> Value {
 }
 
 pub(crate) fn open(folder: &Path) -> Connection {
-    let connection = Connection::open(folder.join("shop.db")).expect("opened");
+    opened(&folder.join("shop.db"))
+}
+
+fn opened(path: &Path) -> Connection {
+    let connection = Connection::open(path).expect("opened");
     connection
         .busy_timeout(Duration::from_secs(10))
         .expect("set");
@@ -93,8 +97,19 @@ pub(crate) fn open(folder: &Path) -> Connection {
 
 /// Migrates the store if need be, and appends events to it.
 pub(crate) fn appended(folder: &Path, events: &[Event]) {
-    done(folder, &["migrate", "--store", SHOP]);
-    let mut connection = open(folder);
+    appended_to(folder, "shop", events);
+}
+
+/// The same for the store in the file `NAME.db`.
+pub(crate) fn appended_to(folder: &Path, name: &str, events: &[Event]) {
+    let store = format!("sqlite:{name}.db");
+    done(folder, &["migrate", "--store", &store]);
+    append_to(folder, name, events);
+}
+
+/// The same for a store that is migrated.
+pub(crate) fn append_to(folder: &Path, name: &str, events: &[Event]) {
+    let mut connection = opened(&folder.join(format!("{name}.db")));
     let tx = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .expect("begun");

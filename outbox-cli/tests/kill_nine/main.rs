@@ -1,9 +1,13 @@
-//! Repeated `kill -9` of the relay while a producer appends.
+//! Repeated `kill -9`, and other signals, while a producer appends.
 
 mod postgres;
+mod producer;
+#[cfg(unix)]
+mod signals;
 mod sqlite;
 
-use outbox_core::{Backlog, Event, EventId};
+use outbox_core::{Backlog, EventId};
+use producer::{Append, produce};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
@@ -14,11 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const KEYS: usize = 13;
 const BATCH: usize = 20;
-
-/// Appends events in a transaction and commits it, or rolls it back.
-type Append = Box<dyn FnMut(&[Event], bool) + Send>;
 
 fn outbox(folder: &Path, store: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outbox"));
@@ -71,32 +71,6 @@ fn migrate(folder: &Path, store: &str) {
     assert!(status.expect("the command runs").success());
 }
 
-/// Appends numbered events, a few a transaction, until told to stop; some are rolled back.
-fn produce(mut append: Append, stop: &AtomicBool) -> HashSet<EventId> {
-    let mut numbers = [0_u64; KEYS];
-    let mut committed = HashSet::new();
-    for turn in 0_usize.. {
-        if stop.load(Ordering::SeqCst) {
-            break;
-        }
-        let key = turn % KEYS;
-        let event = |number| {
-            Event::new("test.numbered", format!("{number}"))
-                .content_type("application/json")
-                .ordering_key(format!("key-{key}"))
-        };
-        let events: Vec<Event> = (1..=3).map(|step| event(numbers[key] + step)).collect();
-        let commit = turn % 10 != 9;
-        append(&events, commit);
-        if commit {
-            numbers[key] += 3;
-            committed.extend(events.iter().map(|event| event.id));
-        }
-        std::thread::sleep(Duration::from_millis(3));
-    }
-    committed
-}
-
 /// Asserts the order per key of first arrivals, and gives back what arrived and how often.
 fn read(path: &Path) -> HashMap<EventId, usize> {
     let mut arrivals: HashMap<EventId, usize> = HashMap::new();
@@ -118,39 +92,57 @@ fn read(path: &Path) -> HashMap<EventId, usize> {
     arrivals
 }
 
-/// Kills relays on the store, one by one, at random moments while `append` fills it, then drains it.
-/// What is left in the store is for the caller to look at.
-fn kill(folder: &TempDir, store: &str, fleet: Fleet, kills: usize, append: Append) {
-    let folder = folder.path();
+/// Lets a producer append while relays are disturbed, then drains the store. Asserts that each committed event
+/// has arrived, in order, and returns how many arrived twice. What is left in the store is for the caller to
+/// look at.
+fn under_load(
+    folder: &Path,
+    store: &str,
+    fleet: Fleet,
+    append: Append,
+    disturb: impl FnOnce(),
+) -> usize {
     let stop = Arc::new(AtomicBool::new(false));
     let producer = {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || produce(append, &stop))
     };
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let start = || fleet.relay(folder, store, &[]);
-    let mut relays: VecDeque<Child> = (1..fleet.size()).map(|_| start()).collect();
-    for _ in 0..kills {
-        relays.push_back(start());
-        // The moment of the kill is arbitrary; nothing that is asserted depends on it.
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        std::thread::sleep(Duration::from_millis(20 + (seed >> 33) % 250));
-        end(relays.pop_front().expect("a relay"));
-    }
+    disturb();
     stop.store(true, Ordering::SeqCst);
     let committed = producer.join().expect("the producer");
-    relays.into_iter().for_each(end);
     let drained = fleet.relay(folder, store, &["--drain"]).wait();
     assert!(drained.expect("ended").success());
 
     let arrivals = read(&folder.join("events.ndjson"));
     let arrived: HashSet<EventId> = arrivals.keys().copied().collect();
     assert_eq!(arrived, committed);
-    let duplicates: usize = arrivals.values().map(|count| count - 1).sum();
-    println!(
-        "{} events, {kills} kills, {duplicates} duplicates",
-        committed.len()
-    );
+    let duplicates = arrivals.values().map(|count| count - 1).sum();
+    println!("{} events, {duplicates} duplicates", committed.len());
+    duplicates
+}
+
+/// Pauses for a time that is arbitrary; nothing that is asserted depends on it.
+fn pause(seed: &mut u64) {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    std::thread::sleep(Duration::from_millis(20 + (*seed >> 33) % 250));
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Kills relays on the store, one by one, at random moments while `append` fills it.
+fn kill(folder: &TempDir, store: &str, fleet: Fleet, kills: usize, append: Append) {
+    let folder = folder.path();
+    let duplicates = under_load(folder, store, fleet, append, || {
+        let mut seed = SEED;
+        let start = || fleet.relay(folder, store, &[]);
+        let mut relays: VecDeque<Child> = (1..fleet.size()).map(|_| start()).collect();
+        for _ in 0..kills {
+            relays.push_back(start());
+            pause(&mut seed);
+            end(relays.pop_front().expect("a relay"));
+        }
+        relays.into_iter().for_each(end);
+    });
     // One kill repeats at most the claim that it interrupted.
     let kills = kills + fleet.size() - 1;
     assert!(duplicates <= kills * BATCH, "{duplicates} duplicates");
@@ -164,8 +156,4 @@ fn end(mut relay: Child) {
 fn assert_empty(backlog: &Backlog) {
     let left = (backlog.pending, backlog.dead_letters);
     assert_eq!(left, (0, 0), "a false dead letter");
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Runtime::new().expect("a runtime")
 }

@@ -1,7 +1,7 @@
-use crate::{Fleet, assert_empty, kill, migrate, runtime};
-use outbox_core::{Event, OutboxStorage};
-use outbox_store_postgres::sqlx::{Connection, Executor, PgConnection};
-use outbox_store_postgres::{PostgresStore, append};
+use crate::producer::{runtime, to_postgres};
+use crate::{Fleet, assert_empty, kill, migrate};
+use outbox_core::OutboxStorage;
+use outbox_store_postgres::PostgresStore;
 use tempfile::TempDir;
 use test_servers::postgres::Database;
 
@@ -20,18 +20,7 @@ fn killed(fleet: Fleet) {
     let database = runtime().block_on(Database::create());
     let url = database.url();
     migrate(folder.path(), &url);
-    let producer = runtime();
-    let connected = producer.block_on(PgConnection::connect(&url));
-    let mut connection = connected.expect("connected");
-    let append = move |events: &[Event], commit: bool| {
-        producer.block_on(async {
-            connection.execute("BEGIN").await.expect("begun");
-            append(&mut connection, events).await.expect("appended");
-            let end = if commit { "COMMIT" } else { "ROLLBACK" };
-            connection.execute(end).await.expect("ended");
-        });
-    };
-    kill(&folder, &url, fleet, 20, Box::new(append));
+    kill(&folder, &url, fleet, 20, to_postgres(&url));
     runtime().block_on(async {
         let store = PostgresStore::open(database.pool()).await.expect("opened");
         assert_empty(&store.backlog().await.expect("a backlog"));

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use crate::settings::Period;
+use crate::wiring::pools::Pools;
 use crate::wiring::role::DESTINATION;
 use outbox_core::wire::{Mode, WireForm};
 use std::fmt::Display;
@@ -10,10 +11,14 @@ use std::time::Duration;
 use url::form_urlencoded;
 
 /// The parameters that every broker has.
-const FORM: &str = "form";
+pub(super) const FORM: &str = "form";
 const SOURCE: &str = "source";
 const TIMEOUT: &str = "timeout";
 const OF_ALL: [&str; 3] = [FORM, SOURCE, TIMEOUT];
+
+/// The parameters that name a variable or a file with a secret. In the URL itself a relay refuses one, but
+/// it must not be shown either.
+const SECRETS: [&str; 2] = ["secret", "database"];
 
 /// The longest time that a call takes unless the URL or the publish timeout says less.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -24,6 +29,8 @@ pub(super) struct Address {
     shown: String,
     ours: Vec<(String, String)>,
     publish_timeout: Duration,
+    store: Option<String>,
+    pools: Pools,
 }
 
 impl Address {
@@ -43,6 +50,8 @@ impl Address {
             shown: shown(scheme, place),
             ours: Vec::new(),
             publish_timeout,
+            store: None,
+            pools: Pools::default(),
         };
         let theirs = theirs.concat();
         let mut behind = '?';
@@ -68,6 +77,33 @@ impl Address {
         Ok(address)
     }
 
+    /// Reads a URL whose query is the endpoint's. Our parameters are behind a '#', which is never sent.
+    pub(super) fn with_fragment(
+        text: &str,
+        ours: &[&str],
+        publish_timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
+        DESTINATION.whole_login(url.split('?').next().unwrap_or_default())?;
+        let (scheme, rest) = url.split_once(':').unwrap_or_default();
+        let place = rest.split('?').next().unwrap_or_default();
+        let mut address = Self {
+            url: url.to_owned(),
+            shown: shown(scheme, place),
+            ours: Vec::new(),
+            publish_timeout,
+            store: None,
+            pools: Pools::default(),
+        };
+        for (name, value) in form_urlencoded::parse(fragment.as_bytes()) {
+            if !OF_ALL.contains(&&*name) && !ours.contains(&&*name) {
+                return Err(unknown(&name, ours, &[]));
+            }
+            address.add(&name, &value)?;
+        }
+        Ok(address)
+    }
+
     fn add(&mut self, name: &str, value: &str) -> Result<(), Failure> {
         // The decoder replaces bytes that are not UTF-8.
         if value.contains(char::REPLACEMENT_CHARACTER) {
@@ -80,6 +116,24 @@ impl Address {
         Ok(())
     }
 
+    pub(super) fn with_store(mut self, store: Option<(&str, &Pools)>) -> Self {
+        if let Some((url, pools)) = store {
+            self.store = Some(url.to_owned());
+            self.pools = pools.clone();
+        }
+        self
+    }
+
+    /// The connections to PostgreSQL of the relay.
+    pub(super) fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// The URL of the relay's store; none in a check.
+    pub(super) fn store(&self) -> Option<&str> {
+        self.store.as_deref()
+    }
+
     /// The URL for the driver, with its login.
     pub(super) fn url(&self) -> &str {
         &self.url
@@ -88,6 +142,37 @@ impl Address {
     /// The URL without its login and its parameters.
     pub(super) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The URL without its login, with the parameters that are ours, and without a secret.
+    pub(super) fn shown_with_ours(&self, behind: char) -> String {
+        if self.ours.is_empty() {
+            return self.shown.clone();
+        }
+        let mut shown = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.ours {
+            let is_named = value.starts_with("env:") || value.starts_with("file:");
+            let hides = SECRETS.contains(&&**name) && !is_named;
+            shown.append_pair(name, if hides { "***" } else { value });
+        }
+        format!("{}{behind}{}", self.shown, shown.finish())
+    }
+
+    /// The URL without its login, with those of its parameters that have one of the names, in their order. For
+    /// people: the values are not encoded.
+    pub(super) fn place(&self, behind: char, names: &[&str]) -> String {
+        let theirs = self.url.split_once('?').unwrap_or_default().1;
+        let theirs: Vec<_> = form_urlencoded::parse(theirs.as_bytes()).collect();
+        let parameters = names.iter().filter_map(|name| {
+            let their = || theirs.iter().find(|(other, _)| other == name);
+            let value = self.value(name).or_else(|| Some(&*their()?.1))?;
+            Some(format!("{name}={value}"))
+        });
+        let parameters: Vec<String> = parameters.collect();
+        if parameters.is_empty() {
+            return self.shown.clone();
+        }
+        format!("{}{behind}{}", self.shown, parameters.join("&"))
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&str> {
@@ -175,9 +260,29 @@ mod tests {
         assert_eq!(address.url(), "nats://me:p%40ss@h:1,i/x?tls=a%26b&tls=2");
         assert_eq!(address.shown(), "nats://h:1,i/x");
         assert_eq!(address.value("subject"), Some("a.{type}"));
+        assert_eq!(
+            address.place('?', &["subject"]),
+            "nats://h:1,i/x?subject=a.{type}"
+        );
+        assert_eq!(
+            address.place('?', &["tls", "form"]),
+            "nats://h:1,i/x?tls=a&b&form=raw"
+        );
+        assert_eq!(address.place('?', &["stream"]), "nats://h:1,i/x");
         let braces = parse("nats://h?subject=a.{type}").unwrap();
         assert_eq!(braces.value("subject"), Some("a.{type}"));
         assert_eq!(braces.url(), "nats://h");
+    }
+
+    #[test]
+    fn the_query_of_an_endpoint_stays_and_our_parameters_are_behind_it() {
+        let text = "https://me:p%40ss@h/x?form=1&a=%26#form=raw&subject=b%20c";
+        let address = Address::with_fragment(text, &["subject"], LIMIT).unwrap();
+        assert_eq!(address.url(), "https://me:p%40ss@h/x?form=1&a=%26");
+        assert_eq!(address.shown(), "https://h/x");
+        assert_eq!(address.value("form"), Some("raw"));
+        assert_eq!(address.value("subject"), Some("b c"));
+        assert!(Address::with_fragment("https://h#tls=1", &["subject"], LIMIT).is_err());
     }
 
     #[test]

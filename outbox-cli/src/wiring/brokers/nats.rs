@@ -10,9 +10,12 @@ use std::sync::Arc;
 const SUBJECT: &str = "subject";
 
 pub(super) const NATS: Broker = Broker {
-    kind: BrokerKind::Nats,
+    kind: Some(BrokerKind::Nats),
     schemes: &["nats", "tls"],
     ours: &[SUBJECT],
+    template: Some(SUBJECT),
+    places: &[SUBJECT],
+    ours_behind: '?',
     theirs: &[],
     open,
 };

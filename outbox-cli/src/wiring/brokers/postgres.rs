@@ -9,15 +9,18 @@ use outbox_transport_postgres::{PostgresTransport, PostgresTransportConfig};
 use std::sync::Arc;
 
 pub(super) const POSTGRES: Broker = Broker {
-    kind: BrokerKind::Postgres,
+    kind: Some(BrokerKind::Postgres),
     schemes: SCHEMES,
     ours: &[],
+    template: None,
+    places: &["host", "hostaddr", "port", "dbname", "schema"],
+    ours_behind: '?',
     theirs: OF_A_DESTINATION,
     open,
 };
 
 fn open(address: &Address) -> Result<Arc<dyn Transport>, Failure> {
-    let database = Database::parse(DESTINATION, address.url())?;
+    let database = Database::parse(DESTINATION, address.url())?.within(address.pools());
     let config = PostgresTransportConfig::new(database.adapter())
         .form(address.form()?)
         .call_timeout(address.timeout()?);

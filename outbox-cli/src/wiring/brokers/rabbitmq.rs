@@ -13,9 +13,12 @@ const ROUTING_KEY: &str = "routing_key";
 const UNROUTABLE: &str = "unroutable";
 
 pub(super) const RABBITMQ: Broker = Broker {
-    kind: BrokerKind::RabbitMq,
+    kind: Some(BrokerKind::RabbitMq),
     schemes: &["amqp", "amqps"],
     ours: &[EXCHANGE, ROUTING_KEY, UNROUTABLE],
+    template: Some(ROUTING_KEY),
+    places: &[EXCHANGE, ROUTING_KEY],
+    ours_behind: '?',
     theirs: &[&["heartbeat", "frame_max", "channel_max", "auth_mechanism"]],
     open,
 };

@@ -23,9 +23,12 @@ const OURS: &[&str] = &[STREAM, CREATE, MAXLEN, MAXAGE, REPLICAS, REPLICAS_TIMEO
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) const REDIS: Broker = Broker {
-    kind: BrokerKind::Redis,
+    kind: Some(BrokerKind::Redis),
     schemes: SCHEMES,
     ours: OURS,
+    template: Some(STREAM),
+    places: &[STREAM],
+    ours_behind: '?',
     theirs: &[],
     open,
 };

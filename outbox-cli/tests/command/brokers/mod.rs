@@ -1,5 +1,6 @@
 //! Real brokers as destinations.
 
+mod http;
 mod nats;
 mod postgres;
 mod rabbitmq;
@@ -42,7 +43,7 @@ fn unique() -> String {
     format!("cli_{}", EventId::new().as_uuid().simple())
 }
 
-fn port_of_no_server() -> u16 {
+pub(crate) fn port_of_no_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -2,6 +2,7 @@
 
 use super::{PASSWORD, checked, port_of_no_server};
 use crate::support::{SHOP, appended, command, done, json, outbox, refused};
+use std::path::Path;
 use tempfile::TempDir;
 
 #[test]
@@ -12,8 +13,8 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
     let at = ["'@' behind its host", "%2F"];
     let cases: &[(&str, &[&str])] = &[
         (
-            "kafka://me:hush-4711@h",
-            &["unknown scheme \"kafka\"", "nats://", "amqp://"],
+            "mqtt://me:hush-4711@h",
+            &["unknown scheme \"mqtt\"", "nats://", "amqp://"],
         ),
         ("me:hush-4711@h", &["destination", "stdout://"]),
         ("nats://me:hush-4711/x@h", &at),
@@ -95,6 +96,41 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
         ),
         ("postgres://h/d?sslmode=perhaps", &["perhaps"]),
     ];
+    check_refused(folder, cases);
+}
+
+/// Kafka is in a build with a feature, and any other build names that.
+#[test]
+fn a_url_of_kafka_is_refused_by_the_part_that_is_wrong_or_by_the_feature_that_is_off() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    appended(folder, &[]);
+    let cases: &[(&str, &[&str])] = &[
+        (
+            "kafka://h/orders?acks=hush-4711",
+            &[
+                "unknown parameter \"acks\"",
+                "form, source, timeout, client.id, compression.type",
+            ],
+        ),
+        #[cfg(not(feature = "kafka"))]
+        (
+            "kafka://me:hush-4711@h:9092,i:9092/orders",
+            &["leaves out", "--features kafka"],
+        ),
+        #[cfg(feature = "kafka")]
+        (
+            "kafka://me:hush-4711@h:9092,/orders",
+            &["no list of brokers", "broker-1:9092"],
+        ),
+        #[cfg(all(feature = "kafka", not(feature = "kafka-tls")))]
+        ("kafkas://me:hush-4711@h/orders", &["tls-openssl"]),
+    ];
+    check_refused(folder, cases);
+}
+
+/// Each URL is refused for these reasons, by a check and by a relay.
+fn check_refused(folder: &Path, cases: &[(&str, &[&str])]) {
     for (to, reasons) in cases {
         for arguments in [
             &["check", "--to", to][..],
@@ -111,9 +147,11 @@ fn each_part_of_a_url_that_is_wrong_is_named_with_what_is_allowed() {
 fn a_demo_needs_a_broker_and_a_migration_needs_tables() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    let demo = ["demo", "--to", "stdout://"];
-    refused(folder, &demo, 2, &["not a broker", "nats://"]);
-    for to in ["nats://h", "sqlite:x.db"] {
+    for to in ["stdout://", "https://h"] {
+        let demo = ["demo", "--to", to];
+        refused(folder, &demo, 2, &["not a broker", "nats://"]);
+    }
+    for to in ["nats://h", "sqlite:x.db", "https://h"] {
         let migrate = ["migrate", "--to", to];
         refused(folder, &migrate, 2, &["no tables", "postgres://"]);
     }
@@ -125,6 +163,8 @@ fn a_broker_that_is_away_is_a_problem_in_every_scheme() {
     let port = port_of_no_server();
     let host = format!("127.0.0.1:{port}");
     for (scheme, path) in [
+        #[cfg(feature = "kafka")]
+        ("kafka", "/orders"),
         ("nats", ""),
         ("tls", ""),
         ("amqp", "/%2f"),

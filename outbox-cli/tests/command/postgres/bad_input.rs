@@ -94,10 +94,11 @@ fn a_foreign_table_of_our_name_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
-fn tables_of_a_newer_version_are_refused() {
+fn tables_of_a_newer_version_that_is_not_compatible_are_refused() {
     let shop = Shop::migrated();
-    shop.execute("INSERT INTO outbox.outbox_migrations (component, version) VALUES ('store', 99)");
-    let reasons = ["version 99", "knows 1", "newer program"];
+    shop.execute("INSERT INTO outbox.outbox_migrations (component, version, min_compatible) VALUES ('store', 99, 99)");
+    let knows = format!("knows {}", outbox_store_postgres::MIGRATIONS.len());
+    let reasons = ["version 99", &knows, "newer program"];
     let open = |command: &&[&str]| !command.starts_with(&["migrate"]);
     for command in COMMANDS.iter().filter(|command| open(command)) {
         shop.refused(command, 2, &["version 99", "newer program"]);

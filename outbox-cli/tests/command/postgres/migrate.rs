@@ -1,33 +1,67 @@
 //! `outbox migrate` on PostgreSQL.
 
 use super::{ODD, Shop};
-use crate::support::{blocking, done, json};
+use crate::support::{arrived, blocking, done, events, json};
 use outbox_store_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection, Row};
 use serde_json::json;
 
 #[test]
 fn status_tells_what_is_applied_and_changes_nothing() {
     let shop = Shop::empty();
-    let expected = |applied: &[u32], missing: &[u32]| {
-        let one = |role: &str, package: &str| json!({ "role": role, "crate": package, "applied": applied, "missing": missing });
+    let expected = |is_applied: bool| {
+        let one = |role: &str, package: &str, all: &[u32]| {
+            let (applied, missing) = if is_applied {
+                (all, &[][..])
+            } else {
+                (&[][..], all)
+            };
+            json!({ "role": role, "crate": package, "applied": applied, "missing": missing, "newer": null })
+        };
         json!({
-            "up_to_date": missing.is_empty(),
+            "up_to_date": is_applied,
             "components": [
-                one("store", "outbox-store-postgres"),
-                one("heap", "outbox-dlq-postgres"),
+                one("store", "outbox-store-postgres", &[1, 2]),
+                one("heap", "outbox-dlq-postgres", &[1]),
+                one("destinations", "outbox-cli", &[1]),
             ],
         })
     };
     let status = || json(&shop.done(&["migrate", "status", "--json"]));
-    assert_eq!(status(), expected(&[], &[1]));
+    assert_eq!(status(), expected(false));
     shop.refused(&["migrate", "check"], 2, &["\"outbox\"", "outbox migrate"]);
     let schemas = "SELECT FROM pg_namespace WHERE nspname = 'outbox'";
     assert!(shop.rows(schemas).is_empty(), "a look made the schema");
     let up = json(&shop.done(&["migrate", "up", "--json"]));
-    assert_eq!(up, expected(&[1], &[]));
+    assert_eq!(up, expected(true));
     assert_eq!(status(), up);
     assert_eq!(json(&shop.done(&["migrate", "check", "--json"])), up);
     assert_eq!(json(&shop.done(&["migrate", "--json"])), up);
+}
+
+#[test]
+fn tables_of_a_newer_version_are_used_while_they_are_compatible() {
+    let shop = Shop::migrated();
+    shop.appended(&events("order.placed", 3));
+    shop.execute(
+        "INSERT INTO outbox.outbox_migrations (component, version, min_compatible)
+         SELECT DISTINCT component, 99, 1 FROM outbox.outbox_migrations",
+    );
+    shop.done(&["relay", "--drain", "--to", "file:out.ndjson"]);
+    assert_eq!(arrived(&shop.folder().join("out.ndjson")).len(), 3);
+    let check = json(&shop.done(&["migrate", "check", "--json"]));
+    assert_eq!(check["up_to_date"], true);
+    assert_eq!(check["components"][0]["newer"], 99);
+    shop.done(&["migrate"]);
+    shop.execute(
+        "UPDATE outbox.outbox_migrations SET min_compatible = 99 WHERE component = 'destinations'",
+    );
+    let numbers = [
+        "destinations",
+        "version 99 or a later one",
+        "this program knows 1",
+    ];
+    shop.refused(&["migrate", "check"], 2, &numbers);
+    shop.refused(&["migrate"], 2, &numbers);
 }
 
 #[test]

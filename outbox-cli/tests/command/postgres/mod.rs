@@ -3,10 +3,12 @@
 mod bad_input;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod heap;
 mod migrate;
 mod pgbouncer;
 mod relay;
+mod stores;
 mod url;
 
 use crate::support::{blocking, command, done, json, quarantine_all, refused};
@@ -67,7 +69,7 @@ impl Shop {
         self.folder.path()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         command(self.folder(), &self.on_store(arguments))
     }
 
@@ -123,8 +125,15 @@ impl Shop {
     }
 }
 
+/// The URL of the shop with a schema `played` that comes before `pg_catalog`.
+pub(crate) fn played(shop: &Shop, object: &str) -> String {
+    shop.execute("CREATE SCHEMA played");
+    shop.execute(object);
+    shop.url_with("options=-c%20search_path%3Dplayed,pg_catalog")
+}
+
 /// A role of the server, for a test's database. Its password is a word of no error.
-struct Role<'a> {
+pub(crate) struct Role<'a> {
     shop: &'a Shop,
     name: String,
 }
@@ -140,8 +149,27 @@ impl<'a> Role<'a> {
         Self { shop, name }
     }
 
+    /// One with all rights on the tables, and on the views of the server's sessions.
+    pub(crate) fn with_rights(shop: &'a Shop) -> Self {
+        let role = Self::new(shop);
+        let name = &role.name;
+        shop.execute(&format!(
+            "GRANT pg_read_all_stats TO {name}; GRANT USAGE ON SCHEMA outbox TO {name}; \
+             GRANT ALL ON ALL TABLES IN SCHEMA outbox TO {name}; \
+             GRANT ALL ON ALL SEQUENCES IN SCHEMA outbox TO {name}; \
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA outbox TO {name}"
+        ));
+        role
+    }
+
+    /// Takes a right away.
+    pub(crate) fn revoke(&self, right: &str) {
+        self.shop
+            .execute(&format!("REVOKE {right} FROM {}", self.name));
+    }
+
     /// The URL of the shop's database for this role.
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let options = &self.shop.database.options();
         let (host, port) = (options.get_host(), options.get_port());
         let database = self.shop.database.name();

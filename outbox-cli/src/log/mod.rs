@@ -3,6 +3,11 @@
 //! A separate thread writes them. A full disk, a pipe whose reader is gone and a reader that does
 //! not read cost lines, and never end or stop the work of the command.
 
+mod form;
+
+pub(crate) use form::JsonForm;
+
+use crate::settings::LogFormat;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -25,8 +30,29 @@ enum Entry {
     Done(SyncSender<()>),
 }
 
+/// The form of [`note`] and [`failure`]: text until it is set.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+pub(crate) fn set_format(format: LogFormat) {
+    // Only the first call has an effect.
+    let _ = FORMAT.set(format);
+}
+
 /// Writes a line.
 pub(crate) fn note(line: impl Display) {
+    plain(tracing::Level::INFO, line);
+}
+
+/// Writes why the command failed.
+pub(crate) fn failure(line: impl Display) {
+    plain(tracing::Level::ERROR, format_args!("outbox: {line}"));
+}
+
+fn plain(level: tracing::Level, line: impl Display) {
+    let line = match FORMAT.get() {
+        Some(LogFormat::Json) => form::plain(level, &line.to_string()),
+        Some(LogFormat::Text) | None => line.to_string(),
+    };
     write(format!("{line}\n").into_bytes());
 }
 
