@@ -226,6 +226,7 @@ macro_rules! tests {
 }
 
 tests! {
+    to_http: brokers::Endpoint;
     to_nats: brokers::Nats;
     to_postgres: brokers::Arrived;
     to_rabbitmq: brokers::RabbitMq;

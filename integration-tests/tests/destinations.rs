@@ -406,6 +406,23 @@ async fn a_destination_that_hangs_delays_its_neighbours_by_no_more_than_a_second
     fixture.stop().await;
 }
 
+/// The worker does not know yet whether the broker works, so it waits for its first claim.
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_hangs_in_the_first_claim_delays_its_neighbours_by_no_more_than_a_second()
+ {
+    let fixture = Fixture::start(Post::default(), default());
+    fixture.post.set("slow", Does::AnswersAfter(HOUR));
+    fixture.post.set("orders", Does::AnswersAfter(SECOND / 50));
+    fixture.append(&["slow", "orders"]);
+    sleep(SECOND / 10).await;
+    let later = fixture.append(&["orders"]);
+    sleep(SECOND).await;
+    let arrived = fixture.post.arrived("orders");
+    let (_, event) = arrived.last().expect("an event arrived");
+    assert_eq!(event.id, later[0].id);
+    fixture.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_answers_slowly_gets_each_event_once() {
     let fixture = Fixture::start(Post::default(), default());

@@ -134,4 +134,5 @@ async fn a_long_outage_of_its_broker_costs_a_relay_nothing() {
     outage::<brokers::Stream>().await;
     outage::<brokers::Arrived>().await;
     outage::<brokers::RabbitMq>().await;
+    outage::<brokers::Endpoint>().await;
 }

@@ -1,6 +1,6 @@
 //! NATS JetStream, read back by its own client.
 
-use super::{Broker, CALL};
+use super::{Broker, CALL, Process};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use outbox_core::{Event, Transport};
@@ -47,7 +47,7 @@ impl Broker for Nats {
         Arc::new(NatsTransport::open(config.call_timeout(CALL)).expect("opened"))
     }
 
-    fn server(&mut self) -> &mut Server {
+    fn server(&mut self) -> &mut dyn Process {
         &mut self.0
     }
 

@@ -1,6 +1,6 @@
 //! The table of another PostgreSQL database, read back by its own client.
 
-use super::{Broker, CALL};
+use super::{Broker, CALL, Process};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
 use outbox_transport_postgres::sqlx;
@@ -49,7 +49,7 @@ impl Broker for Arrived {
         Arc::new(PostgresTransport::open(config).expect("opened"))
     }
 
-    fn server(&mut self) -> &mut Server {
+    fn server(&mut self) -> &mut dyn Process {
         &mut self.server
     }
 

@@ -1,6 +1,6 @@
 //! RabbitMQ, read back by its own client.
 
-use super::{Broker, CALL};
+use super::{Broker, CALL, Process};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
 use outbox_transport_rabbitmq::lapin::options::{
@@ -83,8 +83,8 @@ impl Broker for RabbitMq {
         Arc::new(RabbitMqTransport::open(config).expect("opened"))
     }
 
-    fn server(&mut self) -> &mut Server {
-        &mut self.0
+    fn server(&mut self) -> &mut dyn Process {
+        &mut *self.0
     }
 
     async fn received(&self) -> Vec<Event> {

@@ -1,6 +1,6 @@
 //! Redis Streams, read back by its own client.
 
-use super::{Broker, CALL};
+use super::{Broker, CALL, Process};
 use async_trait::async_trait;
 use outbox_core::{Event, Transport};
 use outbox_transport_redis::redis::{self, FromRedisValue};
@@ -58,7 +58,7 @@ impl Broker for Stream {
         Arc::new(RedisTransport::open(config).expect("opened"))
     }
 
-    fn server(&mut self) -> &mut Server {
+    fn server(&mut self) -> &mut dyn Process {
         &mut self.0
     }
 
