@@ -20,10 +20,15 @@ const SELECT: &str = "SELECT seq, id, event_type, payload, content_type, headers
 
 const UPDATE: &str = "UPDATE bare_cursor SET position = $2 WHERE lane = $1";
 
-/// Reads all rows of the log, in batches. Returns how many.
-pub(crate) async fn drain(postgres: &Postgres, batch: usize) -> Result<usize, Failure> {
+/// A connection and the table of the positions.
+pub(crate) async fn connect(postgres: &Postgres) -> Result<PgConnection, Failure> {
     let mut connection = PgConnection::connect(postgres.url()).await?;
     connection.execute(CREATE).await?;
+    Ok(connection)
+}
+
+/// Reads all rows of the log, in batches. Returns how many.
+pub(crate) async fn drain(mut connection: PgConnection, batch: usize) -> Result<usize, Failure> {
     let limit = i64::try_from(batch)?;
     let mut read = 0;
     for lane in 0..16_i16 {

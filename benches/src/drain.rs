@@ -27,16 +27,28 @@ pub(crate) async fn run(events: usize) -> Result<(), Failure> {
                 &postgres,
                 "peer",
                 round,
-                peer::drain(&postgres, redis.url()),
+                peer::drain(peer::processor(&postgres, redis.url()).await?),
             )
             .await?,
         );
         for (batch, slower) in [100, 1000].into_iter().zip(&mut slower) {
             ours::fill(&postgres, events).await?;
             let name = format!("ours, batches of {batch},");
-            let cost = measure(&postgres, &name, round, ours::drain(&postgres, batch)).await?;
+            let cost = measure(
+                &postgres,
+                &name,
+                round,
+                ours::drain(ours::processor(&postgres, batch).await?),
+            )
+            .await?;
             let name = format!("bare cursor, batches of {batch},");
-            let limit = measure(&postgres, &name, round, bare::drain(&postgres, batch)).await?;
+            let limit = measure(
+                &postgres,
+                &name,
+                round,
+                bare::drain(bare::connect(&postgres).await?, batch),
+            )
+            .await?;
             slower.push(limit.rate / cost.rate);
             if batch == 100 {
                 own.push(cost);

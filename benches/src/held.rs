@@ -30,7 +30,7 @@ pub(crate) async fn run(events: usize) -> Result<(), Failure> {
             ours::fill(&postgres, events / PARTS).await?;
             let before = postgres.spent().await?;
             let start = Instant::now();
-            let drained = ours::drain(&postgres, 100).await? as f64;
+            let drained = ours::drain(ours::processor(&postgres, 100).await?).await? as f64;
             let time = start.elapsed().as_secs_f64() * 1e6 / drained;
             let (cpu, _) = postgres.since(&before).await?;
             let cpu = cpu / drained;

@@ -2,6 +2,7 @@
 //!
 //! ```console
 //! $ cargo run --release -- drain [EVENTS]     # a backlog, through a transport that does nothing
+//! $ cargo run --release -- observed [EVENTS]  # the same drain without and with an observer and metrics
 //! $ cargo run --release -- append             # events in a transaction, against a bare INSERT
 //! $ cargo run --release -- held [EVENTS]      # an hour of inflow while a transaction stays open
 //! $ cargo run --release -- delay              # commit to publish, on an idle system
@@ -26,6 +27,7 @@ mod heap;
 mod held;
 mod latency;
 mod load;
+mod observed;
 mod ours;
 mod peer;
 mod relays;
@@ -40,6 +42,10 @@ async fn main() -> Result<(), Failure> {
         Some("drain") => {
             let events = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
             drain::run(events).await
+        }
+        Some("observed") => {
+            let events = arguments.next().map_or(Ok(300_000), |text| text.parse())?;
+            observed::run(events).await
         }
         Some("held") => {
             let events = arguments
@@ -58,7 +64,7 @@ async fn main() -> Result<(), Failure> {
         Some("destinations") => destinations::run().await,
         Some("relays") => relays::run().await,
         _ => Err(
-            "say which: drain [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap, \
+            "say which: drain [EVENTS], observed [EVENTS], held [EVENTS], append, delay, dump [SECONDS], heap, \
              latency, destinations, relays"
                 .into(),
         ),

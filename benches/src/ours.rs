@@ -32,8 +32,11 @@ pub(crate) async fn fill_with(
     Ok(())
 }
 
-/// Publishes all that is pending, in batches. Returns how many events.
-pub(crate) async fn drain(postgres: &Postgres, batch: usize) -> Result<usize, Failure> {
+/// A processor with a heap, which publishes in batches.
+pub(crate) async fn processor(
+    postgres: &Postgres,
+    batch: usize,
+) -> Result<OutboxProcessor, Failure> {
     let options = PgPoolOptions::new()
         .max_connections(2)
         .test_before_acquire(false);
@@ -41,9 +44,13 @@ pub(crate) async fn drain(postgres: &Postgres, batch: usize) -> Result<usize, Fa
     let store = PostgresStore::open(pool.clone()).await?;
     let heap = PostgresDlqHeap::migrate(pool).await?;
     let config = OutboxConfig::builder().batch_size(batch).build()?;
-    let mut processor = OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
+    Ok(OutboxProcessor::new(Arc::new(store), Arc::new(Nothing))
         .config(config)
-        .dlq_heap(Arc::new(heap));
+        .dlq_heap(Arc::new(heap)))
+}
+
+/// Publishes all that is pending. Returns how many events.
+pub(crate) async fn drain(mut processor: OutboxProcessor) -> Result<usize, Failure> {
     let mut published = 0;
     loop {
         let report = processor.process_pending_events().await?;

@@ -11,12 +11,17 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Order {
+pub(crate) struct Order {
     order: usize,
     note: String,
 }
 
-struct Nothing;
+pub(crate) struct Nothing;
+
+pub(crate) type Peer = (
+    OutboxProcessor<PostgresStore<Order>, Nothing, Order>,
+    Arc<RedisProvider>,
+);
 
 #[async_trait]
 impl Transport<Order> for Nothing {
@@ -44,7 +49,8 @@ pub(crate) async fn fill(postgres: &Postgres, events: usize) -> Result<(), Failu
     Ok(())
 }
 
-pub(crate) async fn drain(postgres: &Postgres, redis: &str) -> Result<usize, Failure> {
+/// A processor and its heap.
+pub(crate) async fn processor(postgres: &Postgres, redis: &str) -> Result<Peer, Failure> {
     let options = PgPoolOptions::new()
         .max_connections(2)
         .test_before_acquire(false);
@@ -53,6 +59,11 @@ pub(crate) async fn drain(postgres: &Postgres, redis: &str) -> Result<usize, Fai
     let storage = Arc::new(PostgresStore::new(pool.clone(), Arc::clone(&config)));
     let heap = Arc::new(RedisProvider::new(redis, RedisTokenConfig::default()).await?);
     let processor = OutboxProcessor::new(storage, Arc::new(Nothing), config);
+    Ok((processor, heap))
+}
+
+/// Publishes all that is pending. Returns how many events.
+pub(crate) async fn drain((processor, heap): Peer) -> Result<usize, Failure> {
     let mut published = 0;
     loop {
         let count = processor.process_pending_events(heap.clone()).await?;

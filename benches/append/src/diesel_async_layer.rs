@@ -1,14 +1,13 @@
 //! diesel-async: `insert_into` with a tuple for each row.
 
-use crate::diesel_layer::{same, row};
-use crate::{Failure, Layer};
+use crate::compare::{Failure, Layer};
+use crate::diesel_layer::{row, same};
 use diesel::ExpressionMethods;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use outbox_append_diesel_async::{Schema, append};
 use outbox_core::Event;
 
 pub(crate) async fn connect(url: &str) -> Result<AsyncPgConnection, Failure> {
-    let url = url.split('?').next().unwrap_or_default();
     Ok(AsyncPgConnection::establish(url).await?)
 }
 

@@ -1,6 +1,6 @@
 //! diesel: `insert_into` with a tuple for each row.
 
-use crate::{Failure, Layer};
+use crate::compare::{Failure, Layer};
 use diesel::pg::data_types::PgTimestamp;
 use diesel::prelude::*;
 use outbox_append_diesel::{Schema, append};
@@ -41,7 +41,6 @@ macro_rules! row {
 pub(crate) use row;
 
 pub(crate) fn connect(url: &str) -> Result<PgConnection, Failure> {
-    let url = url.split('?').next().unwrap_or_default();
     Ok(PgConnection::establish(url)?)
 }
 

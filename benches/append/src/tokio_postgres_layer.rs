@@ -1,10 +1,10 @@
 //! tokio-postgres: the statement of one row, and arrays for several.
 
-use crate::{Failure, Layer};
-use outbox_append_tokio_postgres::{Schema, append};
+use crate::compare::{Failure, Layer};
+use outbox_append_tokio_postgres::{Appender, Schema, append};
 use outbox_core::Event;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Statement};
 
 const ONE: &str = "
     INSERT INTO same
@@ -42,7 +42,6 @@ const ARRAYS: [Type; 9] = [
 ];
 
 pub(crate) async fn connect(url: &str) -> Result<Client, Failure> {
-    let url = url.split('?').next().unwrap_or_default();
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
@@ -50,25 +49,64 @@ pub(crate) async fn connect(url: &str) -> Result<Client, Failure> {
 
 impl Layer for Client {
     const NAME: &'static str = "tokio-postgres";
-    const WAYS: &'static [&'static str] = &["append", "execute_typed", "execute"];
+    const WAYS: &'static [&'static str] = &["append", "execute", "execute_typed"];
 
     async fn insert(&mut self, way: usize, events: &[Event]) -> Result<(), Failure> {
         let mut transaction = self.transaction().await?;
         if way == 0 {
             append(&mut transaction, &Schema::default(), events).await?;
+            return Ok(transaction.commit().await?);
+        }
+        let columns = values(events);
+        let values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|value| &**value).collect();
+        let (sql, types) = match events {
+            [_] => (ONE, TYPES),
+            _ => (MANY, ARRAYS),
+        };
+        if way == 1 {
+            transaction.execute(sql, &values).await?;
         } else {
-            let values = values(events);
-            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value).collect();
-            let (sql, types) = match events {
-                [_] => (ONE, TYPES),
-                _ => (MANY, ARRAYS),
+            let typed: Vec<_> = values.into_iter().zip(types).collect();
+            transaction.execute_typed(sql, &typed).await?;
+        }
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// With statements that were prepared once, for one row and for several.
+pub(crate) struct Prepared {
+    client: Client,
+    appender: Appender,
+    one: Statement,
+    many: Statement,
+}
+
+pub(crate) async fn prepare(url: &str) -> Result<Prepared, Failure> {
+    let client = connect(url).await?;
+    Ok(Prepared {
+        appender: Appender::prepare(&client, &Schema::default()).await?,
+        one: client.prepare(ONE).await?,
+        many: client.prepare(MANY).await?,
+        client,
+    })
+}
+
+impl Layer for Prepared {
+    const NAME: &'static str = "tokio-postgres, prepared once";
+    const WAYS: &'static [&'static str] = &["Appender", "execute"];
+
+    async fn insert(&mut self, way: usize, events: &[Event]) -> Result<(), Failure> {
+        let mut transaction = self.client.transaction().await?;
+        if way == 0 {
+            self.appender.append(&mut transaction, events).await?;
+        } else {
+            let columns = values(events);
+            let values: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|value| &**value).collect();
+            let statement = match events {
+                [_] => &self.one,
+                _ => &self.many,
             };
-            if way == 1 {
-                let typed: Vec<_> = values.into_iter().zip(types).collect();
-                transaction.execute_typed(sql, &typed).await?;
-            } else {
-                transaction.execute(sql, &values).await?;
-            }
+            transaction.execute(statement, &values).await?;
         }
         Ok(transaction.commit().await?)
     }
