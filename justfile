@@ -2,7 +2,7 @@
 verify:
     .ci/run
 
-# Checks the append crates that are workspaces of their own, or one of them: `just layers outbox-append-sea-orm`.
+# Checks the crates that are separate workspaces, or one of them: `just layers outbox-append-sea-orm`.
 layers *crates:
     .ci/layers {{crates}}
 
@@ -31,6 +31,7 @@ soak seed="1000" cases="10" runs="10000000":
     OUTBOX_CONFORMANCE_SEED={{seed}} OUTBOX_CONFORMANCE_CASES={{cases}} cargo test -p integration-tests --test heaps_agree
     OUTBOX_CONFORMANCE_CASES=100 cargo test -p outbox-dlq-postgres -p outbox-dlq-redis -p outbox-store-postgres --test conformance -- wire
     OUTBOX_TEST_BROKER_EVENTS=100000 cargo test -p integration-tests --test brokers --test outage
+    OUTBOX_TEST_BROKER_EVENTS=100000 cargo test --manifest-path outbox-transport-kafka/Cargo.toml --test relay
     OUTBOX_SABOTEUR_RUNS=200 OUTBOX_CONFORMANCE_CASES=4 cargo test -p outbox-conformance --test saboteurs
     .ci/locks build
     just fuzz {{runs}}

@@ -1,20 +1,23 @@
-//! The configuration file, and what the relay makes of it: a refusal is one line and names the file.
+//! The configuration file, and the relays that it asks for: each line of a refusal names the file.
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
 #[path = "../../outbox-cli/src/failure.rs"]
 mod failure;
 
-#[path = "../../outbox-cli/src/settings"]
-mod settings {
-    pub(crate) mod file;
-    mod period;
-    pub(crate) mod relay;
-}
+#[path = "../../outbox-cli/src/ndjson/mod.rs"]
+mod ndjson;
+#[path = "../../outbox-cli/src/settings/mod.rs"]
+mod settings;
+#[path = "../../outbox-cli/src/time.rs"]
+mod time;
+#[path = "../../outbox-cli/src/wiring/mod.rs"]
+mod wiring;
 
+use clap::Parser;
 use failure::Failure;
 use libfuzzer_sys::fuzz_target;
-use settings::{file::ConfigFile, relay::RelaySettings};
+use settings::{ConfigFile, RelaySettings, UrlOptions};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -29,18 +32,26 @@ static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
     folder.join(format!("outbox-fuzz-{}.toml", std::process::id()))
 });
 
+/// `outbox relay --config FILE`.
+#[derive(Parser)]
+struct Relay {
+    #[command(flatten)]
+    urls: UrlOptions,
+    #[command(flatten)]
+    settings: RelaySettings,
+}
+
 fuzz_target!(|text: &[u8]| {
     std::fs::write(&*FILE, text).expect("written");
-    let refused = match ConfigFile::load(Some(&FILE)) {
-        Ok(file) => file.relay_config(&RelaySettings::default()).err(),
-        Err(failure) => Some(failure),
-    };
-    if let Some(failure) = refused {
+    if let Err(failure) = ConfigFile::load(Some(&FILE)) {
         assert!(matches!(failure, Failure::Input(_)), "{failure:?}");
-        let told = failure.to_string();
-        assert!(
-            told.contains("outbox-fuzz-") && !told.contains('\n'),
-            "{told:?}"
-        );
+        for line in failure.to_string().lines() {
+            assert!(line.contains("outbox-fuzz-"), "{line:?}");
+        }
+        return;
     }
+    let file = FILE.as_os_str();
+    let relay = Relay::parse_from(["relay".as_ref(), "--config".as_ref(), file]);
+    // It asks no server.
+    drop(relay.urls.plan(&relay.settings));
 });

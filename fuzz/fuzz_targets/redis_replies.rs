@@ -7,8 +7,8 @@ mod info;
 #[path = "../../outbox-dlq-redis/src/reply.rs"]
 mod reply;
 
-use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use info::{evicting, is_replica};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use outbox_driver_redis::redis::{FromRedisValue, Value, parse_redis_value};
 use reply::{Entries, Page, Size};

@@ -116,7 +116,7 @@ fn shown(url: &str) -> Vec<String> {
 fn of_a_broker(url: &str) -> String {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
     let _entered = RUNTIME.enter();
-    match outlet(url, Duration::from_secs(10)) {
+    match outlet(url, Duration::from_secs(10), None) {
         Ok(outlet) => outlet.shown().to_owned(),
         Err(failure) => failure.to_string(),
     }
