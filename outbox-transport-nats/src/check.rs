@@ -72,12 +72,13 @@ async fn config(
     name: &str,
     deadline: Instant,
 ) -> Result<Config, Box<dyn Error + Send + Sync>> {
+    let refused = connection.refused_request();
     let read = async {
         tokio::select! {
             stream = connection.jetstream.get_stream(name) => {
                 Ok(stream?.cached_info().config.clone())
             }
-            text = connection.refused_request() => Err(text.into()),
+            text = refused => Err(text.into()),
         }
     };
     timeout_at(deadline, read).await?

@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::refusal::Refusal;
 use async_nats::jetstream::context::{GetStreamByNameError, GetStreamByNameErrorKind};
 use std::error::Error;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -48,24 +49,42 @@ impl Connection {
             Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Lookup::Missing,
             Err(error) => Lookup::Unknown(error.into()),
         };
+        let refused = self.refused_request();
         tokio::select! {
             found = self.jetstream.stream_by_subject(subject) => answered(found),
-            text = self.refused_request() => Lookup::Unknown(text.into()),
+            text = refused => Lookup::Unknown(text.into()),
         }
     }
 
-    /// Until the server refuses a request to JetStream.
-    pub(crate) async fn refused_request(&self) -> String {
-        let mut refusals = self.refusals();
-        loop {
-            match refusals.recv().await {
-                Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => {
-                    return text;
-                }
-                Ok(Refusal::Inbox(text)) => return text,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
+    /// Until the server refuses a request to JetStream. A refusal counts from this call on, not from the first poll
+    /// of the future, so a request that is sent afterwards cannot be refused unheard.
+    pub(crate) fn refused_request(&self) -> impl Future<Output = String> + Send + use<> {
+        refused(self.refusals())
+    }
+}
+
+async fn refused(mut refusals: Receiver<Refusal>) -> String {
+    loop {
+        match refusals.recv().await {
+            Ok(Refusal::Publish { subject, text }) if subject.starts_with("$JS.") => return text,
+            Ok(Refusal::Inbox(text)) => return text,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::broadcast;
+
+    #[tokio::test]
+    async fn a_refusal_before_the_first_poll_is_heard() {
+        let (sender, _) = broadcast::channel(4);
+        let answer = refused(sender.subscribe());
+        let sent = sender.send(Refusal::Inbox("not allowed".to_owned()));
+        assert!(sent.is_ok(), "nobody listens");
+        assert_eq!(answer.await, "not allowed");
     }
 }
