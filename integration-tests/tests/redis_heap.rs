@@ -3,7 +3,7 @@
 use integration_tests::{assert_each_once, assert_ordered_per_key, drained, keyed_events};
 use outbox_conformance::transport::MemoryBroker;
 use outbox_core::{
-    DeadLetterFilter, DeadLetters, DlqHeap, Event, EventId, OutboxConfig, OutboxStorage,
+    DeadLetterFilter, DeadLetters, DlqProcessor, Event, EventId, OutboxConfig, OutboxStorage,
     PublishErrorKind, Relay,
 };
 use outbox_dlq_redis::{RedisConfig, RedisDlqHeap, Server};
@@ -109,8 +109,12 @@ where
         .await
         .expect("no panic")
         .expect("a relay that ends without an error");
-    let size = heap.size().await.expect("answered").expect("a size");
-    assert_eq!(size.entries, 0, "the heap has not forgotten");
+    // An attempt that failed just before the quarantine may be counted after it. Nothing else is left.
+    let all = OutboxConfig::builder().failure_threshold(1).build();
+    let mut processor = DlqProcessor::new(heap, as_storage).config(all.expect("a valid config"));
+    let left = processor.tick().await.expect("a tick");
+    assert_eq!((left.moved, left.busy), (0, 0), "{left:?}");
+    assert!(left.missing <= 1, "the heap has not forgotten: {left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -333,8 +333,15 @@ async fn switches_that_were_never_read_are_unavailable_and_recover() {
         assert_eq!(error.kind(), Kind::Unavailable);
         assert!(support::text(error).contains("permission denied"));
     }
-    publish_one(&transport, event("x")).await.unwrap();
-    assert_eq!(kept.lock().unwrap().len(), 1);
+    let event = event("x");
+    let id = event.id.to_string();
+    publish_one(&transport, event).await.unwrap();
+    let kept = kept.lock().unwrap();
+    let ids: Vec<_> = kept
+        .iter()
+        .map(|request| (&*request.method, request.headers.get("webhook-id")))
+        .collect();
+    assert!(ids == [("POST", Some(&id.parse().unwrap()))], "{ids:?}");
 }
 
 #[tokio::test]

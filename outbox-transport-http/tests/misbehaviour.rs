@@ -4,11 +4,12 @@ mod support;
 
 use outbox_core::{PublishErrorKind as Kind, Transport};
 use outbox_transport_http::HttpTransport;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Reply, Request, Server, Then, config, event, open, publish_one, text};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 
 /// How long a call waits for an endpoint that hangs.
@@ -171,12 +172,10 @@ async fn an_error_has_no_secret_of_the_url() {
 
 #[tokio::test]
 async fn a_port_without_a_server_is_unavailable() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Without `listen` the port is taken, and refuses connections.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = taken.local_addr().unwrap().port();
     let transport = open(config(&format!("http://127.0.0.1:{port}/")));
     let (kind, text) = publish_one(&transport, event("x")).await.unwrap_err();
     assert_eq!(kind, Kind::Unavailable, "{text}");

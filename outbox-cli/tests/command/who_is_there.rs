@@ -1,5 +1,6 @@
 //! What `outbox status` says in real situations.
 
+use crate::brokers::port_of_no_server;
 use crate::support::{
     Running, SHOP, appended, appended_to, arrived, command, done, events, json, lines, open,
     outbox, quarantined, refused, signal, until,
@@ -194,9 +195,7 @@ fn paused(to: &str, kind: &str, state: &str) {
 
 #[test]
 fn a_broker_that_is_gone_is_shown() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = format!("nats://{}", gone.local_addr().unwrap());
-    drop(gone);
+    let to = format!("nats://127.0.0.1:{}", port_of_no_server());
     paused(
         &to,
         "unavailable",

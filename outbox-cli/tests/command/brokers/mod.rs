@@ -14,11 +14,12 @@ use crate::support::{
 use outbox_core::{Event, EventId};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Stdio;
 use tempfile::TempDir;
 use test_servers::{Kind, Server};
+use tokio::net::TcpSocket;
 
 const PASSWORD: &str = "hush-4711";
 
@@ -43,9 +44,13 @@ fn unique() -> String {
     format!("cli_{}", EventId::new().as_uuid().simple())
 }
 
+/// It refuses connections until the process of the test ends, so no other program can get it.
 pub(crate) fn port_of_no_server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
 }
 
 /// What `outbox check` found. Nothing that it or a driver writes has a password.

@@ -2,6 +2,7 @@
 
 use super::{PASSWORD, Role, Shop};
 use crate::bad_input::COMMANDS;
+use crate::brokers::port_of_no_server;
 use crate::support::{outbox, refused};
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -19,9 +20,7 @@ fn all_refuse(shop: &Shop, store: &str, code: i32, but: &[&[&str]], reasons: &[&
 #[test]
 fn a_server_that_cannot_be_reached_is_named_without_the_password() {
     let shop = Shop::empty();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = closed.local_addr().unwrap().to_string();
-    drop(closed);
+    let address = format!("127.0.0.1:{}", port_of_no_server());
     let store = format!("postgres://me:{PASSWORD}@{address}/shop");
     all_refuse(&shop, &store, 1, &[], &["store", &address, "refused"]);
     let heap = ["status", "--heap", &store];
