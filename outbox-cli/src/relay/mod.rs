@@ -21,7 +21,7 @@ pub(crate) async fn run(options: &RelayOptions) -> Result<(), Failure> {
     let (first, mut second) = (Signals::listen()?, Signals::listen()?);
     let plan = options.plan()?;
     let board = Board::default();
-    let listener = match options.listen()? {
+    let listener = match plan.listen {
         Some(address) => Some(Listener::bind(address, board.clone()).await?),
         None => None,
     };

@@ -10,6 +10,7 @@ use crate::systemd::{Starting, State, report};
 use crate::telemetry::of_store;
 use crate::wiring::Budget;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
@@ -48,6 +49,8 @@ pub(super) struct Runner {
     failures: BTreeMap<Arc<str>, Failure>,
     /// None: the process does not listen.
     board: Option<Board>,
+    /// Where the process listens until it ends.
+    listen: Option<SocketAddr>,
     /// Of the services that the process starts with; none later.
     starting: Option<Starting>,
 }
@@ -62,6 +65,7 @@ impl Runner {
             drains,
             failures: BTreeMap::new(),
             board,
+            listen: plan.listen,
             starting: Some(Starting::of(plan.services.len())),
         };
         runner.adopt(plan);
@@ -117,7 +121,11 @@ impl Runner {
     /// Lets the services of the plan run and no others. Those that have not changed run on.
     fn adopt(&mut self, plan: Plan) {
         let is_first = self.running.is_empty();
-        let Plan { services, budget } = plan;
+        let Plan {
+            services,
+            budget,
+            listen,
+        } = plan;
         let unchanged = |running: &Running| services.contains(&running.settings);
         self.running.retain(|_, running| unchanged(running));
         let is_new = |service: &&ServiceSettings| !self.running.contains_key(&service.name);
@@ -126,6 +134,12 @@ impl Runner {
             let (kept, started) = (self.running.len(), new.len());
             tracing::info!(kept, started, "the configuration is loaded");
             self.is_alone &= started == 0;
+            if listen != self.listen {
+                let (now, then) = (shown(self.listen), shown(listen));
+                tracing::warn!(
+                    "listen is {now} until a restart, then {then}: a reload does not change it"
+                );
+            }
         }
         let kept = self.running.values();
         let kept = kept.map(|kept| Budget::of(&kept.settings, kept.size)).sum();
@@ -222,6 +236,10 @@ impl Runner {
         let failed = failed.join("; ");
         Err(Failure::Failed(format!("stores failed: {failed}")))
     }
+}
+
+fn shown(listen: Option<SocketAddr>) -> String {
+    listen.map_or_else(|| "not set".to_owned(), |address| address.to_string())
 }
 
 /// What a service is opened with.

@@ -7,6 +7,7 @@ use super::secret;
 use crate::failure::Failure;
 use crate::wiring::{self, Budget};
 use outbox_core::OutboxConfig;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) services: Vec<ServiceSettings>,
     /// The connections to PostgreSQL that they may hold together.
     pub(crate) budget: Budget,
+    /// Where the process listens.
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl UrlOptions {
@@ -50,8 +53,8 @@ impl UrlOptions {
         problems.none_or_fail()?;
         let mut problems = Problems::default();
         wiring::check_apart(&services, &mut |why| problems.add(file.refused(why)));
-        let connections = file.relay_with(&flags).connections();
-        let budget = Budget::new(connections, &services).map_err(|why| {
+        let relay = file.relay_with(&flags);
+        let budget = Budget::new(relay.connections(), &services).map_err(|why| {
             if flags.connections.is_none() && self.has_file() {
                 vec![file.refused(why)]
             } else {
@@ -61,7 +64,11 @@ impl UrlOptions {
         let budget = problems.take(budget);
         problems.none_or_fail()?;
         let budget = budget.unwrap_or_default();
-        Ok(Plan { services, budget })
+        Ok(Plan {
+            services,
+            budget,
+            listen: relay.listen,
+        })
     }
 }
 

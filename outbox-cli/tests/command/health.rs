@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use test_servers::{Kind, Server, search_path};
@@ -281,6 +281,49 @@ fn a_store_that_cannot_be_opened_is_not_ready_and_its_neighbour_makes_progress()
     until("a removal", || shown.page("/readyz").0 == 200);
     assert!(shown.metric(up).is_some_and(f64::is_nan));
     shown.relay.stop();
+}
+
+#[test]
+fn a_relay_whose_configuration_comes_through_a_pipe_listens() {
+    let folder = TempDir::new().unwrap();
+    appended(folder.path(), &[]);
+    let address = free_address();
+    let arguments = ["relay", "--store", SHOP, "--config", "/dev/stdin"];
+    let mut relay = command(folder.path(), &arguments);
+    relay.stdin(Stdio::piped());
+    let mut relay = Running::start(relay);
+    let text = format!("[relay]\nlisten = \"{address}\"\nto = \"file:out\"\n");
+    let mut pipe = relay.0.stdin.take().unwrap();
+    pipe.write_all(text.as_bytes()).unwrap();
+    drop(pipe);
+    until("a listener", || TcpStream::connect(address).is_ok());
+    relay.stop();
+}
+
+#[test]
+fn a_reload_that_would_listen_elsewhere_says_that_it_does_not() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    appended(folder, &[]);
+    let (before, after) = (free_address(), free_address());
+    let configured = |address: SocketAddr| {
+        let text = format!("[relay]\nlisten = \"{address}\"\nto = \"file:out\"\n");
+        fs::write(folder.join("outbox.toml"), text).unwrap();
+    };
+    configured(before);
+    let arguments = ["relay", "--store", SHOP, "--config", "outbox.toml"];
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut relay = command(folder, &arguments);
+    let mut relay = Running(relay.stderr(log).spawn().unwrap());
+    until("a listener", || TcpStream::connect(before).is_ok());
+    configured(after);
+    signal(&relay.0, "HUP");
+    let expected = format!("listen is {before} until a restart, then {after}");
+    until("a warning", || {
+        fs::read_to_string(folder.join("log")).is_ok_and(|log| log.contains(&expected))
+    });
+    assert!(TcpStream::connect(before).is_ok());
+    relay.stop();
 }
 
 #[test]
