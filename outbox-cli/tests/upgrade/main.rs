@@ -42,21 +42,18 @@ fn a_rolling_upgrade_on_postgresql_loses_nothing_and_keeps_the_order() {
 
 fn upgrade(shop: &Shop, append: impl Fn() -> Append) {
     shop.done(Version::Old, &["migrate"]);
-    shop.refuses_to_relay(Version::New, "outbox migrate");
     let load = Load::start(append());
     let mut poison = Poison::new(append());
-    // One for each round and one that remains: an old relay cannot start later.
-    let olds: Vec<Relay> = (0..=ROUNDS).map(|_| shop.relay(Version::Old)).collect();
+    let old = shop.relay(Version::Old);
     let of_old = poison.refused_by(shop, Version::Old);
 
     shop.done(Version::New, &["migrate"]);
-    shop.refuses_to_relay(Version::Old, "newer program");
     let new = shop.relay(Version::New);
     let of_new = poison.refused_by(shop, Version::New);
     shop.lists(&poison.ids);
     shop.endpoint.refuse_poison(false);
 
-    let new = rounds(shop, olds, new, of_new);
+    let new = rounds(shop, old, new, of_new);
     // Only the new relay is left.
     shop.replays(of_old, Version::New);
     for id in poison
@@ -76,30 +73,29 @@ fn upgrade(shop: &Shop, append: impl Fn() -> Append) {
     shop.assert_delivered(&committed);
 }
 
-/// In each round an old relay and a new one end, in turn with SIGTERM and with SIGKILL, and those that are left
-/// take over. Returns the new relay, which is the last one.
-fn rounds(shop: &Shop, olds: Vec<Relay>, mut new: Relay, dead_letter: EventId) -> Relay {
-    let migrated = shop.endpoint.mark();
-    let mut olds = olds.into_iter();
-    let mut old = olds.next().expect("an old relay");
-    for (round, next) in olds.enumerate() {
+/// In each round an old relay and a new one end, in turn with SIGTERM and with SIGKILL, and others take over. The
+/// old ones start after the migration, as after a rollback. Returns the new relay, which is the last one.
+fn rounds(shop: &Shop, mut old: Relay, mut new: Relay, dead_letter: EventId) -> Relay {
+    for round in 0..ROUNDS {
         let kills_new = round.is_multiple_of(2);
+        let start = shop.endpoint.mark();
         for relay in [&old, &new] {
-            shop.publishes(relay, migrated);
+            shop.publishes(relay, start);
         }
         let mark = shop.endpoint.mark();
         shop.end(old, !kills_new);
         shop.publishes(&new, mark);
+        old = shop.relay(Version::Old);
+        shop.publishes(&old, mark);
         shop.end(new, kills_new);
-        // Only old relays are left.
+        // Only an old relay is left.
         if round == 0 {
             shop.replays(dead_letter, Version::Old);
         }
-        shop.publishes(&next, shop.endpoint.mark());
-        old = next;
+        shop.publishes(&old, shop.endpoint.mark());
         new = shop.relay(Version::New);
     }
-    shop.publishes(&new, migrated);
+    shop.publishes(&new, shop.endpoint.mark());
     old.terminate();
     shop.publishes(&new, shop.endpoint.mark());
     new

@@ -136,24 +136,6 @@ impl Shop {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// Asserts that a relay of this version, and a look at the dead letters, end with 2 and say why.
-    pub(crate) fn refuses_to_relay(&self, version: Version, reason: &str) {
-        let to = self.endpoint.url("refused");
-        for arguments in [&["relay", "--to", &to][..], &["dlq", "list"]] {
-            let mut command = self.command(version, arguments);
-            let child = command.stderr(Stdio::piped()).spawn();
-            let mut relay = Relay {
-                name: format!("{version:?} {arguments:?}"),
-                child: child.expect("the command runs"),
-            };
-            let code = relay.ended();
-            let stderr = relay.child.stderr.as_mut().expect("a pipe");
-            let errors = std::io::read_to_string(stderr).expect("text");
-            assert_eq!(code, Some(2), "{}: {errors}", relay.name);
-            assert!(errors.contains(reason), "{}: {errors}", relay.name);
-        }
-    }
-
     pub(crate) fn relay(&self, version: Version) -> Relay {
         let number = self.relays.get();
         self.relays.set(number + 1);
