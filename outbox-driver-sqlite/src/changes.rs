@@ -65,7 +65,8 @@ impl Changes {
     }
 
     /// Returns when [`since_last`](Self::since_last) is true. A thread of the process asks every 25 milliseconds
-    /// for all that wait, so many idle databases cost little.
+    /// for all that wait. If more than ten wait, it asks 400 times a second at most, so a hundred idle databases
+    /// cost no more than ten, and each is asked for every 250 milliseconds.
     ///
     /// # Cancel safety
     ///

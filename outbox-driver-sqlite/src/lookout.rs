@@ -7,8 +7,11 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
-/// How often it looks.
+/// How often it looks at a few files.
 const TICK: Duration = Duration::from_millis(25);
+
+/// With more files it looks less often, so that it looks at no more than 400 files in a second.
+const FOR_EACH: Duration = Duration::from_micros(2_500);
 
 /// Its thread starts when a user waits for the first time, and stays.
 static LOOKOUT: Lookout = Lookout {
@@ -66,8 +69,9 @@ impl Lookout {
                     .wait(waiting)
                     .unwrap_or_else(PoisonError::into_inner);
             }
+            let tick = tick(waiting.len());
             drop(waiting);
-            thread::sleep(until_tick());
+            thread::sleep(until_next(tick));
             // A file system that hangs must not hang those who come.
             let looked_at = std::mem::take(&mut *self.lock());
             let unchanged: Vec<Waiting> = looked_at.into_iter().filter_map(look).collect();
@@ -93,9 +97,14 @@ fn look(mut waiting: Waiting) -> Option<Waiting> {
     None
 }
 
+fn tick(files: usize) -> Duration {
+    let files = u32::try_from(files).unwrap_or(u32::MAX);
+    TICK.max(FOR_EACH.saturating_mul(files))
+}
+
 /// The time until the next tick of the clock, so that several processes look at the same time.
-fn until_tick() -> Duration {
+fn until_next(tick: Duration) -> Duration {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let over = since.unwrap_or_default().as_nanos() % TICK.as_nanos();
-    Duration::from_nanos(u64::try_from(TICK.as_nanos() - over).unwrap_or_default())
+    let over = since.unwrap_or_default().as_nanos() % tick.as_nanos();
+    Duration::from_nanos(u64::try_from(tick.as_nanos() - over).unwrap_or_default())
 }

@@ -21,9 +21,9 @@ pub use append::append;
 pub use outbox_driver_sqlite::{SqliteConfig, memory_uri, rusqlite};
 
 use outbox_core::{ClaimMark, Clock, OutboxError};
-use outbox_driver_sqlite::{Component, Driver, sqlite_error};
-use std::sync::Arc;
+use outbox_driver_sqlite::{Changes, Component, Driver, sqlite_error};
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The migrations, oldest first.
@@ -66,7 +66,12 @@ pub struct SqliteStore {
     blocks_keys: bool,
     /// The last event that the housekeeping has checked.
     checked: Arc<AtomicI64>,
+    idle: Arc<Mutex<Option<Idle>>>,
 }
+
+/// What a wait for work knew when it ended without work: the state of the file, and when something is due. The
+/// next wait reads the tables only if one of them says so.
+type Idle = (Changes, Option<i64>);
 
 impl SqliteStore {
     /// Opens the store in a file that was migrated before.
@@ -174,6 +179,7 @@ impl SqliteStore {
             token_retention: Duration::from_secs(7 * 24 * 60 * 60),
             blocks_keys: false,
             checked: Arc::default(),
+            idle: Arc::default(),
         }
     }
 }

@@ -120,13 +120,17 @@ impl OutboxStorage for SqliteStore {
 
     /// Checks every 2 to 25 milliseconds whether a commit has changed the file, because a commit of another
     /// process notifies no worker. Only then, and a few times in the three seconds after a commit, it reads the
-    /// tables.
+    /// tables. In a process with more than ten idle files it checks less often: every 50 milliseconds with 20.
     async fn wait_for_work(&self, at_most: Duration) -> Result<(), OutboxError> {
         let start = tokio::time::Instant::now();
-        let mut changes = self.driver.changes();
+        let known = self.idle.lock().ok().and_then(|mut idle| idle.take());
+        let (mut changes, mut due) = known.unwrap_or_else(|| (self.driver.changes(), None));
         let mut has_changed = changes.since_last();
-        let mut pause = SHORTEST_PAUSE;
-        let mut due = None;
+        let mut pause = if has_changed {
+            SHORTEST_PAUSE
+        } else {
+            LONGEST_PAUSE * 2
+        };
         loop {
             let now = micros(self.clock.now());
             if has_changed || due.is_some_and(|due| due <= now) {
@@ -138,6 +142,9 @@ impl OutboxStorage for SqliteStore {
             }
             let rest = at_most.saturating_sub(start.elapsed());
             if rest.is_zero() {
+                if let Ok(mut idle) = self.idle.lock() {
+                    *idle = Some((changes, due));
+                }
                 return Ok(());
             }
             let until_due = due.map_or(rest, |due| {
