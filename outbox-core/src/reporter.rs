@@ -9,7 +9,7 @@ use crate::transport::PublishErrorKind;
 use crate::vitals::Vitals;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 /// How long a relay waits for the removal of its row, within the grace time.
 const WITHDRAWAL: Duration = Duration::from_secs(2);
@@ -37,23 +37,24 @@ impl Reporter {
     /// never ends it.
     pub(crate) async fn run(&self, vitals: &Vitals, pauses: &Pauses) -> Infallible {
         let mut outage = Outage::of("report");
-        let mut ticks = interval(SOON);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut due = Instant::now();
         let mut known = Vec::new();
         loop {
-            ticks.tick().await;
-            let paused = paused(pauses);
-            if Instant::now() < due && paused == known {
-                continue;
-            }
-            due = Instant::now() + RelayReport::INTERVAL;
-            known = paused;
-            match self.report(vitals, pauses).await {
-                Ok(()) => outage.succeeded(),
-                Err(error) => {
-                    outage.failed(&error, "`outbox status` does not show this relay");
+            let (now, paused) = (Instant::now(), paused(pauses));
+            if now >= due || paused != known {
+                due = now + RelayReport::INTERVAL;
+                known = paused;
+                match self.report(vitals, pauses).await {
+                    Ok(()) => outage.succeeded(),
+                    Err(error) => {
+                        outage.failed(&error, "`outbox status` does not show this relay");
+                    }
                 }
+            }
+            // An idle relay wakes up for a report only.
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = pauses.noted() => sleep_until(now + SOON).await,
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::storage::Outcome;
 use crate::transport::PublishErrorKind;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 /// The most destinations that are remembered because they fail. The events of others are held too, but
@@ -23,7 +24,14 @@ const OLDER: Duration = Duration::from_millis(250);
 /// From [`OutboxProcessor::pauses`](crate::OutboxProcessor::pauses) or
 /// [`Relay::pauses`](crate::Relay::pauses), for health checks and status pages.
 #[derive(Clone, Debug, Default)]
-pub struct Pauses(Arc<Mutex<Inner>>);
+pub struct Pauses(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Something was noted that may have started or ended a pause.
+    noted: Notify,
+}
 
 /// Why a destination gets no events for now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -116,6 +124,12 @@ impl Pauses {
             error: error.clone(),
             since: before.map_or_else(Instant::now, |before| before.since),
         });
+        self.0.noted.notify_one();
+    }
+
+    /// Returns when pauses may have changed since the last call. For one caller.
+    pub(crate) async fn noted(&self) {
+        self.0.noted.notified().await;
     }
 
     /// Whether the broker has ever answered.
@@ -255,7 +269,7 @@ impl Pauses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -366,6 +380,7 @@ impl Call {
             if is_news {
                 inner.note_silence(self.made);
             }
+            self.pauses.0.noted.notify_one();
         }
     }
 
@@ -393,6 +408,7 @@ impl Call {
                 inner.meet(destination);
             }
         }
+        self.pauses.0.noted.notify_one();
     }
 }
 
@@ -412,6 +428,7 @@ impl Drop for Call {
             if state.works() {
                 state.problem = None;
             }
+            self.pauses.0.noted.notify_one();
         }
     }
 }
