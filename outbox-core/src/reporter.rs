@@ -54,7 +54,7 @@ impl Reporter {
             // An idle relay wakes up for a report only.
             tokio::select! {
                 () = sleep_until(due) => {}
-                () = pauses.noted() => sleep_until(now + SOON).await,
+                () = pauses.noted() => sleep_until(due.min(now + SOON)).await,
             }
         }
     }

@@ -73,6 +73,9 @@ impl Broker for RabbitMq {
             .queue_bind(QUEUE.into(), EXCHANGE.into(), "#".into(), options, none())
             .await;
         bound.expect("bound");
+        // Else a server that is killed soon may forget the queue with the buffers of its log.
+        let sync = || self.0.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
+        tokio::task::block_in_place(sync).expect("on the disk");
     }
 
     fn transport(&self) -> Arc<dyn Transport> {

@@ -199,12 +199,15 @@ fn during(shop: &Shop, sql: &str, work: impl FnOnce()) {
 #[test]
 fn a_transaction_that_stays_open() {
     let shop = Shop::migrated();
+    // Others may have a short transaction when the doctor looks.
     let view = "CREATE VIEW played.pg_stat_activity AS \
                 SELECT pid, datname, usename, application_name, state, backend_xid, backend_xmin, query_start, \
-                       xact_start - interval '1 hour' AS xact_start \
+                       CASE application_name WHEN 'report' THEN xact_start - interval '1 hour' \
+                       ELSE xact_start END AS xact_start \
                 FROM pg_catalog.pg_stat_activity";
     let case = Case::start(shop.folder(), &played(&shop, view), "file:out", "*");
-    during(&shop, "SELECT pg_current_xact_id()", || {
+    let open = "SET application_name = 'report'; SELECT pg_current_xact_id()";
+    during(&shop, open, || {
         shop.appended(&events("order.placed", 3));
         case.until_published(3);
         OPEN.is_seen(&case);
