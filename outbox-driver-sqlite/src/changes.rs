@@ -3,6 +3,7 @@
 use crate::lookout;
 use std::fs::Metadata;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// For so long after the last write a file may have changes that its time does not show: another write may have
@@ -24,11 +25,19 @@ pub struct Changes {
     seen: Option<State>,
     /// The age of the last write when a change was reported last.
     reported: Duration,
+    quiet: Arc<Mutex<Option<Quiet>>>,
+}
+
+/// The log before and after the latest write that is no change. Nothing else was committed in between.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    before: State,
+    after: State,
 }
 
 /// The size, the time of the last write, and which file it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct State {
+pub(crate) struct State {
     size: u64,
     written: SystemTime,
     file: u64,
@@ -36,11 +45,11 @@ struct State {
 
 impl Changes {
     pub(crate) fn of(log: Option<PathBuf>) -> Self {
-        let (seen, reported) = (None, Duration::ZERO);
         Self {
             log,
-            seen,
-            reported,
+            seen: None,
+            reported: Duration::ZERO,
+            quiet: Arc::default(),
         }
     }
 
@@ -48,12 +57,13 @@ impl Changes {
     /// changed, if it is gone, and always for a database in memory. After a write it is true again when the
     /// write is twice as old, until it is three seconds old. So a commit that the times do not show is noticed
     /// late in proportion, and one write is reported fewer than ten times.
+    /// A [quiet write](crate::Driver::write_quietly) through a clone of the same driver is no change.
     ///
     /// Commits of a writer that stopped for longer in the middle of one may be missed, so a caller must look
     /// into the database now and then in any case.
     pub fn since_last(&mut self) -> bool {
         let seen = self.look();
-        let is_same = seen.is_some() && seen == self.seen;
+        let is_same = seen.is_some() && (seen == self.seen || self.is_quiet(seen));
         let age = seen.as_ref().and_then(|log| age(log.written));
         self.seen = seen;
         let is_reported = age.is_some_and(|age| self.reported >= RECENT || age < self.reported * 2);
@@ -83,8 +93,23 @@ impl Changes {
         }
     }
 
+    /// Clones do not report that the log changed from one state to the other.
+    pub(crate) fn pass_over(&self, before: State, after: State) {
+        *self.quiet() = Some(Quiet { before, after });
+    }
+
+    /// Whether only a quiet write was committed since the log was seen.
+    fn is_quiet(&self, now: Option<State>) -> bool {
+        let quiet = *self.quiet();
+        quiet.is_some_and(|quiet| self.seen == Some(quiet.before) && now == Some(quiet.after))
+    }
+
+    fn quiet(&self) -> MutexGuard<'_, Option<Quiet>> {
+        self.quiet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// None if nothing can be said.
-    fn look(&self) -> Option<State> {
+    pub(crate) fn look(&self) -> Option<State> {
         let found = std::fs::metadata(self.log.as_ref()?).ok()?;
         Some(State {
             size: found.len(),
@@ -182,6 +207,39 @@ mod tests {
             changes.since_last() && !changes.since_last(),
             "the last time"
         );
+    }
+
+    #[test]
+    fn only_the_quiet_write_itself_is_no_change() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("db");
+        let file = File::create(&path).expect("created");
+        let mut changes = Changes::of(Some(path));
+        let write = |writer: &Changes, bytes: u64, is_quiet: bool| {
+            let before = writer.look().expect("a file");
+            file.set_len(bytes).expect("written");
+            aged(&file, 9_000 - bytes);
+            if is_quiet {
+                writer.pass_over(before, writer.look().expect("a file"));
+            }
+        };
+        let writer = changes.clone();
+        aged(&file, 10_000);
+        assert!(changes.since_last(), "the first look");
+        write(&writer, 1, true);
+        assert!(!changes.since_last(), "a quiet write");
+        write(&writer, 2, false);
+        assert!(changes.since_last(), "another write");
+        write(&writer, 3, false);
+        write(&writer, 4, true);
+        assert!(changes.since_last(), "another write before it");
+        write(&writer, 5, true);
+        write(&writer, 6, false);
+        assert!(changes.since_last(), "another write after it");
+        let mut stranger = Changes::of(changes.log.clone());
+        assert!(stranger.since_last() && !stranger.since_last());
+        write(&writer, 7, true);
+        assert!(stranger.since_last(), "a write of another handle");
     }
 
     #[test]

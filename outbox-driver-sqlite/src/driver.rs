@@ -129,6 +129,24 @@ impl Driver {
         self.call(Access::UnsyncedWrite, operation, f).await
     }
 
+    /// As [`write_unsynced`](Self::write_unsynced), for a write that is no news to those who wait for
+    /// [`changes`](Self::changes) of this driver or of its clones. Other drivers see it as a change.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`write`](Self::write).
+    pub async fn write_quietly<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        f: impl FnOnce(&Connection) -> Result<T, OutboxError> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        self.call(Access::QuietWrite, operation, f).await
+    }
+
     /// Runs `f` on a consistent snapshot. It takes no write lock. What `f` writes is undone.
     ///
     /// # Errors
@@ -249,8 +267,9 @@ impl Driver {
                 match open_connection(&config, missing, check) {
                     // If the caller no longer waits, it has also dropped the sender of jobs.
                     Ok((connection, watch)) => {
-                        let _ = opened.send(Ok(Changes::of(watch.log())));
-                        thread::run(connection, &queue, watch, config.busy_timeout);
+                        let changes = Changes::of(watch.log());
+                        let _ = opened.send(Ok(changes.clone()));
+                        thread::run(connection, &queue, watch, changes, config.busy_timeout);
                     }
                     Err(error) => drop(opened.send(Err(error))),
                 }

@@ -18,6 +18,8 @@ pub(crate) enum Access {
     Write,
     /// A write whose commit does not wait for the disk.
     UnsyncedWrite,
+    /// The same, which is no change for those who wait for one.
+    QuietWrite,
 }
 
 /// Why a transaction failed, for each of its jobs.

@@ -1,5 +1,6 @@
 //! The connection thread: writes that wait at the same time share a commit.
 
+use crate::changes::{Changes, State};
 use crate::error::kind;
 use crate::job::{Access, Failure, Job};
 use crate::open::LOG;
@@ -38,6 +39,7 @@ pub(crate) fn run(
     mut connection: Connection,
     queue: &Receiver<Message>,
     watch: Watch,
+    changes: Changes,
     busy_timeout: Duration,
 ) {
     let deadline = Deadline::default();
@@ -50,6 +52,7 @@ pub(crate) fn run(
         connection,
         deadline,
         watch,
+        changes,
         busy_timeout,
         has_log,
         is_synced: true,
@@ -79,6 +82,7 @@ struct Thread {
     connection: Connection,
     deadline: Deadline,
     watch: Watch,
+    changes: Changes,
     busy_timeout: Duration,
     /// Whether the journal is a write-ahead log.
     has_log: bool,
@@ -199,6 +203,7 @@ impl Thread {
         let connection = &self.connection;
         let access = first.access();
         let mut ended = execute(connection, "BEGIN IMMEDIATE").map_err(failure);
+        let before = (access == Access::QuietWrite).then(|| self.version());
         if ended.is_ok() {
             // It needs no savepoint: without the others, the whole transaction can be undone.
             let keep = first.run(connection);
@@ -228,10 +233,44 @@ impl Thread {
         }
         let committed = ended.and_then(|()| execute(connection, "COMMIT").map_err(failure));
         end(connection);
+        if let Some(before) = before
+            && committed.is_ok()
+        {
+            self.keep_quiet(before);
+        }
         for job in group {
             job.answer(committed.as_ref().err());
         }
         after
+    }
+
+    /// The write-ahead log, and a number that changes when another connection commits.
+    fn version(&self) -> Option<(State, i64)> {
+        Some((self.changes.look()?, self.data_version()?))
+    }
+
+    fn data_version(&self) -> Option<i64> {
+        let version = self.connection.prepare_cached("PRAGMA data_version");
+        version
+            .and_then(|mut version| version.query_row([], |row| row.get(0)))
+            .ok()
+    }
+
+    /// The transaction that ended just now is no change, unless another connection has written since. `before` is
+    /// from within it, when no other connection could write.
+    fn keep_quiet(&self, before: Option<(State, i64)>) {
+        let (Some((before, version)), Some(after)) = (before, self.changes.look()) else {
+            return;
+        };
+        // One that was writing when the log was looked at has the lock still, or has committed.
+        let _ = self.connection.busy_timeout(Duration::ZERO);
+        let is_alone = execute(&self.connection, "BEGIN IMMEDIATE").is_ok()
+            && self.data_version() == Some(version);
+        end(&self.connection);
+        let _ = self.connection.busy_timeout(self.busy_timeout);
+        if is_alone {
+            self.changes.pass_over(before, after);
+        }
     }
 
     /// Runs one write in a savepoint, so that it can be undone without the other writes. Fails if the

@@ -4,12 +4,12 @@ use outbox_core::{ErrorKind, OutboxError};
 use outbox_driver_sqlite::rusqlite::{
     self, Connection, StatementStatus, Transaction, TransactionBehavior,
 };
-use outbox_driver_sqlite::{Component, Driver, SqliteConfig, memory_uri, sqlite_error};
+use outbox_driver_sqlite::{Changes, Component, Driver, SqliteConfig, memory_uri, sqlite_error};
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::sync::{Barrier, oneshot};
 
@@ -579,4 +579,53 @@ fn a_path_in_any_form_is_a_config() {
         let expected = SqliteConfig::new("shop.db");
         assert_eq!(format!("{config:?}"), format!("{expected:?}"));
     }
+}
+
+#[tokio::test]
+async fn a_quiet_write_is_no_change_unless_another_connection_commits() {
+    let folder = TempDir::new().expect("a folder");
+    let driver = with_table(config(&folder)).await;
+    let other = Connection::open(folder.path().join("t.db")).expect("opened");
+    let others = |x: i64| {
+        let inserted = other.execute("INSERT INTO t VALUES (?1)", [x]);
+        inserted.expect("inserted");
+    };
+    let log = folder.path().join("t.db-wal");
+    let log = fs::File::options().write(true).open(log).expect("a log");
+    let mut changes = driver.changes();
+    // An old log is reported once.
+    let mut age = 10;
+    let mut looked = |changes: &mut Changes| {
+        age += 1;
+        let time = SystemTime::now() - Duration::from_secs(age);
+        let times = fs::FileTimes::new().set_modified(time);
+        log.set_times(times).expect("set");
+        assert!(changes.since_last() && !changes.since_last());
+    };
+    let quietly = async |x| {
+        driver
+            .write_quietly("quiet", insert(x))
+            .await
+            .expect("written")
+    };
+
+    looked(&mut changes);
+    quietly(1).await;
+    assert!(!changes.since_last(), "a quiet write");
+    driver
+        .write_unsynced("loud", insert(2))
+        .await
+        .expect("written");
+    assert!(changes.since_last(), "another write");
+
+    looked(&mut changes);
+    others(3);
+    quietly(4).await;
+    assert!(changes.since_last(), "a commit before it");
+
+    looked(&mut changes);
+    quietly(5).await;
+    others(6);
+    assert!(changes.since_last(), "a commit after it");
+    assert_eq!(count(&driver).await, 6);
 }

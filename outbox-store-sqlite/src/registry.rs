@@ -20,7 +20,7 @@ impl RelayRegistry for SqliteStore {
         let write = move |connection: &_| {
             write_report(connection, &report, mark, now).map_err(sqlite_error("report"))
         };
-        self.driver.write_unsynced("report", write).await
+        self.driver.write_quietly("report", write).await
     }
 
     async fn withdraw(&self, id: RelayId) -> Result<(), OutboxError> {
