@@ -603,10 +603,8 @@ async fn a_quiet_write_is_no_change_unless_another_connection_commits() {
         assert!(changes.since_last() && !changes.since_last());
     };
     let quietly = async |x| {
-        driver
-            .write_quietly("quiet", insert(x))
-            .await
-            .expect("written")
+        let written = driver.write_quietly("quiet", insert(x)).await;
+        written.expect("written");
     };
 
     looked(&mut changes);
