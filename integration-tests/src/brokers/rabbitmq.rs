@@ -74,8 +74,8 @@ impl Broker for RabbitMq {
             .await;
         bound.expect("bound");
         // Else a server that is killed soon may forget the queue with the buffers of its log.
-        let sync = || self.0.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
-        tokio::task::block_in_place(sync).expect("on the disk");
+        let synced = self.0.rabbitmqctl(&["eval", "mnesia:sync_log()."]);
+        synced.expect("on the disk");
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
